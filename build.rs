@@ -1,0 +1,53 @@
+//! proto/ → generated code, by protox: no protoc on the machine. Nothing else.
+
+use std::{env, fs, path::PathBuf};
+
+use prost::Message as _;
+use tonic_build::manual::{Builder, Method, Service};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    let descriptors = protox::compile(
+        [
+            "killfeed/v1/killmail_service.proto",
+            "killfeed/v1/universe_service.proto",
+            "killfeed/v1/subscription_service.proto",
+        ],
+        ["proto"],
+    )?;
+    // Server reflection hands this out as it is.
+    fs::write(out.join("killfeed.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+
+    // A second server for KillmailService whose stream sends events that are encoded already, so that a killmail is
+    // encoded once however many streams it goes to. The client and the message types above serve it as they are.
+    let unary = |name: &str, route: &str| {
+        Method::builder()
+            .name(name)
+            .route_name(route)
+            .input_type(format!("crate::v1::{route}Request"))
+            .output_type(format!("crate::v1::{route}Response"))
+            .codec_path("tonic_prost::ProstCodec")
+            .build()
+    };
+    let service = Service::builder()
+        .name("KillmailService")
+        .package("killfeed.v1")
+        .method(
+            Method::builder()
+                .name("stream_killmails")
+                .route_name("StreamKillmails")
+                .input_type("crate::v1::StreamKillmailsRequest")
+                .output_type("crate::wire::EncodedEvent")
+                .codec_path("crate::wire::EventCodec")
+                .server_streaming()
+                .build(),
+        )
+        .method(unary("list_killmails", "ListKillmails"))
+        .method(unary("get_killmail", "GetKillmail"))
+        .method(unary("get_feed_status", "GetFeedStatus"))
+        .build();
+    Builder::new().build_client(false).out_dir(&out).compile(&[service]);
+    Ok(())
+}

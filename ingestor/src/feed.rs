@@ -1,0 +1,55 @@
+//! Where killmails come from. A feed hands out documents, is told what became of each, and gives the state to store with them.
+//!
+//! The feed keeps nothing itself: its state goes into the log's transaction together with the events it caused, so a crash
+//! repeats work and loses nothing.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use killfeed::v1::Gap;
+
+/// What a feed hands out at once. May be empty: then only the state changed (a ban, say).
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Batch {
+    /// In feed order.
+    pub items: Vec<Item>,
+}
+
+/// One thing the feed says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Item {
+    /// A document as it came.
+    Document {
+        /// The feed's number of it.
+        sequence: u64,
+        /// JSON, decompressed, at most 16 MiB.
+        body: Bytes,
+    },
+    /// Documents are missing here.
+    Gap(Gap),
+}
+
+/// What became of a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Understood: logged, or already known. `fetch_again`: an older number that was published anew (`sequence_updated`).
+    Taken {
+        /// The older number.
+        fetch_again: Option<u64>,
+    },
+    /// A placeholder (all null): skipped and counted.
+    Placeholder,
+    /// Could not be used; asked for again later, and a gap once the re-checks are over.
+    Unreadable,
+}
+
+/// A source of documents.
+#[async_trait]
+pub trait Feed: Send {
+    /// The next batch, as soon as there is one; waits, polls, honours bans and limits by itself. Never ends with an error: a
+    /// feed that is down says so in its health and goes on trying. Cancel-safe: nothing is lost if the future is dropped.
+    async fn next(&mut self) -> Batch;
+
+    /// Says what became of the documents of the last batch (by their number), and returns the state to store with them.
+    /// Called exactly once for every batch, before the next one is asked for.
+    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes;
+}

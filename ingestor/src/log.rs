@@ -1,0 +1,188 @@
+//! The durable log of killmails: what it holds, and what an engine has to offer.
+//!
+//! Offsets strictly increase and may have holes; readers scan ranges. Nothing is read that a crash could take back.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use killfeed::{
+    cursor::{Cursor, LogId, Offset},
+    id::{ContentHash, KillmailId},
+};
+use tokio::sync::watch;
+
+/// One record, shared by all who read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Its place.
+    pub offset: Offset,
+    /// When it was appended, in milliseconds since 1970. Never decreases in log order.
+    pub ingested_ms: i64,
+    /// What it is.
+    pub kind: RecordKind,
+    /// The encoded `killfeed.v1.Killmail` or `killfeed.v1.Gap`.
+    pub bytes: Bytes,
+}
+
+/// What a record is: known without decoding it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A killmail in one revision.
+    Killmail {
+        /// Which.
+        id: KillmailId,
+        /// Which revision of it.
+        revision: u32,
+    },
+    /// Documents are missing here.
+    Gap,
+}
+
+/// What is remembered of a killmail for good, also when its records are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Its newest revision.
+    pub revision: u32,
+    /// What that revision said; `None` = it came without zkb (history, archives), so the first full document is news.
+    pub hash: Option<ContentHash>,
+}
+
+/// Everything that becomes durable together.
+#[derive(Debug, Clone, Default)]
+pub struct AppendBatch {
+    /// In log order.
+    pub events: Vec<NewEvent>,
+    /// Marks that change without an event (a hash of an older version written anew).
+    pub marks: Vec<(KillmailId, Mark)>,
+    /// The feed's new state; `None` = unchanged.
+    pub feed_state: Option<Bytes>,
+}
+
+/// One event to append.
+#[derive(Debug, Clone)]
+pub struct NewEvent {
+    /// Where; `None` = next. A relay keeps its upstream's offsets.
+    pub offset: Option<Offset>,
+    /// Milliseconds since 1970; the log raises it to that of the record before if it is lower.
+    pub ingested_ms: i64,
+    /// What.
+    pub body: NewBody,
+}
+
+/// What to append.
+#[derive(Debug, Clone)]
+pub enum NewBody {
+    /// A killmail; the mark is moved with it.
+    Killmail {
+        /// Which.
+        id: KillmailId,
+        /// Which revision.
+        revision: u32,
+        /// For its mark.
+        hash: Option<ContentHash>,
+        /// The encoded `killfeed.v1.Killmail`.
+        bytes: Bytes,
+    },
+    /// An encoded `killfeed.v1.Gap`.
+    Gap(Bytes),
+}
+
+/// Where the log ends: the newest durable record. `Offset(0)` and time 0 while it is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Head {
+    /// The newest record.
+    pub offset: Offset,
+    /// When it was appended.
+    pub ingested_ms: i64,
+}
+
+/// The log's bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// Reading after this offset delivers the oldest record kept; below it records are gone.
+    pub trimmed: Offset,
+    /// When the oldest record kept was appended; `None` = the log is empty.
+    pub earliest_ms: Option<i64>,
+    /// The newest record.
+    pub head: Head,
+    /// Distinct killmail ids in the log now.
+    pub killmails: u64,
+}
+
+/// How much to read at once: whichever is reached first, but at least one record.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadLimit {
+    /// Records.
+    pub records: usize,
+    /// Bytes of their `bytes`.
+    pub bytes: usize,
+}
+
+/// What a cursor means to this log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// Read on after this offset.
+    After(Offset),
+    /// Records after it are gone already; the log now begins after `trimmed`.
+    Expired {
+        /// As in [`Status::trimmed`].
+        trimmed: Offset,
+    },
+    /// Ahead of the head: another replica is further, or this log lost its end.
+    Ahead,
+    /// Of a log that is not in this one's lineage (or above where this one branched off).
+    Foreign,
+}
+
+/// Why the log could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// Less than the reserve is free: appends wait, reads go on.
+    #[error(
+        "only {free} bytes are free on the log's disk, {reserve} are kept in reserve: appends wait until there is room"
+    )]
+    DiskFull {
+        /// Bytes free.
+        free: u64,
+        /// Bytes kept in reserve.
+        reserve: u64,
+    },
+    /// The disk failed; the log reopens itself with backoff.
+    #[error("the log's disk failed: {0}")]
+    Io(String),
+    /// Being closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// The reading half: for streams, lists and status.
+#[async_trait]
+pub trait LogRead: Send + Sync + 'static {
+    /// Its identity.
+    fn id(&self) -> LogId;
+    /// What `cursor` means here.
+    fn place(&self, cursor: Cursor) -> Place;
+    /// Records after `after`, oldest first; empty at the head. Recent ones come from memory, older ones from the engine,
+    /// off the runtime. Reading below what is trimmed begins at the oldest record kept: ask [`LogRead::status`] to tell.
+    async fn read(&self, after: Offset, limit: ReadLimit) -> Result<Vec<Arc<Record>>, LogError>;
+    /// Says that the log grew. The value is the newest durable record.
+    fn head(&self) -> watch::Receiver<Head>;
+    /// Bounds and size.
+    fn status(&self) -> Status;
+    /// The offset after which the first record appended at or after `since_ms` comes.
+    async fn seek(&self, since_ms: i64) -> Result<Offset, LogError>;
+    /// A killmail in its newest revision, if the log still holds it.
+    async fn newest(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError>;
+}
+
+/// The writing half: for the pipeline alone.
+#[async_trait]
+pub trait LogWrite: Send + Sync + 'static {
+    /// What is remembered of these killmails, in the same order.
+    async fn marks(&self, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, LogError>;
+    /// What the feed stored last; `None` = never.
+    async fn feed_state(&self) -> Result<Option<Bytes>, LogError>;
+    /// Makes all of it durable, or none; readers see it only then.
+    async fn append(&self, batch: AppendBatch) -> Result<Head, LogError>;
+}

@@ -1,0 +1,1 @@
+//! Follows the stream over reconnects, restarts and fail-over.
