@@ -2,18 +2,20 @@
 //!
 //! Offsets strictly increase and may have holes; readers scan ranges. Nothing is read that a crash could take back.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use killfeed::{
     cursor::{Cursor, LogId, Offset},
     id::{ContentHash, KillmailId},
+    v1,
 };
+use prost::Message as _;
 use tokio::sync::watch;
 
 /// One record, shared by all who read it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Record {
     /// Its place.
     pub offset: Offset,
@@ -23,7 +25,51 @@ pub struct Record {
     pub kind: RecordKind,
     /// The encoded `killfeed.v1.Killmail` or `killfeed.v1.Gap`.
     pub bytes: Bytes,
+    /// Boxed because most records are sent as they are and never looked into.
+    decoded: OnceLock<Option<Box<v1::Killmail>>>,
 }
+
+impl Record {
+    /// A record that nobody has looked into yet.
+    pub fn new(offset: Offset, ingested_ms: i64, kind: RecordKind, bytes: Bytes) -> Self {
+        Self {
+            offset,
+            ingested_ms,
+            kind,
+            bytes,
+            decoded: OnceLock::new(),
+        }
+    }
+
+    /// The killmail, decoded by whoever asks first and then shared by all filtered streams; `None` for a gap.
+    pub fn killmail(&self) -> Option<&v1::Killmail> {
+        let RecordKind::Killmail { id, .. } = self.kind else {
+            return None;
+        };
+        self.decoded
+            .get_or_init(|| {
+                v1::Killmail::decode(self.bytes.clone())
+                    .inspect_err(|error| {
+                        // Only bytes that were no killmail when they were appended come here: what is read from disk
+                        // has proved its checksum.
+                        tracing::error!(offset = self.offset.0, killmail = id.0, %error, "a record of the log is no killmail");
+                    })
+                    .ok()
+                    .map(Box::new)
+            })
+            .as_deref()
+    }
+}
+
+/// Whether somebody has looked into a record is not part of what it is.
+impl PartialEq for Record {
+    fn eq(&self, other: &Self) -> bool {
+        (self.offset, self.ingested_ms, self.kind, &self.bytes)
+            == (other.offset, other.ingested_ms, other.kind, &other.bytes)
+    }
+}
+
+impl Eq for Record {}
 
 /// What a record is: known without decoding it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,9 +108,10 @@ pub struct AppendBatch {
 /// One event to append.
 #[derive(Debug, Clone)]
 pub struct NewEvent {
-    /// Where; `None` = next. A relay keeps its upstream's offsets.
+    /// Where; `None` = next. A relay keeps its upstream's offsets. Must be above the head.
     pub offset: Option<Offset>,
-    /// Milliseconds since 1970; the log raises it to that of the record before if it is lower.
+    /// Milliseconds since 1970, not below that of the record before (see [`Head::stamp`]). The log does not raise it, because
+    /// the encoded event says the same time in its `ingested_time`: a batch that goes back is refused.
     pub ingested_ms: i64,
     /// What.
     pub body: NewBody,
@@ -95,6 +142,14 @@ pub struct Head {
     pub offset: Offset,
     /// When it was appended.
     pub ingested_ms: i64,
+}
+
+impl Head {
+    /// The `ingested_time` for an event appended next when the clock shows `now_ms`: never below the newest record's, even if
+    /// the clock was set back. Only the pipeline appends, so the head cannot move between this and the append.
+    pub fn stamp(self, now_ms: i64) -> i64 {
+        now_ms.max(self.ingested_ms)
+    }
 }
 
 /// The log's bounds.
@@ -148,9 +203,13 @@ pub enum LogError {
         /// Bytes kept in reserve.
         reserve: u64,
     },
-    /// The disk failed; the log reopens itself with backoff.
+    /// The disk failed; the log reopens itself with backoff. After an append it is not known whether it became durable: ask for
+    /// the marks again before the next attempt. A stream sends Progress and asks again.
     #[error("the log's disk failed: {0}")]
     Io(String),
+    /// The batch contradicts what the log holds; nothing of it was appended, and the same batch will be refused again.
+    #[error("the log refused a batch: {0}")]
+    Refused(String),
     /// Being closed.
     #[error("the log is closed")]
     Closed,
@@ -164,7 +223,9 @@ pub trait LogRead: Send + Sync + 'static {
     /// What `cursor` means here.
     fn place(&self, cursor: Cursor) -> Place;
     /// Records after `after`, oldest first; empty at the head. Recent ones come from memory, older ones from the engine,
-    /// off the runtime. Reading below what is trimmed begins at the oldest record kept: ask [`LogRead::status`] to tell.
+    /// off the runtime. Reading below what is trimmed begins at the oldest record kept: [`LogRead::status`], asked AFTER the
+    /// read, tells whether anything is missing before them (`trimmed` is raised before records go). While the disk fails this
+    /// waits some seconds for it to come back before it answers [`LogError::Io`].
     async fn read(&self, after: Offset, limit: ReadLimit) -> Result<Vec<Arc<Record>>, LogError>;
     /// Says that the log grew. The value is the newest durable record.
     fn head(&self) -> watch::Receiver<Head>;
@@ -183,6 +244,7 @@ pub trait LogWrite: Send + Sync + 'static {
     async fn marks(&self, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, LogError>;
     /// What the feed stored last; `None` = never.
     async fn feed_state(&self) -> Result<Option<Bytes>, LogError>;
-    /// Makes all of it durable, or none; readers see it only then.
+    /// Makes all of it durable, or none; readers see it only then. Refused: an offset that is not above the head, a time
+    /// before the newest record's, a revision that is not above the killmail's mark.
     async fn append(&self, batch: AppendBatch) -> Result<Head, LogError>;
 }
