@@ -1,0 +1,221 @@
+//! Settings of the client → endpoints that connect when they are first used.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Uri, uri::Scheme};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+use super::{
+    Client,
+    failover::{Endpoints, Target},
+};
+
+/// Says where the ingestors are, and how to reach them.
+#[derive(Clone)]
+pub struct Builder {
+    uris: Vec<String>,
+    token: Option<String>,
+    ca: Option<Vec<u8>>,
+    identity: Option<(Vec<u8>, Vec<u8>)>,
+    client_name: String,
+    connect_timeout: Duration,
+    call_timeout: Duration,
+}
+
+/// Why no client can be made of these settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadClient {
+    /// Nowhere to connect to.
+    #[error("no endpoint given: expected at least one like http://127.0.0.1:50051")]
+    NoEndpoint,
+    /// Not an address.
+    #[error("{uri:?} is no endpoint: expected http:// or https:// with a host, like http://127.0.0.1:50051")]
+    Endpoint {
+        /// As given.
+        uri: String,
+    },
+    /// Certificates that would never be used.
+    #[error("certificates are given, but no endpoint is https://: nothing would be encrypted")]
+    TlsUnused,
+    /// Cannot be used.
+    #[error("the CA certificate, or the client's certificate and key, cannot be used: {reason}; expected PEM")]
+    Tls {
+        /// What the TLS library says.
+        reason: String,
+    },
+    /// Cannot be sent.
+    #[error("the token holds characters that cannot be sent: expected visible ASCII")]
+    Token,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            uris: Vec::new(),
+            token: None,
+            ca: None,
+            identity: None,
+            client_name: String::new(),
+            connect_timeout: Duration::from_secs(5),
+            call_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Builder {
+    /// One more ingestor; the first one is tried first.
+    pub fn endpoint(mut self, uri: impl Into<String>) -> Self {
+        self.uris.push(uri.into());
+        self
+    }
+
+    /// Several ingestors: the next one on failure.
+    pub fn endpoints<U: Into<String>>(mut self, uris: impl IntoIterator<Item = U>) -> Self {
+        self.uris.extend(uris.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sent as `authorization: Bearer <token>`.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// PEM of the certificate authority that signed the ingestors' certificates; without it the public ones count.
+    pub fn ca_certificate(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.ca = Some(pem.into());
+        self
+    }
+
+    /// PEM of this client's certificate and key, for ingestors that ask for one.
+    pub fn client_certificate(mut self, certificate: impl Into<Vec<u8>>, key: impl Into<Vec<u8>>) -> Self {
+        self.identity = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// Who is asking, for the ingestor's logs.
+    pub fn client_name(mut self, name: impl Into<String>) -> Self {
+        self.client_name = name.into();
+        self
+    }
+
+    /// How long a connection may take, TLS included. Default 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long one endpoint may take for a unary call, and for opening a stream. Default 10 s.
+    pub fn call_timeout(mut self, timeout: Duration) -> Self {
+        self.call_timeout = timeout;
+        self
+    }
+
+    /// The client. Nothing is connected yet, but a Tokio runtime must be there for the connections to come.
+    pub fn build(self) -> Result<Client, BadClient> {
+        if self.uris.is_empty() {
+            return Err(BadClient::NoEndpoint);
+        }
+        let authorization = self.token.as_deref().map(authorization).transpose()?;
+        let targets = self
+            .uris
+            .iter()
+            .map(|uri| self.target(uri))
+            .collect::<Result<Vec<_>, _>>()?;
+        let encrypted = targets.iter().any(|target| target.uri.scheme() == Some(&Scheme::HTTPS));
+        if !encrypted && (self.ca.is_some() || self.identity.is_some()) {
+            return Err(BadClient::TlsUnused);
+        }
+        let endpoints = Endpoints::new(targets, authorization, self.client_name, self.call_timeout);
+        Ok(Client {
+            endpoints: endpoints.into(),
+        })
+    }
+
+    fn target(&self, text: &str) -> Result<Target, BadClient> {
+        let bad = || BadClient::Endpoint { uri: text.into() };
+        let uri: Uri = text.trim().parse().map_err(|_| bad())?;
+        let encrypted = match uri.scheme() {
+            Some(scheme) if *scheme == Scheme::HTTP => false,
+            Some(scheme) if *scheme == Scheme::HTTPS => true,
+            _ => return Err(bad()),
+        };
+        let endpoint = Endpoint::from(uri.clone())
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .tcp_keepalive(Some(Duration::from_secs(60)))
+            // A peer that vanished without a word is noticed within 30 s, also while nothing is asked of it.
+            .http2_keep_alive_interval(Duration::from_secs(20))
+            .keep_alive_timeout(Duration::from_secs(10))
+            .keep_alive_while_idle(true)
+            // What may be under way unread: enough for a fast replay, small enough to be nobody's problem.
+            .initial_stream_window_size(1024 * 1024)
+            .initial_connection_window_size(2 * 1024 * 1024);
+        let endpoint = if encrypted {
+            let tls = self.tls();
+            endpoint
+                .tls_config(tls)
+                .map_err(|error| BadClient::Tls { reason: causes(&error) })?
+        } else {
+            endpoint
+        };
+        Ok(Target {
+            channel: endpoint.connect_lazy(),
+            uri,
+        })
+    }
+
+    fn tls(&self) -> ClientTlsConfig {
+        let tls = match &self.ca {
+            Some(pem) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)),
+            None => ClientTlsConfig::new().with_webpki_roots(),
+        };
+        match &self.identity {
+            Some((certificate, key)) => tls.identity(Identity::from_pem(certificate, key)),
+            None => tls,
+        }
+    }
+}
+
+fn authorization(token: &str) -> Result<HeaderValue, BadClient> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| BadClient::Token)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// An error with its causes on one line: tonic's own texts stop at "transport error".
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn settings_that_cannot_work_are_named() {
+        let plain = || Client::builder().endpoint("http://127.0.0.1:1");
+        assert_eq!(Client::builder().build().unwrap_err(), BadClient::NoEndpoint);
+        for uri in ["", "127.0.0.1:50051", "ftp://x", "/path", "http://"] {
+            let error = Client::builder().endpoint(uri).build().unwrap_err();
+            assert_eq!(error, BadClient::Endpoint { uri: uri.into() }, "{uri}");
+        }
+        assert_eq!(plain().token("a\nb").build().unwrap_err(), BadClient::Token);
+        assert_eq!(plain().ca_certificate("x").build().unwrap_err(), BadClient::TlsUnused);
+        let secure = Client::builder().endpoint("https://ingestor.example:50051");
+        assert!(secure.clone().build().is_ok());
+        let error = secure.client_certificate("no pem", "no pem").build().unwrap_err();
+        assert!(matches!(error, BadClient::Tls { .. }), "{error}");
+        assert!(plain().token("fine").build().is_ok());
+    }
+}

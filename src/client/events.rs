@@ -1,0 +1,413 @@
+//! The retry loop: owns the position, opens streams, hands out events, waits, fails over. A hand-written state machine, so that
+//! dropping a future of [`Events::next`] half-way loses nothing: not an event, not a connection that is being opened.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, Stream};
+use prost_types::Timestamp;
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep},
+};
+use tonic::{Code, Status, Streaming};
+
+use super::{
+    Follow, MAX_MESSAGE, Position, Start,
+    failover::Endpoints,
+    retry::{self, Failure, FollowError, Next, Situation},
+};
+use crate::v1::{
+    self, Gap, Killmail, OnExpired, Progress, StreamKillmailsRequest, StreamKillmailsResponse,
+    killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response,
+};
+
+/// A Progress comes every 15 s ±10 %: a stream that is silent for three of them is dead, whatever TCP believes.
+const SILENCE: Duration = Duration::from_secs(45);
+/// How far back another log is asked for: two ingestors log a killmail at different times, and clocks differ.
+const OVERLAP_SECONDS: i64 = 600;
+
+/// One event of the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// To be stored once the event is handled.
+    pub position: Position,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq)]
+pub enum What {
+    /// A killmail that matches the filter.
+    Killmail(Box<Killmail>),
+    /// Nothing that matches up to here.
+    Progress(Progress),
+    /// Killmails may be missing here.
+    Gap(Gap),
+}
+
+/// How following goes, for logs and `/readyz`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum State {
+    /// A stream is being opened.
+    Connecting {
+        /// Where to.
+        endpoint: String,
+    },
+    /// A stream is open.
+    Connected {
+        /// Where to.
+        endpoint: String,
+    },
+    /// All endpoints were tried in vain; it goes on by itself.
+    Waiting {
+        /// The last one tried.
+        endpoint: String,
+        /// What it said, or why it could not be asked.
+        why: String,
+        /// How long.
+        wait: Duration,
+        /// How many rounds have failed since the last event.
+        failed_rounds: u32,
+    },
+    /// It is over.
+    Ended(FollowError),
+}
+
+/// The events, over as many streams as it takes. Made by [`super::Client::follow`].
+pub struct Events {
+    endpoints: Arc<Endpoints>,
+    follow: Follow,
+    /// Where the next attempt starts: moves with every event.
+    start: Start,
+    /// Time of the last place reached, for a log that does not know our cursor.
+    time: Timestamp,
+    /// The endpoint that the current attempt is about.
+    endpoint: usize,
+    ring: Ring,
+    failed_rounds: u32,
+    accept_gap: bool,
+    phase: Phase,
+    /// As a stream: the error was handed out, what comes now is the end.
+    error_said: bool,
+    state: watch::Sender<State>,
+}
+
+type Opening = Pin<Box<dyn Future<Output = Result<Streaming<StreamKillmailsResponse>, Status>> + Send>>;
+
+enum Phase {
+    /// Nothing is under way.
+    Idle,
+    Waiting(Pin<Box<Sleep>>),
+    Opening(Opening),
+    Open {
+        stream: Box<Streaming<StreamKillmailsResponse>>,
+        silence: Pin<Box<Sleep>>,
+        /// The clock of `silence` runs: only while there is nothing to hand out, so a slow caller is not the stream's fault.
+        waiting: bool,
+    },
+    Ended(FollowError),
+}
+
+impl Events {
+    pub(crate) fn new(endpoints: Arc<Endpoints>, follow: Follow) -> Self {
+        let time = match &follow.start {
+            Start::After(position) => position.time,
+            Start::Since(time) => *time,
+            Start::Latest | Start::Earliest => Timestamp::default(),
+        };
+        let endpoint = endpoints.in_use();
+        let state = State::Connecting {
+            endpoint: endpoints.name(endpoint),
+        };
+        Self {
+            start: follow.start.clone(),
+            time,
+            endpoint,
+            ring: Ring::new(endpoints.count()),
+            failed_rounds: 0,
+            accept_gap: false,
+            phase: Phase::Idle,
+            error_said: false,
+            state: watch::Sender::new(state),
+            endpoints,
+            follow,
+        }
+    }
+
+    /// The next event, however long it takes. An error is final: every further call returns it again. Cancel-safe.
+    pub async fn next(&mut self) -> Result<Event, FollowError> {
+        std::future::poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// Waits for one event, then takes what is there already, `max` at most. Cancel-safe.
+    pub async fn next_ready(&mut self, max: usize) -> Result<Vec<Event>, FollowError> {
+        let mut events = vec![self.next().await?];
+        while events.len() < max {
+            match self.next().now_or_never() {
+                Some(Ok(event)) => events.push(event),
+                // An error is kept, and comes out next time.
+                Some(Err(_)) | None => break,
+            }
+        }
+        Ok(events)
+    }
+
+    /// Whether a stream is open now.
+    pub fn connected(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    /// How it goes, also for those who do not hold the [`Events`]. Moves only while events are asked for.
+    pub fn state(&self) -> watch::Receiver<State> {
+        self.state.subscribe()
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Result<Event, FollowError>> {
+        loop {
+            match &mut self.phase {
+                Phase::Ended(error) => return Poll::Ready(Err(error.clone())),
+                Phase::Idle => self.open(),
+                Phase::Waiting(sleep) => {
+                    ready!(sleep.as_mut().poll(context));
+                    self.endpoint = self.ring.after_wait(self.endpoint, Instant::now());
+                    self.phase = Phase::Idle;
+                }
+                Phase::Opening(opening) => match ready!(opening.as_mut().poll(context)) {
+                    Ok(stream) => {
+                        self.endpoints.use_now(self.endpoint);
+                        self.phase = Phase::Open {
+                            stream: Box::new(stream),
+                            silence: Box::pin(tokio::time::sleep(SILENCE)),
+                            waiting: false,
+                        };
+                        self.state.send_replace(State::Connected {
+                            endpoint: self.endpoints.name(self.endpoint),
+                        });
+                    }
+                    Err(status) => self.failed(Failure::from(&status)),
+                },
+                Phase::Open {
+                    stream,
+                    silence,
+                    waiting,
+                } => match Pin::new(stream.as_mut()).poll_next(context) {
+                    Poll::Ready(Some(Ok(response))) => {
+                        *waiting = false;
+                        if let Some(event) = self.take(response) {
+                            return Poll::Ready(Ok(event));
+                        }
+                    }
+                    Poll::Ready(Some(Err(status))) => self.failed(Failure::from(&status)),
+                    Poll::Ready(None) => self.failed(Failure::own(Code::Ok, "the stream ended without a reason")),
+                    Poll::Pending => {
+                        if !*waiting {
+                            silence.as_mut().reset(Instant::now() + SILENCE);
+                            *waiting = true;
+                        }
+                        ready!(silence.as_mut().poll(context));
+                        let text = format!("nothing came for {} s, not even a sign of life", SILENCE.as_secs());
+                        self.failed(Failure::own(Code::DeadlineExceeded, text));
+                    }
+                },
+            }
+        }
+    }
+
+    /// One attempt: borrows where to start, owns nothing of it.
+    fn open(&mut self) {
+        let request = request(
+            &self.follow,
+            &self.start,
+            self.asks_for_gap(),
+            &self.endpoints.client_name,
+        );
+        let service = self.endpoints.only(self.endpoint);
+        let mut client = KillmailServiceClient::new(service).max_decoding_message_size(MAX_MESSAGE);
+        self.phase = Phase::Opening(Box::pin(async move {
+            client.stream_killmails(request).await.map(tonic::Response::into_inner)
+        }));
+        let endpoint = self.endpoints.name(self.endpoint);
+        self.state.send_replace(State::Connecting { endpoint });
+    }
+
+    /// With several endpoints a gap is accepted only when all of them have been asked for the events themselves.
+    fn asks_for_gap(&self) -> bool {
+        let exact = matches!(self.start, Start::After(_)) && self.endpoints.count() > 1;
+        self.follow.on_expired_continue && (self.accept_gap || !exact)
+            // After a change of logs there is no telling what the new one has: rather a gap than an end.
+            || matches!((&self.start, &self.follow.start), (Start::Since(_), start) if *start != self.start)
+    }
+
+    fn take(&mut self, response: StreamKillmailsResponse) -> Option<Event> {
+        // Only something delivered shows that the worst is over.
+        self.failed_rounds = 0;
+        self.ring.reset();
+        self.accept_gap = false;
+        let event = response.event?;
+        self.time = time_after(self.time, &event);
+        let position = Position {
+            cursor: response.cursor,
+            time: self.time,
+        };
+        self.start = Start::After(position.clone());
+        let what = match event {
+            stream_killmails_response::Event::Killmail(killmail) => {
+                let seen = self.follow.seen.as_ref();
+                if seen.is_some_and(|seen| seen(killmail.killmail_id, killmail.revision)) {
+                    return None;
+                }
+                What::Killmail(Box::new(killmail))
+            }
+            stream_killmails_response::Event::Progress(progress) => What::Progress(progress),
+            stream_killmails_response::Event::Gap(gap) => What::Gap(gap),
+        };
+        Some(Event { position, what })
+    }
+
+    fn failed(&mut self, failure: Failure) {
+        let now = Instant::now();
+        let endpoint = self.endpoints.name(self.endpoint);
+        self.ring.tried(self.endpoint, now);
+        let situation = Situation {
+            others_left: self.ring.untried(self.endpoint, now).is_some(),
+            at_cursor: matches!(self.start, Start::After(_)),
+            may_continue: self.follow.on_expired_continue && !self.asks_for_gap(),
+        };
+        self.phase = Phase::Idle;
+        match retry::next(&failure, &endpoint, situation) {
+            Next::ResumeByTime => {
+                let seconds = self.time.seconds.saturating_sub(OVERLAP_SECONDS).max(0);
+                self.start = Start::Since(Timestamp { seconds, nanos: 0 });
+            }
+            Next::AcceptGap => self.accept_gap = true,
+            Next::End(error) => {
+                self.phase = Phase::Ended(error.clone());
+                self.state.send_replace(State::Ended(error));
+            }
+            Next::Retry { leave_alone } => {
+                self.ring.tried(self.endpoint, now + leave_alone);
+                if let Some(other) = self.ring.untried(self.endpoint, now) {
+                    self.endpoint = other;
+                    return;
+                }
+                self.failed_rounds = self.failed_rounds.saturating_add(1);
+                let asked = self.ring.soonest().saturating_duration_since(now);
+                let wait = asked + retry::backoff(self.failed_rounds, fastrand::f64());
+                self.ring.forget_tries();
+                self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(wait)));
+                self.state.send_replace(State::Waiting {
+                    endpoint,
+                    why: failure.message,
+                    wait,
+                    failed_rounds: self.failed_rounds,
+                });
+            }
+        }
+    }
+}
+
+impl Stream for Events {
+    type Item = Result<Event, FollowError>;
+
+    /// Ends only with an error, and after it.
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.error_said {
+            return Poll::Ready(None);
+        }
+        let item = ready!(this.poll_event(context));
+        this.error_said = item.is_err();
+        Poll::Ready(Some(item))
+    }
+}
+
+/// Which endpoints were tried in this round, and until when each asked to be left alone.
+struct Ring(Vec<(bool, Option<Instant>)>);
+
+impl Ring {
+    fn new(count: usize) -> Self {
+        Self(vec![(false, None); count])
+    }
+
+    fn tried(&mut self, index: usize, leave_alone_until: Instant) {
+        let count = self.0.len();
+        self.0[index % count] = (true, Some(leave_alone_until));
+    }
+
+    /// The next one behind `from` that was not tried in this round and may be asked now.
+    fn untried(&self, from: usize, now: Instant) -> Option<usize> {
+        self.behind(from)
+            .find(|index| !self.0[*index].0 && self.free(*index, now))
+    }
+
+    /// Whom to ask first in the next round.
+    fn after_wait(&self, from: usize, now: Instant) -> usize {
+        let next = self.behind(from).find(|index| self.free(*index, now));
+        next.unwrap_or(from)
+    }
+
+    fn soonest(&self) -> Instant {
+        let until = self.0.iter().filter_map(|(_, until)| *until).min();
+        until.unwrap_or_else(Instant::now)
+    }
+
+    fn forget_tries(&mut self) {
+        for (tried, _) in &mut self.0 {
+            *tried = false;
+        }
+    }
+
+    fn reset(&mut self) {
+        self.0.fill((false, None));
+    }
+
+    fn free(&self, index: usize, now: Instant) -> bool {
+        self.0[index].1.is_none_or(|until| until <= now)
+    }
+
+    /// All of them in turn, `from` last.
+    fn behind(&self, from: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = self.0.len();
+        (1..=count).map(move |step| (from + step) % count)
+    }
+}
+
+fn request(follow: &Follow, start: &Start, accept_gap: bool, client_name: &str) -> StreamKillmailsRequest {
+    let on_expired = if accept_gap {
+        OnExpired::Continue
+    } else {
+        OnExpired::Fail
+    };
+    StreamKillmailsRequest {
+        filter: follow.filter.clone(),
+        start: Some(match start {
+            Start::Latest => stream_killmails_request::Start::Position(v1::Position::Latest.into()),
+            Start::Earliest => stream_killmails_request::Start::Position(v1::Position::Earliest.into()),
+            Start::After(position) => stream_killmails_request::Start::AfterCursor(position.cursor.clone()),
+            Start::Since(time) => stream_killmails_request::Start::Since(*time),
+        }),
+        on_expired: on_expired.into(),
+        include_updates: follow.include_updates,
+        client_name: client_name.to_owned(),
+    }
+}
+
+/// The time that goes with the cursor of `event`. Never later than what the log held when the cursor was made: only a
+/// Progress at the head speaks of now; one in the middle of a long scan says where the scan is, not when.
+fn time_after(before: Timestamp, event: &stream_killmails_response::Event) -> Timestamp {
+    match event {
+        stream_killmails_response::Event::Killmail(killmail) => killmail.ingested_time,
+        stream_killmails_response::Event::Progress(progress) if progress.caught_up => progress.server_time,
+        stream_killmails_response::Event::Progress(_) => None,
+        stream_killmails_response::Event::Gap(gap) if before == Timestamp::default() => gap.from_time,
+        stream_killmails_response::Event::Gap(_) => None,
+    }
+    .unwrap_or(before)
+}
