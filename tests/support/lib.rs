@@ -1,0 +1,11 @@
+//! What killfeed's whole-system tests and its demo stand on. Nothing here is part of the services.
+//!
+//! - [`upstream`]: a stand-in zKillboard (R2Z2), ESI and static data, in this process, on loopback
+//! - [`corpus`]: killmails to publish there: the real ones beside the project, or the bundled sample
+//! - [`process`]: the two real binaries as processes, with their output, readiness, signals and exit codes
+
+pub mod corpus;
+pub mod process;
+pub mod upstream;
+
+pub use upstream::Upstream;

@@ -1,0 +1,123 @@
+//! Every request that came, for tests that ask how polite a client was.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+
+/// One of the three hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Host {
+    /// zKillboard's R2Z2.
+    Feed,
+    /// ESI.
+    Esi,
+    /// The static data export.
+    StaticData,
+}
+
+/// One request.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// When its head had been read.
+    pub at: Instant,
+    /// Whom it was for.
+    pub host: Host,
+    /// GET or POST.
+    pub method: Method,
+    /// With its query.
+    pub path: String,
+    /// As sent.
+    pub headers: HeaderMap,
+    /// Of the answer; `None` = not answered (yet).
+    pub status: Option<u16>,
+    number: u64,
+}
+
+impl Seen {
+    /// A header as text; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// All requests in the order in which they came.
+#[derive(Debug, Default)]
+pub struct Journal {
+    seen: Mutex<Vec<Seen>>,
+    numbers: AtomicU64,
+}
+
+impl Journal {
+    /// Every request so far.
+    pub fn all(&self) -> Vec<Seen> {
+        self.lock().clone()
+    }
+
+    /// Those for one host.
+    pub fn of(&self, host: Host) -> Vec<Seen> {
+        self.lock().iter().filter(|seen| seen.host == host).cloned().collect()
+    }
+
+    /// How often this path of a host was asked for.
+    pub fn count(&self, host: Host, path: &str) -> usize {
+        let log = self.lock();
+        log.iter().filter(|seen| seen.host == host && seen.path == path).count()
+    }
+
+    /// The most requests that a host got within any stretch of `span`.
+    pub fn busiest(&self, host: Host, span: Duration) -> usize {
+        let times: Vec<Instant> = self.of(host).iter().map(|seen| seen.at).collect();
+        let mut first = 0;
+        let mut most = 0;
+        for (last, time) in times.iter().enumerate() {
+            while *time - times[first] >= span {
+                first += 1;
+            }
+            most = most.max(last - first + 1);
+        }
+        most
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) {
+        self.lock().clear();
+    }
+
+    pub(super) fn begin(&self, host: Host, method: &Method, uri: &Uri, headers: &HeaderMap) -> u64 {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let path = uri
+            .path_and_query()
+            .map_or_else(|| uri.path().to_owned(), ToString::to_string);
+        self.lock().push(Seen {
+            at: Instant::now(),
+            host,
+            method: method.clone(),
+            path,
+            headers: headers.clone(),
+            status: None,
+            number,
+        });
+        number
+    }
+
+    /// Found by its number, because the journal may have been cleared meanwhile.
+    pub(super) fn end(&self, number: u64, status: StatusCode) {
+        let mut log = self.lock();
+        if let Some(seen) = log.iter_mut().rev().find(|seen| seen.number == number) {
+            seen.status = Some(status.as_u16());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Seen>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

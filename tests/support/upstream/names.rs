@@ -1,0 +1,148 @@
+//! Who is who in the stand-in ESI: invented names, the same for the same id on every run.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::corpus;
+
+/// What ESI calls the kind of an id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Category {
+    Character,
+    Corporation,
+    Alliance,
+}
+
+impl Category {
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::Character => "character",
+            Self::Corporation => "corporation",
+            Self::Alliance => "alliance",
+        }
+    }
+}
+
+/// Someone with a name.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Named {
+    pub(super) id: u64,
+    pub(super) category: Category,
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) ticker: String,
+}
+
+/// Everyone whom the stand-in ESI knows.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: BTreeMap<u64, Named>,
+}
+
+impl Names {
+    /// The people of the bundled sample.
+    pub(super) fn bundled() -> Self {
+        let people: Vec<Named> = serde_json::from_str(corpus::SAMPLE_NAMES).expect("the bundled names");
+        Self {
+            known: people.into_iter().map(|named| (named.id, named)).collect(),
+        }
+    }
+
+    /// Gives a pilot a name, in place of the invented one: hostile ones, say.
+    pub fn character(&mut self, id: u64, name: &str) {
+        self.insert(id, Category::Character, name, "");
+    }
+
+    /// Gives a corporation a name and a ticker.
+    pub fn corporation(&mut self, id: u64, name: &str, ticker: &str) {
+        self.insert(id, Category::Corporation, name, ticker);
+    }
+
+    /// Gives an alliance a name and a ticker.
+    pub fn alliance(&mut self, id: u64, name: &str, ticker: &str) {
+        self.insert(id, Category::Alliance, name, ticker);
+    }
+
+    /// Makes an id unknown: a batch with it in it is a 404.
+    pub fn forget(&mut self, id: u64) {
+        self.known.remove(&id);
+    }
+
+    /// The name that an id has now.
+    pub fn name(&self, id: u64) -> Option<&str> {
+        self.known.get(&id).map(|named| named.name.as_str())
+    }
+
+    pub(super) fn get(&self, id: u64) -> Option<&Named> {
+        self.known.get(&id)
+    }
+
+    pub(super) fn find(&self, name: &str) -> impl Iterator<Item = &Named> {
+        let wanted = name.to_lowercase();
+        self.known
+            .values()
+            .filter(move |named| named.name.to_lowercase() == wanted)
+    }
+
+    /// Everyone in this ESI killmail exists from now on.
+    pub(super) fn remember(&mut self, esi: &Value) {
+        let attackers = esi["attackers"].as_array().into_iter().flatten();
+        for participant in attackers.chain([&esi["victim"]]) {
+            for (field, category) in [
+                ("character_id", Category::Character),
+                ("corporation_id", Category::Corporation),
+                ("alliance_id", Category::Alliance),
+            ] {
+                if let Some(id) = participant[field].as_u64().filter(|id| *id != 0) {
+                    self.known.entry(id).or_insert_with(|| invent(id, category));
+                }
+            }
+        }
+    }
+
+    fn insert(&mut self, id: u64, category: Category, name: &str, ticker: &str) {
+        let (name, ticker) = (name.to_owned(), ticker.to_owned());
+        self.known.insert(
+            id,
+            Named {
+                id,
+                category,
+                name,
+                ticker,
+            },
+        );
+    }
+}
+
+/// A name made from the digits of the id, so that every run and every process agrees on it. Unique: the id is in it.
+fn invent(id: u64, category: Category) -> Named {
+    const SYLLABLES: [&str; 16] = [
+        "ka", "ro", "mi", "ten", "sha", "vel", "dor", "an", "is", "lu", "gar", "ne", "tho", "bri", "ox", "ya",
+    ];
+    // A step of a linear congruential generator (Knuth's constants) spreads neighbouring ids over the syllables.
+    let mut mixed = id
+        .wrapping_mul(6_364_136_223_846_793_005)
+        .wrapping_add(1_442_695_040_888_963_407);
+    let mut word = |syllables: usize| {
+        let mut word = String::new();
+        for _ in 0..syllables {
+            word.push_str(SYLLABLES[(mixed >> 60) as usize]);
+            mixed = mixed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        }
+        word[..1].to_uppercase() + &word[1..]
+    };
+    let (name, ticker) = match category {
+        Category::Character => (format!("{} {} {id}", word(2), word(3)), String::new()),
+        Category::Corporation => (format!("{} Industries {id}", word(3)), word(2).to_uppercase()),
+        Category::Alliance => (format!("{} Alliance {id}", word(3)), word(2).to_uppercase()),
+    };
+    Named {
+        id,
+        category,
+        name,
+        ticker: ticker.chars().take(5).collect(),
+    }
+}

@@ -1,0 +1,140 @@
+//! The stand-in static data host: CCP's layout, from the files beside the project or the bundled sample.
+
+use std::{
+    collections::HashMap,
+    io::{Cursor, Read as _, Write as _},
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Routes, World};
+use crate::corpus;
+
+/// The archive that is served.
+#[derive(Debug)]
+pub(super) struct Archive {
+    zip: Bytes,
+    /// Build number that is said.
+    pub(super) build: u64,
+    /// file → id → record, read when first asked for.
+    records: OnceLock<HashMap<String, HashMap<u64, Value>>>,
+}
+
+impl Archive {
+    /// What lies beside the project, else the sample.
+    pub(super) fn best() -> Self {
+        let latest = corpus::shared("sde/latest.jsonl").and_then(|path| std::fs::read(path).ok());
+        let build = latest
+            .and_then(|text| serde_json::from_slice::<Value>(&text).ok())
+            .and_then(|record| record["buildNumber"].as_u64());
+        let zip = build
+            .and_then(|build| corpus::shared(&format!("sde/eve-online-static-data-{build}-jsonl.zip")))
+            .and_then(|path| std::fs::read(path).ok());
+        match (build, zip) {
+            (Some(build), Some(zip)) => Self::new(zip.into(), build),
+            _ => {
+                eprintln!("note: no ../shared/data/sde: the bundled sample of the static data is used");
+                Self::sample()
+            }
+        }
+    }
+
+    /// The bundled sample.
+    pub(super) fn sample() -> Self {
+        let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
+        let options = zip::write::SimpleFileOptions::default();
+        for (name, text) in corpus::SAMPLE_STATIC_DATA {
+            zip.start_file(format!("{name}.jsonl"), options)
+                .expect("writing to memory");
+            zip.write_all(text.as_bytes()).expect("writing to memory");
+        }
+        let zip = zip.finish().expect("writing to memory").into_inner();
+        Self::new(zip.into(), corpus::SAMPLE_BUILD)
+    }
+
+    fn new(zip: Bytes, build: u64) -> Self {
+        Self {
+            zip,
+            build,
+            records: OnceLock::new(),
+        }
+    }
+
+    /// The record with this `_key` in a file.
+    pub(super) fn record(&self, file: &str, id: u64) -> Option<&Value> {
+        self.records.get_or_init(|| read(&self.zip)).get(file)?.get(&id)
+    }
+
+    fn etag(&self) -> String {
+        format!("\"{}\"", self.build)
+    }
+}
+
+/// The files that ESI's answers are made of.
+fn read(zip: &Bytes) -> HashMap<String, HashMap<u64, Value>> {
+    let mut archive = zip::ZipArchive::new(Cursor::new(zip.clone())).expect("a zip");
+    let mut files = HashMap::new();
+    for name in [
+        "types",
+        "groups",
+        "mapSolarSystems",
+        "mapConstellations",
+        "mapRegions",
+        "factions",
+    ] {
+        let mut text = String::new();
+        let mut file = archive
+            .by_name(&format!("{name}.jsonl"))
+            .expect("a file of the static data");
+        file.read_to_string(&mut text).expect("UTF-8");
+        let records = text.lines().map(|line| {
+            let record: Value = serde_json::from_str(line).expect("JSON lines");
+            (record["_key"].as_u64().expect("a key"), record)
+        });
+        files.insert(name.to_owned(), records.collect());
+    }
+    files
+}
+
+pub(super) fn routes() -> Routes {
+    Router::new()
+        .route("/tranquility/latest.jsonl", get(latest))
+        .route("/tranquility/{file}", get(archive))
+}
+
+async fn latest(State(world): State<Arc<World>>, headers: HeaderMap) -> Response {
+    let inner = world.lock();
+    let build = inner.static_data.build;
+    let line = format!("{{\"_key\":\"sde\",\"buildNumber\":{build},\"releaseDate\":\"2026-08-20T00:00:00Z\"}}\n");
+    unless_known(&headers, inner.static_data.etag(), line.into())
+}
+
+async fn archive(State(world): State<Arc<World>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+    let inner = world.lock();
+    if file != format!("eve-online-static-data-{}-jsonl.zip", inner.static_data.build) {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    unless_known(&headers, inner.static_data.etag(), inner.static_data.zip.clone())
+}
+
+/// 304 to whoever has it already.
+fn unless_known(headers: &HeaderMap, etag: String, body: Bytes) -> Response {
+    let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
+    let status = if known == Some(&etag) {
+        StatusCode::NOT_MODIFIED
+    } else {
+        StatusCode::OK
+    };
+    let body = if status == StatusCode::OK { body } else { Bytes::new() };
+    let modified = "Thu, 20 Aug 2026 00:00:00 GMT".to_owned();
+    (status, [(header::ETAG, etag), (header::LAST_MODIFIED, modified)], body).into_response()
+}

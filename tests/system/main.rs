@@ -1,0 +1,11 @@
+//! killfeed as a whole: the real services against a stand-in zKillboard, ESI and Discord.
+//!
+//! One binary, so that everything here is linked once. The stand-ins live in `tests/support`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code: a panic is how a test fails"
+)]
+
+mod stand_in;

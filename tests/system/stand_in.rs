@@ -1,0 +1,125 @@
+//! The stand-in zKillboard, ESI and static data answer as the real ones do: what the other tests rest on.
+
+use std::time::Duration;
+
+use killfeed_support::{
+    Upstream,
+    upstream::{FIRST, Fault, Host},
+};
+use serde_json::{Value, json};
+
+fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().user_agent("killfeed-tests/0 (nobody@example.com)");
+    builder.timeout(Duration::from_secs(2)).build().unwrap()
+}
+
+fn document(upstream: &Upstream, number: u64) -> String {
+    format!("{}/ephemeral/{number}.json", upstream.feed_url())
+}
+
+fn killmail(id: u64) -> Value {
+    json!({
+        "killmail_id": id, "hash": format!("{id:040x}"), "uploaded_at": 1_787_227_200,
+        "esi": {
+            "killmail_id": id, "killmail_time": "2026-08-18T00:00:00Z", "solar_system_id": 30_000_142,
+            "victim": {"character_id": 2_112_000_001, "corporation_id": 98_000_001, "damage_taken": 1, "ship_type_id": 670},
+            "attackers": [{"character_id": 2_112_000_002, "damage_done": 1, "final_blow": true, "security_status": 0.1}]
+        },
+        "zkb": {"hash": format!("{id:040x}"), "labels": []}
+    })
+}
+
+#[tokio::test]
+async fn files_come_under_their_numbers_and_sequence_json_lags() {
+    let upstream = Upstream::start_with_sample().await;
+    let client = client();
+    let sequence = async || {
+        let url = format!("{}/ephemeral/sequence.json", upstream.feed_url());
+        let answer: Value = client.get(url).send().await.unwrap().json().await.unwrap();
+        answer["sequence"].as_u64().unwrap()
+    };
+    assert_eq!(sequence().await, FIRST);
+
+    let (first, last) = upstream.publish_all((1..=51).map(killmail));
+    assert_eq!((first, last), (FIRST, FIRST + 50));
+    assert_eq!(
+        sequence().await,
+        FIRST,
+        "50 behind is not behind enough to be rewritten"
+    );
+    upstream.publish(killmail(52));
+    assert_eq!(sequence().await, FIRST + 51);
+
+    let answer: Value = client
+        .get(document(&upstream, FIRST))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(answer["sequence_id"], FIRST);
+    assert_eq!(answer["killmail_id"], 1);
+    let beyond = client.get(document(&upstream, FIRST + 52)).send().await.unwrap();
+    assert_eq!(beyond.status(), 404);
+    assert_eq!(upstream.journal().of(Host::Feed).len(), 5);
+    assert!(
+        upstream.journal().all()[0]
+            .header("user-agent")
+            .contains("nobody@example.com")
+    );
+}
+
+#[tokio::test]
+async fn faults_answer_in_place_of_the_document() {
+    let upstream = Upstream::start_with_sample().await;
+    let client = client();
+    let number = upstream.publish(killmail(1));
+    let ask = async || client.get(document(&upstream, number)).send().await.unwrap();
+
+    upstream.fault(number, Fault::TooManyRequests(Some(7)), Some(1));
+    let banned = ask().await;
+    assert_eq!(banned.status(), 429);
+    assert_eq!(banned.headers()["retry-after"], "7");
+    assert_eq!(ask().await.status(), 200, "a fault for one request is over after it");
+
+    upstream.fault(number, Fault::TruncatedGzip, Some(1));
+    assert!(ask().await.bytes().await.is_err());
+    upstream.fault(number, Fault::Cut, Some(1));
+    assert!(ask().await.bytes().await.is_err());
+    upstream.fault(number, Fault::StallInBody, Some(1));
+    assert!(ask().await.bytes().await.unwrap_err().is_timeout());
+    upstream.fault(number, Fault::Empty, Some(1));
+    assert!(ask().await.bytes().await.unwrap().is_empty());
+
+    upstream.host_fault(Host::Feed, Fault::Forbidden, None);
+    assert_eq!(ask().await.status(), 403);
+    upstream.heal(Host::Feed);
+    assert_eq!(ask().await.status(), 200);
+}
+
+#[tokio::test]
+async fn esi_knows_the_names_of_everyone_published_and_one_bad_id_fails_a_batch() {
+    let upstream = Upstream::start_with_sample().await;
+    let client = client();
+    upstream.publish_without_esi(killmail(1));
+    upstream.names(|names| names.corporation(98_000_001, "Bruised Knuckles", "BRUIS"));
+    let names = async |ids: &[u64]| {
+        let url = format!("{}/universe/names", upstream.esi_url());
+        client.post(url).json(&ids).send().await.unwrap()
+    };
+    let answer = names(&[2_112_000_001, 98_000_001]).await;
+    assert!(answer.headers().contains_key("x-esi-error-limit-remain"));
+    let answer: Value = answer.json().await.unwrap();
+    assert_eq!(answer[0]["category"], "character");
+    assert_eq!(answer[1]["name"], "Bruised Knuckles");
+    assert_eq!(names(&[98_000_001, 2_112_999_999]).await.status(), 404);
+
+    let get = async |path: &str| client.get(upstream.esi_url() + path).send().await.unwrap();
+    let corporation: Value = get("/corporations/98000001").await.json().await.unwrap();
+    assert_eq!(corporation["ticker"], "BRUIS");
+    let body = get(&format!("/killmails/1/{:040x}", 1)).await;
+    assert_eq!(body.headers()["x-ratelimit-group"], "killmail");
+    assert_eq!(body.json::<Value>().await.unwrap()["killmail_id"], 1);
+    assert_eq!(get("/killmails/1/0000").await.status(), 422);
+}
