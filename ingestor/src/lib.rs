@@ -6,7 +6,9 @@
 //!
 //! The modules below stand in the order in which a killmail meets them.
 
+pub mod enrich;
 pub mod feed;
 pub mod health;
 pub mod log;
 pub mod parse;
+pub mod universe;
