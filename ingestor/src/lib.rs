@@ -8,6 +8,7 @@
 
 pub mod enrich;
 pub mod feed;
+pub mod grpc;
 pub mod health;
 pub mod log;
 pub mod parse;

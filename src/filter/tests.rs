@@ -15,4 +15,3 @@ fn compiled(text: &str) -> Compiled {
         other => panic!("{text}: {other:?}"),
     }
 }
-
