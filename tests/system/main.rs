@@ -9,3 +9,4 @@
 )]
 
 mod stand_in;
+mod tidy;
