@@ -2,8 +2,10 @@
 //! the universe and the feed's health, and nothing of how killmails get into the log.
 
 mod auth;
+mod heartbeat;
 mod limits;
 mod list;
+mod page_token;
 mod service;
 mod session;
 mod socket;

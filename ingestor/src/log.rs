@@ -256,6 +256,8 @@ pub trait LogRead: Send + Sync + 'static {
     async fn seek(&self, since_ms: i64) -> Result<Offset, LogError>;
     /// A killmail in its newest revision, if the log still holds it.
     async fn newest(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError>;
+    /// A killmail in the revision that was its newest when the log ended at `head`.
+    async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, LogError>;
 }
 
 /// The writing half: for the pipeline alone.
