@@ -71,6 +71,7 @@ impl EmbeddedLog {
             options,
             guard,
             generation: 0,
+            full: false,
             _folder: folder,
         };
         let (jobs, queue) = mpsc::sync_channel(QUEUE);

@@ -52,6 +52,8 @@ pub(super) struct Writer {
     pub(super) options: Options,
     pub(super) guard: ClockGuard,
     pub(super) generation: u64,
+    /// The disk's reserve was reached at the last append.
+    pub(super) full: bool,
     /// Let go last, when the database is closed.
     pub(super) _folder: FolderLock,
 }
@@ -107,10 +109,7 @@ impl Writer {
         if batch.events.is_empty() && batch.marks.is_empty() && batch.feed_state.is_none() {
             return Ok(before);
         }
-        self.options
-            .free_space
-            .check(&self.path, self.options.reserve_bytes)
-            .inspect_err(|_| metrics::counter!(names::DISK_FULL).increment(1))?;
+        self.check_room()?;
         let started = Instant::now();
         // While the disk fails the next opening is tried in its time, not once more for every append.
         if let Door::Failing { reason } = self.shared.door() {
@@ -137,6 +136,23 @@ impl Writer {
         let head = appended.head;
         self.shared.grew(appended);
         Ok(head)
+    }
+
+    /// Stops appends before the disk is full, and says so once.
+    fn check_room(&mut self) -> Result<(), LogError> {
+        let room = self.options.free_space.check(&self.path, self.options.reserve_bytes);
+        match &room {
+            Err(error) => {
+                metrics::counter!(names::DISK_FULL).increment(1);
+                if !self.full {
+                    tracing::error!(%error, path = %self.path.display(), "free some space on the log's disk, or shorten INGESTOR_RETENTION");
+                }
+            }
+            Ok(()) if self.full => tracing::info!("the log's disk has room again: appends go on"),
+            Ok(()) => {}
+        }
+        self.full = room.is_err();
+        room
     }
 
     fn try_append(&self, batch: &AppendBatch) -> Result<Appended, StoreError> {
