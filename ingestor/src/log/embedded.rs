@@ -71,6 +71,7 @@ impl EmbeddedLog {
             options,
             guard,
             generation: 0,
+            in_doubt: None,
             full: false,
             _folder: folder,
         };
