@@ -10,9 +10,6 @@ mod node;
 mod reject;
 mod time;
 
-#[cfg(test)]
-mod tests;
-
 use killfeed::{
     id::{ContentHash, KillmailId},
     v1,
@@ -305,3 +302,6 @@ fn item(fields: &Fields<'_, '_>) -> Result<v1::Item, Reject> {
         ..Default::default()
     })
 }
+
+#[cfg(test)]
+mod tests;
