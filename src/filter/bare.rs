@@ -55,6 +55,11 @@ impl Parser<'_> {
             _ if is_list || !value.is_empty() => format!("a `:` is missing between `{word}` and its value"),
             _ => format!("`{word}` needs a value, as in `{word}:...`"),
         };
+        let span = if words.is_empty() {
+            span
+        } else {
+            span.to(self.scanner.span_from(back))
+        };
         self.problems
             .push(Problem::new(span, message).suggest([format!("{word}{sign}{value}")]));
         if is_list {
