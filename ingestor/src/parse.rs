@@ -10,6 +10,9 @@ mod node;
 mod reject;
 mod time;
 
+#[cfg(test)]
+mod tests;
+
 use killfeed::{
     id::{ContentHash, KillmailId},
     v1,
@@ -302,6 +305,3 @@ fn item(fields: &Fields<'_, '_>) -> Result<v1::Item, Reject> {
         ..Default::default()
     })
 }
-
-#[cfg(test)]
-mod tests;

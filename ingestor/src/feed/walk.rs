@@ -7,6 +7,9 @@
 mod holes;
 mod search;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, VecDeque},
     time::Duration,
@@ -411,6 +414,3 @@ impl Walk {
         self.retry_at = now + ((ceiling as f64 * random) as Millis).max(asked.min(300_000));
     }
 }
-
-#[cfg(test)]
-mod tests;
