@@ -60,7 +60,7 @@ impl Options {
             cache_bytes: 64 * MIB,
             window_bytes: 32 * MIB,
             reserve_bytes: 256 * MIB as u64,
-            check_up_to: 256 * MIB as u64,
+            check_up_to: 128 * MIB as u64,
             clock: Clock::of_machine(),
             free_space: FreeSpace::of_disk(),
         }
