@@ -8,5 +8,6 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+mod discord_side;
 mod stand_in;
 mod tidy;
