@@ -9,5 +9,6 @@
 )]
 
 mod discord_side;
+mod filters;
 mod stand_in;
 mod tidy;
