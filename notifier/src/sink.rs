@@ -130,7 +130,7 @@ pub enum SendOutcome {
         /// Discord's id of the message.
         message_id: u64,
     },
-    /// 429: it was definitely not posted.
+    /// 429, or the limits known forbid it for now, or no connection could be made: it was definitely not posted.
     RateLimited {
         /// How long to wait.
         retry_after: Duration,

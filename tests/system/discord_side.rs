@@ -322,6 +322,39 @@ async fn a_dead_token_is_not_tried_again() {
     assert_eq!(stand_in.asked().len(), asked);
 }
 
+/// In a process of its own: what is logged is heard for a whole process, and here everything is.
+#[test]
+fn the_token_is_in_no_log() {
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "discord_side::logs_everything", "--ignored", "--nocapture"]);
+    let output = child.output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("serenity") && text.contains("TRACE"),
+        "everything is logged: {text}"
+    );
+    let told = text.lines().find(|line| line.contains(TOKEN));
+    assert_eq!(told, None);
+}
+
+#[tokio::test]
+#[ignore = "only for the_token_is_in_no_log"]
+async fn logs_everything() {
+    let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
+    log.with_ansi(false).with_writer(std::io::stderr).init();
+    let stand_in = Discord::start().await;
+    let (bot, shutdown) = connect(&stand_in).await;
+    stand_in.fault(CHANNEL, Fault::Refused(403, 50_013), Some(1));
+    for nonce in ["a", "b"] {
+        bot.sink.send(&post(1, nonce)).await;
+    }
+    stand_in.cut(0);
+    until("resumed", || stand_in.resumes() == 1).await;
+    shutdown.cancel();
+    assert_eq!(bot.task.await.unwrap(), Ok(()));
+}
+
 #[tokio::test]
 async fn nothing_listens() {
     let stand_in = Discord::start().await;

@@ -89,6 +89,7 @@ pub(super) struct SessionStartLimit {
 
 /// Checks everything with Discord, then connects. Returns before the shards are connected: [`Discord::ready`] tells.
 pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Result<Discord, StartError> {
+    keep_frames_out_of_the_log();
     let api_url = settings.api_url.trim_end_matches('/').to_owned();
     let api = Arc::new(Api::new(&api_url, &settings.token).map_err(StartError::Local)?);
     let asked = shutdown.run_until_cancelled(ask_patiently(&api, &api_url)).await;
@@ -132,6 +133,11 @@ pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Re
         shards,
         task: tokio::spawn(gateway.run(shutdown)),
     })
+}
+
+/// tungstenite writes every frame to the `log` crate at TRACE, and an IDENTIFY carries the token. tracing is not concerned.
+fn keep_frames_out_of_the_log() {
+    log::set_max_level(log::max_level().min(log::LevelFilter::Debug));
 }
 
 /// Asks once.
