@@ -7,9 +7,9 @@ mod invalid;
 
 use std::time::Duration;
 
+use futures::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -79,21 +79,19 @@ impl Permit {
 
 async fn run(mut wants: mpsc::Receiver<Want>) {
     let mut buckets = Buckets::<Reply>::default();
-    let mut in_flight = JoinSet::new();
+    let mut in_flight = FuturesUnordered::new();
     let mut paused = false;
     loop {
         let now = Instant::now();
         let wake = buckets.next(now);
         tokio::select! {
+            // Answers first: what one says holds for everything asked after it.
+            biased;
+            Some((route, feedback)) = in_flight.next() => buckets.done(Instant::now(), route, feedback),
             want = wants.recv() => match want {
                 Some(Want { route, deadline, reply }) => buckets.want(Instant::now(), route, deadline, reply),
                 None => return,
             },
-            Some(over) = in_flight.join_next() => {
-                if let Ok((route, feedback)) = over {
-                    buckets.done(Instant::now(), route, feedback);
-                }
-            }
             () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
         }
         let now = Instant::now();
@@ -103,7 +101,7 @@ async fn run(mut wants: mpsc::Receiver<Want>) {
                     let (answer, feedback) = oneshot::channel();
                     // Also where the caller has gone: the permit is dropped in here, and its place is free again.
                     let _ = request.send(Ok(Permit { answer }));
-                    in_flight.spawn(async move { (route, feedback.await.ok()) });
+                    in_flight.push(async move { (route, feedback.await.ok()) });
                 }
                 Decision::TooLong { request, wait } => {
                     let _ = request.send(Err(Wait(wait)));
