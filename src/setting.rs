@@ -16,13 +16,12 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// The flag: the variable without its prefix, in kebab case.
+    /// The flag: the variable without its service's prefix, in kebab case. What has no such prefix keeps its whole name:
+    /// `RUST_LOG` is `--rust-log`, beside the ingestor's `--log`.
     pub fn flag(&self) -> String {
-        self.variable
-            .split_once('_')
-            .map_or(self.variable, |(_, rest)| rest)
-            .to_lowercase()
-            .replace('_', "-")
+        let prefixes = ["INGESTOR_", "NOTIFIER_"];
+        let name = prefixes.iter().find_map(|prefix| self.variable.strip_prefix(prefix));
+        name.unwrap_or(self.variable).to_lowercase().replace('_', "-")
     }
 }
 
@@ -209,19 +208,26 @@ mod tests {
     #[test]
     fn a_bad_value_says_which_what_and_what_was_expected() {
         let settings = [Setting {
-            variable: "X_POLL_INTERVAL",
+            variable: "INGESTOR_POLL_INTERVAL",
             default: "6s",
             help: "",
             secret: false,
         }];
         let raw = Raw::collect(&settings, |_| Some("soon".into()));
-        let error = raw.duration("X_POLL_INTERVAL", Duration::from_secs(1)).unwrap_err();
-        let line = r#"X_POLL_INTERVAL="soon": expected a duration of at least 1s, like 500ms, 6s, 5m, 2h or 7d"#;
+        let error = raw
+            .duration("INGESTOR_POLL_INTERVAL", Duration::from_secs(1))
+            .unwrap_err();
+        let line = r#"INGESTOR_POLL_INTERVAL="soon": expected a duration of at least 1s, like 500ms, 6s, 5m, 2h or 7d"#;
         assert_eq!(error.to_string(), line);
         assert_eq!(settings[0].flag(), "poll-interval");
+        let shared = Setting {
+            variable: "RUST_LOG",
+            ..settings[0]
+        };
+        assert_eq!(shared.flag(), "rust-log");
         let defaults = Raw::collect(&settings, |_| None);
         assert_eq!(
-            defaults.duration("X_POLL_INTERVAL", Duration::ZERO),
+            defaults.duration("INGESTOR_POLL_INTERVAL", Duration::ZERO),
             Ok(Duration::from_secs(6))
         );
     }
