@@ -33,6 +33,7 @@ async fn a_bad_setting_ends_the_program_before_it_binds_a_port() {
         let settings = [
             (http.as_str(), address.clone()),
             (folder.as_str(), data.display().to_string()),
+            ("INGESTOR_CONTACT", "tests@example.com".to_owned()),
             (variable, value.to_owned()),
         ];
         let said = refused(binary, &settings).await;
