@@ -26,6 +26,8 @@ use crate::{
 const AT_ONCE: usize = 64;
 /// CCP's static data change about once a week; trees are compared at least this often.
 const RECOMPILE: Duration = Duration::from_secs(3_600);
+/// How long the stream waits for subscriptions whose names cannot be looked up.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// A name that could not be looked up is asked for again after this.
 const ASK_AGAIN: Duration = Duration::from_secs(30);
 
@@ -140,28 +142,36 @@ fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64) -> Arrival {
     }
 }
 
-/// Compiles what has no tree yet, for as long as it takes until an ingestor answers: killmails that stream by before the
-/// subscriptions are ready would be lost to them. What has a tree already need not wait.
+/// Compiles what has no tree yet before the stream is opened: killmails that stream by meanwhile would be lost to it. Waits
+/// for an ingestor for as long as it takes (without one there is no stream either), and for names that it cannot look up for
+/// [`PATIENCE`]: the other subscriptions have waited long enough then.
 pub async fn compile_first(
     subscriptions: &Subscriptions,
     compile: &dyn Compile,
     shutdown: &CancellationToken,
 ) -> Result<(), StorageError> {
     let mut failed = 0;
-    let new = |subscriptions: &Subscriptions| {
-        let list = subscriptions.list();
-        list.iter().any(|one| one.compiled.is_none() && one.problem.is_empty())
-    };
-    while new(subscriptions) {
+    let mut patience = None;
+    while subscriptions.list().iter().any(|one| one.compiled.is_none()) {
         let round = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
             round = subscriptions::compile_pending(subscriptions, compile) => round?,
         };
-        let Err(error) = round else {
-            break;
-        };
+        match round {
+            Ok(round) if round.waiting == 0 => break,
+            Ok(round) => {
+                let until = *patience.get_or_insert(Instant::now() + PATIENCE);
+                if Instant::now() >= until {
+                    tracing::warn!(
+                        waiting = round.waiting,
+                        "the stream begins without some subscriptions: their names cannot be looked up"
+                    );
+                    break;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "no ingestor answers: subscriptions wait to be compiled"),
+        }
         failed += 1;
-        tracing::warn!(%error, "no ingestor answers: subscriptions wait to be compiled");
         let wait = subscriptions::backoff(failed, fastrand::f64());
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -255,10 +265,17 @@ async fn report(mut state: watch::Receiver<State>, shutdown: CancellationToken) 
 
 #[cfg(test)]
 mod tests {
-    use killfeed::v1::{Gap, Progress};
+    use std::{sync::Mutex, time::SystemTime};
+
+    use async_trait::async_trait;
+    use killfeed::v1::{Filter, Gap, Progress};
 
     use super::*;
-    use crate::matching::tests::{snapshot, subscription};
+    use crate::{
+        database,
+        matching::tests::{snapshot, subscription},
+        subscriptions::{CompileError, file},
+    };
 
     #[test]
     fn a_run_of_events_ends_at_its_last_position() {
@@ -287,5 +304,47 @@ mod tests {
             (7, 2, 1)
         );
         assert_eq!(Killmail::decode(&arrivals[0].bytes[..]).unwrap(), killmail);
+    }
+
+    /// Answers nothing at first, then not the names, then everything: one state for each question for the build.
+    struct Slow(Mutex<u32>);
+
+    #[async_trait]
+    impl Compile for Slow {
+        async fn static_data_build(&self) -> Result<String, CompileError> {
+            let mut asked = self.0.lock().unwrap();
+            *asked += 1;
+            match *asked {
+                1..3 => Err(CompileError::Unavailable("down".into())),
+                _ => Ok("1".into()),
+            }
+        }
+
+        async fn compile(&self, filter: &str) -> Result<Filter, CompileError> {
+            match *self.0.lock().unwrap() {
+                0..6 => Err(CompileError::Unavailable("names".into())),
+                _ if filter == "never" => Err(CompileError::Unavailable("names".into())),
+                _ => Ok(crate::matching::tests::everything()),
+            }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stream_waits_for_new_subscriptions_but_not_for_ever() {
+        let shutdown = tokio_util::sync::CancellationToken::new();
+        for (filter, active) in [("npc", 1), ("never", 0)] {
+            let dir = tempfile::tempdir().unwrap();
+            let database = Arc::new(database::open(dir.path(), SystemTime::now()).unwrap().database);
+            let subscriptions = Subscriptions::open(database, Duration::from_secs(60)).unwrap();
+            let text = format!("[[subscription]]\nname = \"x\"\nguild = 1\nchannel = 2\nfilter = \"{filter}\"\n");
+            subscriptions
+                .take_file(file::parse(&text, "").unwrap(), 1)
+                .await
+                .unwrap();
+            let slow = Slow(Mutex::default());
+            compile_first(&subscriptions, &slow, &shutdown).await.unwrap();
+            assert_eq!(subscriptions.snapshot().len(), active, "{filter}");
+            assert!(*slow.0.lock().unwrap() >= 6);
+        }
     }
 }

@@ -55,9 +55,14 @@ pub struct Ingestor(pub Client);
 impl Compile for Ingestor {
     async fn static_data_build(&self) -> Result<String, CompileError> {
         let answer = self.0.killmails().get_feed_status(GetFeedStatusRequest {}).await;
-        answer
-            .map(|status| status.into_inner().static_data_build)
-            .map_err(|status| CompileError::Unavailable(status.message().to_owned()))
+        let status = answer.map_err(|status| CompileError::Unavailable(status.message().to_owned()))?;
+        let build = status.into_inner().static_data_build;
+        if build.is_empty() {
+            return Err(CompileError::Unavailable(
+                "the ingestor has not loaded its static data yet".to_owned(),
+            ));
+        }
+        Ok(build)
     }
 
     async fn compile(&self, filter: &str) -> Result<Filter, CompileError> {

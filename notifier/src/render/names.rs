@@ -85,14 +85,12 @@ impl<'a> Names<'a> {
     pub(super) fn attacker(self, attacker: &Attacker) -> Vec<String> {
         let pilot = self.name(EntityKind::Character, attacker.character_id, "pilot");
         let ship = (attacker.ship_type_id != 0).then(|| self.type_escaped(attacker.ship_type_id, ""));
-        let (first, ship) = match (pilot, ship) {
-            (Some(pilot), Some(ship)) => (Some(pilot), Some(format!("in {}", with_article(&ship)))),
-            (None, Some(ship)) => (Some(ship), None),
-            (pilot, None) => (pilot, None),
+        let first = match (pilot, ship) {
+            (Some(pilot), Some(ship)) => Some(format!("**{pilot}** in {}", with_article(&ship))),
+            (pilot, ship) => pilot.or(ship).map(|name| format!("**{name}**")),
         };
         let lines = [
             first,
-            ship,
             self.corporation(attacker.corporation_id),
             self.group(attacker.alliance_id, attacker.faction_id),
         ];
@@ -159,6 +157,8 @@ fn with_article(ship: &str) -> String {
 
 fn bold_first(mut lines: Vec<String>, fallback: &str) -> Vec<String> {
     match lines.first_mut() {
+        // Escaped names begin with no star of their own.
+        Some(first) if first.starts_with("**") => {}
         Some(first) => *first = format!("**{first}**"),
         None => lines.push(fallback.to_owned()),
     }

@@ -27,10 +27,13 @@ pub(super) fn post(post: &Post, now: i64, colour: bool) -> String {
             out.push_str(&headline(&paint, 0x0099_9999, &line, channel.take().as_deref()));
         }
     }
+    // A mention belongs to the card below it, a link stands for a killmail of its own.
+    let mut apart = post.message.content.contains("://");
     for embed in &post.message.embeds {
-        if !out.is_empty() {
+        if apart {
             out.push('\n');
         }
+        apart = true;
         out.push_str(&card(&paint, embed, channel.take().as_deref(), now));
     }
     out.push('\n');
@@ -88,10 +91,12 @@ fn labelled(paint: &Paint, color: u32, field: &Field, now: i64) -> String {
     let room = WIDTH - 2 - LABEL;
     let mut lines: Vec<(String, usize)> = Vec::new();
     for part in field.value.lines() {
-        let text = words(part, now);
-        let length = text.chars().count();
-        let strong = part.starts_with("**");
-        let shown = if strong { paint.with(&text, &[BOLD]) } else { text };
+        let length = words(part, now).chars().count();
+        // What Discord shows in bold is at the beginning, and is bold here too.
+        let shown = match part.strip_prefix("**").and_then(|rest| rest.split_once("**")) {
+            Some((strong, rest)) => paint.with(&words(strong, now), &[BOLD]) + &words(rest, now),
+            None => words(part, now),
+        };
         match lines.last_mut() {
             Some((line, used)) if *used + 3 + length <= room => {
                 line.push_str(" · ");
