@@ -9,3 +9,4 @@
 pub mod feed;
 pub mod health;
 pub mod log;
+pub mod settings;
