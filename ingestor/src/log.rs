@@ -14,6 +14,27 @@ use killfeed::{
 use prost::Message as _;
 use tokio::sync::watch;
 
+mod disk;
+mod embedded;
+#[cfg(test)]
+mod faults;
+mod format;
+mod migrate;
+pub mod names;
+mod open;
+mod preview;
+mod retention;
+mod shared;
+mod store;
+mod window;
+mod writer;
+
+pub use disk::FreeSpace;
+pub use embedded::EmbeddedLog;
+pub use format::Origin;
+pub use open::{FILE_NAME, OpenError, Options, new_log_id};
+pub use retention::{Clock, Moment};
+
 /// One record, shared by all who read it.
 #[derive(Debug)]
 pub struct Record {
@@ -248,3 +269,6 @@ pub trait LogWrite: Send + Sync + 'static {
     /// before the newest record's, a revision that is not above the killmail's mark.
     async fn append(&self, batch: AppendBatch) -> Result<Head, LogError>;
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,496 @@
+//! The tables of `log.redb` and every transaction over them. Blocking: called by the writer's thread and off the runtime.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use killfeed::{
+    cursor::{LogId, Offset},
+    id::KillmailId,
+};
+use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, Table, TableDefinition, WriteTransaction};
+
+use super::{
+    AppendBatch, Head, Mark, NewBody, ReadLimit, Record, RecordKind, Status,
+    format::{self, Damaged, MARK, Origin, SCHEMA},
+};
+
+pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
+const RECORDS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("records");
+const INDEX: TableDefinition<'static, (u64, u32), u64> = TableDefinition::new("index");
+const MARKS: TableDefinition<'static, u64, [u8; MARK]> = TableDefinition::new("marks");
+const FEED: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("feed");
+const FEED_STATE: &str = "state";
+
+/// Why a transaction did not happen.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StoreError {
+    #[error("{0}")]
+    Redb(Box<redb::Error>),
+    #[error("what is stored cannot be understood: {0}")]
+    Damaged(#[from] Damaged),
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Unavailable(String),
+    /// redb may panic on a file that was damaged behind its back.
+    #[error("the storage engine gave up: {0}")]
+    Panicked(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreError {
+    fn from(error: E) -> Self {
+        Self::Redb(Box::new(error.into()))
+    }
+}
+
+/// Who this log is, and whose history it continues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) id: LogId,
+    /// Oldest first: the log ids before, each with the last offset it gave out.
+    pub(super) lineage: Vec<(LogId, Offset)>,
+    pub(super) origin: Origin,
+}
+
+/// What `meta` and the ends of the log say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) identity: Identity,
+    pub(super) status: Status,
+}
+
+/// What an append did.
+#[derive(Debug)]
+pub(super) struct Appended {
+    pub(super) head: Head,
+    pub(super) killmails: u64,
+    pub(super) records: Vec<Arc<Record>>,
+}
+
+/// What a removal would do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Removal {
+    /// The records to go.
+    offsets: Vec<Offset>,
+    /// [`Status::trimmed`] and [`Status::earliest_ms`] once they are gone.
+    pub(super) trimmed: Offset,
+    pub(super) earliest_ms: Option<i64>,
+}
+
+impl Removal {
+    pub(super) fn records(&self) -> usize {
+        self.offsets.len()
+    }
+}
+
+/// Makes a new, empty log in an empty database.
+pub(super) fn create(db: &Database, id: LogId, origin: Origin) -> Result<(), StoreError> {
+    let tx = begin(db)?;
+    {
+        let mut meta = tx.open_table(META)?;
+        meta.insert("schema", &SCHEMA.to_le_bytes()[..])?;
+        meta.insert("log_id", &id.0.to_le_bytes()[..])?;
+        meta.insert("lineage", &[][..])?;
+        meta.insert("origin", format::encode_origin(origin).as_bytes())?;
+        meta.insert("next", &1_u64.to_le_bytes()[..])?;
+        meta.insert("head_ms", &0_i64.to_le_bytes()[..])?;
+        meta.insert("trimmed", &0_u64.to_le_bytes()[..])?;
+        meta.insert("killmails", &0_u64.to_le_bytes()[..])?;
+        tx.open_table(RECORDS)?;
+        tx.open_table(INDEX)?;
+        tx.open_table(MARKS)?;
+        tx.open_table(FEED)?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// The schema, before anything else is believed.
+pub(super) fn schema(db: &Database) -> Result<u32, StoreError> {
+    let meta = db.begin_read()?.open_table(META)?;
+    Ok(u32::from_le_bytes(number(&meta, "schema")?))
+}
+
+/// Who the log is and how far it goes.
+pub(super) fn load(db: &Database) -> Result<Stored, StoreError> {
+    let tx = db.begin_read()?;
+    let meta = tx.open_table(META)?;
+    let identity = Identity {
+        id: LogId(u64::from_le_bytes(number(&meta, "log_id")?)),
+        lineage: format::decode_lineage(&text(&meta, "lineage")?)?,
+        origin: format::decode_origin(&text(&meta, "origin")?)?,
+    };
+    let next = u64::from_le_bytes(number(&meta, "next")?);
+    let head = Head {
+        offset: Offset(next.saturating_sub(1)),
+        ingested_ms: i64::from_le_bytes(number(&meta, "head_ms")?),
+    };
+    let trimmed = Offset(u64::from_le_bytes(number(&meta, "trimmed")?));
+    let killmails = u64::from_le_bytes(number(&meta, "killmails")?);
+
+    // What the tables hold has to agree with that, or this is not a log that this program wrote.
+    let records = tx.open_table(RECORDS)?;
+    let oldest = records.first()?;
+    let newest = records.last()?;
+    let newest = newest.map_or(trimmed, |(offset, _)| Offset(offset.value()));
+    if newest != head.offset || trimmed > newest {
+        let problem = format!(
+            "the newest record is {newest}, expected {}, with {trimmed} removed",
+            head.offset
+        );
+        return Err(Damaged(problem).into());
+    }
+    let earliest_ms = match oldest {
+        Some((_, value)) => Some(format::decode_header(value.value())?.ingested_ms),
+        None => None,
+    };
+    tx.open_table(INDEX)?;
+    tx.open_table(MARKS)?;
+    tx.open_table(FEED)?;
+    let status = Status {
+        trimmed,
+        earliest_ms,
+        head,
+        killmails,
+    };
+    Ok(Stored { identity, status })
+}
+
+/// Closes the history written so far under its log id and goes on under another, counting on.
+pub(super) fn begin_log_id(db: &Database, id: LogId, origin: Origin) -> Result<(), StoreError> {
+    let stored = load(db)?;
+    let mut lineage = stored.identity.lineage;
+    lineage.push((stored.identity.id, stored.status.head.offset));
+    let tx = begin(db)?;
+    {
+        let mut meta = tx.open_table(META)?;
+        meta.insert("log_id", &id.0.to_le_bytes()[..])?;
+        meta.insert("lineage", &format::encode_lineage(&lineage)[..])?;
+        meta.insert("origin", format::encode_origin(origin).as_bytes())?;
+    }
+    Ok(tx.commit()?)
+}
+
+/// Events, marks, index, counters and feed state in one transaction, or none of it.
+pub(super) fn append(db: &Database, batch: &AppendBatch) -> Result<Appended, StoreError> {
+    let tx = begin(db)?;
+    let appended = {
+        let mut meta = tx.open_table(META)?;
+        let mut tables = Tables::open(&tx)?;
+        let mut next = u64::from_le_bytes(number(&meta, "next")?);
+        let mut head_ms = i64::from_le_bytes(number(&meta, "head_ms")?);
+        let mut killmails = u64::from_le_bytes(number(&meta, "killmails")?);
+        let mut records = Vec::with_capacity(batch.events.len());
+        for event in &batch.events {
+            let offset = event.offset.unwrap_or(Offset(next));
+            if offset.0 < next {
+                return Err(StoreError::Refused(format!(
+                    "offset {offset} was given, expected at least {next}"
+                )));
+            }
+            if event.ingested_ms < head_ms {
+                return Err(StoreError::Refused(format!(
+                    "offset {offset} is to be ingested at {} ms, before the record ahead of it ({head_ms} ms)",
+                    event.ingested_ms
+                )));
+            }
+            next = offset.0.checked_add(1).ok_or_else(|| {
+                StoreError::Refused(format!(
+                    "offset {offset} was given, which leaves none for what comes after"
+                ))
+            })?;
+            head_ms = event.ingested_ms;
+            let (kind, bytes) = match &event.body {
+                NewBody::Gap(bytes) => (RecordKind::Gap, bytes),
+                NewBody::Killmail {
+                    id,
+                    revision,
+                    hash,
+                    bytes,
+                } => {
+                    let mark = Mark {
+                        revision: *revision,
+                        hash: *hash,
+                    };
+                    tables.news(*id, &mark)?;
+                    killmails += u64::from(!tables.holds(*id)?);
+                    tables.index.insert((id.0, *revision), offset.0)?;
+                    (
+                        RecordKind::Killmail {
+                            id: *id,
+                            revision: *revision,
+                        },
+                        bytes,
+                    )
+                }
+            };
+            let value = format::encode_record(event.ingested_ms, kind, bytes);
+            tables.records.insert(offset.0, &value[..])?;
+            records.push(Arc::new(Record::new(offset, event.ingested_ms, kind, bytes.clone())));
+        }
+        for (id, mark) in &batch.marks {
+            tables.rewrite(*id, mark)?;
+        }
+        if let Some(state) = &batch.feed_state {
+            tx.open_table(FEED)?.insert(FEED_STATE, &state[..])?;
+        }
+        if !records.is_empty() {
+            meta.insert("next", &next.to_le_bytes()[..])?;
+            meta.insert("head_ms", &head_ms.to_le_bytes()[..])?;
+            meta.insert("killmails", &killmails.to_le_bytes()[..])?;
+        }
+        let head = Head {
+            offset: Offset(next - 1),
+            ingested_ms: head_ms,
+        };
+        Appended {
+            head,
+            killmails,
+            records,
+        }
+    };
+    tx.commit()?;
+    Ok(appended)
+}
+
+/// The first records appended before `cutoff_ms`, at most `most`; `None` = there is none.
+pub(super) fn plan_removal(db: &Database, cutoff_ms: i64, most: usize) -> Result<Option<Removal>, StoreError> {
+    let records = db.begin_read()?.open_table(RECORDS)?;
+    let mut offsets = Vec::new();
+    let mut earliest_ms = None;
+    for entry in records.iter()? {
+        let (offset, value) = entry?;
+        // A record whose header is damaged tells nobody anything: it goes with those before it.
+        if let Ok(header) = format::decode_header(value.value())
+            && (header.ingested_ms >= cutoff_ms || offsets.len() == most)
+        {
+            earliest_ms = Some(header.ingested_ms);
+            break;
+        }
+        offsets.push(Offset(offset.value()));
+    }
+    Ok(offsets.last().copied().map(|trimmed| Removal {
+        offsets,
+        trimmed,
+        earliest_ms,
+    }))
+}
+
+/// Removes what was planned; marks stay. Returns how many distinct killmails are left.
+pub(super) fn remove(db: &Database, removal: &Removal) -> Result<u64, StoreError> {
+    let tx = begin(db)?;
+    let killmails = {
+        let mut meta = tx.open_table(META)?;
+        let mut tables = Tables::open(&tx)?;
+        let mut killmails = u64::from_le_bytes(number(&meta, "killmails")?);
+        for offset in &removal.offsets {
+            let header = match tables.records.remove(offset.0)? {
+                Some(value) => format::decode_header(value.value()).ok(),
+                None => None,
+            };
+            if let Some(RecordKind::Killmail { id, revision }) = header.map(|header| header.kind) {
+                tables.index.remove((id.0, revision))?;
+                killmails = killmails.saturating_sub(u64::from(!tables.holds(id)?));
+            }
+        }
+        meta.insert("trimmed", &removal.trimmed.0.to_le_bytes()[..])?;
+        meta.insert("killmails", &killmails.to_le_bytes()[..])?;
+        killmails
+    };
+    tx.commit()?;
+    Ok(killmails)
+}
+
+/// Records after `after` up to and including `head`.
+pub(super) fn read(
+    db: &Database,
+    after: Offset,
+    head: Offset,
+    limit: ReadLimit,
+) -> Result<Vec<Arc<Record>>, StoreError> {
+    let mut read = Vec::new();
+    if after >= head {
+        return Ok(read);
+    }
+    let records = db.begin_read()?.open_table(RECORDS)?;
+    let mut bytes = 0;
+    for entry in records.range(after.0.saturating_add(1)..=head.0)? {
+        let (offset, value) = entry?;
+        let record = decode(Offset(offset.value()), value.value());
+        bytes += record.bytes.len();
+        read.push(Arc::new(record));
+        if !limit.admits(read.len(), bytes) {
+            break;
+        }
+    }
+    Ok(read)
+}
+
+/// The newest records for which `room` says yes, oldest first, and the offset above which that is all of them.
+pub(super) fn newest_records(
+    db: &Database,
+    trimmed: Offset,
+    mut room: impl FnMut(&Record) -> bool,
+) -> Result<(Offset, Vec<Arc<Record>>), StoreError> {
+    let records = db.begin_read()?.open_table(RECORDS)?;
+    let mut newest = Vec::new();
+    let mut floor = trimmed;
+    for entry in records.iter()?.rev() {
+        let (offset, value) = entry?;
+        let record = decode(Offset(offset.value()), value.value());
+        if !room(&record) {
+            floor = record.offset;
+            break;
+        }
+        newest.push(Arc::new(record));
+    }
+    newest.reverse();
+    Ok((floor, newest))
+}
+
+/// The offset after which the first record appended at or after `since_ms` comes, by halving the range: offsets may have
+/// holes, so each probe looks at the first record from there on.
+pub(super) fn seek(db: &Database, since_ms: i64, status: &Status) -> Result<Offset, StoreError> {
+    let (mut low, mut high) = (status.trimmed.0.saturating_add(1), status.head.offset.0);
+    if since_ms > status.head.ingested_ms || low > high {
+        return Ok(status.head.offset);
+    }
+    let records = db.begin_read()?.open_table(RECORDS)?;
+    // Kept true: every record below `low` is too old; the first one from `high` on is not.
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found = match records.range(middle..=high)?.next() {
+            Some(entry) => {
+                let (offset, value) = entry?;
+                Some((offset.value(), format::decode_header(value.value())?.ingested_ms))
+            }
+            None => None,
+        };
+        match found {
+            Some((offset, ms)) if ms < since_ms => low = offset.saturating_add(1),
+            _ => high = middle,
+        }
+    }
+    Ok(Offset(low - 1))
+}
+
+/// A killmail in its newest revision, if it lies at or below `head`.
+pub(super) fn newest(db: &Database, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, StoreError> {
+    let tx = db.begin_read()?;
+    let index = tx.open_table(INDEX)?;
+    let records = tx.open_table(RECORDS)?;
+    for entry in index.range((id.0, 0)..=(id.0, u32::MAX))?.rev() {
+        let offset = entry?.1.value();
+        if offset <= head.0
+            && let Some(value) = records.get(offset)?
+        {
+            return Ok(Some(Arc::new(decode(Offset(offset), value.value()))));
+        }
+    }
+    Ok(None)
+}
+
+/// What is remembered of these killmails, in the same order.
+pub(super) fn marks(db: &Database, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, StoreError> {
+    let marks = db.begin_read()?.open_table(MARKS)?;
+    ids.iter()
+        .map(|id| match marks.get(id.0)? {
+            Some(mark) => Ok(Some(format::decode_mark(&mark.value())?)),
+            None => Ok(None),
+        })
+        .collect()
+}
+
+/// What the feed stored last.
+pub(super) fn feed_state(db: &Database) -> Result<Option<Bytes>, StoreError> {
+    let feed = db.begin_read()?.open_table(FEED)?;
+    Ok(feed.get(FEED_STATE)?.map(|state| Bytes::copy_from_slice(state.value())))
+}
+
+/// Every transaction is on disk when it returns, and leaves a file that opens at once after a crash: without quick repair redb
+/// reads the whole file then, which a year's log would feel.
+fn begin(db: &Database) -> Result<WriteTransaction, StoreError> {
+    let mut tx = db.begin_write()?;
+    tx.set_durability(Durability::Immediate)?;
+    tx.set_quick_repair(true);
+    Ok(tx)
+}
+
+/// The tables that hold killmails.
+struct Tables<'tx> {
+    records: Table<'tx, u64, &'static [u8]>,
+    index: Table<'tx, (u64, u32), u64>,
+    marks: Table<'tx, u64, [u8; MARK]>,
+}
+
+impl<'tx> Tables<'tx> {
+    fn open(tx: &'tx WriteTransaction) -> Result<Self, StoreError> {
+        Ok(Self {
+            records: tx.open_table(RECORDS)?,
+            index: tx.open_table(INDEX)?,
+            marks: tx.open_table(MARKS)?,
+        })
+    }
+
+    /// Whether some revision of it is in the log.
+    fn holds(&self, id: KillmailId) -> Result<bool, StoreError> {
+        Ok(self.index.range((id.0, 0)..=(id.0, u32::MAX))?.next().is_some())
+    }
+
+    /// Moves the mark for a revision that is appended: it must be news.
+    fn news(&mut self, id: KillmailId, mark: &Mark) -> Result<(), StoreError> {
+        if let Some(known) = self.marks.get(id.0)? {
+            let known = format::decode_mark(&known.value())?;
+            if known.revision >= mark.revision {
+                return Err(StoreError::Refused(format!(
+                    "killmail {id} in revision {} is not news, revision {} is known",
+                    mark.revision, known.revision
+                )));
+            }
+        }
+        self.marks.insert(id.0, format::encode_mark(mark))?;
+        Ok(())
+    }
+
+    /// Writes a mark without an event: its revision must not go back.
+    fn rewrite(&mut self, id: KillmailId, mark: &Mark) -> Result<(), StoreError> {
+        if let Some(known) = self.marks.get(id.0)? {
+            let known = format::decode_mark(&known.value())?;
+            if known.revision > mark.revision {
+                return Err(StoreError::Refused(format!(
+                    "the mark of killmail {id} would go back from revision {} to {}",
+                    known.revision, mark.revision
+                )));
+            }
+        }
+        self.marks.insert(id.0, format::encode_mark(mark))?;
+        Ok(())
+    }
+}
+
+/// A record, or in the place of a damaged one a gap: readers go on and know that something is missing there.
+fn decode(offset: Offset, value: &[u8]) -> Record {
+    format::decode_record(offset, value).unwrap_or_else(|error| {
+        tracing::error!(offset = offset.0, %error, "a record of the log is damaged: readers get a gap in its place");
+        let ingested_ms = format::decode_header(value).map_or(0, |header| header.ingested_ms);
+        let gap = killfeed::v1::Gap {
+            reason: killfeed::v1::GapReason::UpstreamMissing.into(),
+            missing: 1,
+            ..Default::default()
+        };
+        let bytes = prost::Message::encode_to_vec(&gap);
+        Record::new(offset, ingested_ms, RecordKind::Gap, bytes.into())
+    })
+}
+
+fn text(meta: &impl ReadableTable<&'static str, &'static [u8]>, name: &str) -> Result<Vec<u8>, StoreError> {
+    let value = meta.get(name)?;
+    let value = value.ok_or_else(|| Damaged(format!("`{name}` is missing from its meta table")))?;
+    Ok(value.value().to_vec())
+}
+
+fn number<const N: usize>(
+    meta: &impl ReadableTable<&'static str, &'static [u8]>,
+    name: &str,
+) -> Result<[u8; N], StoreError> {
+    Ok(format::decode_number(name, &text(meta, name)?)?)
+}

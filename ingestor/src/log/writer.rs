@@ -1,0 +1,244 @@
+//! The one thread that writes: appends, removals, and reopening the database after the disk failed.
+//!
+//! A thread of its own rather than `spawn_blocking` under a lock: an append that nobody waits for any more (a dropped future)
+//! still ends in a defined state, removals slip in between two appends without making one wait for more than one of their small
+//! transactions, and reopening has a place to wait.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    AppendBatch, Head, LogError, names,
+    open::{self, FolderLock, Options},
+    retention::{self, ClockGuard, Distrust, Verdict},
+    shared::{Door, Shared},
+    store::{self, Appended, StoreError},
+};
+
+/// Records removed in one transaction: about a millisecond, so that an append waiting behind it does not notice.
+const REMOVED_AT_ONCE: usize = 256;
+
+/// How long to wait before the database is opened again: doubled from the first to the last.
+const REOPEN_FIRST: Duration = Duration::from_millis(100);
+const REOPEN_LAST: Duration = Duration::from_secs(10);
+
+/// What the writer is asked to do.
+#[derive(Debug)]
+pub(super) enum Job {
+    Append {
+        batch: AppendBatch,
+        reply: oneshot::Sender<Result<Head, LogError>>,
+    },
+    /// A reader met an error in this generation of the database.
+    Suspect { generation: u64, reason: String },
+    /// Removes all that may go now, and says when it is done.
+    #[cfg(test)]
+    RemoveExpired { reply: oneshot::Sender<()> },
+}
+
+/// What the thread owns.
+#[derive(Debug)]
+pub(super) struct Writer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) path: PathBuf,
+    pub(super) options: Options,
+    pub(super) guard: ClockGuard,
+    pub(super) generation: u64,
+    /// Let go last, when the database is closed.
+    pub(super) _folder: FolderLock,
+}
+
+impl Writer {
+    /// Works until the log is dropped.
+    pub(super) fn run(mut self, jobs: &Receiver<Job>) {
+        let interval = retention::interval(self.options.retention);
+        let mut removal_due = Instant::now();
+        let mut reopen: Option<Reopen> = None;
+        let mut paused = None;
+        loop {
+            let now = Instant::now();
+            let due = reopen.as_ref().map_or(removal_due, |reopen| reopen.due);
+            match jobs.recv_timeout(due.saturating_duration_since(now)) {
+                Ok(Job::Append { batch, reply }) => {
+                    // Nobody may be waiting any more; the batch is durable nevertheless.
+                    let _ = reply.send(self.append(&batch));
+                }
+                Ok(Job::Suspect { generation, reason }) if generation == self.generation && self.shared.is_open() => {
+                    self.close(&reason);
+                }
+                Ok(Job::Suspect { .. }) => {}
+                #[cfg(test)]
+                Ok(Job::RemoveExpired { reply }) => {
+                    while self.remove_expired(&mut paused) {}
+                    let _ = reply.send(());
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            match (self.shared.is_open(), &mut reopen) {
+                (true, _) => reopen = None,
+                (false, None) => reopen = Some(Reopen::soon()),
+                (false, Some(wait)) => {
+                    if wait.due <= Instant::now() && self.reopen().is_err() {
+                        wait.later();
+                    }
+                }
+            }
+            if removal_due <= Instant::now() {
+                // One transaction at a time: what waits in the queue comes before the next one.
+                if !self.remove_expired(&mut paused) {
+                    removal_due = Instant::now() + interval;
+                }
+            }
+        }
+        self.shared.shut();
+    }
+
+    fn append(&mut self, batch: &AppendBatch) -> Result<Head, LogError> {
+        let before = self.shared.status().head;
+        if batch.events.is_empty() && batch.marks.is_empty() && batch.feed_state.is_none() {
+            return Ok(before);
+        }
+        self.options
+            .free_space
+            .check(&self.path, self.options.reserve_bytes)
+            .inspect_err(|_| metrics::counter!(names::DISK_FULL).increment(1))?;
+        let started = Instant::now();
+        // While the disk fails the next opening is tried in its time, not once more for every append.
+        if let Door::Failing { reason } = self.shared.door() {
+            return Err(LogError::Io(reason));
+        }
+        let appended = match self.try_append(batch) {
+            Err(StoreError::Refused(reason)) => return Err(LogError::Refused(reason)),
+            Ok(appended) => appended,
+            Err(error) => {
+                // A failed commit may be on disk all the same; only the reopened database knows.
+                self.close(&error.to_string());
+                self.reopen().map_err(|error| LogError::Io(error.to_string()))?;
+                if !batch.events.is_empty() && self.shared.status().head != before {
+                    return Ok(self.shared.status().head);
+                }
+                self.try_append(batch).map_err(|error| {
+                    self.close(&error.to_string());
+                    LogError::Io(error.to_string())
+                })?
+            }
+        };
+        metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
+        metrics::counter!(names::APPENDED).increment(appended.records.len() as u64);
+        let head = appended.head;
+        self.shared.grew(appended);
+        Ok(head)
+    }
+
+    fn try_append(&self, batch: &AppendBatch) -> Result<Appended, StoreError> {
+        match self.shared.door() {
+            Door::Open(handle) => open::caught(|| store::append(&handle.db, batch)),
+            Door::Failing { reason } => Err(StoreError::Unavailable(reason)),
+            Door::Shut => Err(StoreError::Unavailable("the log is closed".into())),
+        }
+    }
+
+    /// Removes one transaction's worth of what may go. True = there may be more.
+    fn remove_expired(&mut self, paused: &mut Option<Distrust>) -> bool {
+        let cutoff_ms = match self.guard.check(self.options.clock.now()) {
+            Verdict::RemoveBefore(cutoff_ms) => {
+                if paused.take().is_some() {
+                    tracing::info!("the clock is trusted again: records are removed after the retention");
+                }
+                cutoff_ms
+            }
+            Verdict::Pause(why) => {
+                if paused.is_none() {
+                    tracing::warn!(reason = %why, "nothing is removed from the log until the clock is back, or for the length of the retention");
+                }
+                *paused = Some(why);
+                metrics::gauge!(names::RETENTION_PAUSED).set(1.0);
+                return false;
+            }
+        };
+        metrics::gauge!(names::RETENTION_PAUSED).set(0.0);
+        let Door::Open(handle) = self.shared.door() else {
+            return false;
+        };
+        // A removal writes little; but on a disk that is nearly full even that must not meet its end.
+        let needed = self.options.reserve_bytes / 4;
+        if self.options.free_space.check(&self.path, needed).is_err() {
+            return false;
+        }
+        let removed = open::caught(|| {
+            let Some(removal) = store::plan_removal(&handle.db, cutoff_ms, REMOVED_AT_ONCE)? else {
+                return Ok(0);
+            };
+            // Before the records go, so that a reader that finds them missing finds the reason as well.
+            self.shared.trimming(&removal);
+            let killmails = store::remove(&handle.db, &removal)?;
+            self.shared.trimmed(killmails);
+            Ok(removal.records())
+        });
+        match removed {
+            Ok(removed) => {
+                metrics::counter!(names::REMOVED).increment(removed as u64);
+                removed == REMOVED_AT_ONCE
+            }
+            Err(error) => {
+                drop(handle);
+                self.close(&error.to_string());
+                false
+            }
+        }
+    }
+
+    /// Takes the database away from everybody. The last reader that still holds it closes it.
+    fn close(&mut self, reason: &str) {
+        tracing::error!(reason, path = %self.path.display(), "the log's disk failed: appends wait until the log is open again");
+        self.shared.failing(reason);
+    }
+
+    fn reopen(&mut self) -> Result<(), open::OpenError> {
+        match open::open_file(&self.path, self.options.cache_bytes) {
+            Ok((db, stored)) => {
+                self.generation += 1;
+                metrics::counter!(names::REOPENED).increment(1);
+                tracing::warn!(path = %self.path.display(), head = stored.status.head.offset.0, "the log is open again");
+                self.shared.reopened(db, self.generation, &stored);
+                Ok(())
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the log cannot be opened again yet");
+                self.shared.failing(&error.to_string());
+                Err(error)
+            }
+        }
+    }
+}
+
+/// When to try to open the database again.
+#[derive(Debug)]
+struct Reopen {
+    due: Instant,
+    wait: Duration,
+}
+
+impl Reopen {
+    fn soon() -> Self {
+        Self {
+            due: Instant::now() + REOPEN_FIRST,
+            wait: REOPEN_FIRST,
+        }
+    }
+
+    fn later(&mut self) {
+        self.wait = (self.wait * 2).min(REOPEN_LAST);
+        // Full jitter, as for every retry.
+        self.due = Instant::now() + self.wait.mul_f64(fastrand::f64());
+    }
+}
