@@ -25,4 +25,4 @@ pub mod metrics;
 
 mod run;
 
-pub use run::{Running, StartError, start};
+pub use run::{Running, StartError, run, start};

@@ -126,8 +126,8 @@ async fn health(addr: SocketAddr) -> ExitCode {
 
 fn new_log_id(settings: &Settings) -> ExitCode {
     match log::new_log_id(&settings.data_dir) {
-        Ok((old, new)) => {
-            println!("log id {old} ended, {new} began: cursors of the old one stay valid up to its last offset");
+        Ok(id) => {
+            println!("the log's id is {id} from now on: cursors of the old one stay valid up to its last offset");
             ExitCode::SUCCESS
         }
         Err(error) => fail(CONFIG, &error),

@@ -1,8 +1,15 @@
 //! Opens everything in order, wires it, and ends it in order.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::Path,
+    sync::Arc,
+};
 
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{
+    net::TcpListener,
+    task::{JoinSet, spawn_blocking},
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -10,10 +17,10 @@ use crate::{
     clock::SystemClock,
     enrich::{Enrich, EnrichSettings},
     feed::r2z2::{R2z2, R2z2Settings},
-    grpc::{self, GrpcSettings},
-    health::{self},
+    grpc::{self, GrpcSettings, Tokens},
+    health,
     http::{self, Probes},
-    log::{self, EmbeddedLog, LogRead, LogWrite, OpenOptions, retention},
+    log::{EmbeddedLog, LogRead as _, LogWrite as _, Options},
     metrics,
     pipeline::Pipeline,
     settings::Settings,
@@ -47,6 +54,7 @@ fn failed(error: impl std::fmt::Display) -> StartError {
 }
 
 /// An ingestor at work.
+#[derive(Debug)]
 pub struct Running {
     /// Where gRPC listens; differs from the setting if that said port 0.
     pub grpc_addr: SocketAddr,
@@ -73,23 +81,26 @@ impl Running {
     }
 }
 
+/// Starts an ingestor and waits for its end.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), StartError> {
+    start(settings, shutdown).await?.finished().await
+}
+
 /// Starts an ingestor; it runs until `shutdown` is cancelled. Nothing is bound if the settings or the data folder are bad.
 pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Running, StartError> {
     let shutdown = shutdown.child_token();
+    // A start that fails half-way ends what it had begun.
+    let guard = shutdown.clone().drop_guard();
     let render = metrics::install();
     if settings.otlp_endpoint.is_some() {
         warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but this version sends no traces");
     }
-    let grpc_settings = GrpcSettings::load(&settings).map_err(configuration)?;
-
-    let log_options = OpenOptions { disk_reserve: settings.disk_reserve, ..OpenOptions::default() };
-    let log = EmbeddedLog::open(&settings.data_dir, log_options).await.map_err(configuration)?;
-    let log = Arc::new(log);
-    let enrich = Arc::new(Enrich::open(enrich_settings(&settings), shutdown.clone()).await.map_err(configuration)?);
-    let state = log.feed_state().await.map_err(failed)?;
+    let grpc_settings = grpc_settings(&settings)?;
+    let log = Arc::new(open_log(&settings).await?);
+    let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone()).await.map_err(configuration)?;
     let (report, feed_health) = health::channel();
+    let state = log.feed_state().await.map_err(failed)?;
     let feed = R2z2::new(feed_settings(&settings), state, report).map_err(configuration)?;
-    let universe = Arc::new(Universe::new(&enrich));
 
     let grpc_listener = bind("INGESTOR_GRPC_ADDR", settings.grpc_addr).await?;
     let http_listener = bind("INGESTOR_HTTP_ADDR", settings.http_addr).await?;
@@ -97,38 +108,95 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let http_addr = http_listener.local_addr().map_err(failed)?;
 
     let mut tasks = JoinSet::new();
-    let probes = Probes {
-        metrics: render,
-        feed: feed_health.clone(),
-        ready: {
-            let enrich = Arc::clone(&enrich);
-            Box::new(move || enrich.ready().then_some(()).ok_or_else(|| "static data is not loaded yet".into()))
-        },
-    };
+    let static_data = enrich.clone();
+    let ready = move || if static_data.ready() { Ok(()) } else { Err("static data is not loaded yet".to_owned()) };
+    let probes = Probes { metrics: render, feed: feed_health.clone(), ready: Box::new(ready) };
     let http = http::serve(http_listener, probes, shutdown.clone());
     tasks.spawn(async move { http.await.map_err(failed) });
 
-    let reader: Arc<dyn LogRead> = log.clone();
-    let edge = grpc::serve(grpc_listener, grpc_settings, reader, universe, feed_health, shutdown.clone());
+    let static_data = enrich.clone();
+    let edge = grpc::serve(
+        grpc_listener,
+        grpc_settings,
+        log.clone(),
+        Arc::new(Universe::new(enrich.universe())),
+        feed_health,
+        move || static_data.static_build(),
+        shutdown.clone(),
+    );
     tasks.spawn(async move { edge.await.map_err(failed) });
 
-    tasks.spawn(retention::run(Arc::clone(&log), settings.retention, shutdown.clone()));
-
-    let head = *LogRead::head(&*log).borrow();
-    let pipeline = Pipeline::new(Box::new(feed), log.clone(), Arc::clone(&enrich), Arc::new(SystemClock), head);
+    let head = *log.head().borrow();
+    info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %log.id(), head = head.offset.0, "started");
+    let pipeline = Pipeline::new(Box::new(feed), log, enrich.clone(), Arc::new(SystemClock), head);
     let stop = shutdown.clone();
     tasks.spawn(async move {
         // Without static data a killmail would be logged without its place for good.
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            () = enrich.wait_ready() => {}
+        if stop.run_until_cancelled(enrich.wait_ready()).await.is_some() {
+            pipeline.run(stop).await;
         }
-        pipeline.run(stop).await;
         Ok(())
     });
-
-    info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %log.id(), "started");
+    guard.disarm();
     Ok(Running { grpc_addr, http_addr, tasks, shutdown })
+}
+
+async fn open_log(settings: &Settings) -> Result<EmbeddedLog, StartError> {
+    let dir = settings.data_dir.clone();
+    let options = Options { reserve_bytes: settings.disk_reserve, ..Options::new(settings.retention) };
+    // Opening reads the file and checks it.
+    let opened = spawn_blocking(move || EmbeddedLog::open(&dir, options)).await;
+    opened.map_err(failed)?.map_err(configuration)
+}
+
+fn enrich_settings(settings: &Settings) -> EnrichSettings {
+    EnrichSettings {
+        data_dir: settings.data_dir.clone(),
+        esi_url: settings.esi_url.clone(),
+        static_data_url: settings.static_data_url.clone(),
+        user_agent: settings.user_agent(),
+    }
+}
+
+fn feed_settings(settings: &Settings) -> R2z2Settings {
+    R2z2Settings {
+        base_url: settings.feed_url.clone(),
+        start: settings.feed_start,
+        poll_interval: settings.feed_poll_interval,
+        rate: settings.feed_rate,
+        hole_rechecks: settings.feed_hole_rechecks.clone(),
+        user_agent: settings.user_agent(),
+    }
+}
+
+/// Reads the files that the settings name, so that a bad one ends the program before a port is bound.
+fn grpc_settings(settings: &Settings) -> Result<GrpcSettings, StartError> {
+    let tokens = settings.tokens_file.as_deref().map(|path| {
+        let bad = |error| format!("INGESTOR_TOKENS_FILE={:?}: {error}", path.display().to_string());
+        Tokens::read(path).map_err(|error| configuration(bad(error)))
+    });
+    let tls = settings.tls.as_ref().map(|tls| {
+        let certificate = read("INGESTOR_TLS_CERT", &tls.cert)?;
+        let key = read("INGESTOR_TLS_KEY", &tls.key)?;
+        let client_ca = tls.client_ca.as_deref().map(|path| read("INGESTOR_TLS_CLIENT_CA", path)).transpose()?;
+        grpc::tls(&certificate, &key, client_ca.as_deref())
+            .map_err(|error| configuration(format!("INGESTOR_TLS_CERT, INGESTOR_TLS_KEY or INGESTOR_TLS_CLIENT_CA: {error}")))
+    });
+    Ok(GrpcSettings {
+        tokens: tokens.transpose()?,
+        tls: tls.transpose()?,
+        max_streams: settings.max_streams,
+        max_streams_per_token: settings.max_streams_per_token,
+        max_calls: settings.max_calls,
+        drain_timeout: settings.drain_timeout,
+        ..GrpcSettings::default()
+    })
+}
+
+fn read(variable: &str, path: &Path) -> Result<Vec<u8>, StartError> {
+    let unreadable =
+        |error| configuration(format!("{variable}={:?}: expected a PEM file that can be read: {error}", path.display().to_string()));
+    std::fs::read(path).map_err(unreadable)
 }
 
 async fn bind(variable: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {
