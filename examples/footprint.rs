@@ -30,7 +30,10 @@ async fn main() {
     settings.extend([
         ("INGESTOR_GRPC_ADDR", grpc.clone()),
         ("INGESTOR_HTTP_ADDR", http.clone()),
-        ("INGESTOR_DATA_DIR", folder.path().join("ingestor").display().to_string()),
+        (
+            "INGESTOR_DATA_DIR",
+            folder.path().join("ingestor").display().to_string(),
+        ),
         ("INGESTOR_FEED_START", FIRST.to_string()),
         ("INGESTOR_FEED_POLL_INTERVAL", "50ms".into()),
         ("INGESTOR_FEED_RATE", "100000".into()),
@@ -55,10 +58,16 @@ async fn main() {
     let ingestor_ready = ingestor.resident().unwrap();
     let documents = corpus.documents.len();
     upstream.publish_all(corpus.documents);
-    let client = killfeed::client::Client::builder().endpoint(format!("http://{grpc}")).build().unwrap();
+    let client = killfeed::client::Client::builder()
+        .endpoint(format!("http://{grpc}"))
+        .build()
+        .unwrap();
     let begun = Instant::now();
     eventually("everything is logged", Duration::from_secs(300), async || {
-        let status = client.killmails().get_feed_status(killfeed::v1::GetFeedStatusRequest {}).await;
+        let status = client
+            .killmails()
+            .get_feed_status(killfeed::v1::GetFeedStatusRequest {})
+            .await;
         status.is_ok_and(|status| status.get_ref().killmails >= documents as u64)
     })
     .await;
@@ -71,7 +80,10 @@ async fn main() {
         ("NOTIFIER_INGESTOR_URLS", format!("http://{grpc}")),
         ("NOTIFIER_HTTP_ADDR", free_address()),
         ("NOTIFIER_ADMIN_ADDR", String::new()),
-        ("NOTIFIER_DATA_DIR", folder.path().join("notifier").display().to_string()),
+        (
+            "NOTIFIER_DATA_DIR",
+            folder.path().join("notifier").display().to_string(),
+        ),
         ("NOTIFIER_SINK", "console".into()),
         ("NOTIFIER_SUBSCRIPTIONS_FILE", subscriptions.display().to_string()),
     ];
@@ -80,14 +92,30 @@ async fn main() {
     let notifier_ready = notifier.resident().unwrap();
 
     let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / 1_048_576.0);
-    let data = if corpus.real { "CCP's whole static data, real killmails" } else { "the bundled sample" };
+    let data = if corpus.real {
+        "CCP's whole static data, real killmails"
+    } else {
+        "the bundled sample"
+    };
     println!("over {data}; bounds are issue A's\n");
     println!("| what | measured | bound |\n|---|---|---|");
-    println!("| ingestor: start to /readyz 200, static data cached (median of 5) | {:.2?} | < 2 s |", ready[2]);
-    println!("| ingestor: resident memory when ready | {} | < 200 MB |", mib(ingestor_ready));
-    println!("| ingestor: resident memory after {documents} documents | {} | < 200 MB |", mib(ingestor_walked));
+    println!(
+        "| ingestor: start to /readyz 200, static data cached (median of 5) | {:.2?} | < 2 s |",
+        ready[2]
+    );
+    println!(
+        "| ingestor: resident memory when ready | {} | < 200 MB |",
+        mib(ingestor_ready)
+    );
+    println!(
+        "| ingestor: resident memory after {documents} documents | {} | < 200 MB |",
+        mib(ingestor_walked)
+    );
     println!("| ingestor: {documents} documents from the stand-in to the log | {walked:.2?} | - |");
-    println!("| notifier: resident memory with {SUBSCRIPTIONS} subscriptions | {} | < 60 MB |", mib(notifier_ready));
+    println!(
+        "| notifier: resident memory with {SUBSCRIPTIONS} subscriptions | {} | < 60 MB |",
+        mib(notifier_ready)
+    );
     notifier.stop().await;
     ingestor.stop().await;
 }

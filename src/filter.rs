@@ -8,11 +8,30 @@
 //! ([`v1::Filter`]), its [`canonical`] text and its [`describe`]d meaning, or [`v1::Diagnostic`]s that say what is wrong
 //! and where. [`Program`] is a tree that was checked and is ready to run. Nothing here knows a clock, a disk or a runtime.
 
+mod condition;
+mod contradiction;
+mod describe;
+mod fields;
+mod ids;
+mod parser;
+mod print;
+mod program;
+mod quantity;
+mod resolve;
+mod scanner;
+mod syntax;
 mod text;
+mod tree;
+mod warn;
+
+#[cfg(test)]
+mod tests;
 
 use crate::v1::{self, EntityKind};
 
+pub use program::Program;
 pub use text::fold;
+use tree::Tree;
 
 /// Names → ids, as the filter compiler needs them. Knows nothing of how they are found.
 ///
@@ -109,71 +128,67 @@ pub const LANGUAGE_VERSION: u32 = 1;
 
 /// Text → filter.
 pub fn compile(text: &str, resolve: &dyn Resolve) -> Outcome {
-    let _ = resolve;
-    if text.trim().is_empty() {
-        let filter = everything();
-        return Outcome::Compiled(Compiled {
-            canonical: canonical(&filter),
-            description: describe(&filter),
-            filter,
-            warnings: Vec::new(),
-        });
+    let mut term = match parser::parse(text) {
+        Ok(Some(term)) => term,
+        Ok(None) => return Outcome::Compiled(compiled(&Tree::EVERYTHING, Vec::new())),
+        Err(mut problems) => {
+            for problem in &mut problems {
+                if let Some(word) = problem.bare_word.take() {
+                    problem.suggestions.splice(0..0, resolve::bare_word(&word, resolve));
+                }
+            }
+            return Outcome::Invalid(diagnostics(problems));
+        }
+    };
+    let mut resolver = resolve::Resolver::new(resolve);
+    resolver.term(&mut term);
+    if !resolver.problems.is_empty() {
+        return Outcome::Invalid(diagnostics(resolver.problems));
     }
-    Outcome::Invalid(vec![v1::Diagnostic {
-        message: "the filter compiler is being built".to_owned(),
-        ..v1::Diagnostic::default()
-    }])
+    if !resolver.unavailable.is_empty() {
+        return Outcome::Unavailable(resolver.unavailable);
+    }
+    Outcome::Compiled(compiled(
+        &term.tree(),
+        diagnostics(warn::warnings(text, &term, resolve)),
+    ))
 }
 
 /// The names of characters, corporations and alliances in the text, which must be known before [`compile`]: ESI is asked
 /// for them in one batch beforehand. Without duplicates; empty for text that does not parse.
 pub fn names(text: &str) -> Vec<(EntityKind, String)> {
-    let _ = text;
-    Vec::new()
+    match parser::parse(text) {
+        Ok(Some(term)) => resolve::names(&term),
+        Ok(None) | Err(_) => Vec::new(),
+    }
 }
 
 /// What a filter matches, in plain English.
 pub fn describe(filter: &v1::Filter) -> String {
-    let _ = filter;
-    "Every killmail.".to_owned()
+    match Tree::from_filter(filter) {
+        Ok(tree) => describe::describe(&tree),
+        Err(invalid) => format!("Nothing: {invalid}."),
+    }
 }
 
-/// Text that compiles to this filter.
+/// Text that compiles to this filter. For a broken one it is text that does not compile: the empty text would mean
+/// everything.
 pub fn canonical(filter: &v1::Filter) -> String {
-    let _ = filter;
-    String::new()
-}
-
-/// A filter that was checked and is ready to run. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct Program(std::sync::Arc<v1::Filter>);
-
-impl Program {
-    /// Checks every node.
-    pub fn new(filter: &v1::Filter) -> Result<Self, InvalidFilter> {
-        if filter.language_version != LANGUAGE_VERSION {
-            return Err(InvalidFilter::Version(filter.language_version));
-        }
-        Ok(Self(filter.clone().into()))
-    }
-
-    /// Matches every killmail.
-    pub fn everything() -> Self {
-        Self(everything().into())
-    }
-
-    /// Whether `killmail` is what the filter asks for.
-    pub fn matches(&self, killmail: &v1::Killmail) -> bool {
-        let _ = killmail;
-        self.0.nodes.len() == 1
+    match Tree::from_filter(filter) {
+        Ok(tree) => print::canonical(&tree),
+        Err(_) => "@broken".to_owned(),
     }
 }
 
-fn everything() -> v1::Filter {
-    v1::Filter {
-        language_version: LANGUAGE_VERSION,
-        nodes: vec![v1::FilterNode {
-            node: Some(v1::filter_node::Node::All(v1::FilterAll::default())),
-        }],
+fn compiled(tree: &Tree, warnings: Vec<v1::Diagnostic>) -> Compiled {
+    Compiled {
+        filter: tree.to_filter(),
+        canonical: print::canonical(tree),
+        description: describe::describe(tree),
+        warnings,
     }
+}
+
+fn diagnostics(problems: Vec<syntax::Problem>) -> Vec<v1::Diagnostic> {
+    problems.into_iter().map(syntax::Problem::diagnostic).collect()
 }

@@ -22,14 +22,18 @@ impl Clock for SystemClock {
 
 /// Milliseconds since 1970; a time before it counts as 0 and one too far ahead as the last that fits.
 pub fn to_ms(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    time.duration_since(UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// As a protobuf timestamp.
 pub fn timestamp(ms: i64) -> Timestamp {
     let nanos = ms.rem_euclid(1_000) * 1_000_000;
     // 0..=999_000_000 always fits.
-    Timestamp { seconds: ms.div_euclid(1_000), nanos: i32::try_from(nanos).unwrap_or(0) }
+    Timestamp {
+        seconds: ms.div_euclid(1_000),
+        nanos: i32::try_from(nanos).unwrap_or(0),
+    }
 }
 
 #[cfg(test)]
@@ -38,7 +42,19 @@ mod tests {
 
     #[test]
     fn milliseconds_as_timestamps() {
-        assert_eq!(timestamp(1_500), Timestamp { seconds: 1, nanos: 500_000_000 });
-        assert_eq!(timestamp(-1), Timestamp { seconds: -1, nanos: 999_000_000 });
+        assert_eq!(
+            timestamp(1_500),
+            Timestamp {
+                seconds: 1,
+                nanos: 500_000_000
+            }
+        );
+        assert_eq!(
+            timestamp(-1),
+            Timestamp {
+                seconds: -1,
+                nanos: 999_000_000
+            }
+        );
     }
 }

@@ -37,9 +37,17 @@ fn main() -> ExitCode {
 
 fn command() -> Command {
     let args = SETTINGS.iter().map(|setting| {
-        let default = if setting.default.is_empty() { "none" } else { setting.default };
+        let default = if setting.default.is_empty() {
+            "none"
+        } else {
+            setting.default
+        };
         let help = format!("{} [env: {}] [default: {default}]", setting.help, setting.variable);
-        Arg::new(setting.variable).long(setting.flag()).value_name("VALUE").help(help).global(true)
+        Arg::new(setting.variable)
+            .long(setting.flag())
+            .value_name("VALUE")
+            .help(help)
+            .global(true)
     });
     Command::new("killfeed-ingestor")
         .version(env!("CARGO_PKG_VERSION"))
@@ -54,7 +62,11 @@ fn command() -> Command {
 fn flag_or_env(matches: &ArgMatches, setting: &killfeed::setting::Setting) -> Option<String> {
     let flag = matches.get_one::<String>(setting.variable).cloned();
     // An empty variable is as good as none: compose files cannot leave one out.
-    flag.or_else(|| std::env::var(setting.variable).ok().filter(|text| !text.trim().is_empty()))
+    flag.or_else(|| {
+        std::env::var(setting.variable)
+            .ok()
+            .filter(|text| !text.trim().is_empty())
+    })
 }
 
 fn init_logging(settings: &Settings) -> Result<(), killfeed::setting::BadSetting> {
@@ -62,7 +74,9 @@ fn init_logging(settings: &Settings) -> Result<(), killfeed::setting::BadSetting
         let expected = "a filter like info or killfeed_ingestor=debug";
         killfeed::setting::BadSetting::new("RUST_LOG", &settings.log_filter, expected)
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     match settings.log_format {
         LogFormat::Text => builder.init(),
         LogFormat::Json => builder.json().init(),
@@ -107,9 +121,16 @@ async fn serve(settings: Settings) -> ExitCode {
 }
 
 async fn health(addr: SocketAddr) -> ExitCode {
-    let host = if addr.ip().is_unspecified() { SocketAddr::from(([127, 0, 0, 1], addr.port())) } else { addr };
+    let host = if addr.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], addr.port()))
+    } else {
+        addr
+    };
     let asked = async {
-        let client = reqwest::Client::builder().timeout(Duration::from_secs(5)).no_proxy().build()?;
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .no_proxy()
+            .build()?;
         let answer = client.get(format!("http://{host}/readyz")).send().await?;
         let ready = answer.status().is_success();
         Ok::<_, reqwest::Error>((ready, answer.text().await?))

@@ -40,11 +40,17 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    describe_counter!(DOCUMENTS, "Documents read from the feed, by outcome: read, placeholder, reject, duplicate");
+    describe_counter!(
+        DOCUMENTS,
+        "Documents read from the feed, by outcome: read, placeholder, reject, duplicate"
+    );
     describe_counter!(LOGGED, "Events appended to the log, by kind: killmail, update, gap");
     describe_counter!(DOCUMENT_BYTES, "Bytes of events appended to the log");
     describe_counter!(LOG_WAITS, "Times an append or a look-up had to wait for the log's disk");
-    describe_histogram!(UPLOAD_TO_LOG, "Seconds from zKillboard's upload of a new killmail to its log record");
+    describe_histogram!(
+        UPLOAD_TO_LOG,
+        "Seconds from zKillboard's upload of a new killmail to its log record"
+    );
     describe_gauge!(crate::feed::HEALTH, "Feed health: 1 OK, 2 DELAYED, 3 DOWN");
     describe_gauge!(crate::feed::SEQUENCE, "The number the feed will ask for next");
 }

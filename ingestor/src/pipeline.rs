@@ -51,9 +51,13 @@ fn decide(mark: Option<Mark>, content: Option<ContentHash>) -> Decision {
         // A document without zkb (history, archives) says less than what is known.
         (Some(_), None) => Decision::Drop,
         (Some(Mark { revision, hash: None }), Some(_)) => Decision::Append(revision + 1),
-        (Some(Mark { revision, hash: Some(known) }), Some(new)) if known.version != new.version => {
-            Decision::Remark(revision)
-        }
+        (
+            Some(Mark {
+                revision,
+                hash: Some(known),
+            }),
+            Some(new),
+        ) if known.version != new.version => Decision::Remark(revision),
         (Some(Mark { hash: Some(known), .. }), Some(new)) if known == new => Decision::Drop,
         (Some(Mark { revision, .. }), Some(_)) => Decision::Append(revision + 1),
     }
@@ -74,7 +78,13 @@ impl Pipeline {
         clock: Arc<dyn Clock>,
         head: Head,
     ) -> Self {
-        Self { feed, log, enrich, clock, head }
+        Self {
+            feed,
+            log,
+            enrich,
+            clock,
+            head,
+        }
     }
 
     /// Runs until `shutdown`. What was fetched but is not durable yet is fetched again at the next start.
@@ -111,7 +121,11 @@ impl Pipeline {
         for item in batch.items {
             let (sequence, body) = match item {
                 Item::Gap(gap) => {
-                    warn!(missing = gap.missing, reason = gap.reason().as_str_name(), "documents are missing for good");
+                    warn!(
+                        missing = gap.missing,
+                        reason = gap.reason().as_str_name(),
+                        "documents are missing for good"
+                    );
                     pieces.push(Piece::Gap(gap));
                     continue;
                 }
@@ -133,7 +147,10 @@ impl Pipeline {
                 }
                 Err(reason) => {
                     metrics::reject();
-                    warn!(sequence, reason, "document cannot be used now, it will be asked for again");
+                    warn!(
+                        sequence,
+                        reason, "document cannot be used now, it will be asked for again"
+                    );
                     Verdict::Unreadable
                 }
             };
@@ -147,7 +164,11 @@ impl Pipeline {
             Parsed::Killmail(document) => Ok(Some(document)),
             Parsed::Placeholder => Ok(None),
             Parsed::NeedsBody(headless) => {
-                debug!(sequence, killmail = headless.id().0, "document without ESI body: asking ESI");
+                debug!(
+                    sequence,
+                    killmail = headless.id().0,
+                    "document without ESI body: asking ESI"
+                );
                 let body = self.enrich.killmail_body(headless.id(), headless.hash()).await;
                 let body = body.map_err(|error| format!("its ESI body is missing and ESI did not give it: {error}"))?;
                 let document = headless.with_body(&body).map_err(|reject| reject.to_string())?;
@@ -168,7 +189,9 @@ impl Pipeline {
         let mut news: Vec<Killmail> = Vec::new();
         let mut order: Vec<Result<Option<ContentHash>, killfeed::v1::Gap>> = Vec::new();
         for piece in pieces {
-            let Document { mut killmail, content, .. } = match piece {
+            let Document {
+                mut killmail, content, ..
+            } = match piece {
                 Piece::Gap(gap) => {
                     order.push(Err(gap));
                     continue;
@@ -179,13 +202,22 @@ impl Pipeline {
             match decide(known.get(&id).copied(), content) {
                 Decision::Drop => metrics::duplicate(),
                 Decision::Remark(revision) => {
-                    let mark = Mark { revision, hash: content };
+                    let mark = Mark {
+                        revision,
+                        hash: content,
+                    };
                     known.insert(id, mark);
                     append.marks.push((id, mark));
                 }
                 Decision::Append(revision) => {
                     // The same killmail can stand twice in one batch.
-                    known.insert(id, Mark { revision, hash: content });
+                    known.insert(
+                        id,
+                        Mark {
+                            revision,
+                            hash: content,
+                        },
+                    );
                     killmail.revision = revision;
                     news.push(killmail);
                     order.push(Ok(content));
@@ -194,7 +226,11 @@ impl Pipeline {
         }
         self.enrich.enrich(&mut news).await;
         let ingested_ms = self.clock.now_ms().max(self.head.ingested_ms);
-        let uploads: Vec<i64> = news.iter().filter(|killmail| killmail.revision == 0).filter_map(upload_ms).collect();
+        let uploads: Vec<i64> = news
+            .iter()
+            .filter(|killmail| killmail.revision == 0)
+            .filter_map(upload_ms)
+            .collect();
         let mut news = news.into_iter();
         append.events = order
             .into_iter()
@@ -203,7 +239,11 @@ impl Pipeline {
                     Err(gap) => NewBody::Gap(Bytes::from(gap.encode_to_vec())),
                     Ok(hash) => killmail_event(news.next()?, hash, ingested_ms),
                 };
-                Some(NewEvent { offset: None, ingested_ms, body })
+                Some(NewEvent {
+                    offset: None,
+                    ingested_ms,
+                    body,
+                })
             })
             .collect();
         metrics::logged(&append.events, &uploads, ingested_ms);
@@ -215,7 +255,14 @@ impl Pipeline {
         let mut wait = Backoff::default();
         loop {
             match self.log.marks(&ids).await {
-                Ok(marks) => return ids.iter().copied().zip(marks).filter_map(|(id, mark)| Some((id, mark?))).collect(),
+                Ok(marks) => {
+                    return ids
+                        .iter()
+                        .copied()
+                        .zip(marks)
+                        .filter_map(|(id, mark)| Some((id, mark?)))
+                        .collect();
+                }
                 Err(error) => wait.after(&error).await,
             }
         }
@@ -270,7 +317,10 @@ mod tests {
     use super::*;
 
     fn hash(version: u8, content: u8) -> Option<ContentHash> {
-        Some(ContentHash { version, digest: [content; 16] })
+        Some(ContentHash {
+            version,
+            digest: [content; 16],
+        })
     }
 
     #[test]
@@ -279,13 +329,43 @@ mod tests {
         for (known, content, expected, why) in [
             (None, hash(1, 7), Decision::Append(0), "never seen"),
             (None, None, Decision::Append(0), "never seen, from an archive"),
-            (mark(0, hash(1, 7)), hash(1, 7), Decision::Drop, "the same again under a new number"),
-            (mark(0, hash(1, 7)), hash(1, 8), Decision::Append(1), "published anew with changes"),
-            (mark(4, hash(1, 7)), hash(1, 8), Decision::Append(5), "revisions count on"),
-            (mark(2, None), hash(1, 7), Decision::Append(3), "the first full document after an archive's"),
+            (
+                mark(0, hash(1, 7)),
+                hash(1, 7),
+                Decision::Drop,
+                "the same again under a new number",
+            ),
+            (
+                mark(0, hash(1, 7)),
+                hash(1, 8),
+                Decision::Append(1),
+                "published anew with changes",
+            ),
+            (
+                mark(4, hash(1, 7)),
+                hash(1, 8),
+                Decision::Append(5),
+                "revisions count on",
+            ),
+            (
+                mark(2, None),
+                hash(1, 7),
+                Decision::Append(3),
+                "the first full document after an archive's",
+            ),
             (mark(2, None), None, Decision::Drop, "an archive's again"),
-            (mark(2, hash(1, 7)), None, Decision::Drop, "an archive's after a full one"),
-            (mark(2, hash(1, 7)), hash(2, 9), Decision::Remark(2), "hashes of different rules cannot be compared"),
+            (
+                mark(2, hash(1, 7)),
+                None,
+                Decision::Drop,
+                "an archive's after a full one",
+            ),
+            (
+                mark(2, hash(1, 7)),
+                hash(2, 9),
+                Decision::Remark(2),
+                "hashes of different rules cannot be compared",
+            ),
         ] {
             assert_eq!(decide(known, content), expected, "{why}");
         }

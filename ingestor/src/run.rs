@@ -1,10 +1,6 @@
 //! Opens everything in order, wires it, and ends it in order.
 
-use std::{
-    net::SocketAddr,
-    path::Path,
-    sync::Arc,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::{
     net::TcpListener,
@@ -97,7 +93,9 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     }
     let grpc_settings = grpc_settings(&settings)?;
     let log = Arc::new(open_log(&settings).await?);
-    let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone()).await.map_err(configuration)?;
+    let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone())
+        .await
+        .map_err(configuration)?;
     let (report, feed_health) = health::channel();
     let state = log.feed_state().await.map_err(failed)?;
     let feed = R2z2::new(feed_settings(&settings), state, report).map_err(configuration)?;
@@ -109,8 +107,18 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
 
     let mut tasks = JoinSet::new();
     let static_data = enrich.clone();
-    let ready = move || if static_data.ready() { Ok(()) } else { Err("static data is not loaded yet".to_owned()) };
-    let probes = Probes { metrics: render, feed: feed_health.clone(), ready: Box::new(ready) };
+    let ready = move || {
+        if static_data.ready() {
+            Ok(())
+        } else {
+            Err("static data is not loaded yet".to_owned())
+        }
+    };
+    let probes = Probes {
+        metrics: render,
+        feed: feed_health.clone(),
+        ready: Box::new(ready),
+    };
     let http = http::serve(http_listener, probes, shutdown.clone());
     tasks.spawn(async move { http.await.map_err(failed) });
 
@@ -138,12 +146,20 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         Ok(())
     });
     guard.disarm();
-    Ok(Running { grpc_addr, http_addr, tasks, shutdown })
+    Ok(Running {
+        grpc_addr,
+        http_addr,
+        tasks,
+        shutdown,
+    })
 }
 
 async fn open_log(settings: &Settings) -> Result<EmbeddedLog, StartError> {
     let dir = settings.data_dir.clone();
-    let options = Options { reserve_bytes: settings.disk_reserve, ..Options::new(settings.retention) };
+    let options = Options {
+        reserve_bytes: settings.disk_reserve,
+        ..Options::new(settings.retention)
+    };
     // Opening reads the file and checks it.
     let opened = spawn_blocking(move || EmbeddedLog::open(&dir, options)).await;
     opened.map_err(failed)?.map_err(configuration)
@@ -178,9 +194,16 @@ fn grpc_settings(settings: &Settings) -> Result<GrpcSettings, StartError> {
     let tls = settings.tls.as_ref().map(|tls| {
         let certificate = read("INGESTOR_TLS_CERT", &tls.cert)?;
         let key = read("INGESTOR_TLS_KEY", &tls.key)?;
-        let client_ca = tls.client_ca.as_deref().map(|path| read("INGESTOR_TLS_CLIENT_CA", path)).transpose()?;
-        grpc::tls(&certificate, &key, client_ca.as_deref())
-            .map_err(|error| configuration(format!("INGESTOR_TLS_CERT, INGESTOR_TLS_KEY or INGESTOR_TLS_CLIENT_CA: {error}")))
+        let client_ca = tls
+            .client_ca
+            .as_deref()
+            .map(|path| read("INGESTOR_TLS_CLIENT_CA", path))
+            .transpose()?;
+        grpc::tls(&certificate, &key, client_ca.as_deref()).map_err(|error| {
+            configuration(format!(
+                "INGESTOR_TLS_CERT, INGESTOR_TLS_KEY or INGESTOR_TLS_CLIENT_CA: {error}"
+            ))
+        })
     });
     Ok(GrpcSettings {
         tokens: tokens.transpose()?,
@@ -194,8 +217,12 @@ fn grpc_settings(settings: &Settings) -> Result<GrpcSettings, StartError> {
 }
 
 fn read(variable: &str, path: &Path) -> Result<Vec<u8>, StartError> {
-    let unreadable =
-        |error| configuration(format!("{variable}={:?}: expected a PEM file that can be read: {error}", path.display().to_string()));
+    let unreadable = |error| {
+        configuration(format!(
+            "{variable}={:?}: expected a PEM file that can be read: {error}",
+            path.display().to_string()
+        ))
+    };
     std::fs::read(path).map_err(unreadable)
 }
 

@@ -6,4 +6,6 @@
 //!
 //! The modules below stand in the order in which a killmail meets them.
 
+pub mod discord;
+pub mod shards;
 pub mod sink;

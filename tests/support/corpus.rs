@@ -1,8 +1,10 @@
 //! Killmails to publish: the real ones that lie beside the project, or the sample that is part of it.
 
 use std::{
+    collections::HashSet,
     io::BufReader,
     path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use flate2::read::GzDecoder;
@@ -10,6 +12,8 @@ use serde_json::Value;
 
 /// The bundled killmails, one R2Z2 document a line.
 pub const SAMPLE_KILLMAILS: &str = include_str!("../../examples/sample/killmails.jsonl");
+/// ESI's bodies of the killmails whose documents say `"esi": null`, one a line.
+pub const SAMPLE_ESI: &str = include_str!("../../examples/sample/esi.jsonl");
 /// The people in them.
 pub const SAMPLE_NAMES: &str = include_str!("../../examples/sample/names.json");
 /// Build number of the bundled static data: below every real one.
@@ -72,18 +76,73 @@ pub fn best() -> Corpus {
     }
 }
 
-/// The bundled sample: usable killmails only, each once, with their times as they were written.
+/// The killmails of the bundled sample, each once and whole, in feed order.
 pub fn sample() -> Vec<Value> {
-    let mut seen = std::collections::HashSet::new();
-    let usable = |document: &Value| document["esi"].is_object();
-    let mut all = documents(SAMPLE_KILLMAILS.as_bytes());
-    all.retain(|document| usable(document) && seen.insert(document["killmail_id"].as_u64()));
-    all
+    let mut seen = HashSet::new();
+    let killmails = sample_feed().into_iter().filter_map(|entry| match entry {
+        Entry::Document(document) | Entry::WithoutEsi(document) => Some(document),
+        Entry::Placeholder => None,
+    });
+    killmails
+        .filter(|document| seen.insert(document["killmail_id"].as_u64()))
+        .collect()
 }
 
-/// Every line of the bundled sample as it is: a null `esi`, a placeholder and a duplicate among them.
-pub fn sample_raw() -> Vec<Value> {
-    documents(SAMPLE_KILLMAILS.as_bytes())
+/// One line of the bundled sample, as [`Upstream::play`](crate::Upstream::play) takes it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Entry {
+    /// An ordinary document.
+    Document(Value),
+    /// A document that is to be published with a null `esi`; here it has its body.
+    WithoutEsi(Value),
+    /// Every field null.
+    Placeholder,
+}
+
+/// Every line of the bundled sample: a null `esi`, a placeholder and a repeated killmail among them.
+pub fn sample_feed() -> Vec<Entry> {
+    let bodies = documents(SAMPLE_ESI.as_bytes());
+    let body_of = |id: &Value| bodies.iter().find(|body| body["killmail_id"] == *id).cloned();
+    let entry = |mut document: Value| {
+        if document["killmail_id"].is_null() {
+            return Entry::Placeholder;
+        }
+        if document["esi"].is_object() {
+            return Entry::Document(document);
+        }
+        document["esi"] = body_of(&document["killmail_id"]).expect("esi.jsonl has the bodies that are missing");
+        Entry::WithoutEsi(document)
+    };
+    documents(SAMPLE_KILLMAILS.as_bytes()).into_iter().map(entry).collect()
+}
+
+/// Moves a killmail in time: it happened at `kill` and reached zKillboard at `upload`, both to the second.
+pub fn set_times(document: &mut Value, kill: SystemTime, upload: SystemTime) {
+    document["esi"]["killmail_time"] = rfc3339(kill).into();
+    document["uploaded_at"] = seconds(upload).into();
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+}
+
+/// `2026-08-18T19:00:00Z`, with the civil date by Howard Hinnant's algorithm (days since 0000-03-01 in eras of 400 years).
+fn rfc3339(time: SystemTime) -> String {
+    let seconds = seconds(time);
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 {
+        shifted_month + 3
+    } else {
+        shifted_month - 9
+    };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
 /// A file of `../shared/data`, if it is there.
@@ -105,4 +164,24 @@ fn documents(lines: impl std::io::BufRead) -> Vec<Value> {
         .filter(|line| !line.trim().is_empty())
         .map(|line| serde_json::from_str(&line).expect("one document a line"))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_as_esi_writes_them() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_787_079_601, "2026-08-18T19:00:01Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), text);
+        }
+    }
 }

@@ -27,6 +27,8 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 
+use crate::corpus::Entry;
+
 pub use fault::Fault;
 pub use journal::{Host, Journal, Seen};
 pub use names::Names;
@@ -180,6 +182,15 @@ impl Upstream {
         self.world.lock().remember(&document);
         document["esi"] = Value::Null;
         self.publish(document)
+    }
+
+    /// Publishes a line of the bundled sample the way it is meant.
+    pub fn play(&self, entry: Entry) -> u64 {
+        match entry {
+            Entry::Document(document) => self.publish(document),
+            Entry::WithoutEsi(document) => self.publish_without_esi(document),
+            Entry::Placeholder => self.publish_placeholder(),
+        }
     }
 
     /// Publishes bytes as they are: broken JSON, say.

@@ -1,9 +1,10 @@
 //! The stand-in zKillboard, ESI and static data answer as the real ones do: what the other tests rest on.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use killfeed_support::{
     Upstream,
+    corpus::{self, Entry},
     upstream::{FIRST, Fault, Host},
 };
 use serde_json::{Value, json};
@@ -122,4 +123,82 @@ async fn esi_knows_the_names_of_everyone_published_and_one_bad_id_fails_a_batch(
     assert_eq!(body.headers()["x-ratelimit-group"], "killmail");
     assert_eq!(body.json::<Value>().await.unwrap()["killmail_id"], 1);
     assert_eq!(get("/killmails/1/0000").await.status(), 422);
+}
+
+/// The sample has what the demo and the tests rest on: every kind of place, a titan, a structure, odd documents.
+#[tokio::test]
+async fn the_bundled_sample_is_varied_and_the_stand_ins_serve_it() {
+    let upstream = Upstream::start_with_sample().await;
+    let feed = corpus::sample_feed();
+    assert!(feed.iter().any(|entry| matches!(entry, Entry::WithoutEsi(_))));
+    assert!(feed.contains(&Entry::Placeholder));
+    let killmails = corpus::sample();
+    assert!(killmails.len() >= 40);
+    assert!(killmails.len() + 1 < feed.len(), "a killmail comes twice");
+    let most = killmails
+        .iter()
+        .filter_map(|killmail| killmail["esi"]["attackers"].as_array().map(Vec::len))
+        .max();
+    assert_eq!(most, Some(300));
+    for label in [
+        "loc:highsec",
+        "loc:lowsec",
+        "loc:nullsec",
+        "loc:w-space",
+        "loc:pochven",
+        "cat:65",
+        "npc",
+        "awox",
+        "ganked",
+        "isk:100b+",
+    ] {
+        let labels = |killmail: &Value| {
+            killmail["zkb"]["labels"]
+                .as_array()
+                .is_some_and(|all| all.contains(&label.into()))
+        };
+        assert!(killmails.iter().any(labels), "no killmail is {label}");
+    }
+    feed.into_iter().for_each(|entry| {
+        upstream.play(entry);
+    });
+
+    // Everyone and everything in it has a name.
+    let mut ids = HashSet::new();
+    for killmail in &killmails {
+        collect_ids(&killmail["esi"], &mut ids);
+    }
+    let ids: Vec<u64> = ids.into_iter().collect();
+    assert!(ids.len() > 400);
+    for batch in ids.chunks(1_000) {
+        let url = format!("{}/universe/names", upstream.esi_url());
+        assert_eq!(client().post(url).json(&batch).send().await.unwrap().status(), 200);
+    }
+    let latest = format!("{}/tranquility/latest.jsonl", upstream.static_data_url());
+    let latest: Value = client().get(latest).send().await.unwrap().json().await.unwrap();
+    assert_eq!(latest["buildNumber"], corpus::SAMPLE_BUILD);
+}
+
+/// Every id in an ESI killmail that has a name somewhere.
+fn collect_ids(value: &Value, ids: &mut HashSet<u64>) {
+    const NAMED: [&str; 8] = [
+        "character_id",
+        "corporation_id",
+        "alliance_id",
+        "faction_id",
+        "ship_type_id",
+        "weapon_type_id",
+        "item_type_id",
+        "solar_system_id",
+    ];
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(field, value)| match value.as_u64() {
+            Some(id) if NAMED.contains(&field.as_str()) => {
+                ids.insert(id);
+            }
+            _ => collect_ids(value, ids),
+        }),
+        Value::Array(values) => values.iter().for_each(|value| collect_ids(value, ids)),
+        _ => {}
+    }
 }

@@ -1,0 +1,232 @@
+//! Who is calling: bearer tokens out of a file.
+
+use std::{
+    fmt, io,
+    net::{IpAddr, Ipv6Addr},
+    path::Path,
+    sync::Arc,
+};
+
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+use tonic::{Status, metadata::MetadataMap};
+
+use super::status;
+
+/// The tokens that are let in, and whose they are.
+#[derive(Clone)]
+pub struct Tokens(Arc<[Token]>);
+
+#[derive(Clone)]
+struct Token {
+    name: Arc<str>,
+    /// Hashes are all of one length, and what is in memory is no token.
+    digest: [u8; 32],
+}
+
+/// Why a tokens file cannot be used. Never shows a token.
+#[derive(Debug, thiserror::Error)]
+pub enum BadTokens {
+    /// Not readable.
+    #[error("cannot be read: {0}")]
+    Unreadable(#[from] io::Error),
+    /// A line that is neither empty, a comment, nor a name and a token.
+    #[error("line {line}: {problem}; expected `name token`, or a comment after #")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Nobody could call.
+    #[error("holds no token; expected at least one line `name token`")]
+    Empty,
+}
+
+impl Tokens {
+    /// Reads `name token` lines; a name may have several tokens, so that one can be replaced without an outage.
+    pub fn read(path: &Path) -> Result<Self, BadTokens> {
+        Self::parse(&std::fs::read_to_string(path)?)
+    }
+
+    fn parse(text: &str) -> Result<Self, BadTokens> {
+        let mut tokens: Vec<Token> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let bad = |problem| BadTokens::Line {
+                line: index + 1,
+                problem,
+            };
+            let mut words = line.split_whitespace();
+            let (Some(name), Some(token), None) = (words.next(), words.next(), words.next()) else {
+                return Err(bad("not two words"));
+            };
+            if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(bad("the token holds characters that cannot be sent"));
+            }
+            let digest = digest(token);
+            if tokens.iter().any(|known| known.digest == digest) {
+                return Err(bad("the same token stands further up"));
+            }
+            let name = name.into();
+            tokens.push(Token { name, digest });
+        }
+        if tokens.is_empty() {
+            return Err(BadTokens::Empty);
+        }
+        Ok(Self(tokens.into()))
+    }
+
+    /// Whose token this is. Takes the same time for every token, known or not.
+    fn owner(&self, token: &str) -> Option<Arc<str>> {
+        let digest = digest(token);
+        let none = u64::MAX;
+        let mut found = none;
+        for (index, known) in (0u64..).zip(self.0.iter()) {
+            let same: Choice = known.digest.ct_eq(&digest);
+            found.conditional_assign(&index, same);
+        }
+        let index = usize::try_from(found).ok()?;
+        self.0.get(index).map(|token| token.name.clone())
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|token| &token.name)).finish()
+    }
+}
+
+/// Who is calling, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Caller {
+    /// By the name of its token.
+    Token(Arc<str>),
+    /// Without a token, where none is needed. An IPv6 host has a whole /64, so its lower half does not count.
+    Address(Option<IpAddr>),
+}
+
+impl Caller {
+    /// For logs and metrics: names are few and set by the operator, addresses are not.
+    pub(super) fn label(&self) -> Arc<str> {
+        match self {
+            Self::Token(name) => name.clone(),
+            Self::Address(_) => "anonymous".into(),
+        }
+    }
+}
+
+/// Who sends `metadata` from `address`, or UNAUTHENTICATED.
+pub(super) fn caller(
+    tokens: Option<&Tokens>,
+    metadata: &MetadataMap,
+    address: Option<IpAddr>,
+) -> Result<Caller, Status> {
+    let Some(tokens) = tokens else {
+        return Ok(Caller::Address(address.map(network)));
+    };
+    let header = metadata
+        .get("authorization")
+        .ok_or_else(|| status::unauthenticated("no token"))?;
+    let token = header
+        .to_str()
+        .ok()
+        .and_then(|text| text.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+        .map(|(_, token)| token.trim())
+        .ok_or_else(|| status::unauthenticated("not a bearer token"))?;
+    let owner = tokens
+        .owner(token)
+        .ok_or_else(|| status::unauthenticated("unknown token"))?;
+    Ok(Caller::Token(owner))
+}
+
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        v4 => v4,
+    }
+}
+
+fn digest(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    const FILE: &str = "# who may call\n\nops  s3cret-1\n\tbot s3cret-2  \nops s3cret-3\n";
+
+    fn call(tokens: Option<&Tokens>, header: Option<&str>) -> Result<Caller, Code> {
+        let mut metadata = MetadataMap::new();
+        if let Some(header) = header {
+            metadata.insert("authorization", header.parse().unwrap());
+        }
+        let address = Some("2001:db8:1:2:3:4:5:6".parse().unwrap());
+        caller(tokens, &metadata, address).map_err(|status| status.code())
+    }
+
+    #[test]
+    fn a_token_tells_its_owner() {
+        let tokens = Tokens::parse(FILE).unwrap();
+        let owner = |name: &str| Ok(Caller::Token(name.into()));
+        for (header, expected) in [
+            (Some("Bearer s3cret-1"), owner("ops")),
+            (Some("bearer  s3cret-2"), owner("bot")),
+            (Some("Bearer s3cret-3"), owner("ops")),
+            (Some("Bearer s3cret"), Err(Code::Unauthenticated)),
+            (Some("Bearer "), Err(Code::Unauthenticated)),
+            (Some("Basic s3cret-1"), Err(Code::Unauthenticated)),
+            (Some("s3cret-1"), Err(Code::Unauthenticated)),
+            (None, Err(Code::Unauthenticated)),
+        ] {
+            assert_eq!(call(Some(&tokens), header), expected, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn without_a_tokens_file_callers_are_addresses() {
+        let caller = call(None, Some("Bearer anything")).unwrap();
+        assert_eq!(caller, Caller::Address(Some("2001:db8:1:2::".parse().unwrap())));
+        assert_eq!(&*caller.label(), "anonymous");
+        let mapped = "::ffff:192.0.2.7".parse().unwrap();
+        assert_eq!(network(mapped), "192.0.2.7".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_its_token_is_not() {
+        for (text, expected) in [
+            ("", "holds no token; expected at least one line `name token`"),
+            (
+                "# only words\n",
+                "holds no token; expected at least one line `name token`",
+            ),
+            (
+                "ops a\nsecret\n",
+                "line 2: not two words; expected `name token`, or a comment after #",
+            ),
+            (
+                "ops secret more",
+                "line 1: not two words; expected `name token`, or a comment after #",
+            ),
+            (
+                "ops sécret",
+                "line 1: the token holds characters that cannot be sent; expected `name token`, or a comment after #",
+            ),
+            (
+                "a secret\nb secret",
+                "line 2: the same token stands further up; expected `name token`, or a comment after #",
+            ),
+        ] {
+            let error = Tokens::parse(text).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+        assert!(!format!("{:?}", Tokens::parse(FILE).unwrap()).contains("s3cret"));
+    }
+}

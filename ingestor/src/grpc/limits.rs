@@ -1,0 +1,250 @@
+//! How much a caller may ask for: streams at once, calls a second. Counted here, and given back by a guard.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use metrics::gauge;
+use tonic::Status;
+
+use super::{auth::Caller, status};
+
+/// Streams open now, labelled by the token's name.
+pub const STREAMS: &str = "killfeed_streams";
+
+/// More callers than this are not remembered: those whose bucket is full again are forgotten.
+const MOST_CALLERS: usize = 10_000;
+
+/// Streams at once.
+#[derive(Debug)]
+pub(super) struct Streams {
+    most: usize,
+    most_per_token: usize,
+    all: AtomicUsize,
+    /// A plain mutex: held for a look-up, never across an await.
+    by_token: Mutex<HashMap<Arc<str>, usize>>,
+}
+
+impl Streams {
+    pub(super) fn new(most: usize, most_per_token: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            most_per_token,
+            all: AtomicUsize::new(0),
+            by_token: Mutex::default(),
+        })
+    }
+
+    /// Open now.
+    pub(super) fn open(&self) -> usize {
+        self.all.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more stream in, until the seat is dropped.
+    pub(super) fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Seat, Status> {
+        let more = |open: usize| (open < self.most).then_some(open + 1);
+        if self
+            .all
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+            .is_err()
+        {
+            return Err(status::too_many_streams("this ingestor", self.most));
+        }
+        // From here on the seat gives back what was taken, also on the way out below.
+        let mut seat = Seat {
+            streams: self.clone(),
+            token: None,
+            label: caller.label(),
+        };
+        gauge!(STREAMS, "token" => seat.label.to_string()).increment(1.0);
+        if let Caller::Token(name) = caller {
+            let mut by_token = lock(&self.by_token);
+            let open = by_token.entry(name.clone()).or_default();
+            if *open >= self.most_per_token {
+                drop(by_token);
+                let subject = format!("token {name}");
+                return Err(status::too_many_streams(&subject, self.most_per_token));
+            }
+            *open += 1;
+            seat.token = Some(name.clone());
+        }
+        Ok(seat)
+    }
+}
+
+/// A stream's place among the limits.
+#[derive(Debug)]
+pub(super) struct Seat {
+    streams: Arc<Streams>,
+    /// Counted under this name.
+    token: Option<Arc<str>>,
+    label: Arc<str>,
+}
+
+impl Seat {
+    /// Whose stream it is, for logs.
+    pub(super) fn label(&self) -> &str {
+        &self.label
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.streams.all.fetch_sub(1, Ordering::Relaxed);
+        gauge!(STREAMS, "token" => self.label.to_string()).decrement(1.0);
+        if let Some(name) = &self.token {
+            let mut by_token = lock(&self.streams.by_token);
+            if let Some(open) = by_token.get_mut(name) {
+                *open -= 1;
+                if *open == 0 {
+                    by_token.remove(name);
+                }
+            }
+        }
+    }
+}
+
+/// Calls a second, for each caller: a bucket that holds a burst and is refilled steadily.
+#[derive(Debug)]
+pub(super) struct Calls {
+    per_second: f64,
+    burst: f64,
+    buckets: Mutex<HashMap<Caller, Bucket>>,
+}
+
+impl Calls {
+    /// `burst`: how many at once after a pause.
+    pub(super) fn new(per_second: f64, burst: f64) -> Self {
+        Self {
+            per_second,
+            burst,
+            buckets: Mutex::default(),
+        }
+    }
+
+    /// Takes `count` calls, or says how long to wait for them.
+    pub(super) fn take(&self, caller: &Caller, count: f64, now: Instant) -> Result<(), Status> {
+        let mut buckets = lock(&self.buckets);
+        if buckets.len() >= MOST_CALLERS && !buckets.contains_key(caller) {
+            buckets.retain(|_, bucket| bucket.level(self, now) < self.burst);
+        }
+        let bucket = buckets.entry(caller.clone()).or_insert(Bucket {
+            left: self.burst,
+            at: now,
+        });
+        bucket.take(self, count, now).map_err(status::too_many_calls)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    fn level(&self, calls: &Calls, now: Instant) -> f64 {
+        let refilled = now.saturating_duration_since(self.at).as_secs_f64() * calls.per_second;
+        (self.left + refilled).min(calls.burst)
+    }
+
+    fn take(&mut self, calls: &Calls, count: f64, now: Instant) -> Result<(), Duration> {
+        let level = self.level(calls, now);
+        // More than a bucket holds can never be had at once: a full bucket is enough for it, and is overdrawn.
+        let needed = count.min(calls.burst);
+        if level < needed {
+            return Err(Duration::from_secs_f64((needed - level) / calls.per_second));
+        }
+        *self = Self {
+            left: level - count,
+            at: now,
+        };
+        Ok(())
+    }
+}
+
+/// A panic elsewhere does not make counters wrong.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+    use tonic_types::StatusExt as _;
+
+    use super::*;
+
+    fn token(name: &str) -> Caller {
+        Caller::Token(name.into())
+    }
+
+    #[test]
+    fn streams_are_counted_in_and_out() {
+        let streams = Streams::new(3, 2);
+        let first = streams.enter(&token("a")).unwrap();
+        let _second = streams.enter(&token("a")).unwrap();
+        let refused = streams.enter(&token("a")).unwrap_err();
+        assert_eq!(refused.code(), Code::ResourceExhausted);
+        assert_eq!(
+            refused.message(),
+            "token a has 2 streams open, which is the limit: close one first"
+        );
+        assert!(refused.get_error_details().quota_failure().is_some());
+        assert_eq!(streams.open(), 2, "a refused stream is counted out again");
+        let third = streams.enter(&Caller::Address(None)).unwrap();
+        let full = streams.enter(&token("b")).unwrap_err();
+        assert_eq!(
+            full.message(),
+            "this ingestor has 3 streams open, which is the limit: close one first"
+        );
+        drop((first, third));
+        assert!(streams.enter(&token("a")).is_ok());
+        assert_eq!(streams.open(), 1);
+    }
+
+    #[test]
+    fn callers_without_a_token_have_only_the_limit_of_all() {
+        let streams = Streams::new(5, 1);
+        let seats: Vec<_> = (0..5).map(|_| streams.enter(&Caller::Address(None)).unwrap()).collect();
+        assert!(streams.enter(&Caller::Address(None)).is_err());
+        drop(seats);
+        assert_eq!(streams.open(), 0);
+        assert!(lock(&streams.by_token).is_empty());
+    }
+
+    #[test]
+    fn calls_come_back_with_time_up_to_a_burst() {
+        let calls = Calls::new(20.0, 40.0);
+        let begun = Instant::now();
+        let after = |millis| begun + Duration::from_millis(millis);
+        let take = |name: &str, millis| calls.take(&token(name), 1.0, after(millis)).is_ok();
+        assert_eq!((0..50).filter(|_| take("a", 0)).count(), 40);
+        let refused = calls.take(&token("a"), 1.0, after(0)).unwrap_err();
+        let wait = refused.get_error_details().retry_info().unwrap().retry_delay;
+        assert_eq!(wait, Some(Duration::from_millis(50)));
+        assert!(take("b", 0), "another caller has its own bucket");
+        assert!(take("a", 50));
+        assert!(!take("a", 50));
+        assert_eq!((0..50).filter(|_| take("a", 60_000)).count(), 40);
+    }
+
+    #[test]
+    fn callers_are_forgotten_once_there_are_too_many() {
+        let calls = Calls::new(20.0, 40.0);
+        let begun = Instant::now();
+        for n in 0..u32::try_from(MOST_CALLERS).unwrap() {
+            let address = std::net::Ipv4Addr::from_bits(n).into();
+            calls.take(&Caller::Address(Some(address)), 1.0, begun).unwrap();
+        }
+        calls
+            .take(&token("late"), 1.0, begun + Duration::from_secs(60))
+            .unwrap();
+        assert_eq!(lock(&calls.buckets).len(), 1);
+    }
+}

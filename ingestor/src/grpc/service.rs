@@ -1,0 +1,256 @@
+//! `KillmailService`: requests in, sessions and answers out.
+
+use std::{
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use killfeed::{
+    cursor::{Cursor, Offset},
+    filter::{Outcome, Program},
+    id::KillmailId,
+    v1::{
+        GetFeedStatusRequest, GetFeedStatusResponse, GetKillmailRequest, GetKillmailResponse, ListKillmailsRequest,
+        ListKillmailsResponse, StreamKillmailsRequest, filter_node::Node,
+    },
+    wire::{EncodedEvent, raw_server::KillmailService},
+};
+use metrics::counter;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request, Response, Status};
+
+use super::{
+    GrpcSettings,
+    auth::{self, Caller, Tokens},
+    limits::{Calls, Streams},
+    list,
+    session::{Session, Wanted},
+    start, status,
+    universe::Names,
+};
+use crate::{health::FeedReport, log::LogRead};
+
+/// Calls answered, labelled by method and gRPC status; streams count when they are opened.
+pub const CALLS: &str = "killfeed_calls_total";
+
+/// Kept of what a client calls itself.
+const LONGEST_CLIENT_NAME: usize = 64;
+
+/// What the services answer from. One for all connections.
+pub(super) struct Edge {
+    pub(super) log: Arc<dyn LogRead>,
+    pub(super) names: Arc<dyn Names>,
+    pub(super) feed: watch::Receiver<FeedReport>,
+    pub(super) static_build: Box<dyn Fn() -> String + Send + Sync>,
+    pub(super) shutdown: CancellationToken,
+    pub(super) streams: Arc<Streams>,
+    tokens: Option<Tokens>,
+    calls: Calls,
+    max_stream_age: Option<Duration>,
+}
+
+impl Edge {
+    pub(super) fn new(
+        settings: &GrpcSettings,
+        log: Arc<dyn LogRead>,
+        names: Arc<dyn Names>,
+        feed: watch::Receiver<FeedReport>,
+        static_build: Box<dyn Fn() -> String + Send + Sync>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let per_second = f64::from(settings.max_calls);
+        Self {
+            log,
+            names,
+            feed,
+            static_build,
+            shutdown,
+            streams: Streams::new(settings.max_streams, settings.max_streams_per_token),
+            tokens: settings.tokens.clone(),
+            // The contract's burst: twice a second's worth.
+            calls: Calls::new(per_second, per_second * 2.0),
+            max_stream_age: settings.max_stream_age,
+        }
+    }
+
+    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let address: Option<IpAddr> = request.remote_addr().map(|address| address.ip());
+        auth::caller(self.tokens.as_ref(), request.metadata(), address)
+    }
+
+    /// Lets a unary call in, or says why not.
+    pub(super) fn admit<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+        let caller = self.caller(request)?;
+        self.calls.take(&caller, 1.0, Instant::now())?;
+        Ok(caller)
+    }
+
+    /// `None` = everything.
+    pub(super) async fn program(&self, filter: &str) -> Result<Option<Program>, Status> {
+        if filter.trim().is_empty() {
+            return Ok(None);
+        }
+        let compiled = match self.names.compile(filter).await {
+            Outcome::Compiled(compiled) => compiled,
+            Outcome::Invalid(diagnostics) => return Err(status::bad_filter(&diagnostics)),
+            Outcome::Unavailable(names) => return Err(status::names_unavailable(&names)),
+        };
+        let everything = match compiled.filter.nodes.as_slice() {
+            [node] => matches!(&node.node, Some(Node::All(all)) if all.operands.is_empty()),
+            _ => false,
+        };
+        if everything {
+            return Ok(None);
+        }
+        let program = Program::new(&compiled.filter);
+        program.map(Some).map_err(|error| {
+            // The compiler and the evaluator are of one crate: this is a bug, not the client's fault.
+            tracing::error!(%error, filter, "a filter just compiled is broken");
+            Status::internal("this filter compiles to something that cannot be run; please report it")
+        })
+    }
+
+    async fn open(&self, request: Request<StreamKillmailsRequest>) -> Result<EventStream, Status> {
+        let caller = self.caller(&request)?;
+        if self.shutdown.is_cancelled() {
+            return Err(status::draining());
+        }
+        let seat = self.streams.enter(&caller)?;
+        let request = request.into_inner();
+        let client = client_name(&request.client_name);
+        let program = self.program(&request.filter).await?;
+        let on_expired = request.on_expired();
+        let begin = start::begin(&*self.log, request.start, on_expired).await?;
+        tracing::info!(
+            token = seat.label(),
+            client,
+            filter = request.filter,
+            after = begin.after.0,
+            streams = self.streams.open(),
+            "a stream began"
+        );
+        let session = Session {
+            log: self.log.clone(),
+            feed: self.feed.clone(),
+            wanted: Wanted {
+                program,
+                include_updates: request.include_updates,
+            },
+            on_expired,
+            begin,
+            until: self.max_stream_age.map(|age| {
+                // Streams opened together do not have to come back together.
+                tokio::time::Instant::now() + age.mul_f64(0.9 + 0.1 * fastrand::f64())
+            }),
+            shutdown: self.shutdown.clone(),
+            seat,
+            client,
+        };
+        Ok(Box::pin(session.into_stream()))
+    }
+
+    async fn get(&self, request: Request<GetKillmailRequest>) -> Result<GetKillmailResponse, Status> {
+        self.admit(&request)?;
+        let id = request.get_ref().killmail_id;
+        let unknown = || status::unknown_killmail(id);
+        let newest = self.log.newest(KillmailId::new(id).ok_or_else(unknown)?).await;
+        let record = newest
+            .map_err(|error| status::log_failed(&error))?
+            .ok_or_else(unknown)?;
+        let killmail = record.killmail().ok_or_else(unknown)?;
+        Ok(GetKillmailResponse {
+            killmail: Some(killmail.clone()),
+        })
+    }
+
+    fn feed_status(&self) -> GetFeedStatusResponse {
+        let log = self.log.status();
+        let id = self.log.id();
+        let cursor = |offset: Offset| Cursor { log: id, offset }.to_string();
+        let feed = self.feed.borrow().clone();
+        GetFeedStatusResponse {
+            log_id: id.to_string(),
+            earliest_cursor: cursor(log.trimmed),
+            head_cursor: cursor(log.head.offset),
+            earliest_time: log.earliest_ms.map(start::timestamp),
+            head_time: log.earliest_ms.map(|_| start::timestamp(log.head.ingested_ms)),
+            killmails: log.killmails,
+            feed_health: feed.health.into(),
+            feed_detail: feed.detail,
+            last_document_time: feed.last_document.map(Into::into),
+            upstream_sequence: feed.upstream_sequence,
+            static_data_build: (self.static_build)(),
+        }
+    }
+}
+
+/// One stream's events.
+pub(super) type EventStream = BoxStream<'static, Result<EncodedEvent, Status>>;
+
+/// The service as tonic calls it.
+pub(super) struct Killmails(pub(super) Arc<Edge>);
+
+#[async_trait]
+impl KillmailService for Killmails {
+    type StreamKillmailsStream = EventStream;
+
+    async fn stream_killmails(
+        &self,
+        request: Request<StreamKillmailsRequest>,
+    ) -> Result<Response<EventStream>, Status> {
+        counted("StreamKillmails", self.0.open(request).await)
+    }
+
+    async fn list_killmails(
+        &self,
+        request: Request<ListKillmailsRequest>,
+    ) -> Result<Response<ListKillmailsResponse>, Status> {
+        counted("ListKillmails", list::list(&self.0, request).await)
+    }
+
+    async fn get_killmail(
+        &self,
+        request: Request<GetKillmailRequest>,
+    ) -> Result<Response<GetKillmailResponse>, Status> {
+        counted("GetKillmail", self.0.get(request).await)
+    }
+
+    async fn get_feed_status(
+        &self,
+        request: Request<GetFeedStatusRequest>,
+    ) -> Result<Response<GetFeedStatusResponse>, Status> {
+        let answer = self.0.admit(&request).map(|_| self.0.feed_status());
+        counted("GetFeedStatus", answer)
+    }
+}
+
+/// Counts an answer on its way out.
+pub(super) fn counted<T>(method: &'static str, answer: Result<T, Status>) -> Result<Response<T>, Status> {
+    let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
+    counter!(CALLS, "method" => method, "code" => format!("{code:?}")).increment(1);
+    answer.map(Response::new)
+}
+
+/// What a client calls itself, fit for a log line.
+fn client_name(raw: &str) -> String {
+    let plain = raw.chars().filter(|c| !c.is_control());
+    plain.take(LONGEST_CLIENT_NAME).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_may_call_itself_anything_but_not_write_our_logs() {
+        assert_eq!(
+            client_name("my bot\n2026-01-01 ERROR all is lost"),
+            "my bot2026-01-01 ERROR all is lost"
+        );
+        assert_eq!(client_name(&"é".repeat(1_000)).chars().count(), LONGEST_CLIENT_NAME);
+    }
+}

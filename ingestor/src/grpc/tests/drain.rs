@@ -1,0 +1,62 @@
+//! The end: what clients hear, and how long it may take.
+
+use std::time::{Duration, Instant};
+
+use tonic::Code;
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use super::{FakeLog, GrpcSettings, Harness, details, earliest, until_caught_up};
+
+#[tokio::test]
+async fn streams_are_told_and_the_server_ends() {
+    let harness = Harness::start(GrpcSettings::default(), FakeLog::of(1)).await;
+    let mut stream = harness.stream(earliest()).await;
+    until_caught_up(&mut stream).await;
+    let mut health = HealthClient::new(harness.channel().await);
+    let service = "killfeed.v1.KillmailService".to_owned();
+    let mut watch = health.watch(HealthCheckRequest { service }).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
+
+    let begun = Instant::now();
+    harness.shutdown.cancel();
+    let status = stream.message().await.unwrap_err();
+    assert_eq!(
+        (status.code(), details(&status).2.is_some()),
+        (Code::Unavailable, true),
+        "{status}"
+    );
+    assert_eq!(watch.message().await.unwrap().unwrap().status, 2, "NOT_SERVING");
+    assert!(
+        watch.message().await.unwrap().is_none(),
+        "a watch does not hold the drain up"
+    );
+    harness.served.await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(
+        tokio::net::TcpStream::connect(harness.addr).await.is_err(),
+        "nobody listens any more"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_cut_at_the_deadline() {
+    let settings = GrpcSettings {
+        drain_timeout: Duration::from_millis(700),
+        ..GrpcSettings::default()
+    };
+    let log = FakeLog::new();
+    // More than the windows between server and client hold: the stream is stuck in mid-sentence.
+    log.more(100_000);
+    let harness = Harness::start(settings, log).await;
+    let stuck = harness.stream(earliest()).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let begun = Instant::now();
+    harness.shutdown.cancel();
+    harness.served.await.unwrap().unwrap();
+    let took = begun.elapsed();
+    assert!(
+        (Duration::from_millis(700)..Duration::from_secs(5)).contains(&took),
+        "{took:?}"
+    );
+    drop(stuck);
+}

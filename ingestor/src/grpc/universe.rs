@@ -1,0 +1,103 @@
+//! `UniverseService`, and what the edge asks of the universe.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use killfeed::{
+    filter::Outcome,
+    v1::{
+        CompileFilterRequest, CompileFilterResponse, Entity, EntityKind, SearchEntitiesRequest, SearchEntitiesResponse,
+        universe_service_server::UniverseService,
+    },
+};
+use tonic::{Request, Response, Status};
+
+use super::{
+    service::{Edge, counted},
+    status,
+};
+use crate::universe::Universe;
+
+/// The contract's most, and its default.
+const MOST_ENTITIES: usize = 25;
+/// Longer than any name; a query is compared with tens of thousands of them.
+const LONGEST_QUERY: usize = 200;
+
+/// What the edge asks of the universe: a trait, so that the edge is tested without static data.
+#[async_trait]
+pub trait Names: Send + Sync + 'static {
+    /// Names like `query`, best first, at most `limit`; `kinds` empty = all.
+    async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity>;
+    /// Text → filter.
+    async fn compile(&self, text: &str) -> Outcome;
+}
+
+#[async_trait]
+impl Names for Universe {
+    async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity> {
+        Universe::search(self, query, kinds, limit).await
+    }
+
+    async fn compile(&self, text: &str) -> Outcome {
+        Universe::compile(self, text).await
+    }
+}
+
+/// The service as tonic calls it.
+pub(super) struct UniverseCalls(pub(super) Arc<Edge>);
+
+#[async_trait]
+impl UniverseService for UniverseCalls {
+    async fn search_entities(
+        &self,
+        request: Request<SearchEntitiesRequest>,
+    ) -> Result<Response<SearchEntitiesResponse>, Status> {
+        counted("SearchEntities", search(&self.0, request).await)
+    }
+
+    async fn compile_filter(
+        &self,
+        request: Request<CompileFilterRequest>,
+    ) -> Result<Response<CompileFilterResponse>, Status> {
+        counted("CompileFilter", compile(&self.0, request).await)
+    }
+}
+
+async fn search(edge: &Edge, request: Request<SearchEntitiesRequest>) -> Result<SearchEntitiesResponse, Status> {
+    edge.admit(&request)?;
+    let request = request.into_inner();
+    let limit = match usize::try_from(request.page_size) {
+        Ok(0) => MOST_ENTITIES,
+        Ok(size) => size.min(MOST_ENTITIES),
+        Err(_) => return Err(status::bad_field("page_size", "expected 0 (25 entities) or more")),
+    };
+    let kinds = request.kinds.iter().map(|kind| match EntityKind::try_from(*kind) {
+        Ok(EntityKind::Unspecified) | Err(_) => Err(status::bad_field(
+            "kinds",
+            "expected kinds of entities, or none for all",
+        )),
+        Ok(kind) => Ok(kind),
+    });
+    let kinds: Vec<EntityKind> = kinds.collect::<Result<_, _>>()?;
+    let query: String = request.query.trim().chars().take(LONGEST_QUERY).collect();
+    let entities = edge.names.search(&query, &kinds, limit).await;
+    Ok(SearchEntitiesResponse { entities })
+}
+
+async fn compile(edge: &Edge, request: Request<CompileFilterRequest>) -> Result<CompileFilterResponse, Status> {
+    edge.admit(&request)?;
+    match edge.names.compile(&request.get_ref().filter).await {
+        Outcome::Compiled(compiled) => Ok(CompileFilterResponse {
+            filter: Some(compiled.filter),
+            canonical: compiled.canonical,
+            description: compiled.description,
+            diagnostics: Vec::new(),
+            warnings: compiled.warnings,
+        }),
+        Outcome::Invalid(diagnostics) => Ok(CompileFilterResponse {
+            diagnostics,
+            ..CompileFilterResponse::default()
+        }),
+        Outcome::Unavailable(names) => Err(status::names_unavailable(&names)),
+    }
+}

@@ -1,0 +1,230 @@
+//! One request to Discord's REST API: permit, token, timeout, bounded body. What an answer means is for the callers.
+
+use std::{
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
+
+use super::{
+    Token,
+    limiter::{Feedback, Limiter, Route, Wait},
+};
+
+/// Discord asks for this form; without it Cloudflare may block the request.
+const USER_AGENT: &str = concat!("DiscordBot (killfeed, ", env!("CARGO_PKG_VERSION"), ")");
+/// Longer than any answer of a working Discord takes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// From the first byte sent to the last one read.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request may wait for its rate limit before it is handed back: a bucket of messages resets within about 5 s.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A page of 100 messages with ten full embeds each is below 8 MiB.
+const LARGEST_BODY: usize = 16 << 20;
+/// How long to wait after Discord could not be reached at all.
+const UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
+
+/// Discord's REST API with one token.
+pub(super) struct Api {
+    http: reqwest::Client,
+    /// `{api_url}/api/v10`
+    base: String,
+    authorization: HeaderValue,
+    limiter: Limiter,
+    /// Set by the first 401: nothing will ever be accepted again.
+    dead: AtomicBool,
+}
+
+/// A request. Everything here is Discord's own, never a secret.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) route: Route,
+    /// From `/` on, with its query.
+    pub(super) path: &'a str,
+    pub(super) body: Option<Vec<u8>>,
+}
+
+/// An answer, read whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) feedback: Feedback,
+    pub(super) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NoAnswer {
+    /// It was definitely not sent; try again after this long.
+    #[error("not sent: {reason}")]
+    NotSent { retry_after: Duration, reason: String },
+    /// The token was refused before: not sent.
+    #[error("not sent: the token was refused")]
+    TokenDead,
+    /// It may have been carried out.
+    #[error("{0}")]
+    Lost(String),
+}
+
+impl Api {
+    /// `None` if the token cannot be a token, or no HTTP client can be made.
+    pub(super) fn new(api_url: &str, token: &Token) -> Result<Self, String> {
+        let mut authorization = HeaderValue::from_str(&format!("Bot {}", token.expose()))
+            .map_err(|_| "the token has characters that no token has".to_owned())?;
+        authorization.set_sensitive(true);
+        let http = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            // A redirect would take the token elsewhere.
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+        Ok(Self {
+            http,
+            base: format!("{}/api/v10", api_url.trim_end_matches('/')),
+            authorization,
+            limiter: Limiter::start(),
+            dead: AtomicBool::new(false),
+        })
+    }
+
+    /// Sends one request once. Bounded by the patience for a permit and the timeout of a request.
+    pub(super) async fn call(&self, request: Request<'_>) -> Result<Answer, NoAnswer> {
+        if self.dead.load(Ordering::Relaxed) {
+            return Err(NoAnswer::TokenDead);
+        }
+        let permit = self
+            .limiter
+            .permit(request.route, PATIENCE)
+            .await
+            .map_err(|Wait(retry_after)| NoAnswer::NotSent {
+                retry_after,
+                reason: "the rate limit does not allow it yet".into(),
+            })?;
+        let mut builder = self
+            .http
+            .request(request.method, format!("{}{}", self.base, request.path))
+            .header(header::AUTHORIZATION, self.authorization.clone());
+        if let Some(body) = request.body {
+            builder = builder.header(header::CONTENT_TYPE, "application/json").body(body);
+        }
+        let response = builder.send().await.map_err(|error| no_answer(&error))?;
+        let status = response.status();
+        let feedback = Feedback::read(status, response.headers());
+        permit.complete(feedback.clone());
+        if status == StatusCode::UNAUTHORIZED {
+            self.dead.store(true, Ordering::Relaxed);
+        }
+        let body = read(response).await;
+        // What an error says in its body is welcome, not needed.
+        let body = if status.is_success() {
+            body?
+        } else {
+            body.unwrap_or_default()
+        };
+        Ok(Answer { status, feedback, body })
+    }
+
+    /// A GET whose answer is JSON.
+    pub(super) async fn get<T: DeserializeOwned>(&self, route: Route, path: &str) -> Result<T, GetError> {
+        let request = Request {
+            method: Method::GET,
+            route,
+            path,
+            body: None,
+        };
+        let answer = self.call(request).await?;
+        if !answer.status.is_success() {
+            return Err(GetError::Refused(answer.refusal()));
+        }
+        serde_json::from_slice(&answer.body).map_err(|error| GetError::Unreadable(error.to_string()))
+    }
+}
+
+/// Why a GET brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GetError {
+    #[error(transparent)]
+    NoAnswer(#[from] NoAnswer),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("cannot read the answer: {0}")]
+    Unreadable(String),
+}
+
+/// What Discord says when it refuses.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("HTTP {status}: {message} (code {code})")]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    pub(super) code: u32,
+    pub(super) message: String,
+    /// For a 429.
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Answer {
+    /// The error of an answer that is not a success.
+    pub(super) fn refusal(&self) -> Refusal {
+        #[derive(serde::Deserialize, Default)]
+        #[serde(default)]
+        struct Said {
+            code: u32,
+            message: String,
+            errors: Option<serde_json::Value>,
+        }
+        let said: Said = serde_json::from_slice(&self.body).unwrap_or_default();
+        let mut message = said.message;
+        if let Some(errors) = said.errors {
+            // Names the field that was wrong; without it a 400 is a riddle.
+            message = format!("{message}: {errors}");
+        }
+        if message.is_empty() {
+            message = self.status.canonical_reason().unwrap_or("no reason given").into();
+        }
+        Refusal {
+            status: self.status.as_u16(),
+            code: said.code,
+            message: message.chars().take(1_000).collect(),
+            retry_after: self.feedback.retry_after(),
+        }
+    }
+}
+
+fn no_answer(error: &reqwest::Error) -> NoAnswer {
+    if error.is_connect() {
+        return NoAnswer::NotSent {
+            retry_after: UNREACHABLE_WAIT,
+            reason: format!("cannot connect: {}", chain(error)),
+        };
+    }
+    NoAnswer::Lost(chain(error))
+}
+
+/// The error with its causes: reqwest's own text says only that something went wrong.
+fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_timeout() { "timed out" } else { "cut off" }.to_owned();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+async fn read(mut response: reqwest::Response) -> Result<Bytes, NoAnswer> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| NoAnswer::Lost(chain(&error)))? {
+        if body.len() + chunk.len() > LARGEST_BODY {
+            return Err(NoAnswer::Lost(format!(
+                "the answer is larger than {LARGEST_BODY} bytes"
+            )));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

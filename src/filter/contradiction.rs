@@ -1,0 +1,312 @@
+//! Terms that never hold together, as far as that can be seen: `system:Jita space:nullsec`, `value>=1b value<500m`.
+
+use super::{
+    Program, Resolve, print,
+    syntax::{Change, Kind, Problem, Span, Term},
+    tree::{Leaf, Tree},
+};
+use crate::v1::{self, Comparison, EntityKind, FilterValue, NumberField, ParticipantRole, Space};
+
+/// A warning quotes at most so many characters of a term.
+const QUOTED: usize = 60;
+
+/// Looks at every AND of a text whose names are resolved.
+pub(super) fn find(text: &str, root: &Term, resolve: &dyn Resolve, warnings: &mut Vec<Problem>) {
+    below(text, root, root, resolve, warnings);
+}
+
+fn below(text: &str, root: &Term, term: &Term, resolve: &dyn Resolve, warnings: &mut Vec<Problem>) {
+    match &term.kind {
+        Kind::All { .. } => {
+            let mut together = Vec::new();
+            conjuncts(term, &mut together);
+            warnings.extend(among(text, root, &together, resolve));
+            for conjunct in together {
+                below(text, root, conjunct.term, resolve, warnings);
+            }
+        }
+        Kind::Any { terms, .. } => {
+            for term in terms {
+                below(text, root, term, resolve, warnings);
+            }
+        }
+        Kind::Not(inner) | Kind::Parenthesised(inner) | Kind::Group(_, inner) => {
+            below(text, root, inner, resolve, warnings);
+        }
+        Kind::Named(_) | Kind::Near { .. } | Kind::Done { .. } => {}
+    }
+}
+
+/// One of several terms that have to hold together.
+struct Conjunct<'a> {
+    term: &'a Term,
+    tree: Tree,
+}
+
+/// The terms of an AND, and of every AND in parentheses right in it.
+fn conjuncts<'a>(term: &'a Term, found: &mut Vec<Conjunct<'a>>) {
+    match &term.kind {
+        Kind::All { terms, .. } => terms.iter().for_each(|term| conjuncts(term, found)),
+        Kind::Parenthesised(inner) if matches!(inner.kind, Kind::All { .. } | Kind::Parenthesised(_)) => {
+            conjuncts(inner, found);
+        }
+        _ => found.push(Conjunct {
+            term,
+            tree: term.tree(),
+        }),
+    }
+}
+
+/// The first contradiction: one is enough to look at at a time.
+fn among(text: &str, root: &Term, together: &[Conjunct<'_>], resolve: &dyn Resolve) -> Option<Problem> {
+    let universe = Universe { resolve };
+    for (index, second) in together.iter().enumerate() {
+        for first in &together[..index] {
+            if universe.excludes(&first.tree, &second.tree) {
+                return Some(warning(text, root, first, second));
+            }
+        }
+    }
+    // No two of them, but all together.
+    let trees: Vec<&Tree> = together.iter().map(|conjunct| &conjunct.tree).collect();
+    let places: Vec<&Tree> = trees.iter().copied().filter(|tree| is_about_place(tree)).collect();
+    let last = together.iter().rev().find(|conjunct| is_about_place(&conjunct.tree))?;
+    (places.len() > 2 && universe.nowhere(&places)).then(|| {
+        Problem::new(
+            last.term.span,
+            "no system is known where all these conditions on the place hold, so together they match nothing",
+        )
+    })
+}
+
+fn warning(text: &str, root: &Term, first: &Conjunct<'_>, second: &Conjunct<'_>) -> Problem {
+    let message = format!(
+        "`{}` and `{}` never hold together, so nothing matches both",
+        excerpt(text, first.term.span),
+        excerpt(text, second.term.span)
+    );
+    let mut suggestions = Vec::new();
+    let mut suggest = |changes: &[Change<'_>]| {
+        suggestions.extend(root.changed(changes).map(|tree| print::canonical(&tree)));
+    };
+    let (in_first, in_second) = (first.term.span, second.term.span);
+    if let Some(both) = either(&first.tree, &second.tree) {
+        let both = Change {
+            at: in_first,
+            instead: Some(&both),
+        };
+        suggest(&[
+            both,
+            Change {
+                at: in_second,
+                instead: None,
+            },
+        ]);
+    }
+    suggest(&[Change {
+        at: in_second,
+        instead: None,
+    }]);
+    suggest(&[Change {
+        at: in_first,
+        instead: None,
+    }]);
+    Problem::new(second.term.span, message).suggest(suggestions)
+}
+
+fn excerpt(text: &str, span: Span) -> String {
+    let whole = text.get(span.start..span.end).unwrap_or_default();
+    match whole.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}...", &whole[..end]),
+        None => whole.to_owned(),
+    }
+}
+
+/// Two conditions on one thing that has one value, as a list: what was probably meant.
+fn either(first: &Tree, second: &Tree) -> Option<Tree> {
+    let joined = |a: &[FilterValue], b: &[FilterValue]| a.iter().chain(b).cloned().collect();
+    match (first, second) {
+        (Tree::Leaf(Leaf::Participant { role, field, values: a }), Tree::Leaf(Leaf::Participant { values: b, .. })) => {
+            Some(Tree::Leaf(Leaf::Participant {
+                role: *role,
+                field: *field,
+                values: joined(a, b),
+            }))
+        }
+        (Tree::Leaf(Leaf::Place { kind, values: a }), Tree::Leaf(Leaf::Place { kind: other, values: b })) => {
+            (kind == other).then(|| {
+                Tree::Leaf(Leaf::Place {
+                    kind: *kind,
+                    values: joined(a, b),
+                })
+            })
+        }
+        (Tree::Leaf(Leaf::Space(a)), Tree::Leaf(Leaf::Space(b))) => {
+            Some(Tree::Leaf(Leaf::Space(a.iter().chain(b).copied().collect())))
+        }
+        (near @ Tree::Leaf(Leaf::Near { .. }), other @ Tree::Leaf(Leaf::Near { .. })) => {
+            Some(Tree::any([near.clone(), other.clone()]))
+        }
+        _ => None,
+    }
+}
+
+/// What is known of places.
+struct Universe<'a> {
+    resolve: &'a dyn Resolve,
+}
+
+impl Universe<'_> {
+    /// Whether the two can't hold together.
+    fn excludes(&self, first: &Tree, second: &Tree) -> bool {
+        if is_negation(first, second) || is_negation(second, first) {
+            return true;
+        }
+        match (first, second) {
+            (
+                Tree::Leaf(Leaf::Participant { role, field, values: a }),
+                Tree::Leaf(Leaf::Participant {
+                    role: other_role,
+                    field: other_field,
+                    values: b,
+                }),
+            ) => {
+                // There are several attackers, and one of them may be what another is not.
+                let one = matches!(
+                    role,
+                    ParticipantRole::Victim | ParticipantRole::Final | ParticipantRole::Member
+                );
+                one && role == other_role && field == other_field && disjoint(a, b)
+            }
+            (Tree::Leaf(Leaf::Place { kind, values: a }), Tree::Leaf(Leaf::Place { kind: other, values: b }))
+                if kind == other =>
+            {
+                disjoint(a, b)
+            }
+            (Tree::Leaf(Leaf::Space(a)), Tree::Leaf(Leaf::Space(b))) => !a.iter().any(|space| b.contains(space)),
+            (
+                &Tree::Leaf(Leaf::Number {
+                    field,
+                    comparison,
+                    value,
+                }),
+                &Tree::Leaf(Leaf::Number {
+                    field: other_field,
+                    comparison: other_comparison,
+                    value: other_value,
+                }),
+            ) => field == other_field && no_number(field, (comparison, value), (other_comparison, other_value)),
+            (
+                &Tree::Leaf(Leaf::Hour { from, to }),
+                &Tree::Leaf(Leaf::Hour {
+                    from: other_from,
+                    to: other_to,
+                }),
+            ) => !(0..24).any(|hour| is_within(hour, from, to) && is_within(hour, other_from, other_to)),
+            _ => is_about_place(first) && is_about_place(second) && self.nowhere(&[first, second]),
+        }
+    }
+
+    /// Whether there is no system where all of them hold. `false` as long as that is not certain.
+    fn nowhere(&self, trees: &[&Tree]) -> bool {
+        let program = Program::of(&Tree::all(trees.iter().copied().cloned()));
+        let mut some = false;
+        for system in self.candidates(trees) {
+            let Some(location) = u32::try_from(system)
+                .ok()
+                .and_then(|system| self.resolve.location(system))
+            else {
+                return false;
+            };
+            some = true;
+            let known = location.space() != Space::Unspecified;
+            let killmail = v1::Killmail {
+                location: Some(location),
+                ..v1::Killmail::default()
+            };
+            if !known || program.matches(&killmail) {
+                return false;
+            }
+        }
+        some
+    }
+
+    /// The systems that can be meant: those of the narrowest condition, else all.
+    fn candidates(&self, trees: &[&Tree]) -> Vec<u64> {
+        trees
+            .iter()
+            .filter_map(|tree| match tree {
+                Tree::Leaf(Leaf::Place {
+                    kind: EntityKind::System,
+                    values,
+                }) => Some(ids(values)),
+                Tree::Leaf(Leaf::Near { system_ids, .. }) => Some(system_ids.iter().copied().map(u64::from).collect()),
+                _ => None,
+            })
+            .min_by_key(Vec::len)
+            .unwrap_or_else(|| self.resolve.wildcard(EntityKind::System, "*"))
+    }
+}
+
+fn is_negation(not: &Tree, tree: &Tree) -> bool {
+    matches!(not, Tree::Not(inner) if **inner == *tree)
+}
+
+fn is_about_place(tree: &Tree) -> bool {
+    match tree {
+        Tree::All(operands) | Tree::Any(operands) => operands.iter().all(is_about_place),
+        Tree::Not(operand) => is_about_place(operand),
+        Tree::Group(..) => false,
+        Tree::Leaf(leaf) => matches!(
+            leaf,
+            Leaf::Place { .. }
+                | Leaf::Space(_)
+                | Leaf::Near { .. }
+                | Leaf::Number {
+                    field: NumberField::Security | NumberField::Class,
+                    ..
+                }
+        ),
+    }
+}
+
+fn ids(values: &[FilterValue]) -> Vec<u64> {
+    values.iter().flat_map(|value| value.ids.iter().copied()).collect()
+}
+
+fn disjoint(first: &[FilterValue], second: &[FilterValue]) -> bool {
+    let first: std::collections::HashSet<u64> = ids(first).into_iter().collect();
+    !ids(second).iter().any(|id| first.contains(id))
+}
+
+/// Whether no number fulfils both. Tries each bound, what is next to it on both sides, and what is far off.
+fn no_number(field: NumberField, first: (Comparison, f64), second: (Comparison, f64)) -> bool {
+    let step = match field {
+        NumberField::Security => 0.1,
+        _ if super::fields::is_isk(field) => 0.01,
+        _ => 1.0,
+    };
+    let near = |bound: f64| [bound - step, bound, bound + step, bound.next_down(), bound.next_up()];
+    let whole = |number: &f64| match field {
+        NumberField::Security => true,
+        _ if super::fields::is_isk(field) => *number >= 0.0,
+        _ => *number >= 0.0 && number.fract() == 0.0,
+    };
+    let middle = [(first.1 + second.1) / 2.0, f64::MAX];
+    let mut candidates = near(first.1)
+        .into_iter()
+        .chain(near(second.1))
+        .chain(middle)
+        .filter(whole);
+    !candidates.any(|number| {
+        super::program::compare(first.0, &number, &first.1) && super::program::compare(second.0, &number, &second.1)
+    })
+}
+
+fn is_within(hour: u32, from: u32, to: u32) -> bool {
+    if from <= to {
+        (from..=to).contains(&hour)
+    } else {
+        hour >= from || hour <= to
+    }
+}

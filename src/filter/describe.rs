@@ -1,0 +1,279 @@
+//! Tree → plain English.
+
+use super::{
+    fields, print, quantity,
+    tree::{Leaf, Tree},
+};
+use crate::v1::{
+    Comparison, EntityKind, FilterValue, KillmailFlag, NumberField, ParticipantField, ParticipantRole, Space,
+    filter_near::Reach,
+};
+
+/// One sentence about what the filter matches.
+pub(super) fn describe(tree: &Tree) -> String {
+    match tree {
+        Tree::All(operands) if operands.is_empty() => "Every killmail.".to_owned(),
+        _ => format!("Killmails where {}.", clause(tree, Around::Nothing)),
+    }
+}
+
+/// What surrounds a clause, and so whether it needs parentheses.
+#[derive(Clone, Copy, PartialEq)]
+enum Around {
+    Nothing,
+    Operator,
+}
+
+fn clause(tree: &Tree, around: Around) -> String {
+    match tree {
+        Tree::All(operands) => joined(operands, ", and ", around, clause),
+        Tree::Any(operands) => joined(operands, ", or ", around, clause),
+        Tree::Not(operand) => match &**operand {
+            Tree::Leaf(leaf) => condition(leaf, false),
+            Tree::Group(ParticipantRole::Victim, inner) => {
+                format!("it is not so that the victim {}", of_one(inner, Around::Operator))
+            }
+            Tree::Group(_, inner) => format!("there is no attacker who {}", of_one(inner, Around::Nothing)),
+            other => format!("it is not so that {}", clause(other, Around::Operator)),
+        },
+        Tree::Group(ParticipantRole::Victim, inner) => format!("the victim {}", of_one(inner, Around::Operator)),
+        Tree::Group(_, inner) => format!("one and the same attacker {}", of_one(inner, Around::Operator)),
+        Tree::Leaf(leaf) => condition(leaf, true),
+    }
+}
+
+/// What holds for one participant, without the subject.
+fn of_one(tree: &Tree, around: Around) -> String {
+    match tree {
+        Tree::All(operands) => joined(operands, " and ", around, of_one),
+        Tree::Any(operands) => joined(operands, " or ", around, of_one),
+        Tree::Leaf(Leaf::Participant { field, values, .. }) => predicate(*field, values, true),
+        Tree::Not(operand) => match &**operand {
+            Tree::Leaf(Leaf::Participant { field, values, .. }) => predicate(*field, values, false),
+            other => format!("is not one who {}", of_one(other, Around::Operator)),
+        },
+        // A checked group holds nothing else.
+        Tree::Group(..) | Tree::Leaf(_) => String::new(),
+    }
+}
+
+fn joined(operands: &[Tree], between: &str, around: Around, each: fn(&Tree, Around) -> String) -> String {
+    if let [only] = operands {
+        return each(only, around);
+    }
+    let parts: Vec<String> = operands.iter().map(|operand| each(operand, Around::Operator)).collect();
+    let text = parts.join(between);
+    if around == Around::Nothing {
+        text
+    } else {
+        format!("({text})")
+    }
+}
+
+fn condition(leaf: &Leaf, holds: bool) -> String {
+    let is = if holds { "is" } else { "is not" };
+    match leaf {
+        Leaf::Participant { role, field, values } => {
+            // Only attackers have weapons, so a bare weapon is about them.
+            let weapon = matches!(field, ParticipantField::Weapon | ParticipantField::WeaponGroup);
+            match (role, holds) {
+                (ParticipantRole::Victim, _) => format!("the victim {}", predicate(*field, values, holds)),
+                (ParticipantRole::Final, true) => {
+                    format!("the attacker with the final blow {}", predicate(*field, values, true))
+                }
+                (ParticipantRole::Final, false) => {
+                    format!("no attacker with the final blow {}", predicate(*field, values, true))
+                }
+                (ParticipantRole::Attacker, true) => format!("some attacker {}", predicate(*field, values, true)),
+                (ParticipantRole::Attacker, false) => format!("no attacker {}", predicate(*field, values, true)),
+                (_, true) if weapon => format!("some attacker {}", predicate(*field, values, true)),
+                (_, false) if weapon => format!("no attacker {}", predicate(*field, values, true)),
+                (_, true) => format!("the victim or some attacker {}", predicate(*field, values, true)),
+                (_, false) => format!(
+                    "neither the victim nor any attacker {}",
+                    predicate(*field, values, true)
+                ),
+            }
+        }
+        Leaf::Item { kind, values } => {
+            let of = if *kind == EntityKind::Group {
+                "an item of the group "
+            } else {
+                ""
+            };
+            let verb = if holds {
+                "the victim carried or had fitted"
+            } else {
+                "the victim neither carried nor had fitted"
+            };
+            format!("{verb} {of}{}", named(values))
+        }
+        Leaf::Place { kind, values } => format!("the kill {is} in the {} {}", fields::kind_word(*kind), named(values)),
+        Leaf::Space(spaces) => format!(
+            "the kill {is} in {}",
+            or(spaces.iter().map(|&space| space_words(space).to_owned()))
+        ),
+        Leaf::Number {
+            field,
+            comparison,
+            value,
+        } => number(*field, *comparison, *value, holds),
+        Leaf::Near {
+            origin,
+            reach,
+            system_ids,
+        } => {
+            let distance = match *reach {
+                Reach::LightYears(1.0) => "1 light year".to_owned(),
+                Reach::LightYears(distance) => format!("{} light years", quantity::plain_number(distance)),
+                Reach::Jumps(1) => "1 stargate jump".to_owned(),
+                Reach::Jumps(jumps) => format!("{jumps} stargate jumps"),
+            };
+            let systems = if system_ids.len() == 1 { "system" } else { "systems" };
+            let origin = one(origin);
+            format!(
+                "the kill {is} within {distance} of {origin} ({} {systems})",
+                system_ids.len()
+            )
+        }
+        Leaf::Flag(flag) => flag_words(*flag, holds),
+        Leaf::Label(labels) => {
+            let has = if holds { "it has" } else { "it does not have" };
+            let labels = or(labels.iter().map(|label| print::quoted(label)));
+            format!("{has} the label {labels} (a label can come later, in an update)")
+        }
+        Leaf::Hour { from, to } => {
+            format!("the time of the kill {is} {from:02}:00 to {to:02}:59 UTC")
+        }
+        Leaf::Age { comparison, seconds } => {
+            let than = compared(*comparison);
+            format!("the time from the kill to its ingestion {is} {than}{}", span(*seconds))
+        }
+    }
+}
+
+fn predicate(field: ParticipantField, values: &[FilterValue], holds: bool) -> String {
+    let (is, has, uses) = if holds {
+        ("is", "has", "uses")
+    } else {
+        ("is not", "does not have", "does not use")
+    };
+    let named = named(values);
+    match field {
+        ParticipantField::Character => format!("{is} the character {named}"),
+        ParticipantField::Corporation => format!("{is} in the corporation {named}"),
+        ParticipantField::Alliance => format!("{is} in the alliance {named}"),
+        ParticipantField::Faction => format!("{is} of the faction {named}"),
+        ParticipantField::Ship => format!("{has} the ship {named}"),
+        ParticipantField::Group => format!("{has} a ship of the group {named}"),
+        ParticipantField::Category => format!("{has} a ship of the category {named}"),
+        ParticipantField::Weapon => format!("{uses} the weapon {named}"),
+        ParticipantField::WeaponGroup => format!("{uses} a weapon of the group {named}"),
+        // No checked tree has it.
+        ParticipantField::Unspecified => String::new(),
+    }
+}
+
+fn number(field: NumberField, comparison: Comparison, value: f64, holds: bool) -> String {
+    let text = print::number(field, value);
+    let unit = if fields::is_isk(field) { " ISK" } else { "" };
+    // Without a value neither the condition nor its comparison the other way round holds.
+    let is = if holds { "is" } else { "is unknown or not" };
+    let always = if holds { "is" } else { "is not" };
+    let of_total = |what: &str, is: &str| match comparison {
+        Comparison::NotEqual => format!("{what} {is} known and other than {text}{unit}"),
+        _ => format!("{what} {is} {}{text}{unit}", compared(comparison)),
+    };
+    let count = |what: &str, always: &str| match comparison {
+        Comparison::NotEqual => format!("the number of {what} {always} other than {text}"),
+        _ => format!("the number of {what} {always} {}{text}", compared(comparison)),
+    };
+    match field {
+        NumberField::Value => of_total("the total value", is),
+        NumberField::Dropped => of_total("the value of what dropped", is),
+        NumberField::Destroyed => of_total("the value of what was destroyed", is),
+        NumberField::Fitted => of_total("the value of hull and fitting", is),
+        NumberField::Points => of_total("the number of zKillboard's points", is),
+        NumberField::Security => of_total("the displayed security of the system", is),
+        NumberField::Class => of_total("the wormhole class of the system", is),
+        NumberField::Attackers => count("attackers", always),
+        NumberField::Pilots => count("attackers that are pilots", always),
+        NumberField::Damage => count("hit points of damage taken", always),
+        // No checked tree has it.
+        NumberField::Unspecified => String::new(),
+    }
+}
+
+fn compared(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Less => "less than ",
+        Comparison::LessOrEqual => "at most ",
+        Comparison::Greater => "more than ",
+        Comparison::GreaterOrEqual => "at least ",
+        Comparison::NotEqual => "other than ",
+        Comparison::Equal => "exactly ",
+        Comparison::Unspecified => "",
+    }
+}
+
+fn flag_words(flag: KillmailFlag, holds: bool) -> String {
+    let is = if holds { "is" } else { "is not" };
+    match flag {
+        KillmailFlag::Npc => format!("it {is} a kill by NPCs alone"),
+        KillmailFlag::Solo => format!("it {is} a solo kill"),
+        KillmailFlag::Awox => format!("it {is} an awox (a kill within one's own corporation)"),
+        KillmailFlag::War => format!("it {is} part of a war"),
+        KillmailFlag::Ganked => {
+            let has = if holds { "has" } else { "does not have" };
+            format!("it {has} the label ganked (which can come later, in an update)")
+        }
+        // No checked tree has it.
+        KillmailFlag::Unspecified => String::new(),
+    }
+}
+
+fn space_words(space: Space) -> &'static str {
+    match space {
+        Space::Highsec => "highsec",
+        Space::Lowsec => "lowsec",
+        Space::Nullsec => "nullsec",
+        Space::Wormhole => "wormhole space",
+        Space::Abyssal => "abyssal space",
+        Space::Pochven => "Pochven",
+        // No checked tree has it.
+        Space::Unspecified => "",
+    }
+}
+
+fn span(seconds: u64) -> String {
+    let text = quantity::age_text(seconds);
+    let (number, unit) = text.split_at(text.len() - 1);
+    let word = match unit {
+        "d" => "day",
+        "h" => "hour",
+        _ => "minute",
+    };
+    let plural = if number == "1" { "" } else { "s" };
+    format!("{number} {word}{plural}")
+}
+
+fn named(values: &[FilterValue]) -> String {
+    or(values.iter().map(one))
+}
+
+/// A name as it is; an id is told apart from a name that looks like one.
+fn one(value: &FilterValue) -> String {
+    match value.ids.first() {
+        Some(id) if value.text.is_empty() => format!("with id {id}"),
+        _ if value.text.contains('*') && value.ids.len() > 1 => format!("{} ({} names)", value.text, value.ids.len()),
+        _ => value.text.clone(),
+    }
+}
+
+fn or(items: impl Iterator<Item = String>) -> String {
+    let items: Vec<String> = items.collect();
+    match items.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => items.concat(),
+    }
+}

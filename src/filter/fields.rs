@@ -1,0 +1,397 @@
+//! The words of the language: every field and flag, once. To add one, add a row here, a leaf in `tree`, its test in
+//! `program`, its sentence in `describe`.
+
+use crate::v1::{Comparison, EntityKind, KillmailFlag, NumberField, ParticipantField, ParticipantRole, Space};
+
+/// What a word before an operator, or a flag, is about.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Field {
+    Participant(ParticipantRole, ParticipantField),
+    Item(EntityKind),
+    Place(EntityKind),
+    Space,
+    Number(NumberField),
+    Flag(KillmailFlag),
+    Label,
+    Hour,
+    Age,
+}
+
+const PARTICIPANT: [(&str, ParticipantField, EntityKind); 9] = [
+    ("character", ParticipantField::Character, EntityKind::Character),
+    ("corporation", ParticipantField::Corporation, EntityKind::Corporation),
+    ("alliance", ParticipantField::Alliance, EntityKind::Alliance),
+    ("faction", ParticipantField::Faction, EntityKind::Faction),
+    ("ship", ParticipantField::Ship, EntityKind::Type),
+    ("group", ParticipantField::Group, EntityKind::Group),
+    ("category", ParticipantField::Category, EntityKind::Category),
+    ("weapon", ParticipantField::Weapon, EntityKind::Type),
+    ("weapon_group", ParticipantField::WeaponGroup, EntityKind::Group),
+];
+
+const ROLES: [(&str, ParticipantRole); 4] = [
+    ("any", ParticipantRole::Any),
+    ("victim", ParticipantRole::Victim),
+    ("attacker", ParticipantRole::Attacker),
+    ("final", ParticipantRole::Final),
+];
+
+const NUMBERS: [(&str, NumberField); 10] = [
+    ("value", NumberField::Value),
+    ("dropped", NumberField::Dropped),
+    ("destroyed", NumberField::Destroyed),
+    ("fitted", NumberField::Fitted),
+    ("points", NumberField::Points),
+    ("attackers", NumberField::Attackers),
+    ("pilots", NumberField::Pilots),
+    ("damage", NumberField::Damage),
+    ("security", NumberField::Security),
+    ("class", NumberField::Class),
+];
+
+const FLAGS: [(&str, KillmailFlag); 5] = [
+    ("npc", KillmailFlag::Npc),
+    ("solo", KillmailFlag::Solo),
+    ("awox", KillmailFlag::Awox),
+    ("war", KillmailFlag::War),
+    ("ganked", KillmailFlag::Ganked),
+];
+
+const SPACES: [(&str, Space); 6] = [
+    ("highsec", Space::Highsec),
+    ("lowsec", Space::Lowsec),
+    ("nullsec", Space::Nullsec),
+    ("wormhole", Space::Wormhole),
+    ("abyssal", Space::Abyssal),
+    ("pochven", Space::Pochven),
+];
+
+const OTHERS: [(&str, Field); 9] = [
+    ("item", Field::Item(EntityKind::Type)),
+    ("item_group", Field::Item(EntityKind::Group)),
+    ("system", Field::Place(EntityKind::System)),
+    ("constellation", Field::Place(EntityKind::Constellation)),
+    ("region", Field::Place(EntityKind::Region)),
+    ("space", Field::Space),
+    ("label", Field::Label),
+    ("hour", Field::Hour),
+    ("age", Field::Age),
+];
+
+/// What people write for a field: for suggestions only.
+const NICKNAMES: [(&str, &str); 34] = [
+    ("char", "character"),
+    ("pilot", "character"),
+    ("player", "character"),
+    ("corp", "corporation"),
+    ("corporations", "corporation"),
+    ("alli", "alliance"),
+    ("ally", "alliance"),
+    ("alliances", "alliance"),
+    ("type", "ship"),
+    ("hull", "ship"),
+    ("ship_type", "ship"),
+    ("shiptype", "ship"),
+    ("class_name", "group"),
+    ("ship_group", "group"),
+    ("shipgroup", "group"),
+    ("cat", "category"),
+    ("gun", "weapon"),
+    ("module", "item"),
+    ("cargo", "item"),
+    ("fit", "item"),
+    ("sys", "system"),
+    ("solar_system", "system"),
+    ("const", "constellation"),
+    ("sec", "security"),
+    ("sec_status", "security"),
+    ("isk", "value"),
+    ("price", "value"),
+    ("total", "value"),
+    ("total_value", "value"),
+    ("involved", "attackers"),
+    ("wh", "class"),
+    ("wh_class", "class"),
+    ("time", "hour"),
+    ("tag", "label"),
+];
+
+/// What people write for a role: for suggestions only.
+const ROLE_NICKNAMES: [(&str, &str); 8] = [
+    ("killer", "final"),
+    ("final_blow", "final"),
+    ("finalblow", "final"),
+    ("attackers", "attacker"),
+    ("aggressor", "attacker"),
+    ("loser", "victim"),
+    ("victims", "victim"),
+    ("all", "any"),
+];
+
+/// What people write for a kind of space: for suggestions only.
+const SPACE_NICKNAMES: [(&str, Space); 19] = [
+    ("high", Space::Highsec),
+    ("hs", Space::Highsec),
+    ("hisec", Space::Highsec),
+    ("high-sec", Space::Highsec),
+    ("low", Space::Lowsec),
+    ("ls", Space::Lowsec),
+    ("losec", Space::Lowsec),
+    ("low-sec", Space::Lowsec),
+    ("null", Space::Nullsec),
+    ("ns", Space::Nullsec),
+    ("0.0", Space::Nullsec),
+    ("null-sec", Space::Nullsec),
+    ("wh", Space::Wormhole),
+    ("wormholes", Space::Wormhole),
+    ("w-space", Space::Wormhole),
+    ("wspace", Space::Wormhole),
+    ("jspace", Space::Wormhole),
+    ("abyss", Space::Abyssal),
+    ("triglavian", Space::Pochven),
+];
+
+/// Words that are what they say. Never a name without quotes in canonical text.
+pub(super) const KEYWORDS: [&str; 3] = ["and", "or", "not"];
+
+/// Why a word is no field.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoField {
+    pub message: String,
+    pub suggestions: Vec<String>,
+}
+
+impl Field {
+    /// The field or flag that `word` names.
+    pub(super) fn named(word: &str) -> Result<Self, NoField> {
+        let lower = word.to_lowercase();
+        if let Some(field) = bare(&lower) {
+            return Ok(field);
+        }
+        let Some((role_word, field_word)) = lower.split_once('.') else {
+            return Err(unknown(word, &lower));
+        };
+        let role = ROLES.iter().find(|(name, _)| *name == role_word);
+        match (role, bare(field_word)) {
+            (
+                Some((_, ParticipantRole::Victim)),
+                Some(Self::Participant(_, field @ (ParticipantField::Weapon | ParticipantField::WeaponGroup))),
+            ) => {
+                let name = participant(field);
+                Err(NoField {
+                    message: format!("`{word}` does not exist: only attackers have weapons"),
+                    suggestions: vec![format!("attacker.{name}"), format!("final.{name}")],
+                })
+            }
+            (Some((_, role)), Some(Self::Participant(_, field))) => Ok(Self::Participant(*role, field)),
+            (Some(_), Some(_)) => Err(NoField {
+                message: format!("`{field_word}` is about the whole killmail and takes no `{role_word}.` before it"),
+                suggestions: vec![field_word.to_owned()],
+            }),
+            _ => Err(unknown(word, &lower)),
+        }
+    }
+
+    /// The kind of name that its values are.
+    pub(super) fn kind(self) -> Option<EntityKind> {
+        match self {
+            Self::Participant(_, field) => Some(participant_kind(field)),
+            Self::Item(kind) | Self::Place(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Its name in the language.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Participant(role, field) => format!("{}{}", role_prefix(role), participant(field)),
+            Self::Number(field) => number(field).to_owned(),
+            Self::Flag(kind) => flag(kind).to_owned(),
+            other => OTHERS
+                .iter()
+                .find(|(_, field)| *field == other)
+                .map_or("", |(name, _)| name)
+                .to_owned(),
+        }
+    }
+}
+
+fn bare(word: &str) -> Option<Field> {
+    let participant = || {
+        PARTICIPANT
+            .iter()
+            .find(|row| row.0 == word)
+            .map(|row| Field::Participant(ParticipantRole::Any, row.1))
+    };
+    let number = || NUMBERS.iter().find(|row| row.0 == word).map(|row| Field::Number(row.1));
+    let flag = || FLAGS.iter().find(|row| row.0 == word).map(|row| Field::Flag(row.1));
+    let other = || OTHERS.iter().find(|row| row.0 == word).map(|row| row.1);
+    participant().or_else(number).or_else(flag).or_else(other)
+}
+
+fn unknown(word: &str, lower: &str) -> NoField {
+    if ROLES.iter().any(|(name, _)| *name == lower) {
+        return NoField {
+            message: format!("`{word}` needs to be told what of it: character, corporation, alliance, ship, ..."),
+            suggestions: ["alliance", "corporation", "character", "ship", "group"]
+                .map(|field| format!("{lower}.{field}"))
+                .to_vec(),
+        };
+    }
+    let mut suggestions = Vec::new();
+    match lower.split_once('.') {
+        Some((role, field)) => {
+            let role = nickname(&ROLE_NICKNAMES, role).unwrap_or(role);
+            let field = nickname(&NICKNAMES, field).unwrap_or(field);
+            if let Ok(found) = Field::named(&format!("{role}.{field}")) {
+                suggestions.push(found.name());
+            } else if bare(field).is_some() && !PARTICIPANT.iter().any(|row| row.0 == field) {
+                suggestions.push(field.to_owned());
+            }
+        }
+        None => suggestions.extend(nickname(&NICKNAMES, lower).map(str::to_owned)),
+    }
+    suggestions.extend(nearest(lower, all_names().iter().map(String::as_str)));
+    let mut seen = std::collections::HashSet::new();
+    suggestions.retain(|suggestion| seen.insert(suggestion.clone()));
+    suggestions.truncate(3);
+    NoField {
+        message: format!("there is no field `{word}`"),
+        suggestions,
+    }
+}
+
+fn nickname(table: &'static [(&str, &str)], word: &str) -> Option<&'static str> {
+    table.iter().find(|(name, _)| *name == word).map(|(_, field)| *field)
+}
+
+/// Every name that may stand before an operator.
+fn all_names() -> Vec<String> {
+    let mut names: Vec<String> = NUMBERS.iter().map(|row| row.0.to_owned()).collect();
+    names.extend(OTHERS.iter().map(|row| row.0.to_owned()));
+    names.extend(PARTICIPANT.iter().map(|row| row.0.to_owned()));
+    for (role, kind) in ROLES {
+        let weapons = kind != ParticipantRole::Victim;
+        let fields = PARTICIPANT.iter().filter(|row| weapons || !row.0.starts_with("weapon"));
+        names.extend(fields.map(|row| format!("{role}.{}", row.0)));
+    }
+    names
+}
+
+/// The flags and fields that a bare word may have been meant as.
+pub(super) fn similar_words(word: &str) -> Vec<String> {
+    nearest(&word.to_lowercase(), FLAGS.iter().map(|row| row.0))
+}
+
+/// What of `candidates` is so near to `word` that it may be meant, best first.
+fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
+    // One slip in three letters is a slip; more is another word.
+    let allowed = (word.chars().count() / 3).max(1);
+    let mut found: Vec<(usize, &str)> = candidates
+        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
+        .filter(|(distance, _)| *distance <= allowed)
+        .collect();
+    found.sort_by_key(|(distance, _)| *distance);
+    found.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
+}
+
+/// The kind of space that `word` names.
+pub(super) fn space_named(word: &str) -> Option<Space> {
+    let lower = word.to_lowercase();
+    SPACES.iter().find(|row| row.0 == lower).map(|row| row.1)
+}
+
+/// What was probably meant by `word`, which names no kind of space.
+pub(super) fn similar_spaces(word: &str) -> Vec<String> {
+    let lower = word.to_lowercase();
+    let parts: Vec<&str> = lower.split('|').collect();
+    if parts.len() > 1 && parts.iter().all(|part| space_named(part).is_some()) {
+        return vec![format!("({})", parts.join(" OR "))];
+    }
+    match SPACE_NICKNAMES.iter().find(|row| row.0 == lower) {
+        Some(row) => vec![space(row.1).to_owned()],
+        None => nearest(&lower, SPACES.iter().map(|row| row.0)),
+    }
+}
+
+/// Name of a participant field.
+pub(super) fn participant(field: ParticipantField) -> &'static str {
+    PARTICIPANT.iter().find(|row| row.1 == field).map_or("", |row| row.0)
+}
+
+fn participant_kind(field: ParticipantField) -> EntityKind {
+    PARTICIPANT
+        .iter()
+        .find(|row| row.1 == field)
+        .map_or(EntityKind::Unspecified, |row| row.2)
+}
+
+/// What stands before a participant field; nothing for `any.` and inside a group.
+pub(super) fn role_prefix(role: ParticipantRole) -> &'static str {
+    match role {
+        ParticipantRole::Victim => "victim.",
+        ParticipantRole::Attacker => "attacker.",
+        ParticipantRole::Final => "final.",
+        ParticipantRole::Any | ParticipantRole::Member | ParticipantRole::Unspecified => "",
+    }
+}
+
+/// Name of a number.
+pub(super) fn number(field: NumberField) -> &'static str {
+    NUMBERS.iter().find(|row| row.1 == field).map_or("", |row| row.0)
+}
+
+/// Name of a flag.
+pub(super) fn flag(flag: KillmailFlag) -> &'static str {
+    FLAGS.iter().find(|row| row.1 == flag).map_or("", |row| row.0)
+}
+
+/// Name of a kind of space.
+pub(super) fn space(space: Space) -> &'static str {
+    SPACES.iter().find(|row| row.1 == space).map_or("", |row| row.0)
+}
+
+/// Sign of a comparison.
+pub(super) fn sign(comparison: Comparison) -> &'static str {
+    match comparison {
+        Comparison::Less => "<",
+        Comparison::LessOrEqual => "<=",
+        Comparison::Greater => ">",
+        Comparison::GreaterOrEqual => ">=",
+        Comparison::NotEqual => "!=",
+        Comparison::Equal | Comparison::Unspecified => "=",
+    }
+}
+
+/// Whether the number is ISK, and so takes `k m b t`.
+pub(super) fn is_isk(field: NumberField) -> bool {
+    matches!(
+        field,
+        NumberField::Value | NumberField::Dropped | NumberField::Destroyed | NumberField::Fitted
+    )
+}
+
+/// What a name of this kind is called in a sentence.
+pub(super) fn kind_word(kind: EntityKind) -> &'static str {
+    match kind {
+        EntityKind::Character => "character",
+        EntityKind::Corporation => "corporation",
+        EntityKind::Alliance => "alliance",
+        EntityKind::Faction => "faction",
+        EntityKind::Type => "type",
+        EntityKind::Group => "group",
+        EntityKind::Category => "category",
+        EntityKind::System => "system",
+        EntityKind::Constellation => "constellation",
+        EntityKind::Region => "region",
+        EntityKind::Unspecified => "name",
+    }
+}
+
+/// Whether names of this kind come from CCP's static data, and so may have wildcards.
+pub(super) fn is_static(kind: EntityKind) -> bool {
+    !matches!(
+        kind,
+        EntityKind::Character | EntityKind::Corporation | EntityKind::Alliance | EntityKind::Unspecified
+    )
+}

@@ -1,0 +1,165 @@
+//! Text as it was written: terms with their places, names not resolved yet.
+
+use super::tree::Tree;
+use crate::v1::{self, Comparison, ParticipantRole, filter_near::Reach};
+
+/// From the first byte to one past the last, in the original text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    pub start: usize,
+    pub end: usize,
+}
+
+impl Span {
+    /// From the beginning of this to the end of `other`.
+    pub(super) fn to(self, other: Self) -> Self {
+        Self {
+            start: self.start,
+            end: other.end,
+        }
+    }
+}
+
+/// Something wrong.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub message: String,
+    pub span: Span,
+    pub suggestions: Vec<String>,
+    /// A bare word, without a value before it: what it names can tell which field was meant.
+    pub bare_word: Option<String>,
+}
+
+impl Problem {
+    pub(super) fn new(span: Span, message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            span,
+            suggestions: Vec::new(),
+            bare_word: None,
+        }
+    }
+
+    pub(super) fn suggest(mut self, suggestions: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.suggestions.extend(suggestions.into_iter().map(Into::into));
+        self
+    }
+
+    pub(super) fn diagnostic(self) -> v1::Diagnostic {
+        // A text that is looked at has at most 2,000 characters.
+        let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
+        v1::Diagnostic {
+            message: self.message,
+            start: offset(self.span.start),
+            end: offset(self.span.end),
+            suggestions: self.suggestions,
+        }
+    }
+}
+
+/// A condition, or several.
+#[derive(Debug)]
+pub(super) struct Term {
+    pub span: Span,
+    pub kind: Kind,
+}
+
+#[derive(Debug)]
+pub(super) enum Kind {
+    /// At least two; whether some of them have no AND between them.
+    All {
+        terms: Vec<Term>,
+        side_by_side: bool,
+    },
+    /// At least two, and where the ORs stand.
+    Any {
+        terms: Vec<Term>,
+        ors: Vec<Span>,
+    },
+    Not(Box<Term>),
+    Parenthesised(Box<Term>),
+    Group(ParticipantRole, Box<Term>),
+    /// Names to be resolved.
+    Named(Named),
+    /// An origin to be resolved.
+    Near {
+        origin: Value,
+        reach: Reach,
+    },
+    /// Nothing (more) to resolve. With the field as written, if it is a participant's.
+    Done {
+        tree: Tree,
+        field: Option<Span>,
+    },
+}
+
+/// A term to leave out, or to put something else in the place of.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'a> {
+    pub at: Span,
+    pub instead: Option<&'a Tree>,
+}
+
+impl Term {
+    /// Shows this term and every one in it.
+    pub(super) fn visit<'a>(&'a self, each: &mut impl FnMut(&'a Self)) {
+        each(self);
+        match &self.kind {
+            Kind::All { terms, .. } | Kind::Any { terms, .. } => terms.iter().for_each(|term| term.visit(each)),
+            Kind::Not(inner) | Kind::Parenthesised(inner) | Kind::Group(_, inner) => inner.visit(each),
+            Kind::Named(_) | Kind::Near { .. } | Kind::Done { .. } => {}
+        }
+    }
+
+    /// The tree, once every name is resolved.
+    pub(super) fn tree(&self) -> Tree {
+        self.changed(&[]).unwrap_or(Tree::EVERYTHING)
+    }
+
+    /// The tree with some terms changed; `None` if nothing is left.
+    pub(super) fn changed(&self, changes: &[Change<'_>]) -> Option<Tree> {
+        if let Some(change) = changes.iter().find(|change| change.at == self.span) {
+            return change.instead.cloned();
+        }
+        let all = |terms: &[Self]| {
+            let left: Vec<Tree> = terms.iter().filter_map(|term| term.changed(changes)).collect();
+            (!left.is_empty()).then_some(left)
+        };
+        match &self.kind {
+            Kind::All { terms, .. } => all(terms).map(Tree::all),
+            Kind::Any { terms, .. } => all(terms).map(Tree::any),
+            Kind::Not(inner) => inner.changed(changes).map(Tree::negated),
+            Kind::Parenthesised(inner) => inner.changed(changes),
+            Kind::Group(role, inner) => inner.changed(changes).map(|inner| Tree::Group(*role, Box::new(inner))),
+            Kind::Done { tree, .. } => Some(tree.clone()),
+            Kind::Named(_) | Kind::Near { .. } => None,
+        }
+    }
+}
+
+/// `field:values`.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub field: super::fields::Field,
+    pub field_span: Span,
+    /// `field!=value`.
+    pub negated: bool,
+    pub values: Vec<Value>,
+}
+
+/// A value as it was written.
+#[derive(Debug, Clone)]
+pub(super) struct Value {
+    /// With its quotes.
+    pub span: Span,
+    /// Without quotes and escapes.
+    pub text: String,
+    pub quoted: bool,
+}
+
+/// An operator between a field and a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Operator {
+    pub comparison: Comparison,
+    pub span: Span,
+}

@@ -1,0 +1,17 @@
+//! The language from outside: goldens of what people see, properties over random texts, rules of evaluation.
+
+mod evaluate;
+mod goldens;
+mod properties;
+mod universe;
+
+use super::*;
+use universe::Universe;
+
+/// Compiles a text that must be a filter.
+fn compiled(text: &str) -> Compiled {
+    match compile(text, &Universe) {
+        Outcome::Compiled(compiled) => compiled,
+        other => panic!("{text}: {other:?}"),
+    }
+}

@@ -1,0 +1,405 @@
+//! The tree in memory, and its two ways to and from the flat message. What a filter may be is checked here and nowhere else.
+
+use super::{InvalidFilter, LANGUAGE_VERSION};
+use crate::v1::{
+    self, Comparison, EntityKind, FilterNode, FilterValue, KillmailFlag, NumberField, ParticipantField,
+    ParticipantRole, Space, filter_near::Reach, filter_node::Node,
+};
+
+/// How deep a tree may be. Text may have 64 levels of parentheses, groups and NOT, each of which makes at most two levels
+/// of the tree (an `any` and an `all` in it): what compiles always fits, and no recursion over a tree goes deeper.
+const MAX_DEPTH: usize = 256;
+
+/// A filter.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Tree {
+    /// Every one holds; without any: everything.
+    All(Vec<Tree>),
+    /// Some one holds.
+    Any(Vec<Tree>),
+    /// It does not hold.
+    Not(Box<Tree>),
+    /// It holds for one participant of this role.
+    Group(ParticipantRole, Box<Tree>),
+    /// One condition.
+    Leaf(Leaf),
+}
+
+/// One condition, as in the proto file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Leaf {
+    Participant {
+        role: ParticipantRole,
+        field: ParticipantField,
+        values: Vec<FilterValue>,
+    },
+    Item {
+        kind: EntityKind,
+        values: Vec<FilterValue>,
+    },
+    Place {
+        kind: EntityKind,
+        values: Vec<FilterValue>,
+    },
+    Space(Vec<Space>),
+    Number {
+        field: NumberField,
+        comparison: Comparison,
+        value: f64,
+    },
+    Near {
+        origin: FilterValue,
+        reach: Reach,
+        system_ids: Vec<u32>,
+    },
+    Flag(KillmailFlag),
+    Label(Vec<String>),
+    Hour {
+        from: u32,
+        to: u32,
+    },
+    Age {
+        comparison: Comparison,
+        seconds: u64,
+    },
+}
+
+impl Tree {
+    /// Matches every killmail.
+    pub(super) const EVERYTHING: Self = Self::All(Vec::new());
+
+    /// Every one holds; what is itself an `All` is taken apart, so that equal filters have equal trees.
+    pub(super) fn all(operands: impl IntoIterator<Item = Self>) -> Self {
+        let mut flat = Vec::new();
+        for operand in operands {
+            match operand {
+                Self::All(inner) => flat.extend(inner),
+                other => flat.push(other),
+            }
+        }
+        if flat.len() == 1 {
+            flat.remove(0)
+        } else {
+            Self::All(flat)
+        }
+    }
+
+    /// Some one holds; what is itself an `Any` is taken apart. Of at least one operand.
+    pub(super) fn any(operands: impl IntoIterator<Item = Self>) -> Self {
+        let mut flat = Vec::new();
+        for operand in operands {
+            match operand {
+                Self::Any(inner) => flat.extend(inner),
+                other => flat.push(other),
+            }
+        }
+        if flat.len() == 1 {
+            flat.remove(0)
+        } else {
+            Self::Any(flat)
+        }
+    }
+
+    /// It does not hold.
+    pub(super) fn negated(self) -> Self {
+        Self::Not(Box::new(self))
+    }
+
+    /// The flat message: parents before children.
+    pub(super) fn to_filter(&self) -> v1::Filter {
+        let mut nodes = Vec::new();
+        self.write(&mut nodes);
+        v1::Filter {
+            language_version: LANGUAGE_VERSION,
+            nodes,
+        }
+    }
+
+    fn write(&self, nodes: &mut Vec<FilterNode>) -> u32 {
+        let index = nodes.len();
+        // Holds the place while the children take theirs after it.
+        nodes.push(FilterNode::default());
+        let node = match self {
+            Self::All(operands) => Node::All(v1::FilterAll {
+                operands: operands.iter().map(|operand| operand.write(nodes)).collect(),
+            }),
+            Self::Any(operands) => Node::Any(v1::FilterAny {
+                operands: operands.iter().map(|operand| operand.write(nodes)).collect(),
+            }),
+            Self::Not(operand) => Node::Not(v1::FilterNot {
+                operand: operand.write(nodes),
+            }),
+            Self::Group(role, operand) => Node::ParticipantGroup(v1::FilterParticipantGroup {
+                role: (*role).into(),
+                operand: operand.write(nodes),
+            }),
+            Self::Leaf(leaf) => leaf.to_node(),
+        };
+        nodes[index].node = Some(node);
+        // A text has at most 2,000 characters, so there are far fewer nodes than a u32 counts.
+        u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    /// Reads and checks a message, which may come from anywhere.
+    pub(super) fn from_filter(filter: &v1::Filter) -> Result<Self, InvalidFilter> {
+        if filter.language_version != LANGUAGE_VERSION {
+            return Err(InvalidFilter::Version(filter.language_version));
+        }
+        let places = places(filter)?;
+        // Children come after their parents, so from the back every node finds its operands ready.
+        let mut ready: Vec<Option<Self>> = Vec::new();
+        ready.resize_with(filter.nodes.len(), || None);
+        for (index, node) in filter.nodes.iter().enumerate().rev() {
+            let broken = |reason| InvalidFilter::Node { node: index, reason };
+            let mut take = |operand: u32| {
+                usize::try_from(operand)
+                    .ok()
+                    .and_then(|operand| ready.get_mut(operand))
+                    .and_then(Option::take)
+                    .ok_or(broken("an operand is missing"))
+            };
+            let tree = match node.node.as_ref().ok_or(broken("its kind is not known here"))? {
+                Node::All(all) => Self::All(all.operands.iter().map(|&o| take(o)).collect::<Result<_, _>>()?),
+                Node::Any(any) => Self::Any(any.operands.iter().map(|&o| take(o)).collect::<Result<_, _>>()?),
+                Node::Not(not) => take(not.operand)?.negated(),
+                Node::ParticipantGroup(group) => Self::Group(group.role(), Box::new(take(group.operand)?)),
+                other => Self::Leaf(Leaf::from_node(other, places[index].group).map_err(broken)?),
+            };
+            ready[index] = Some(tree);
+        }
+        ready.into_iter().next().flatten().ok_or(InvalidFilter::Node {
+            node: 0,
+            reason: "it is missing",
+        })
+    }
+}
+
+/// Where in the tree a node is.
+#[derive(Clone, Copy)]
+struct Place {
+    depth: usize,
+    /// The role of the group around it.
+    group: Option<ParticipantRole>,
+}
+
+/// Checks that the nodes are one tree of bounded depth, and everything about operators.
+fn places(filter: &v1::Filter) -> Result<Vec<Place>, InvalidFilter> {
+    let mut places: Vec<Option<Place>> = vec![None; filter.nodes.len()];
+    if let Some(root) = places.first_mut() {
+        *root = Some(Place { depth: 1, group: None });
+    }
+    for (index, node) in filter.nodes.iter().enumerate() {
+        let broken = |reason| InvalidFilter::Node { node: index, reason };
+        // Its parent has a lower index and was here before.
+        let here = places[index].ok_or(broken("it is the operand of no node before it"))?;
+        if here.depth > MAX_DEPTH {
+            return Err(broken("it is nested too deeply"));
+        }
+        let mut group = here.group;
+        let operands: &[u32] = match node.node.as_ref().ok_or(broken("its kind is not known here"))? {
+            Node::All(all) if all.operands.is_empty() && index > 0 => return Err(broken("it has no operands")),
+            Node::All(all) => &all.operands,
+            Node::Any(any) if any.operands.len() < 2 => return Err(broken("it has fewer than two operands")),
+            Node::Any(any) => &any.operands,
+            Node::Not(not) => std::slice::from_ref(&not.operand),
+            Node::ParticipantGroup(inner) => {
+                if group.is_some() {
+                    return Err(broken("a group stands in a group"));
+                }
+                match inner.role() {
+                    role @ (ParticipantRole::Victim | ParticipantRole::Attacker) => group = Some(role),
+                    _ => return Err(broken("the role of a group is neither victim nor attacker")),
+                }
+                std::slice::from_ref(&inner.operand)
+            }
+            _ => &[],
+        };
+        for &operand in operands {
+            let child = usize::try_from(operand).ok().filter(|&child| child > index);
+            let place = child
+                .and_then(|child| places.get_mut(child))
+                .ok_or(broken("an operand is not a later node"))?;
+            if place.is_some() {
+                return Err(broken("an operand belongs to two nodes"));
+            }
+            *place = Some(Place {
+                depth: here.depth + 1,
+                group,
+            });
+        }
+    }
+    if places.is_empty() {
+        return Err(InvalidFilter::Node {
+            node: 0,
+            reason: "it is missing",
+        });
+    }
+    Ok(places.into_iter().flatten().collect())
+}
+
+impl Leaf {
+    fn to_node(&self) -> Node {
+        match self.clone() {
+            Self::Participant { role, field, values } => Node::Participant(v1::FilterParticipant {
+                role: role.into(),
+                field: field.into(),
+                values,
+            }),
+            Self::Item { kind, values } => Node::Item(v1::FilterItem {
+                kind: kind.into(),
+                values,
+            }),
+            Self::Place { kind, values } => Node::Place(v1::FilterPlace {
+                kind: kind.into(),
+                values,
+            }),
+            Self::Space(spaces) => Node::Space(v1::FilterSpace {
+                spaces: spaces.into_iter().map(Into::into).collect(),
+            }),
+            Self::Number {
+                field,
+                comparison,
+                value,
+            } => Node::Number(v1::FilterNumber {
+                field: field.into(),
+                comparison: comparison.into(),
+                value,
+            }),
+            Self::Near {
+                origin,
+                reach,
+                system_ids,
+            } => Node::Near(v1::FilterNear {
+                origin: Some(origin),
+                reach: Some(reach),
+                system_ids,
+            }),
+            Self::Flag(flag) => Node::Flag(v1::FilterFlag { flag: flag.into() }),
+            Self::Label(labels) => Node::Label(v1::FilterLabel { labels }),
+            Self::Hour { from, to } => Node::Hour(v1::FilterHour { from, to }),
+            Self::Age { comparison, seconds } => Node::Age(v1::FilterAge {
+                comparison: comparison.into(),
+                seconds,
+            }),
+        }
+    }
+
+    fn from_node(node: &Node, group: Option<ParticipantRole>) -> Result<Self, &'static str> {
+        if group.is_some() && !matches!(node, Node::Participant(_)) {
+            return Err("a group holds something else than conditions on a participant");
+        }
+        Ok(match node {
+            Node::All(_) | Node::Any(_) | Node::Not(_) | Node::ParticipantGroup(_) => return Err("it is no condition"),
+            Node::Participant(participant) => {
+                let (role, field) = (participant.role(), participant.field());
+                match (role, group) {
+                    (ParticipantRole::Unspecified, _) => return Err("its role is not known here"),
+                    (ParticipantRole::Member, None) => return Err("a member stands outside of a group"),
+                    (ParticipantRole::Member, Some(_)) | (_, None) => {}
+                    (_, Some(_)) => return Err("a role stands inside a group"),
+                }
+                let weapon = matches!(field, ParticipantField::Weapon | ParticipantField::WeaponGroup);
+                if field == ParticipantField::Unspecified {
+                    return Err("its field is not known here");
+                }
+                if weapon && (role == ParticipantRole::Victim || group == Some(ParticipantRole::Victim)) {
+                    return Err("it asks for a weapon of the victim");
+                }
+                Self::Participant {
+                    role,
+                    field,
+                    values: values(&participant.values)?,
+                }
+            }
+            Node::Item(item) => match item.kind() {
+                kind @ (EntityKind::Type | EntityKind::Group) => Self::Item {
+                    kind,
+                    values: values(&item.values)?,
+                },
+                _ => return Err("an item is neither of a type nor of a group"),
+            },
+            Node::Place(place) => match place.kind() {
+                kind @ (EntityKind::System | EntityKind::Constellation | EntityKind::Region) => Self::Place {
+                    kind,
+                    values: values(&place.values)?,
+                },
+                _ => return Err("a place is no system, constellation or region"),
+            },
+            Node::Space(space) => {
+                let spaces: Vec<Space> = space.spaces().collect();
+                // The iterator leaves out (or turns into UNSPECIFIED) what it does not know.
+                if spaces.is_empty() || spaces.len() != space.spaces.len() || spaces.contains(&Space::Unspecified) {
+                    return Err("a kind of space is missing or not known here");
+                }
+                Self::Space(spaces)
+            }
+            Node::Number(number) => {
+                if number.field() == NumberField::Unspecified {
+                    return Err("its field is not known here");
+                }
+                if number.comparison() == Comparison::Unspecified {
+                    return Err("its comparison is not known here");
+                }
+                if !number.value.is_finite() {
+                    return Err("its number is not finite");
+                }
+                Self::Number {
+                    field: number.field(),
+                    comparison: number.comparison(),
+                    value: number.value,
+                }
+            }
+            Node::Near(near) => {
+                let origin = near.origin.clone().ok_or("it has no origin")?;
+                if origin.ids.len() != 1 || origin.ids[0] == 0 {
+                    return Err("its origin is not one system");
+                }
+                let reach = near.reach.ok_or("it has no reach that is known here")?;
+                if matches!(reach, Reach::LightYears(distance) if !distance.is_finite() || distance < 0.0) {
+                    return Err("its reach is no distance");
+                }
+                if near.system_ids.is_empty() || near.system_ids.contains(&0) {
+                    return Err("its systems are missing");
+                }
+                Self::Near {
+                    origin,
+                    reach,
+                    system_ids: near.system_ids.clone(),
+                }
+            }
+            Node::Flag(flag) => match flag.flag() {
+                KillmailFlag::Unspecified => return Err("its flag is not known here"),
+                flag => Self::Flag(flag),
+            },
+            Node::Label(label) if label.labels.is_empty() => return Err("it has no label"),
+            Node::Label(label) => Self::Label(label.labels.clone()),
+            Node::Hour(hour) if hour.from > 23 || hour.to > 23 => return Err("its hour is over 23"),
+            Node::Hour(hour) => Self::Hour {
+                from: hour.from,
+                to: hour.to,
+            },
+            Node::Age(age) => match age.comparison() {
+                comparison @ (Comparison::Less
+                | Comparison::LessOrEqual
+                | Comparison::Greater
+                | Comparison::GreaterOrEqual) => Self::Age {
+                    comparison,
+                    seconds: age.seconds,
+                },
+                _ => return Err("its comparison is not one for an age"),
+            },
+        })
+    }
+}
+
+fn values(values: &[FilterValue]) -> Result<Vec<FilterValue>, &'static str> {
+    // 0 is "none" in a killmail: an id of 0 would match whoever has no alliance.
+    if values.is_empty()
+        || values
+            .iter()
+            .any(|value| value.ids.is_empty() || value.ids.contains(&0))
+    {
+        return Err("a value stands for no id");
+    }
+    Ok(values.to_vec())
+}
