@@ -3,6 +3,15 @@
 //! The feed keeps nothing itself: its state goes into the log's transaction together with the events it caused, so a crash
 //! repeats work and loses nothing.
 
+mod ban;
+mod fetch;
+mod limiter;
+pub mod metric;
+pub mod r2z2;
+mod state;
+mod vitals;
+mod walk;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use killfeed::v1::Gap;
@@ -52,4 +61,35 @@ pub trait Feed: Send {
     /// Says what became of the documents of the last batch (by their number), and returns the state to store with them.
     /// Called exactly once for every batch, before the next one is asked for.
     fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes;
+}
+
+/// Where to begin, while nothing is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FeedStart {
+    /// At the number that sequence.json names.
+    Latest,
+    /// At the oldest document that still exists.
+    Earliest,
+    /// At this number.
+    Sequence(u64),
+}
+
+impl FeedStart {
+    fn sequence(self) -> Option<u64> {
+        match self {
+            Self::Sequence(number) => Some(number),
+            Self::Latest | Self::Earliest => None,
+        }
+    }
+}
+
+/// Wall clock, milliseconds since 1970: what is stored has to mean something to the next process.
+type Millis = i64;
+
+fn timestamp(millis: Millis) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: millis.div_euclid(1000),
+        // Below 1000, so it fits.
+        nanos: (millis.rem_euclid(1000) * 1_000_000) as i32,
+    }
 }

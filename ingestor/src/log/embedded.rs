@@ -164,6 +164,11 @@ impl EmbeddedLog {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Removes what may go now, without waiting for its time.
     #[cfg(test)]
     pub(super) async fn remove_expired(&self) {

@@ -1,6 +1,11 @@
 //! The embedded log as a whole.
 
+mod crash;
+mod disk;
+mod model;
+mod opening;
 mod reading;
+mod removing;
 
 use std::{
     path::Path,

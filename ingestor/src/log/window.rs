@@ -8,7 +8,7 @@ use killfeed::cursor::Offset;
 use super::{ReadLimit, Record};
 
 /// How much memory a record is counted with for each of its bytes: once as it is, and three times for its decoded form, which
-/// stays with it once a filtered stream has looked (`log::embedded::measure` prints the real factor).
+/// stays with it once a filtered stream has looked (`cargo run --example log_figures` prints the real factor).
 const MEMORY_PER_BYTE: usize = 4;
 
 /// A run of records without omission up to the head, bounded in memory.

@@ -1,0 +1,128 @@
+//! Refusals (429, 403): every request to the host stops, for as long as zKillboard says, else for longer each time.
+//!
+//! Clients that kept retrying stayed refused for hours.
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use super::Millis;
+
+/// The first silence if zKillboard does not say how long.
+const FIRST: Millis = 60_000;
+/// zKillboard's own text says "ban will last up to 1 hour".
+const LONGEST: Millis = 3_600_000;
+/// No answer makes us believe that we have to be silent for longer than a day.
+const BELIEVED: Millis = 24 * 3_600_000;
+/// A refusal this long after the last one is a new story.
+const FORGIVEN: Millis = 600_000;
+
+/// Until when we are silent, and how often in a row we had to be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ban {
+    until: Millis,
+    step: u32,
+}
+
+impl Ban {
+    /// We were refused. `random` in 0..1 spreads those who were refused together; it only ever makes the silence longer.
+    pub(super) fn refuse(&mut self, now: Millis, retry_after: Option<Duration>, random: f64) {
+        self.step = if now > self.until + FORGIVEN { 1 } else { self.step + 1 };
+        let pause = match retry_after {
+            Some(asked) => Millis::try_from(asked.as_millis())
+                .unwrap_or(BELIEVED)
+                .clamp(1_000, BELIEVED),
+            None => {
+                let doubled = FIRST << (self.step - 1).min(6);
+                let pause = doubled.min(LONGEST);
+                pause + (pause as f64 * 0.1 * random) as Millis
+            }
+        };
+        self.until = now + pause;
+    }
+
+    /// The end of the silence, while it lasts.
+    pub(super) fn active(&self, now: Millis) -> Option<Millis> {
+        (self.until > now).then_some(self.until)
+    }
+
+    /// After a restart: a clock that was set back must not make the silence last longer than any would.
+    pub(super) fn restored(self, now: Millis) -> Self {
+        Self {
+            until: self.until.min(now + BELIEVED),
+            ..self
+        }
+    }
+}
+
+/// `Retry-After` is a number of seconds or an HTTP date.
+pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    let value = value.trim();
+    if let Ok(seconds) = value.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = http_date(value)?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that may still be sent.
+fn http_date(value: &str) -> Option<SystemTime> {
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let (_, rest) = value.split_once(", ")?;
+    let words: Vec<&str> = rest.split(' ').collect();
+    let [day, month, year, time, "GMT"] = words.as_slice() else {
+        return None;
+    };
+    let month = MONTHS.iter().position(|name| name == month)? + 1;
+    let text = format!("{year}-{month:02}-{day}T{time}Z");
+    let timestamp: prost_types::Timestamp = text.parse().ok()?;
+    SystemTime::try_from(timestamp).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grows_to_an_hour_and_is_forgiven() {
+        let mut ban = Ban::default();
+        let mut now = 10_000_000;
+        for minutes in [1, 2, 4, 8, 16, 32, 60, 60, 60] {
+            ban.refuse(now, None, 0.0);
+            assert_eq!(ban.active(now), Some(now + minutes * 60_000));
+            now += minutes * 60_000;
+            assert_eq!(ban.active(now), None);
+        }
+        ban.refuse(now + FORGIVEN + 1, None, 0.999);
+        let pause = ban.active(now + FORGIVEN + 1).unwrap() - (now + FORGIVEN + 1);
+        assert!((60_000..66_000).contains(&pause), "{pause}");
+    }
+
+    #[test]
+    fn as_long_as_asked() {
+        let mut ban = Ban::default();
+        for (asked, pause) in [(7, 7_000), (0, 1_000), (90_000_000, BELIEVED)] {
+            ban.refuse(5_000, Some(Duration::from_secs(asked)), 0.5);
+            assert_eq!(ban.active(5_000), Some(5_000 + pause));
+        }
+        assert_eq!(ban.restored(-BELIEVED).active(-BELIEVED), Some(0));
+    }
+
+    #[test]
+    fn seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for (value, seconds) in [
+            ("120", Some(120)),
+            (" 0 ", Some(0)),
+            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("Sun, 06 Foo 1994 08:50:37 GMT", None),
+            ("-5", None),
+        ] {
+            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value}");
+        }
+    }
+}

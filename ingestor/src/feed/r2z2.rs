@@ -1,0 +1,376 @@
+//! R2Z2, zKillboard's feed: the asynchronous edge around the [`Walk`](super::walk), which decides everything.
+
+use std::{future::Future, pin::Pin, time::Duration, time::SystemTime};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use killfeed::v1::GapReason;
+use serde::Deserialize;
+use tokio::{sync::watch, time::Instant};
+
+pub use super::state::StateError;
+use super::{
+    Batch, Feed, FeedStart, Item, Millis, Verdict,
+    fetch::{Answered, Fetcher},
+    limiter::Bucket,
+    metric,
+    state::State,
+    vitals::{Standing, Vitals},
+    walk::{Action, Answer, Keep, Walk},
+};
+use crate::health::FeedReport;
+
+/// While catching up, documents are collected this long, so that their names can be looked up together.
+const COLLECT: Millis = 1_000;
+/// Or until there are this many.
+const MOST_DOCUMENTS: usize = 200;
+/// Or this many bytes.
+const MOST_BYTES: usize = 8 * 1024 * 1024;
+/// The feed's health is looked at this often while it waits.
+const TICK: Duration = Duration::from_secs(1);
+/// zKillboard asks for at least this after a 404 at the head.
+const ZKILLBOARD_POLL: Duration = Duration::from_secs(6);
+
+/// Validated settings.
+#[derive(Debug, Clone)]
+pub struct R2z2Settings {
+    /// The base of `/ephemeral/...`.
+    pub base_url: String,
+    /// Where to begin while no state is stored.
+    pub start: FeedStart,
+    /// Wait after a 404 at the head.
+    pub poll_interval: Duration,
+    /// Requests a second at most, above 0.
+    pub rate: f64,
+    /// When a number that is missing below the head is asked for again, each counted from its first 404.
+    pub hole_rechecks: Vec<Duration>,
+    /// Name, version and contact.
+    pub user_agent: String,
+}
+
+/// Whether the URL is of zKillboard's own host, where its rules hold whatever the settings say.
+pub fn is_zkillboard(url: &str) -> bool {
+    let host = reqwest::Url::parse(url)
+        .ok()
+        .and_then(|url| url.host_str().map(str::to_ascii_lowercase));
+    host.is_some_and(|host| host == "zkillboard.com" || host.ends_with(".zkillboard.com"))
+}
+
+/// The feed.
+pub struct R2z2 {
+    walk: Walk,
+    bucket: Bucket,
+    fetcher: Fetcher,
+    clock: Clock,
+    health: watch::Sender<FeedReport>,
+    vitals: Vitals,
+    poll_interval: Millis,
+    pending: Pending,
+    /// The document behind a hole, until its turn comes.
+    held: Option<(u64, Bytes)>,
+    /// Kept here and not in the future of `next`, so that dropping that loses nothing.
+    in_flight: Option<InFlight>,
+    /// The state has to be stored now, documents or not.
+    urgent: bool,
+}
+
+struct InFlight {
+    /// A document's number, or sequence.json.
+    asked: Option<u64>,
+    answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
+}
+
+/// What will be handed out next.
+#[derive(Default)]
+struct Pending {
+    items: Vec<Item>,
+    bytes: usize,
+    /// By then at the latest.
+    flush_at: Option<Millis>,
+}
+
+impl R2z2 {
+    /// `state`: as [`Feed::settle`] gave it last. Nothing is asked of the network yet.
+    pub fn new(
+        settings: R2z2Settings,
+        state: Option<Bytes>,
+        health: watch::Sender<FeedReport>,
+    ) -> Result<Self, StateError> {
+        let clock = Clock::start();
+        let now = clock.now();
+        let mut state = state.map_or_else(|| Ok(State::default()), |bytes| State::from_bytes(&bytes))?;
+        state.ban = state.ban.restored(now);
+        let zkillboard = is_zkillboard(&settings.base_url);
+        let poll_interval = if zkillboard {
+            settings.poll_interval.max(ZKILLBOARD_POLL)
+        } else {
+            settings.poll_interval
+        };
+        let bucket = Bucket::start(settings.rate, zkillboard, state.bucket, now);
+        let fetcher = Fetcher::new(&settings.base_url, &settings.user_agent)
+            .map_err(|error| StateError::Client(error.to_string()))?;
+        Ok(Self {
+            walk: Walk::new(state, settings.start, poll_interval, &settings.hole_rechecks),
+            bucket,
+            fetcher,
+            clock,
+            health,
+            vitals: Vitals::new(now),
+            poll_interval: Millis::try_from(poll_interval.as_millis()).unwrap_or(Millis::MAX / 4),
+            pending: Pending::default(),
+            held: None,
+            in_flight: None,
+            urgent: false,
+        })
+    }
+
+    /// Decides and starts what comes next; `Some` = wait until then, or until something is answered.
+    fn step(&mut self) -> Option<Millis> {
+        let now = self.clock.now();
+        if self.in_flight.is_some() {
+            return Some(Millis::MAX);
+        }
+        let (asked, again) = match self.walk.next(now) {
+            Action::Report(gap) => {
+                let reason = match gap.reason() {
+                    GapReason::UpstreamExpired => "upstream_expired",
+                    _ => "upstream_missing",
+                };
+                metrics::counter!(metric::GAPS, "reason" => reason).increment(1);
+                self.pending.items.push(Item::Gap(gap));
+                self.urgent = true;
+                return None;
+            }
+            Action::WaitUntil(until) => {
+                self.urgent |= !self.pending.items.is_empty();
+                return Some(until);
+            }
+            Action::FetchHead => (None, true),
+            Action::Fetch { number, again } => {
+                if let Some((_, body)) = self.held.take_if(|(held, _)| *held == number) {
+                    self.walk.apply(Some(number), Answer::Found, now, 0.0);
+                    self.deliver(number, body, now);
+                    return None;
+                }
+                (Some(number), again)
+            }
+        };
+        if !self.bucket.take(now) {
+            return Some(self.bucket.ready_at(now));
+        }
+        self.vitals.asked(now);
+        let fetcher = self.fetcher.clone();
+        self.in_flight = Some(InFlight {
+            asked,
+            answer: match asked {
+                None => Box::pin(fetcher.head()),
+                Some(number) => Box::pin(fetcher.document(number, again)),
+            },
+        });
+        None
+    }
+
+    /// Takes in an answer.
+    fn answered(&mut self, asked: Option<u64>, answered: Answered) {
+        let now = self.clock.now();
+        let Answered { answer, body, reason } = answered;
+        metrics::counter!(metric::REQUESTS, "outcome" => outcome(&answer)).increment(1);
+        let name = asked.map_or("sequence.json".to_owned(), |number| format!("{number}.json"));
+        match &answer {
+            Answer::Refused { .. } => {
+                metrics::counter!(metric::BANS).increment(1);
+                self.urgent = true;
+                self.vitals.bad(reason);
+            }
+            Answer::Failed { .. } | Answer::Garbled => {
+                tracing::warn!(
+                    file = name,
+                    reason,
+                    failures = self.walk.failures() + 1,
+                    "request to the feed failed"
+                );
+                self.vitals.bad(format!("{name}: {reason}"));
+            }
+            Answer::Head(head) => {
+                self.vitals.good(now);
+                self.vitals.head(*head, now);
+            }
+            Answer::Found | Answer::Missing => self.vitals.good(now),
+        }
+        let missing = answer == Answer::Missing;
+        let refused = matches!(answer, Answer::Refused { .. });
+        let was_at_head = self.walk.is_at_head();
+        let position = self.walk.state.next;
+        let keep = self.walk.apply(asked, answer, now, fastrand::f64());
+        if refused && let Some(until) = self.walk.state.ban.active(now) {
+            // An operator may have to act: another program on this address may ask too much, or the contact is refused.
+            tracing::error!(file = name, until = %super::timestamp(until), "refused by the feed's host: silent until then");
+        }
+        if missing && self.walk.is_at_head() {
+            self.vitals.at_head(now);
+        }
+        match (keep, asked) {
+            (Keep::Deliver, Some(number)) => {
+                if position == Some(number) {
+                    self.vitals.document(uploaded_at(&body), now);
+                }
+                self.deliver(number, body, now);
+                self.urgent |= was_at_head;
+            }
+            (Keep::Hold, Some(number)) => self.held = Some((number, body)),
+            _ => {}
+        }
+        // The first position is stored before anything else: a crash must not begin at a later head.
+        self.urgent |= position.is_none() && self.walk.state.next.is_some();
+    }
+
+    fn deliver(&mut self, number: u64, body: Bytes, now: Millis) {
+        metrics::counter!(metric::DOCUMENTS).increment(1);
+        self.pending.flush_at.get_or_insert(now + COLLECT);
+        self.pending.bytes += body.len();
+        self.pending.items.push(Item::Document { sequence: number, body });
+    }
+
+    /// What is due to be handed out.
+    fn take_batch(&mut self) -> Option<Batch> {
+        let due = self.urgent
+            || self.pending.flush_at.is_some_and(|at| at <= self.clock.now())
+            || self.pending.items.len() >= MOST_DOCUMENTS
+            || self.pending.bytes >= MOST_BYTES;
+        if !due {
+            return None;
+        }
+        self.urgent = false;
+        let Pending { items, .. } = std::mem::take(&mut self.pending);
+        Some(Batch { items })
+    }
+
+    /// Says how the feed is doing, to those who watch and in the metrics.
+    fn report(&self) {
+        let now = self.clock.now();
+        let state = &self.walk.state;
+        let next = state.next.unwrap_or(0);
+        let standing = Standing {
+            next,
+            banned_until: state.ban.active(now),
+            waits_for: self.walk.waits_for(),
+            searching: self.walk.is_searching(),
+            poll_interval: self.poll_interval,
+        };
+        let (health, detail) = self.vitals.judge(now, &standing);
+        let report = FeedReport {
+            health,
+            detail,
+            last_document: self.vitals.last_document.map(system_time),
+            upstream_sequence: next,
+        };
+        // Gauges are floats; numbers up to 2^53 are exact.
+        metrics::gauge!(metric::POSITION).set(next as f64);
+        metrics::gauge!(metric::BEHIND).set((state.known_head + 1).saturating_sub(next) as f64);
+        metrics::gauge!(metric::HOLES_OPEN).set(state.holes.len() as f64);
+        metrics::gauge!(metric::LAG).set(self.vitals.lag(now, &standing) as f64 / 1000.0);
+        self.health.send_if_modified(|current| {
+            let changed = *current != report;
+            if current.health != report.health {
+                tracing::info!(
+                    health = report.health.as_str_name(),
+                    detail = report.detail,
+                    "feed health changed"
+                );
+            }
+            *current = report;
+            changed
+        });
+    }
+}
+
+#[async_trait]
+impl Feed for R2z2 {
+    async fn next(&mut self) -> Batch {
+        loop {
+            self.report();
+            if let Some(batch) = self.take_batch() {
+                return batch;
+            }
+            let Some(until) = self.step() else { continue };
+            if self.urgent {
+                continue;
+            }
+            let until = self.pending.flush_at.map_or(until, |flush_at| flush_at.min(until));
+            let pause = Duration::from_millis(u64::try_from(until - self.clock.now()).unwrap_or(0)).min(TICK);
+            let Some(InFlight { asked, answer }) = &mut self.in_flight else {
+                tokio::time::sleep(pause).await;
+                continue;
+            };
+            let asked = *asked;
+            tokio::select! {
+                answered = answer => {
+                    self.in_flight = None;
+                    self.answered(asked, answered);
+                }
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes {
+        let placeholders = verdicts
+            .iter()
+            .filter(|(_, verdict)| *verdict == Verdict::Placeholder)
+            .count();
+        metrics::counter!(metric::PLACEHOLDERS).increment(placeholders as u64);
+        self.walk.settle(verdicts, self.clock.now());
+        self.walk.state.bucket = self.bucket.save();
+        self.walk.state.to_bytes()
+    }
+}
+
+/// Wall-clock time that goes on evenly while the program runs, whatever is done to the wall clock meanwhile.
+struct Clock {
+    wall: Millis,
+    since: Instant,
+}
+
+impl Clock {
+    fn start() -> Self {
+        let wall = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            wall: Millis::try_from(wall.as_millis()).unwrap_or(0),
+            since: Instant::now(),
+        }
+    }
+
+    fn now(&self) -> Millis {
+        self.wall + Millis::try_from(self.since.elapsed().as_millis()).unwrap_or(0)
+    }
+}
+
+fn system_time(millis: Millis) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+}
+
+fn outcome(answer: &Answer) -> &'static str {
+    match answer {
+        Answer::Head(_) => "head",
+        Answer::Found => "found",
+        Answer::Missing => "missing",
+        Answer::Garbled => "garbled",
+        Answer::Refused { .. } => "refused",
+        Answer::Failed { .. } => "failed",
+    }
+}
+
+/// Only for the lag; whether the document can be used is not decided here.
+fn uploaded_at(body: &[u8]) -> Option<Millis> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        uploaded_at: Option<f64>,
+    }
+    let envelope: Envelope = serde_json::from_slice(body).ok()?;
+    envelope.uploaded_at.map(|seconds| (seconds * 1000.0) as Millis)
+}
+
+#[cfg(test)]
+mod tests;

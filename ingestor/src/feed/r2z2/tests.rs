@@ -1,0 +1,422 @@
+//! The edge against a small server on loopback: what goes over the wire, and what a batch and its state are.
+
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    sync::{Arc, Mutex, MutexGuard},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{Request, State as Shared},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use killfeed::v1::FeedHealth;
+
+use super::*;
+use crate::health;
+
+/// What a file answers.
+#[derive(Clone)]
+enum File {
+    Document(Bytes),
+    Status(StatusCode, Option<&'static str>),
+    /// Says gzip, is none.
+    NoGzip,
+    /// Ends before its Content-Length.
+    Cut,
+    /// Unpacks to this many bytes.
+    Huge(usize),
+}
+
+#[derive(Default)]
+struct Files {
+    files: BTreeMap<String, File>,
+    requests: Vec<(String, HeaderMap)>,
+}
+
+#[derive(Clone, Default)]
+struct Board(Arc<Mutex<Files>>);
+
+impl Board {
+    fn lock(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap()
+    }
+
+    fn put(&self, number: u64, file: File) {
+        self.lock().files.insert(number.to_string(), file);
+    }
+
+    fn documents(&self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            self.put(number, File::Document(body(number)));
+        }
+    }
+
+    fn head(&self, number: u64) {
+        let text = format!(r#"{{"sequence": {number}}}"#);
+        self.lock().files.insert("sequence".into(), File::Document(text.into()));
+    }
+
+    fn asked(&self, name: &str) -> usize {
+        self.lock().requests.iter().filter(|(asked, _)| asked == name).count()
+    }
+
+    async fn serve(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(answer).with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        format!("http://{address}")
+    }
+}
+
+fn body(number: u64) -> Bytes {
+    format!(r#"{{"killmail_id":{number},"uploaded_at":1787227200}}"#).into()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+async fn answer(Shared(board): Shared<Board>, request: Request) -> Response {
+    let path = request.uri().path();
+    let name = path
+        .strip_prefix("/ephemeral/")
+        .and_then(|name| name.strip_suffix(".json"))
+        .unwrap_or(path)
+        .to_owned();
+    let mut files = board.lock();
+    let file = files.files.get(&name).cloned();
+    files.requests.push((name, request.headers().clone()));
+    let packed = [(header::CONTENT_ENCODING, "gzip")];
+    match file {
+        None => StatusCode::NOT_FOUND.into_response(),
+        Some(File::Document(body)) => (packed, gzip(&body)).into_response(),
+        Some(File::Status(status, None)) => status.into_response(),
+        Some(File::Status(status, Some(value))) => (
+            status,
+            [(header::RETRY_AFTER, value), (header::LOCATION, "/ephemeral/1.json")],
+        )
+            .into_response(),
+        Some(File::NoGzip) => (packed, "this is no gzip").into_response(),
+        Some(File::Cut) => {
+            let parts: [Result<&str, std::io::Error>; 2] =
+                [Ok("{\"killmail_id\""), Err(std::io::ErrorKind::Other.into())];
+            Response::new(Body::from_stream(futures::stream::iter(parts)))
+        }
+        Some(File::Huge(size)) => (packed, gzip(&vec![b' '; size])).into_response(),
+    }
+}
+
+struct Rig {
+    feed: R2z2,
+    health: watch::Receiver<FeedReport>,
+}
+
+fn settings(base_url: &str, start: FeedStart) -> R2z2Settings {
+    R2z2Settings {
+        base_url: base_url.to_owned(),
+        start,
+        poll_interval: Duration::from_millis(20),
+        rate: 10_000.0,
+        hole_rechecks: [100, 200].map(Duration::from_millis).to_vec(),
+        user_agent: "killfeed/0.1.0 (operator@example.com)".into(),
+    }
+}
+
+fn rig(base_url: &str, start: FeedStart, state: Option<Bytes>) -> Rig {
+    let (sender, health) = health::channel();
+    let feed = R2z2::new(settings(base_url, start), state, sender).unwrap();
+    Rig { feed, health }
+}
+
+impl Rig {
+    async fn next(&mut self) -> Batch {
+        let batch = tokio::time::timeout(Duration::from_secs(20), self.feed.next()).await;
+        batch.expect("a batch in time")
+    }
+
+    /// Settles everything as taken.
+    fn settle(&mut self, batch: &Batch) -> Bytes {
+        let verdicts: Vec<_> = numbers(batch)
+            .into_iter()
+            .map(|number| (number, Verdict::Taken { fetch_again: None }))
+            .collect();
+        self.feed.settle(&verdicts)
+    }
+
+    /// Until that many documents came.
+    async fn collect(&mut self, count: usize) -> (Vec<u64>, Bytes) {
+        let mut all = Vec::new();
+        loop {
+            let batch = self.next().await;
+            all.extend(numbers(&batch));
+            let state = self.settle(&batch);
+            if all.len() >= count {
+                return (all, state);
+            }
+        }
+    }
+}
+
+fn numbers(batch: &Batch) -> Vec<u64> {
+    let number = |item: &Item| match item {
+        Item::Document { sequence, .. } => Some(*sequence),
+        Item::Gap(_) => None,
+    };
+    batch.items.iter().filter_map(number).collect()
+}
+
+fn gaps(batch: &Batch) -> u64 {
+    let missing = |item: &Item| match item {
+        Item::Gap(gap) => gap.missing,
+        Item::Document { .. } => 0,
+    };
+    batch.items.iter().map(missing).sum()
+}
+
+#[tokio::test]
+async fn reads_in_order_and_goes_on_after_a_restart() {
+    let board = Board::default();
+    board.documents(100..=105);
+    board.head(103);
+    let url = board.serve().await;
+    let mut first = rig(&url, FeedStart::Sequence(101), None);
+    let (read, state) = first.collect(5).await;
+    assert_eq!(read, (101..=105).collect::<Vec<_>>());
+    drop(first);
+    board.documents(106..=107);
+    let mut second = rig(&url, FeedStart::Earliest, Some(state));
+    let batch = second.next().await;
+    let Item::Document { body: text, .. } = &batch.items[0] else {
+        panic!("a document")
+    };
+    assert_eq!(*text, body(106));
+    let mut read = numbers(&batch);
+    second.settle(&batch);
+    if read.len() < 2 {
+        read.extend(second.collect(1).await.0);
+    }
+    assert_eq!(read, [106, 107]);
+    assert_eq!(board.asked("101"), 1);
+}
+
+#[tokio::test]
+async fn says_who_asks_and_goes_past_caches() {
+    let board = Board::default();
+    board.documents(100..=100);
+    board.head(100);
+    let url = board.serve().await;
+    let mut rig = rig(&url, FeedStart::Latest, None);
+    assert_eq!(
+        rig.next().await,
+        Batch::default(),
+        "the first position is stored before anything else"
+    );
+    rig.feed.settle(&[]);
+    rig.collect(1).await;
+    // The second time 101 is asked for is a poll at the head.
+    let _ = tokio::time::timeout(Duration::from_millis(500), rig.feed.next()).await;
+    let requests = board.lock().requests.clone();
+    for (name, headers) in &requests {
+        assert_eq!(
+            headers[header::USER_AGENT],
+            "killfeed/0.1.0 (operator@example.com)",
+            "{name}"
+        );
+        assert!(
+            headers[header::ACCEPT_ENCODING].to_str().unwrap().contains("gzip"),
+            "{name}"
+        );
+    }
+    let no_cache = |wanted: &str, nth: usize| {
+        let mut same = requests.iter().filter(|(name, _)| name == wanted);
+        same.nth(nth)
+            .map(|(_, headers)| headers.contains_key(header::CACHE_CONTROL))
+    };
+    assert_eq!(no_cache("sequence", 0), Some(true));
+    assert_eq!(no_cache("100", 0), Some(false));
+    assert_eq!(no_cache("101", 0), Some(false));
+    assert_eq!(no_cache("101", 1), Some(true));
+    assert_eq!(rig.health.borrow().health, FeedHealth::Ok);
+    assert_eq!(rig.health.borrow().upstream_sequence, 101);
+    assert!(rig.health.borrow().last_document.is_some());
+}
+
+#[tokio::test]
+async fn a_refusal_is_handed_out_to_be_stored_and_keeps_the_next_process_silent() {
+    let board = Board::default();
+    board.documents(100..=101);
+    board.head(101);
+    board.put(102, File::Status(StatusCode::TOO_MANY_REQUESTS, Some("3600")));
+    let url = board.serve().await;
+    let mut first = rig(&url, FeedStart::Sequence(100), None);
+    let mut read = Vec::new();
+    // The refusal comes out with the last documents, or in a batch of its own.
+    let state = loop {
+        let batch = first.next().await;
+        read.extend(numbers(&batch));
+        let state = first.settle(&batch);
+        if first.health.borrow().health == FeedHealth::Down {
+            break state;
+        }
+    };
+    assert_eq!(read, [100, 101]);
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), first.feed.next())
+            .await
+            .is_err()
+    );
+    assert_eq!(first.health.borrow().health, FeedHealth::Down);
+    drop(first);
+    let before = board.lock().requests.len();
+    let mut second = rig(&url, FeedStart::Latest, Some(state));
+    assert!(
+        tokio::time::timeout(Duration::from_millis(200), second.feed.next())
+            .await
+            .is_err()
+    );
+    assert_eq!(board.lock().requests.len(), before, "not one request");
+    let report = second.health.borrow().clone();
+    assert_eq!(report.health, FeedHealth::Down);
+    assert!(
+        report.detail.starts_with("refused by the feed's host"),
+        "{}",
+        report.detail
+    );
+}
+
+#[tokio::test]
+async fn broken_answers_do_not_stop_the_walk() {
+    let board = Board::default();
+    board.documents((100..=110).filter(|number| ![101, 103, 105].contains(number)));
+    board.put(101, File::NoGzip);
+    board.put(103, File::Huge(17 * 1024 * 1024));
+    board.put(105, File::Document(Bytes::new()));
+    board.head(110);
+    let url = board.serve().await;
+    let mut rig = rig(&url, FeedStart::Sequence(100), None);
+    let (mut read, mut missing) = (Vec::new(), 0);
+    while read.len() < 8 || missing < 3 {
+        let batch = rig.next().await;
+        missing += gaps(&batch);
+        let verdict = |number: u64| match number {
+            105 => Verdict::Unreadable,
+            _ => Verdict::Taken { fetch_again: None },
+        };
+        let verdicts: Vec<_> = numbers(&batch)
+            .into_iter()
+            .map(|number| (number, verdict(number)))
+            .collect();
+        read.extend(numbers(&batch).into_iter().filter(|number| *number != 105));
+        rig.feed.settle(&verdicts);
+    }
+    read.sort_unstable();
+    assert_eq!(read, [100, 102, 104, 106, 107, 108, 109, 110]);
+    assert_eq!(missing, 3);
+    let Some(File::Huge(_)) = board.lock().files.get("103").cloned() else {
+        panic!("still huge")
+    };
+}
+
+#[tokio::test]
+async fn failures_are_tried_again_on_the_same_number() {
+    let board = Board::default();
+    board.documents(100..=102);
+    board.head(102);
+    board.put(101, File::Cut);
+    let url = board.serve().await;
+    let mut rig = rig(&url, FeedStart::Sequence(100), None);
+    rig.collect(1).await;
+    for fault in [
+        File::Cut,
+        File::Status(StatusCode::BAD_GATEWAY, None),
+        File::Status(StatusCode::FOUND, Some("0")),
+    ] {
+        board.put(101, fault);
+        let before = board.asked("101");
+        while board.asked("101") < before + 2 {
+            let _ = tokio::time::timeout(Duration::from_millis(20), rig.feed.next()).await;
+        }
+        assert_eq!(board.asked("102"), 0, "never past a failure");
+    }
+    assert_eq!(board.asked("1"), 0, "no redirect is followed");
+    board.documents([101]);
+    assert_eq!(rig.collect(2).await.0, [101, 102]);
+}
+
+#[tokio::test]
+async fn dropping_next_loses_and_repeats_nothing() {
+    let board = Board::default();
+    board.documents(100..400);
+    board.head(399);
+    let url = board.serve().await;
+    let mut rig = rig(&url, FeedStart::Sequence(100), None);
+    let mut read = Vec::new();
+    while read.len() < 300 {
+        let patience = Duration::from_micros(fastrand::u64(50..3_000));
+        if let Ok(batch) = tokio::time::timeout(patience, rig.feed.next()).await {
+            read.extend(numbers(&batch));
+            rig.settle(&batch);
+        }
+    }
+    assert_eq!(read, (100..400).collect::<Vec<_>>());
+    assert!(
+        (100..400).all(|number| board.asked(&number.to_string()) == 1),
+        "each asked for once"
+    );
+}
+
+#[tokio::test]
+async fn documents_are_collected_while_catching_up_and_handed_out_at_once_at_the_head() {
+    let board = Board::default();
+    board.documents(100..600);
+    board.head(599);
+    let url = board.serve().await;
+    let mut rig = rig(&url, FeedStart::Sequence(100), None);
+    let mut sizes = Vec::new();
+    while sizes.iter().sum::<usize>() < 500 {
+        let batch = rig.next().await;
+        sizes.push(batch.items.len());
+        rig.settle(&batch);
+    }
+    assert!(sizes.iter().all(|size| *size <= MOST_DOCUMENTS), "{sizes:?}");
+    assert!(sizes.len() <= 100, "collected: {sizes:?}");
+    let waiting = |report: &FeedReport| report.detail.contains("waiting for document 600");
+    for _ in 0..100 {
+        let _ = tokio::time::timeout(Duration::from_millis(50), rig.feed.next()).await;
+        if waiting(&rig.health.borrow()) {
+            break;
+        }
+    }
+    assert!(waiting(&rig.health.borrow()), "{:?}", rig.health.borrow());
+    board.documents([600, 601]);
+    assert_eq!(numbers(&rig.next().await), [600], "alone, and at once");
+}
+
+#[test]
+fn zkillboards_own_host() {
+    for (url, expected) in [
+        ("https://r2z2.zkillboard.com", true),
+        ("https://ZKillboard.com/x", true),
+        ("https://notzkillboard.com", false),
+        ("https://zkillboard.com.example.com", false),
+        ("http://127.0.0.1:8080", false),
+        ("nonsense", false),
+    ] {
+        assert_eq!(is_zkillboard(url), expected, "{url}");
+    }
+}
+
+#[tokio::test]
+async fn state_that_cannot_be_used_is_an_error() {
+    let (sender, _) = health::channel();
+    let state = Some(Bytes::from_static(b"{}"));
+    let error = R2z2::new(settings("http://127.0.0.1:1", FeedStart::Latest), state, sender);
+    assert!(matches!(error.err(), Some(StateError::Malformed { .. })));
+}

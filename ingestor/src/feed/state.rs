@@ -1,0 +1,196 @@
+//! What the feed has to know after a restart. It goes out with each batch into the log's transaction, and comes back at
+//! the start: whatever is written here and can be lost would be a killmail lost or a request too many.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use super::{Millis, ban::Ban, limiter::SavedBucket};
+
+const VERSION: u32 = 1;
+const KIND: &str = "r2z2";
+
+/// The feed's durable state.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct State {
+    /// The next number the walk asks for; `None` = not known yet. Never goes back.
+    pub(super) next: Option<u64>,
+    /// The highest number known to have been given out.
+    #[serde(default)]
+    pub(super) known_head: u64,
+    /// The highest number that was there.
+    #[serde(default)]
+    pub(super) last_found: Option<u64>,
+    /// When the number last waited for at the head first answered 404: whatever came after it is younger.
+    #[serde(default)]
+    pub(super) head_since: Option<Millis>,
+    /// Numbers that are missing, or came and could not be read.
+    #[serde(default)]
+    pub(super) holes: BTreeMap<u64, Hole>,
+    /// Older numbers that were announced as published anew.
+    #[serde(default)]
+    pub(super) again: VecDeque<Again>,
+    /// zKillboard refuses us, or lately did.
+    #[serde(default)]
+    pub(super) ban: Ban,
+    /// What may be sent.
+    #[serde(default)]
+    pub(super) bucket: SavedBucket,
+}
+
+/// A number below the head without a usable document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Hole {
+    /// When it was found missing (or unreadable); the re-checks count from here.
+    pub(super) since: Millis,
+    /// Published no earlier than this, if that is known.
+    pub(super) after: Option<Millis>,
+    /// How many re-checks are over.
+    pub(super) checks: u32,
+    /// It was there, but could not be read: the walk does not wait for it.
+    pub(super) unreadable: bool,
+}
+
+/// An older number to fetch once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Again {
+    pub(super) number: u64,
+    /// Not before.
+    pub(super) at: Millis,
+    /// How often it was tried in vain.
+    pub(super) tries: u32,
+}
+
+/// The stored state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// Not what this program writes.
+    #[error(
+        "the stored feed state cannot be read ({reason}): restore a backup, or set a start number on an empty data folder"
+    )]
+    Malformed {
+        /// Why.
+        reason: String,
+    },
+    /// Of another source, a relay say.
+    #[error("the stored feed state is of source {found:?}, not {KIND:?}: use another data folder for another source")]
+    OtherSource {
+        /// What it says it is.
+        found: String,
+    },
+    /// Written by a newer version.
+    #[error("the stored feed state has version {found}, this program knows up to {VERSION}: use the newer program")]
+    Newer {
+        /// Its version.
+        found: u32,
+    },
+    /// No client could be built from the settings.
+    #[error("no HTTP client for the feed: {0}")]
+    Client(String),
+}
+
+/// Read first and alone, so that a newer layout is named as such.
+#[derive(Serialize, Deserialize)]
+struct Label {
+    source: String,
+    version: u32,
+}
+
+#[derive(Serialize)]
+struct Labelled<'s> {
+    #[serde(flatten)]
+    label: Label,
+    state: &'s State,
+}
+
+#[derive(Deserialize)]
+struct Unlabelled {
+    state: State,
+}
+
+impl State {
+    pub(super) fn to_bytes(&self) -> Bytes {
+        let label = Label {
+            source: KIND.into(),
+            version: VERSION,
+        };
+        let bytes = serde_json::to_vec(&Labelled { label, state: self });
+        #[expect(
+            clippy::expect_used,
+            reason = "numbers and integer-keyed maps always serialize to memory"
+        )]
+        bytes.expect("plain data serializes").into()
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
+        let malformed = |error: serde_json::Error| StateError::Malformed {
+            reason: error.to_string(),
+        };
+        let label: Label = serde_json::from_slice(bytes).map_err(malformed)?;
+        if label.source != KIND {
+            return Err(StateError::OtherSource { found: label.source });
+        }
+        if label.version > VERSION {
+            return Err(StateError::Newer { found: label.version });
+        }
+        let Unlabelled { state } = serde_json::from_slice(bytes).map_err(malformed)?;
+        Ok(state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn comes_back_as_it_went() {
+        let hole = Hole {
+            since: 5,
+            after: Some(4),
+            checks: 2,
+            unreadable: true,
+        };
+        let again = Again {
+            number: 3,
+            at: 9,
+            tries: 1,
+        };
+        let mut state = State {
+            next: Some(100),
+            known_head: 120,
+            last_found: Some(99),
+            head_since: Some(77),
+            holes: BTreeMap::from([(98, hole)]),
+            again: VecDeque::from([again]),
+            ..Default::default()
+        };
+        state.ban.refuse(1_000, None, 0.0);
+        assert_eq!(State::from_bytes(&state.to_bytes()).unwrap(), state);
+        let empty = State::default();
+        assert_eq!(State::from_bytes(&empty.to_bytes()).unwrap(), empty);
+    }
+
+    #[test]
+    fn what_cannot_be_used_is_named() {
+        for (text, expected) in [
+            ("", "cannot be read (EOF"),
+            ("{}", "missing field `source`"),
+            (
+                r#"{"source":"relay","version":1,"state":{}}"#,
+                r#"of source "relay", not "r2z2""#,
+            ),
+            (
+                r#"{"source":"r2z2","version":2,"state":[]}"#,
+                "has version 2, this program knows up to 1",
+            ),
+            (
+                r#"{"source":"r2z2","version":1,"state":{"next":"x"}}"#,
+                "cannot be read (invalid type",
+            ),
+        ] {
+            let error = State::from_bytes(text.as_bytes()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+}
