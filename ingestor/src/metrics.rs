@@ -5,13 +5,72 @@ use std::sync::OnceLock;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-use crate::log::{NewBody, NewEvent};
+use crate::{
+    feed, grpc,
+    log::{self, NewBody, NewEvent},
+};
 
-const DOCUMENTS: &str = "killfeed_documents_total";
-const DOCUMENT_BYTES: &str = "killfeed_log_bytes_total";
+/// Documents that could not be used when they came.
+const REJECTS: &str = "killfeed_rejects_total";
+/// Documents that said nothing new.
+const DUPLICATES: &str = "killfeed_duplicates_total";
+/// Events appended, by kind.
 const LOGGED: &str = "killfeed_logged_total";
+/// Their bytes.
+const LOGGED_BYTES: &str = "killfeed_logged_bytes_total";
+/// Seconds from upload to log.
 const UPLOAD_TO_LOG: &str = "killfeed_upload_to_log_seconds";
+/// Times the pipeline waited for the log.
 const LOG_WAITS: &str = "killfeed_log_waits_total";
+
+/// What the other modules count; each names its own numbers where it counts them, and all of them are described here.
+const COUNTERS: &[(&str, &str)] = &[
+    (
+        REJECTS,
+        "Documents that could not be read when they came; they are asked for again",
+    ),
+    (
+        DUPLICATES,
+        "Documents of killmails that were logged already and say nothing new",
+    ),
+    (LOGGED, "Events appended to the log, by kind: killmail, update, gap"),
+    (LOGGED_BYTES, "Bytes of events appended to the log"),
+    (LOG_WAITS, "Times an append or a look-up had to wait for the log's disk"),
+    (log::names::APPENDED, "Records made durable"),
+    (log::names::REMOVED, "Records removed after the retention"),
+    (
+        log::names::DISK_FULL,
+        "Appends put off because the disk's reserve was reached",
+    ),
+    (
+        log::names::REOPENED,
+        "Times the log was opened again after the disk failed",
+    ),
+    (grpc::EVENTS, "Events sent on all streams, by token"),
+    (grpc::ENDED, "Streams that ended, by reason"),
+    (grpc::CALLS, "Unary calls, by method and status"),
+];
+const GAUGES: &[(&str, &str)] = &[
+    (
+        log::names::RETENTION_PAUSED,
+        "1 while the clock is not trusted and nothing is removed from the log",
+    ),
+    (
+        log::names::WINDOW_BYTES,
+        "Bytes of memory that the newest records are counted with",
+    ),
+    (grpc::STREAMS, "Open streams, by token"),
+];
+const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        UPLOAD_TO_LOG,
+        "Seconds from zKillboard's upload of a new killmail to its log record",
+    ),
+    (
+        log::names::APPEND_SECONDS,
+        "Seconds from an append's start to its durability",
+    ),
+];
 
 /// Seconds from zKillboard's upload to the log: at the head it is the poll interval, after an outage hours.
 const UPLOAD_TO_LOG_BUCKETS: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 3_600.0, 86_400.0];
@@ -40,39 +99,25 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    describe_counter!(
-        DOCUMENTS,
-        "Documents read from the feed, by outcome: read, placeholder, reject, duplicate"
-    );
-    describe_counter!(LOGGED, "Events appended to the log, by kind: killmail, update, gap");
-    describe_counter!(DOCUMENT_BYTES, "Bytes of events appended to the log");
-    describe_counter!(LOG_WAITS, "Times an append or a look-up had to wait for the log's disk");
-    describe_histogram!(
-        UPLOAD_TO_LOG,
-        "Seconds from zKillboard's upload of a new killmail to its log record"
-    );
-    describe_gauge!(crate::feed::HEALTH, "Feed health: 1 OK, 2 DELAYED, 3 DOWN");
-    describe_gauge!(crate::feed::SEQUENCE, "The number the feed will ask for next");
-}
-
-/// A document came from the feed.
-pub(crate) fn document() {
-    counter!(DOCUMENTS, "outcome" => "read").increment(1);
-}
-
-/// It was a placeholder.
-pub(crate) fn placeholder() {
-    counter!(DOCUMENTS, "outcome" => "placeholder").increment(1);
+    for (name, what) in COUNTERS.iter().chain(feed::metric::COUNTERS) {
+        describe_counter!(*name, *what);
+    }
+    for (name, what) in GAUGES.iter().chain(feed::metric::GAUGES) {
+        describe_gauge!(*name, *what);
+    }
+    for (name, what) in HISTOGRAMS {
+        describe_histogram!(*name, *what);
+    }
 }
 
 /// It could not be used.
 pub(crate) fn reject() {
-    counter!(DOCUMENTS, "outcome" => "reject").increment(1);
+    counter!(REJECTS).increment(1);
 }
 
 /// It said nothing new.
 pub(crate) fn duplicate() {
-    counter!(DOCUMENTS, "outcome" => "duplicate").increment(1);
+    counter!(DUPLICATES).increment(1);
 }
 
 /// The log did not take something at once.
@@ -89,7 +134,7 @@ pub(crate) fn logged(events: &[NewEvent], uploads_ms: &[i64], now_ms: i64) {
             NewBody::Gap(bytes) => ("gap", bytes),
         };
         counter!(LOGGED, "kind" => kind).increment(1);
-        counter!(DOCUMENT_BYTES).increment(bytes.len() as u64);
+        counter!(LOGGED_BYTES).increment(bytes.len() as u64);
     }
     for upload in uploads_ms {
         // Milliseconds of any two dates fit a double exactly.

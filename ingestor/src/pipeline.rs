@@ -28,7 +28,7 @@ use crate::{
 pub struct Pipeline {
     feed: Box<dyn Feed>,
     log: Arc<dyn LogWrite>,
-    enrich: Arc<Enrich>,
+    enrich: Enrich,
     clock: Arc<dyn Clock>,
     head: Head,
 }
@@ -74,7 +74,7 @@ impl Pipeline {
     pub fn new(
         feed: Box<dyn Feed>,
         log: Arc<dyn LogWrite>,
-        enrich: Arc<Enrich>,
+        enrich: Enrich,
         clock: Arc<dyn Clock>,
         head: Head,
     ) -> Self {
@@ -131,7 +131,6 @@ impl Pipeline {
                 }
                 Item::Document { sequence, body } => (sequence, body),
             };
-            metrics::document();
             let verdict = match self.read_document(sequence, &body).await {
                 Ok(Some(mut document)) => {
                     // The feed's own number, whatever the body claims.
@@ -141,7 +140,6 @@ impl Pipeline {
                     Verdict::Taken { fetch_again }
                 }
                 Ok(None) => {
-                    metrics::placeholder();
                     info!(sequence, "placeholder document skipped");
                     Verdict::Placeholder
                 }

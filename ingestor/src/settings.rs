@@ -5,6 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use http::Uri;
 use killfeed::setting::{self, BadSetting, Raw, Setting};
 
+use crate::feed::FeedStart;
+
 const fn setting(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting {
         variable,
@@ -144,17 +146,6 @@ pub const SETTINGS: &[Setting] = &[
         "Where traces go (not in this version; a warning says so)",
     ),
 ];
-
-/// Where the walk begins while the log is empty.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FeedStart {
-    /// At sequence.json's number.
-    Latest,
-    /// At the oldest document that still exists.
-    Earliest,
-    /// At this number.
-    Sequence(u64),
-}
 
 /// TLS of the gRPC server: paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -37,7 +37,10 @@ async fn a_bad_setting_ends_the_program_before_it_binds_a_port() {
         ];
         let said = refused(binary, &settings).await;
         assert_eq!(said.lines().count(), 1, "{said}");
-        assert!(said.contains(variable) && said.contains(value) && said.contains("expected"), "{said}");
+        assert!(
+            said.contains(variable) && said.contains(value) && said.contains("expected"),
+            "{said}"
+        );
         assert!(!data.exists());
     }
 }
@@ -47,7 +50,10 @@ async fn a_second_ingestor_on_the_same_data_folder_says_so_and_ends() {
     let upstream = Upstream::start().await;
     let mut ingestor = Ingestor::start(&upstream, &[]).await;
     let mut settings = ingestor.settings();
-    settings.extend([("INGESTOR_GRPC_ADDR", free_address()), ("INGESTOR_HTTP_ADDR", free_address())]);
+    settings.extend([
+        ("INGESTOR_GRPC_ADDR", free_address()),
+        ("INGESTOR_HTTP_ADDR", free_address()),
+    ]);
     let said = refused(Binary::Ingestor, &settings).await;
     let folder = ingestor.data.path().display().to_string();
     assert!(said.contains(&folder) && said.lines().count() == 1, "{said}");
@@ -63,6 +69,9 @@ async fn a_corrupt_data_folder_is_named_and_left_untouched() {
     std::fs::write(&log, b"this is no database, but somebody may still want to look at it").unwrap();
     let before = bytes_below(ingestor.data.path());
     let said = refused(Binary::Ingestor, &ingestor.settings()).await;
-    assert!(said.contains(&log.display().to_string()) && said.lines().count() == 1, "{said}");
+    assert!(
+        said.contains(&log.display().to_string()) && said.lines().count() == 1,
+        "{said}"
+    );
     assert_eq!(bytes_below(ingestor.data.path()), before);
 }

@@ -1,9 +1,7 @@
 //! A client that goes takes everything with it that it held: tasks, memory, its place among the streams.
 
 use futures::future::join_all;
-use killfeed::v1::{
-    StreamKillmailsRequest, killmail_service_client::KillmailServiceClient, stream_killmails_request,
-};
+use killfeed::v1::{StreamKillmailsRequest, killmail_service_client::KillmailServiceClient, stream_killmails_request};
 use killfeed_ingestor::settings::Settings;
 use killfeed_support::{Upstream, corpus, process::eventually, upstream::FIRST};
 use tokio::runtime::Handle;
@@ -17,7 +15,10 @@ const STREAMS: usize = 1_000;
 /// Opens many streams over a few connections, reads a first event of each, and drops them all.
 async fn open_and_drop(url: &str) {
     let connections = join_all((0..10).map(|_| Endpoint::from_shared(url.to_owned()).unwrap().connect())).await;
-    let clients: Vec<_> = connections.into_iter().map(|channel| KillmailServiceClient::new(channel.unwrap())).collect();
+    let clients: Vec<_> = connections
+        .into_iter()
+        .map(|channel| KillmailServiceClient::new(channel.unwrap()))
+        .collect();
     let streams = join_all((0..STREAMS).map(|n| {
         let mut client = clients[n % clients.len()].clone();
         async move {
@@ -54,7 +55,9 @@ async fn a_thousand_streams_opened_and_dropped_leave_no_task_and_no_gauge_above_
         found.map(|(_, value)| value.clone())
     });
     let shutdown = CancellationToken::new();
-    let running = killfeed_ingestor::start(settings.unwrap(), shutdown.clone()).await.unwrap();
+    let running = killfeed_ingestor::start(settings.unwrap(), shutdown.clone())
+        .await
+        .unwrap();
     let (url, http) = (format!("http://{}", running.grpc_addr), running.http_addr.to_string());
     eventually("200 killmails are logged", LONG, async || {
         metric(&http, "killfeed_logged_total").await >= 200.0
@@ -63,17 +66,26 @@ async fn a_thousand_streams_opened_and_dropped_leave_no_task_and_no_gauge_above_
 
     let tasks = || Handle::current().metrics().num_alive_tasks();
     open_and_drop(&url).await;
-    eventually("the first thousand are gone", LONG, async || metric(&http, "killfeed_streams").await == 0.0).await;
+    eventually("the first thousand are gone", LONG, async || {
+        metric(&http, "killfeed_streams").await == 0.0
+    })
+    .await;
     let before = tasks();
     for _ in 0..2 {
         open_and_drop(&url).await;
-        eventually("all streams are gone", LONG, async || metric(&http, "killfeed_streams").await == 0.0).await;
+        eventually("all streams are gone", LONG, async || {
+            metric(&http, "killfeed_streams").await == 0.0
+        })
+        .await;
     }
     // Connections and their tasks end a moment after their streams; a leak of one task a stream would be thousands.
     eventually("no task is left over", LONG, async || tasks() <= before + 20).await;
 
     shutdown.cancel();
-    tokio::time::timeout(LONG, running.finished()).await.expect("in time").unwrap();
+    tokio::time::timeout(LONG, running.finished())
+        .await
+        .expect("in time")
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,12 +97,18 @@ async fn streams_opened_and_dropped_leave_no_memory() {
     let mut resident = Vec::new();
     for _ in 0..6 {
         open_and_drop(&ingestor.url()).await;
-        eventually("all streams are gone", LONG, async || ingestor.metric("killfeed_streams").await == 0.0).await;
+        eventually("all streams are gone", LONG, async || {
+            ingestor.metric("killfeed_streams").await == 0.0
+        })
+        .await;
         resident.push(ingestor.service().resident().expect("on Linux"));
     }
     // The allocator keeps what the first rounds needed. A leak grows with every round: at the 60 KB of an idle stream
     // that would be 60 MB each.
     let grown = resident[5].saturating_sub(resident[2]);
-    assert!(grown < 30_000_000, "resident memory after each thousand streams: {resident:?}");
+    assert!(
+        grown < 30_000_000,
+        "resident memory after each thousand streams: {resident:?}"
+    );
     assert_eq!(ingestor.stop().await, Some(0));
 }

@@ -8,4 +8,8 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+mod bad_input;
+mod cancellation;
 mod stand_in;
+mod stream;
+mod world;

@@ -33,7 +33,10 @@ impl Ingestor {
             data: tempfile::tempdir().unwrap(),
             grpc: free_address(),
             http: free_address(),
-            extra: extra.iter().map(|(variable, value)| (*variable, (*value).to_owned())).collect(),
+            extra: extra
+                .iter()
+                .map(|(variable, value)| (*variable, (*value).to_owned()))
+                .collect(),
             upstream: upstream.settings().into(),
             service: None,
         };
@@ -83,11 +86,20 @@ impl Ingestor {
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::builder().endpoint(self.url()).client_name("system test").build().unwrap()
+        Client::builder()
+            .endpoint(self.url())
+            .client_name("system test")
+            .build()
+            .unwrap()
     }
 
     pub(crate) async fn status(&self) -> GetFeedStatusResponse {
-        self.client().killmails().get_feed_status(GetFeedStatusRequest {}).await.unwrap().into_inner()
+        self.client()
+            .killmails()
+            .get_feed_status(GetFeedStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner()
     }
 
     /// Waits until the log holds so many killmails.
@@ -107,7 +119,10 @@ impl Ingestor {
 pub(crate) async fn metric(http: &str, name: &str) -> f64 {
     let text = get(&format!("http://{http}/metrics")).await;
     let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
-    text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    text.lines()
+        .filter(of_name)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 /// The body of an answer, within bounds.
