@@ -22,6 +22,7 @@ mod builder;
 mod events;
 mod failover;
 mod retry;
+mod ring;
 #[cfg(test)]
 mod tests;
 

@@ -8,11 +8,13 @@
 //! ([`v1::Filter`]), its [`canonical`] text and its [`describe`]d meaning, or [`v1::Diagnostic`]s that say what is wrong
 //! and where. [`Program`] is a tree that was checked and is ready to run. Nothing here knows a clock, a disk or a runtime.
 
+mod bare;
 mod condition;
 mod contradiction;
 mod describe;
 mod fields;
 mod ids;
+mod near;
 mod parser;
 mod print;
 mod program;
@@ -126,12 +128,16 @@ pub enum InvalidFilter {
 /// The version of the language that this crate reads and writes.
 pub const LANGUAGE_VERSION: u32 = 1;
 
+/// Nobody reads more at once, and a status has little room for them.
+const MAX_DIAGNOSTICS: usize = 20;
+
 /// Text → filter.
 pub fn compile(text: &str, resolve: &dyn Resolve) -> Outcome {
     let mut term = match parser::parse(text) {
         Ok(Some(term)) => term,
         Ok(None) => return Outcome::Compiled(compiled(&Tree::EVERYTHING, Vec::new())),
         Err(mut problems) => {
+            problems.truncate(MAX_DIAGNOSTICS);
             for problem in &mut problems {
                 if let Some(word) = problem.bare_word.take() {
                     problem.suggestions.splice(0..0, resolve::bare_word(&word, resolve));
@@ -190,5 +196,9 @@ fn compiled(tree: &Tree, warnings: Vec<v1::Diagnostic>) -> Compiled {
 }
 
 fn diagnostics(problems: Vec<syntax::Problem>) -> Vec<v1::Diagnostic> {
-    problems.into_iter().map(syntax::Problem::diagnostic).collect()
+    problems
+        .into_iter()
+        .take(MAX_DIAGNOSTICS)
+        .map(syntax::Problem::diagnostic)
+        .collect()
 }

@@ -4,21 +4,44 @@
 //! what there is no doing without: until a first build is loaded, from disk or network, the ingestor is not ready.
 
 mod backoff;
+pub mod cache;
+pub mod esi;
+mod extra;
 pub mod fill;
 mod handle;
+mod lane;
+pub mod names;
 pub mod sde;
 pub mod static_data;
+mod view;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
-use killfeed::v1::Killmail;
-use tokio::{task, time};
+use bytes::Bytes;
+use killfeed::{id::KillmailId, v1::Killmail};
+use metrics::counter;
+use tokio::{
+    runtime::Handle,
+    task,
+    time::{self, Instant},
+};
 use tokio_util::sync::CancellationToken;
 
 use backoff::Backoff;
+use cache::CacheError;
+use esi::{Esi, EsiError};
+use extra::Extra;
 pub use handle::StaticHandle;
+use names::Names;
 use sde::{Downloader, Folder, Refreshed};
 use static_data::StaticData;
+use view::View;
+
+/// Counts names that killmails went without because they did not come in time.
+pub const NAMES_LEFT_OUT: &str = "killfeed_ingestor_names_left_out_total";
+
+/// A killmail waits no longer than this for its names.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// CCP publishes a build every week or so, after the daily downtime.
 const CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
@@ -53,6 +76,9 @@ pub enum OpenError {
         /// Why.
         error: io::Error,
     },
+    /// The names on disk can't be used.
+    #[error(transparent)]
+    Names(#[from] CacheError),
     /// No HTTP client can be made.
     #[error("the HTTP client can't be made: {0}")]
     Http(reqwest::Error),
@@ -62,18 +88,27 @@ pub enum OpenError {
 #[derive(Debug, Clone)]
 pub struct Enrich {
     static_data: StaticHandle,
+    extra: Extra,
+    names: Names,
+    esi: Esi,
 }
 
 /// What searches and filters read: static data, and the names seen so far. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct UniverseRead {
     static_data: StaticHandle,
+    names: Names,
 }
 
 impl UniverseRead {
     /// The build in use; `None` before the first is loaded.
     pub fn static_data(&self) -> Option<Arc<StaticData>> {
         self.static_data.get()
+    }
+
+    /// Names of pilots, corporations and alliances.
+    pub fn names(&self) -> &Names {
+        &self.names
     }
 }
 
@@ -102,27 +137,82 @@ impl Enrich {
             tracing::info!(build = data.build(), counts = ?data.counts(), "static data loaded from disk");
         }
         let static_data = StaticHandle::new(data);
-        let downloader = Downloader::new(http.clone(), &settings.static_data_url, cache);
+        let esi = Esi::new(http.clone(), &settings.esi_url);
+        let (path, client, token) = (settings.data_dir.clone(), esi.clone(), shutdown.clone());
+        let runtime = Handle::current();
+        let names = task::spawn_blocking(move || {
+            // The lanes are spawned from in here.
+            let _inside = runtime.enter();
+            Names::open(&path, client, token)
+        });
+        let names = names.await.map_err(|error| folder(io::Error::other(error)))??;
+        let extra = Extra::new(esi.clone(), static_data.clone(), shutdown.clone());
+        let downloader = Downloader::new(http, &settings.static_data_url, cache);
         let keep = keep_static_data(downloader, static_data.clone());
         tokio::spawn(async move { shutdown.run_until_cancelled(keep).await });
-        Ok(Self { static_data })
+        Ok(Self {
+            static_data,
+            extra,
+            names,
+            esi,
+        })
     }
 
-    /// Fills in places, groups, categories and names.
+    /// Fills in places, groups, categories and the dictionary of names, waiting for ESI no longer than about a second in all.
+    /// What did not come stays out of these killmails and is there for the next.
     pub async fn enrich(&self, killmails: &mut [Killmail]) {
-        let Some(data) = self.static_data.get() else {
-            return;
+        let deadline = Instant::now() + PATIENCE;
+        let data = self.static_data.get();
+        let mut view = View {
+            data: data.as_deref(),
+            extra: self.extra.known(),
+            names: &self.names,
         };
-        for killmail in killmails {
-            fill::fill_places_and_types(&*data, killmail);
-            killmail.entities = fill::entities(&*data, &fill::ids(killmail));
+        let mut unknown = Vec::new();
+        for killmail in killmails.iter_mut() {
+            fill::fill_places_and_types(&view, killmail);
+            unknown.extend(view.unknown(killmail));
         }
+        if !unknown.is_empty() && data.is_some() {
+            unknown.sort_unstable();
+            unknown.dedup();
+            if let Some(come) = self.extra.ask(unknown)
+                && !self.names.is_slow()
+            {
+                // Half of the time at most: names are worth more.
+                let _ = time::timeout_at(deadline - PATIENCE / 2, come).await;
+            }
+            view.extra = self.extra.known();
+            for killmail in killmails.iter_mut() {
+                fill::fill_places_and_types(&view, killmail);
+            }
+        }
+        let ids: Vec<_> = killmails.iter().map(fill::ids).collect();
+        let mut dynamic: Vec<_> = ids
+            .iter()
+            .flatten()
+            .copied()
+            .filter(|(kind, _)| names::is_dynamic(*kind))
+            .collect();
+        dynamic.sort_unstable();
+        dynamic.dedup();
+        let left_out = self.names.look_up(dynamic, deadline).await;
+        counter!(NAMES_LEFT_OUT).increment(left_out as u64);
+        for (killmail, ids) in killmails.iter_mut().zip(&ids) {
+            killmail.entities = fill::entities(&view, ids);
+        }
+    }
+
+    /// The body of a killmail, from ESI: for documents that came without.
+    pub async fn killmail_body(&self, id: KillmailId, hash: &str) -> Result<Bytes, EsiError> {
+        self.esi.killmail(id, hash).await
     }
 
     /// For searches and filters.
     pub fn universe(&self) -> UniverseRead {
         UniverseRead {
             static_data: self.static_data.clone(),
+            names: self.names.clone(),
         }
     }
 
@@ -175,3 +265,6 @@ async fn keep_static_data(mut downloader: Downloader, handle: StaticHandle) {
         time::sleep(wait).await;
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

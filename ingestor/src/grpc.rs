@@ -2,8 +2,10 @@
 //! the universe and the feed's health, and nothing of how killmails get into the log.
 
 mod auth;
+mod heartbeat;
 mod limits;
 mod list;
+mod page_token;
 mod service;
 mod session;
 mod socket;
@@ -34,6 +36,14 @@ use universe::UniverseCalls;
 
 /// The health service's names: the server as a whole, and the one that matters.
 const HEALTH_NAMES: [&str; 2] = ["", "killfeed.v1.KillmailService"];
+/// What reflection lists: the proto files describe a service of the notifier too, which is not served here.
+const REFLECTED: [&str; 5] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+    "killfeed.v1.KillmailService",
+    "killfeed.v1.UniverseService",
+];
 /// The longest filter is 2,000 characters of at most 4 bytes.
 const MAX_REQUEST: usize = 64 * 1024;
 const MAX_HEADERS: u32 = 16 * 1024;
@@ -133,9 +143,14 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
         reporter.set_service_status(name, ServingStatus::Serving).await;
     }
     let reflection = || {
-        tonic_reflection::server::Builder::configure()
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_reflection::pb::v1alpha::FILE_DESCRIPTOR_SET);
+        REFLECTED
+            .into_iter()
+            .fold(builder, |builder, name| builder.with_service_name(name))
     };
     let most_streams = u32::try_from(settings.max_streams).unwrap_or(u32::MAX);
     let mut server = Server::builder()

@@ -116,7 +116,7 @@ pub struct Mark {
 }
 
 /// Everything that becomes durable together.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppendBatch {
     /// In log order.
     pub events: Vec<NewEvent>,
@@ -127,7 +127,7 @@ pub struct AppendBatch {
 }
 
 /// One event to append.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     /// Where; `None` = next. A relay keeps its upstream's offsets. Must be above the head.
     pub offset: Option<Offset>,
@@ -139,7 +139,7 @@ pub struct NewEvent {
 }
 
 /// What to append.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NewBody {
     /// A killmail; the mark is moved with it.
     Killmail {
@@ -224,8 +224,8 @@ pub enum LogError {
         /// Bytes kept in reserve.
         reserve: u64,
     },
-    /// The disk failed; the log reopens itself with backoff. After an append it is not known whether it became durable: ask for
-    /// the marks again before the next attempt. A stream sends Progress and asks again.
+    /// The disk failed; the log reopens itself with backoff. After an append it is not known whether the batch became durable:
+    /// append the very same batch again, and the log notices if it did. A stream sends Progress and asks again.
     #[error("the log's disk failed: {0}")]
     Io(String),
     /// The batch contradicts what the log holds; nothing of it was appended, and the same batch will be refused again.
@@ -256,6 +256,8 @@ pub trait LogRead: Send + Sync + 'static {
     async fn seek(&self, since_ms: i64) -> Result<Offset, LogError>;
     /// A killmail in its newest revision, if the log still holds it.
     async fn newest(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError>;
+    /// A killmail in the revision that was its newest when the log ended at `head`.
+    async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, LogError>;
 }
 
 /// The writing half: for the pipeline alone.
@@ -266,7 +268,8 @@ pub trait LogWrite: Send + Sync + 'static {
     /// What the feed stored last; `None` = never.
     async fn feed_state(&self) -> Result<Option<Bytes>, LogError>;
     /// Makes all of it durable, or none; readers see it only then. Refused: an offset that is not above the head, a time
-    /// before the newest record's, a revision that is not above the killmail's mark.
+    /// before the newest record's, a revision that is not above the killmail's mark. Once begun it goes on also when the future
+    /// is dropped.
     async fn append(&self, batch: AppendBatch) -> Result<Head, LogError>;
 }
 

@@ -27,6 +27,11 @@ use crate::{
 /// Moves killmails from one feed into one log.
 pub struct Pipeline {
     feed: Box<dyn Feed>,
+    stages: Stages,
+}
+
+/// Everything behind the feed. Apart from it, because a feed may be moved between threads but not shared.
+struct Stages {
     log: Arc<dyn LogWrite>,
     enrich: Enrich,
     clock: Arc<dyn Clock>,
@@ -71,20 +76,14 @@ enum Piece {
 
 impl Pipeline {
     /// `head`: where the log ends now.
-    pub fn new(
-        feed: Box<dyn Feed>,
-        log: Arc<dyn LogWrite>,
-        enrich: Enrich,
-        clock: Arc<dyn Clock>,
-        head: Head,
-    ) -> Self {
-        Self {
-            feed,
+    pub fn new(feed: Box<dyn Feed>, log: Arc<dyn LogWrite>, enrich: Enrich, clock: Arc<dyn Clock>, head: Head) -> Self {
+        let stages = Stages {
             log,
             enrich,
             clock,
             head,
-        }
+        };
+        Self { feed, stages }
     }
 
     /// Runs until `shutdown`. What was fetched but is not durable yet is fetched again at the next start.
@@ -103,17 +102,13 @@ impl Pipeline {
     }
 
     async fn process(&mut self, batch: Batch) {
-        let (pieces, verdicts) = self.read(batch).await;
+        let (pieces, verdicts) = self.stages.read(batch).await;
         let feed_state = self.feed.settle(&verdicts);
-        let mut append = self.select(pieces).await;
-        append.feed_state = Some(feed_state);
-        let (events, marks) = (append.events.len(), append.marks.len());
-        self.head = self.append(append).await;
-        if events > 0 {
-            debug!(events, marks, head = self.head.offset.0, "logged");
-        }
+        self.stages.store(pieces, feed_state).await;
     }
+}
 
+impl Stages {
     /// Parses every document; null bodies are fetched from ESI.
     async fn read(&self, batch: Batch) -> (Vec<Piece>, Vec<(u64, Verdict)>) {
         let mut pieces = Vec::with_capacity(batch.items.len());
@@ -175,6 +170,17 @@ impl Pipeline {
         }
     }
 
+    /// Appends what is news, together with the feed's new state.
+    async fn store(&mut self, pieces: Vec<Piece>, feed_state: Bytes) {
+        let mut append = self.select(pieces).await;
+        append.feed_state = Some(feed_state);
+        let (events, marks) = (append.events.len(), append.marks.len());
+        self.head = self.append(append).await;
+        if events > 0 {
+            debug!(events, marks, head = self.head.offset.0, "logged");
+        }
+    }
+
     /// Drops what is known, enriches the rest, and makes events of it.
     async fn select(&mut self, pieces: Vec<Piece>) -> AppendBatch {
         let ids = pieces.iter().filter_map(|piece| match piece {
@@ -223,7 +229,7 @@ impl Pipeline {
             }
         }
         self.enrich.enrich(&mut news).await;
-        let ingested_ms = self.clock.now_ms().max(self.head.ingested_ms);
+        let ingested_ms = self.head.stamp(self.clock.now_ms());
         let uploads: Vec<i64> = news
             .iter()
             .filter(|killmail| killmail.revision == 0)

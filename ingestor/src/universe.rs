@@ -5,49 +5,137 @@
 mod resolver;
 mod search;
 
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
 use killfeed::{
-    filter,
+    filter::{self, fold},
     v1::{Entity, EntityKind},
 };
-use tokio::task;
+use tokio::{
+    task,
+    time::{self, Instant},
+};
 
-use crate::enrich::UniverseRead;
+use crate::enrich::{UniverseRead, names::is_dynamic};
 use resolver::Resolver;
 
 /// At most so many answers to one search: what Discord shows of an autocomplete.
 pub const MAX_RESULTS: usize = 25;
+/// What ESI does not say by then a search is answered without: an autocomplete has three seconds in all.
+const SEARCH_PATIENCE: Duration = Duration::from_millis(300);
+/// Searches ask ESI no more often.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
+/// Shorter queries are never asked of ESI: hardly any name is that short.
+const SEARCH_MIN_CHARS: usize = 3;
+/// What ESI does not say by then can't be looked up now: a slash command has three seconds in all.
+const COMPILE_PATIENCE: Duration = Duration::from_secs(2);
 
-/// Answers searches and compiles filters. Cheap to clone.
+/// Answers searches and compiles filters. Cheap to clone; clones share the limit on asking ESI.
 #[derive(Debug, Clone)]
 pub struct Universe {
     read: UniverseRead,
+    /// When a search may ask ESI again.
+    next_ask: Arc<Mutex<Option<Instant>>>,
 }
 
 impl Universe {
     /// Over what the enricher reads and caches.
     pub fn new(read: UniverseRead) -> Self {
-        Self { read }
+        Self {
+            read,
+            next_ask: Arc::default(),
+        }
     }
 
     /// Whatever bears `query` as ticker, then names that begin with it, then names in which a word does; at most `limit` and
-    /// never over 25. `kinds`: only these, empty = all.
+    /// never over 25. `kinds`: only these, empty = all. A query that nothing known begins with is asked of ESI exactly.
     pub async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity> {
-        let Some(data) = self.read.static_data() else {
+        let limit = limit.min(MAX_RESULTS);
+        let found = self.search_known(query, kinds, limit).await;
+        if found.some_begin || !self.may_ask(query, kinds) {
+            return found.entities;
+        }
+        let (names, name) = (self.read.names().clone(), query.trim().to_owned());
+        // A task of its own: an answer that comes too late for this search is remembered for the next.
+        let asked = task::spawn(async move { names.ask_for(&[name]).await });
+        match time::timeout(SEARCH_PATIENCE, asked).await {
+            Ok(Ok(Ok(()))) => self.search_known(query, kinds, limit).await.entities,
+            _ => found.entities,
+        }
+    }
+
+    /// Text → filter. Names of pilots, corporations and alliances that were not seen before are asked of ESI first, all in one.
+    pub async fn compile(&self, text: &str) -> filter::Outcome {
+        let wanted: Vec<_> = filter::names(text)
+            .into_iter()
+            .filter(|(kind, _)| is_dynamic(*kind))
+            .collect();
+        let unseen = self.unseen(wanted).await;
+        let mut unavailable = BTreeSet::new();
+        if !unseen.is_empty() {
+            let (names, asking) = (self.read.names().clone(), unseen.clone());
+            let asked = task::spawn(async move { names.ask_for(&asking).await });
+            if !matches!(time::timeout(COMPILE_PATIENCE, asked).await, Ok(Ok(Ok(())))) {
+                unavailable.extend(unseen.iter().map(|name| fold(name)));
+            }
+        }
+        let (read, text) = (self.read.clone(), text.to_owned());
+        let compiled = task::spawn_blocking(move || {
+            let data = read.static_data()?;
+            let resolver = Resolver::new(&data, read.names(), &unavailable);
+            Some(filter::compile(&text, &resolver))
+        });
+        // Without static data nothing can be said; the ingestor is not ready then.
+        compiled
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or(filter::Outcome::Unavailable(Vec::new()))
+    }
+
+    /// Those of `wanted` that are not in the cache and that ESI was not asked for a short while ago.
+    async fn unseen(&self, wanted: Vec<(EntityKind, String)>) -> Vec<String> {
+        if wanted.is_empty() {
             return Vec::new();
-        };
-        let (query, kinds) = (query.to_owned(), kinds.to_vec());
-        let found = task::spawn_blocking(move || search::over_static(&data, &query, &kinds, limit.min(MAX_RESULTS)));
+        }
+        let names = self.read.names().clone();
+        let unseen = task::spawn_blocking(move || {
+            let unseen = wanted
+                .into_iter()
+                .filter(|(kind, name)| names.exact(*kind, &fold(name)).is_empty() && names.worth_asking(name));
+            // One name can be wanted of several kinds.
+            unseen
+                .map(|(_, name)| (fold(&name), name))
+                .collect::<std::collections::BTreeMap<_, _>>()
+        });
+        unseen.await.unwrap_or_default().into_values().collect()
+    }
+
+    async fn search_known(&self, query: &str, kinds: &[EntityKind], limit: usize) -> search::Results {
+        let (read, query, kinds) = (self.read.clone(), query.to_owned(), kinds.to_vec());
+        let found = task::spawn_blocking(move || search::known(&read, &query, &kinds, limit));
         found.await.unwrap_or_default()
     }
 
-    /// Text → filter. Names that neither the static data nor the cache know are asked of ESI first.
-    pub async fn compile(&self, text: &str) -> filter::Outcome {
-        let unavailable = || filter::Outcome::Unavailable(Vec::new());
-        let Some(data) = self.read.static_data() else {
-            return unavailable();
-        };
-        let text = text.to_owned();
-        let compiled = task::spawn_blocking(move || filter::compile(&text, &Resolver::new(&data)));
-        compiled.await.unwrap_or_else(|_| unavailable())
+    /// Whether this search may ask ESI; if so, the next one has to wait for its second.
+    fn may_ask(&self, query: &str, kinds: &[EntityKind]) -> bool {
+        let dynamic = kinds.is_empty() || kinds.iter().any(|kind| is_dynamic(*kind));
+        if !dynamic || fold(query).chars().count() < SEARCH_MIN_CHARS || !self.read.names().worth_asking(query) {
+            return false;
+        }
+        let now = Instant::now();
+        let mut next = self.next_ask.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = next.is_none_or(|next| next <= now);
+        if may {
+            *next = Some(now + SEARCH_INTERVAL);
+        }
+        may
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -21,6 +21,7 @@ use super::{
     Follow, MAX_MESSAGE, Position, Start,
     failover::Endpoints,
     retry::{self, Failure, FollowError, Next, Situation},
+    ring::Ring,
 };
 use crate::v1::{
     self, Gap, Killmail, OnExpired, Progress, StreamKillmailsRequest, StreamKillmailsResponse,
@@ -298,7 +299,7 @@ impl Events {
                     return;
                 }
                 self.failed_rounds = self.failed_rounds.saturating_add(1);
-                let asked = self.ring.soonest().saturating_duration_since(now);
+                let asked = self.ring.soonest(now).saturating_duration_since(now);
                 let wait = asked + retry::backoff(self.failed_rounds, fastrand::f64());
                 self.ring.forget_tries();
                 self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(wait)));
@@ -325,57 +326,6 @@ impl Stream for Events {
         let item = ready!(this.poll_event(context));
         this.error_said = item.is_err();
         Poll::Ready(Some(item))
-    }
-}
-
-/// Which endpoints were tried in this round, and until when each asked to be left alone.
-struct Ring(Vec<(bool, Option<Instant>)>);
-
-impl Ring {
-    fn new(count: usize) -> Self {
-        Self(vec![(false, None); count])
-    }
-
-    fn tried(&mut self, index: usize, leave_alone_until: Instant) {
-        let count = self.0.len();
-        self.0[index % count] = (true, Some(leave_alone_until));
-    }
-
-    /// The next one behind `from` that was not tried in this round and may be asked now.
-    fn untried(&self, from: usize, now: Instant) -> Option<usize> {
-        self.behind(from)
-            .find(|index| !self.0[*index].0 && self.free(*index, now))
-    }
-
-    /// Whom to ask first in the next round.
-    fn after_wait(&self, from: usize, now: Instant) -> usize {
-        let next = self.behind(from).find(|index| self.free(*index, now));
-        next.unwrap_or(from)
-    }
-
-    fn soonest(&self) -> Instant {
-        let until = self.0.iter().filter_map(|(_, until)| *until).min();
-        until.unwrap_or_else(Instant::now)
-    }
-
-    fn forget_tries(&mut self) {
-        for (tried, _) in &mut self.0 {
-            *tried = false;
-        }
-    }
-
-    fn reset(&mut self) {
-        self.0.fill((false, None));
-    }
-
-    fn free(&self, index: usize, now: Instant) -> bool {
-        self.0[index].1.is_none_or(|until| until <= now)
-    }
-
-    /// All of them in turn, `from` last.
-    fn behind(&self, from: usize) -> impl Iterator<Item = usize> + use<> {
-        let count = self.0.len();
-        (1..=count).map(move |step| (from + step) % count)
     }
 }
 

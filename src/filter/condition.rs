@@ -15,7 +15,7 @@ use crate::v1::{Comparison, NumberField, ParticipantField, ParticipantRole};
 const CLASSES: std::ops::RangeInclusive<f64> = 1.0..=25.0;
 
 /// What is to the right of an operator.
-struct Values {
+pub(super) struct Values {
     values: Vec<Value>,
     is_list: bool,
 }
@@ -184,7 +184,7 @@ impl Parser<'_> {
     }
 
     /// Takes a value or a list. Without any if that was missing, which was said.
-    fn values(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Values, Stop> {
+    pub(super) fn values(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Values, Stop> {
         let before = self.scanner.position();
         self.scanner.skip_white_space();
         let spaced = self.scanner.position() > before;
@@ -206,7 +206,7 @@ impl Parser<'_> {
             Some('"') => values.values.push(self.quoted()?),
             Some(_) => {
                 let start = self.scanner.position();
-                let value = self.unquoted(numeric);
+                let value = self.unquoted(numeric, false);
                 if spaced && is_keyword(&value.text) {
                     self.problems
                         .push(Problem::new(value.span, format!("a value is missing after `{head}`")));
@@ -219,11 +219,14 @@ impl Parser<'_> {
         Ok(values)
     }
 
-    fn unquoted(&mut self, numeric: bool) -> Value {
+    fn unquoted(&mut self, numeric: bool, in_list: bool) -> Value {
         let start = self.scanner.position();
         self.scanner.take_until(ends_value);
-        // `1,000` is wrong as a whole.
-        while numeric && self.scanner.peek() == Some(',') && self.scanner.peek_at(1).is_some_and(|c| c.is_ascii_digit())
+        // `1,000` is wrong as a whole; in a list, a comma before other than three digits is a wrong OR.
+        let digits = if in_list { 3 } else { 1 };
+        while numeric
+            && self.scanner.peek() == Some(',')
+            && (1..=digits).all(|ahead| self.scanner.peek_at(ahead).is_some_and(|c| c.is_ascii_digit()))
         {
             self.scanner.next();
             self.scanner.take_until(ends_value);
@@ -267,7 +270,7 @@ impl Parser<'_> {
                     continue;
                 }
                 Some('"') => self.quoted()?,
-                Some(_) => self.unquoted(numeric),
+                Some(_) => self.unquoted(numeric, true),
             };
             if !value.quoted && is_keyword(&value.text) {
                 self.list_keyword(&value, head, wanted);
@@ -320,7 +323,9 @@ impl Parser<'_> {
             }
             _ => {
                 self.scanner.go_to(start);
+                let written = self.text.get(value.span.start..value.span.end).unwrap_or_default();
                 Problem::new(value.span, format!("an OR is missing before `{}`", value.text))
+                    .suggest([format!("OR {written}")])
             }
         };
         self.problems.push(problem);

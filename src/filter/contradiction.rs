@@ -1,5 +1,7 @@
 //! Terms that never hold together, as far as that can be seen: `system:Jita space:nullsec`, `value>=1b value<500m`.
 
+use std::cell::OnceCell;
+
 use super::{
     Program, Resolve, print,
     syntax::{Change, Kind, Problem, Span, Term},
@@ -10,28 +12,31 @@ use crate::v1::{self, Comparison, EntityKind, FilterValue, NumberField, Particip
 /// A warning quotes at most so many characters of a term.
 const QUOTED: usize = 60;
 
+/// Of so many conditions on the place every two are tried, when all together hold nowhere.
+const PAIRS_OF: usize = 16;
+
 /// Looks at every AND of a text whose names are resolved.
 pub(super) fn find(text: &str, root: &Term, resolve: &dyn Resolve, warnings: &mut Vec<Problem>) {
-    below(text, root, root, resolve, warnings);
+    below(text, root, root, &Places::new(resolve), warnings);
 }
 
-fn below(text: &str, root: &Term, term: &Term, resolve: &dyn Resolve, warnings: &mut Vec<Problem>) {
+fn below(text: &str, root: &Term, term: &Term, places: &Places<'_>, warnings: &mut Vec<Problem>) {
     match &term.kind {
         Kind::All { .. } => {
             let mut together = Vec::new();
             conjuncts(term, &mut together);
-            warnings.extend(among(text, root, &together, resolve));
+            warnings.extend(among(text, root, &together, places));
             for conjunct in together {
-                below(text, root, conjunct.term, resolve, warnings);
+                below(text, root, conjunct.term, places, warnings);
             }
         }
         Kind::Any { terms, .. } => {
             for term in terms {
-                below(text, root, term, resolve, warnings);
+                below(text, root, term, places, warnings);
             }
         }
         Kind::Not(inner) | Kind::Parenthesised(inner) | Kind::Group(_, inner) => {
-            below(text, root, inner, resolve, warnings);
+            below(text, root, inner, places, warnings);
         }
         Kind::Named(_) | Kind::Near { .. } | Kind::Done { .. } => {}
     }
@@ -58,24 +63,33 @@ fn conjuncts<'a>(term: &'a Term, found: &mut Vec<Conjunct<'a>>) {
 }
 
 /// The first contradiction: one is enough to look at at a time.
-fn among(text: &str, root: &Term, together: &[Conjunct<'_>], resolve: &dyn Resolve) -> Option<Problem> {
-    let universe = Universe { resolve };
-    for (index, second) in together.iter().enumerate() {
-        for first in &together[..index] {
-            if universe.excludes(&first.tree, &second.tree) {
-                return Some(warning(text, root, first, second));
-            }
-        }
+fn among(text: &str, root: &Term, together: &[Conjunct<'_>], places: &Places<'_>) -> Option<Problem> {
+    if let Some((first, second)) = pair(together, |first, second| excludes(&first.tree, &second.tree)) {
+        return Some(warning(text, root, first, second));
     }
-    // No two of them, but all together.
-    let trees: Vec<&Tree> = together.iter().map(|conjunct| &conjunct.tree).collect();
-    let places: Vec<&Tree> = trees.iter().copied().filter(|tree| is_about_place(tree)).collect();
-    let last = together.iter().rev().find(|conjunct| is_about_place(&conjunct.tree))?;
-    (places.len() > 2 && universe.nowhere(&places)).then(|| {
-        Problem::new(
-            last.term.span,
-            "no system is known where all these conditions on the place hold, so together they match nothing",
-        )
+    let about_place: Vec<&Conjunct<'_>> = together
+        .iter()
+        .filter(|conjunct| is_about_place(&conjunct.tree))
+        .collect();
+    let trees: Vec<&Tree> = about_place.iter().map(|conjunct| &conjunct.tree).collect();
+    let last = about_place.last().filter(|_| trees.len() > 1)?;
+    // All of them at once first, as this is the only question for nearly every filter.
+    if !places.nowhere(&trees) {
+        return None;
+    }
+    let looked_at = &about_place[..about_place.len().min(PAIRS_OF)];
+    if let Some((first, second)) = pair(looked_at, |first, second| places.nowhere(&[&first.tree, &second.tree])) {
+        return Some(warning(text, root, first, second));
+    }
+    let message = "no system is known where all these conditions on the place hold, so together they match nothing";
+    Some(Problem::new(last.term.span, message))
+}
+
+/// The first two of which `is_it` is true.
+fn pair<T>(all: &[T], is_it: impl Fn(&T, &T) -> bool) -> Option<(&T, &T)> {
+    all.iter().enumerate().find_map(|(index, second)| {
+        let first = all[..index].iter().find(|first| is_it(first, second))?;
+        Some((first, second))
     })
 }
 
@@ -151,100 +165,116 @@ fn either(first: &Tree, second: &Tree) -> Option<Tree> {
     }
 }
 
-/// What is known of places.
-struct Universe<'a> {
-    resolve: &'a dyn Resolve,
+/// Whether the two can't hold together, for all that the text itself says.
+fn excludes(first: &Tree, second: &Tree) -> bool {
+    if is_negation(first, second) || is_negation(second, first) {
+        return true;
+    }
+    match (first, second) {
+        (
+            Tree::Leaf(Leaf::Participant { role, field, values: a }),
+            Tree::Leaf(Leaf::Participant {
+                role: other_role,
+                field: other_field,
+                values: b,
+            }),
+        ) => {
+            // There are several attackers, and one of them may be what another is not.
+            let one = matches!(
+                role,
+                ParticipantRole::Victim | ParticipantRole::Final | ParticipantRole::Member
+            );
+            one && role == other_role && field == other_field && disjoint(a, b)
+        }
+        (Tree::Leaf(Leaf::Place { kind, values: a }), Tree::Leaf(Leaf::Place { kind: other, values: b })) => {
+            kind == other && disjoint(a, b)
+        }
+        (Tree::Leaf(Leaf::Space(a)), Tree::Leaf(Leaf::Space(b))) => !a.iter().any(|space| b.contains(space)),
+        (
+            &Tree::Leaf(Leaf::Number {
+                field,
+                comparison,
+                value,
+            }),
+            &Tree::Leaf(Leaf::Number {
+                field: other_field,
+                comparison: other_comparison,
+                value: other_value,
+            }),
+        ) => field == other_field && no_number(field, (comparison, value), (other_comparison, other_value)),
+        (
+            &Tree::Leaf(Leaf::Hour { from, to }),
+            &Tree::Leaf(Leaf::Hour {
+                from: other_from,
+                to: other_to,
+            }),
+        ) => !(0..24).any(|hour| is_within(hour, from, to) && is_within(hour, other_from, other_to)),
+        _ => false,
+    }
 }
 
-impl Universe<'_> {
-    /// Whether the two can't hold together.
-    fn excludes(&self, first: &Tree, second: &Tree) -> bool {
-        if is_negation(first, second) || is_negation(second, first) {
-            return true;
-        }
-        match (first, second) {
-            (
-                Tree::Leaf(Leaf::Participant { role, field, values: a }),
-                Tree::Leaf(Leaf::Participant {
-                    role: other_role,
-                    field: other_field,
-                    values: b,
-                }),
-            ) => {
-                // There are several attackers, and one of them may be what another is not.
-                let one = matches!(
-                    role,
-                    ParticipantRole::Victim | ParticipantRole::Final | ParticipantRole::Member
-                );
-                one && role == other_role && field == other_field && disjoint(a, b)
-            }
-            (Tree::Leaf(Leaf::Place { kind, values: a }), Tree::Leaf(Leaf::Place { kind: other, values: b }))
-                if kind == other =>
-            {
-                disjoint(a, b)
-            }
-            (Tree::Leaf(Leaf::Space(a)), Tree::Leaf(Leaf::Space(b))) => !a.iter().any(|space| b.contains(space)),
-            (
-                &Tree::Leaf(Leaf::Number {
-                    field,
-                    comparison,
-                    value,
-                }),
-                &Tree::Leaf(Leaf::Number {
-                    field: other_field,
-                    comparison: other_comparison,
-                    value: other_value,
-                }),
-            ) => field == other_field && no_number(field, (comparison, value), (other_comparison, other_value)),
-            (
-                &Tree::Leaf(Leaf::Hour { from, to }),
-                &Tree::Leaf(Leaf::Hour {
-                    from: other_from,
-                    to: other_to,
-                }),
-            ) => !(0..24).any(|hour| is_within(hour, from, to) && is_within(hour, other_from, other_to)),
-            _ => is_about_place(first) && is_about_place(second) && self.nowhere(&[first, second]),
+/// What is known of places.
+struct Places<'a> {
+    resolve: &'a dyn Resolve,
+    /// An empty killmail in each system, made when first needed.
+    everywhere: OnceCell<Vec<v1::Killmail>>,
+}
+
+impl<'a> Places<'a> {
+    fn new(resolve: &'a dyn Resolve) -> Self {
+        Self {
+            resolve,
+            everywhere: OnceCell::new(),
         }
     }
 
     /// Whether there is no system where all of them hold. `false` as long as that is not certain.
     fn nowhere(&self, trees: &[&Tree]) -> bool {
         let program = Program::of(&Tree::all(trees.iter().copied().cloned()));
-        let mut some = false;
-        for system in self.candidates(trees) {
-            let Some(location) = u32::try_from(system)
-                .ok()
-                .and_then(|system| self.resolve.location(system))
-            else {
-                return false;
-            };
-            some = true;
-            let known = location.space() != Space::Unspecified;
-            let killmail = v1::Killmail {
-                location: Some(location),
-                ..v1::Killmail::default()
-            };
-            if !known || program.matches(&killmail) {
-                return false;
+        let named: Option<Vec<Option<v1::Killmail>>> = trees
+            .iter()
+            .filter_map(|tree| systems_of(tree))
+            .min_by_key(Vec::len)
+            .map(|systems| systems.into_iter().map(|system| self.at(system)).collect());
+        match named {
+            // A system that is not known may be anywhere.
+            Some(named) => named
+                .iter()
+                .all(|killmail| killmail.as_ref().is_some_and(|killmail| !program.matches(killmail))),
+            None => {
+                let everywhere = self.everywhere();
+                !everywhere.is_empty() && !everywhere.iter().any(|killmail| program.matches(killmail))
             }
         }
-        some
     }
 
-    /// The systems that can be meant: those of the narrowest condition, else all.
-    fn candidates(&self, trees: &[&Tree]) -> Vec<u64> {
-        trees
-            .iter()
-            .filter_map(|tree| match tree {
-                Tree::Leaf(Leaf::Place {
-                    kind: EntityKind::System,
-                    values,
-                }) => Some(ids(values)),
-                Tree::Leaf(Leaf::Near { system_ids, .. }) => Some(system_ids.iter().copied().map(u64::from).collect()),
-                _ => None,
-            })
-            .min_by_key(Vec::len)
-            .unwrap_or_else(|| self.resolve.wildcard(EntityKind::System, "*"))
+    fn everywhere(&self) -> &[v1::Killmail] {
+        self.everywhere.get_or_init(|| {
+            let systems = self.resolve.wildcard(EntityKind::System, "*");
+            systems.into_iter().filter_map(|system| self.at(system)).collect()
+        })
+    }
+
+    fn at(&self, system: u64) -> Option<v1::Killmail> {
+        let location = u32::try_from(system)
+            .ok()
+            .and_then(|system| self.resolve.location(system))?;
+        (location.space() != Space::Unspecified).then(|| v1::Killmail {
+            location: Some(location),
+            ..v1::Killmail::default()
+        })
+    }
+}
+
+/// The systems that a condition names, if it names some.
+fn systems_of(tree: &Tree) -> Option<Vec<u64>> {
+    match tree {
+        Tree::Leaf(Leaf::Place {
+            kind: EntityKind::System,
+            values,
+        }) => Some(ids(values)),
+        Tree::Leaf(Leaf::Near { system_ids, .. }) => Some(system_ids.iter().copied().map(u64::from).collect()),
+        _ => None,
     }
 }
 

@@ -13,7 +13,7 @@ use crate::v1::{
 pub(super) fn describe(tree: &Tree) -> String {
     match tree {
         Tree::All(operands) if operands.is_empty() => "Every killmail.".to_owned(),
-        _ => format!("Killmails where {}.", clause(tree, Around::Nothing)),
+        _ => format!("Killmails where {}.", clause(tree, true, Around::Nothing)),
     }
 }
 
@@ -24,49 +24,76 @@ enum Around {
     Operator,
 }
 
-fn clause(tree: &Tree, around: Around) -> String {
+/// That the tree holds, or that it does not. NOT is carried inwards to the conditions, which say it best: what is not
+/// "A or B" is neither.
+fn clause(tree: &Tree, holds: bool, around: Around) -> String {
     match tree {
-        Tree::All(operands) => joined(operands, ", and ", around, clause),
-        Tree::Any(operands) => joined(operands, ", or ", around, clause),
-        Tree::Not(operand) => match &**operand {
-            Tree::Leaf(leaf) => condition(leaf, false),
-            Tree::Group(ParticipantRole::Victim, inner) => {
-                format!("it is not so that the victim {}", of_one(inner, Around::Operator))
-            }
-            Tree::Group(_, inner) => format!("there is no attacker who {}", of_one(inner, Around::Nothing)),
-            other => format!("it is not so that {}", clause(other, Around::Operator)),
-        },
-        Tree::Group(ParticipantRole::Victim, inner) => format!("the victim {}", of_one(inner, Around::Operator)),
-        Tree::Group(_, inner) => format!("one and the same attacker {}", of_one(inner, Around::Operator)),
-        Tree::Leaf(leaf) => condition(leaf, true),
+        Tree::All(operands) => joined(operands, true, holds, around),
+        Tree::Any(operands) => joined(operands, false, holds, around),
+        Tree::Not(operand) => clause(operand, !holds, around),
+        Tree::Group(ParticipantRole::Victim, inner) => format!("the victim {}", of_one(inner, holds, Around::Operator)),
+        Tree::Group(_, inner) if holds => {
+            format!("one and the same attacker {}", of_one(inner, true, Around::Operator))
+        }
+        Tree::Group(_, inner) => format!("there is no attacker who {}", of_one(inner, true, Around::Operator)),
+        Tree::Leaf(leaf) => condition(leaf, holds),
     }
 }
 
-/// What holds for one participant, without the subject.
-fn of_one(tree: &Tree, around: Around) -> String {
+fn joined(operands: &[Tree], all: bool, holds: bool, around: Around) -> String {
+    let comparison = if all { Comparison::NotEqual } else { Comparison::Equal };
+    let parts = print::runs(operands, comparison).into_iter().map(|run| match run {
+        [one] => clause(one, holds, if operands.len() == 1 { around } else { Around::Operator }),
+        several => values_of(several, holds),
+    });
+    in_a_row(parts.collect(), if all == holds { ", and " } else { ", or " }, around)
+}
+
+/// What holds, or does not, for one participant: without the subject.
+fn of_one(tree: &Tree, holds: bool, around: Around) -> String {
+    let joined = |operands: &[Tree], all: bool| {
+        let inside = if operands.len() == 1 { around } else { Around::Operator };
+        let parts = operands.iter().map(|operand| of_one(operand, holds, inside));
+        in_a_row(parts.collect(), if all == holds { " and " } else { " or " }, around)
+    };
     match tree {
-        Tree::All(operands) => joined(operands, " and ", around, of_one),
-        Tree::Any(operands) => joined(operands, " or ", around, of_one),
-        Tree::Leaf(Leaf::Participant { field, values, .. }) => predicate(*field, values, true),
-        Tree::Not(operand) => match &**operand {
-            Tree::Leaf(Leaf::Participant { field, values, .. }) => predicate(*field, values, false),
-            other => format!("is not one who {}", of_one(other, Around::Operator)),
-        },
+        Tree::All(operands) => joined(operands, true),
+        Tree::Any(operands) => joined(operands, false),
+        Tree::Not(operand) => of_one(operand, !holds, around),
+        Tree::Leaf(Leaf::Participant { field, values, .. }) => predicate(*field, values, holds),
         // A checked group holds nothing else.
         Tree::Group(..) | Tree::Leaf(_) => String::new(),
     }
 }
 
-fn joined(operands: &[Tree], between: &str, around: Around, each: fn(&Tree, Around) -> String) -> String {
-    if let [only] = operands {
-        return each(only, around);
-    }
-    let parts: Vec<String> = operands.iter().map(|operand| each(operand, Around::Operator)).collect();
+fn in_a_row(parts: Vec<String>, between: &str, around: Around) -> String {
     let text = parts.join(between);
-    if around == Around::Nothing {
+    if around == Around::Nothing || parts.len() == 1 {
         text
     } else {
         format!("({text})")
+    }
+}
+
+/// Several numbers or hours of one field, of which one is to be it (or none: `!=`).
+fn values_of(run: &[Tree], holds: bool) -> String {
+    let hours = run.iter().filter_map(|tree| match *tree {
+        Tree::Leaf(Leaf::Hour { from, to }) => Some(hour_words(from, to)),
+        _ => None,
+    });
+    match run.first() {
+        Some(&Tree::Leaf(Leaf::Number { field, comparison, .. })) => {
+            let values = run.iter().filter_map(|tree| match *tree {
+                Tree::Leaf(Leaf::Number { value, .. }) => Some(print::number(field, value)),
+                _ => None,
+            });
+            number(field, comparison, &or(values), holds)
+        }
+        _ => format!(
+            "the time of the kill {} {} UTC",
+            if holds { "is" } else { "is not" },
+            or(hours)
+        ),
     }
 }
 
@@ -117,7 +144,7 @@ fn condition(leaf: &Leaf, holds: bool) -> String {
             field,
             comparison,
             value,
-        } => number(*field, *comparison, *value, holds),
+        } => number(*field, *comparison, &print::number(*field, *value), holds),
         Leaf::Near {
             origin,
             reach,
@@ -130,7 +157,10 @@ fn condition(leaf: &Leaf, holds: bool) -> String {
                 Reach::Jumps(jumps) => format!("{jumps} stargate jumps"),
             };
             let systems = if system_ids.len() == 1 { "system" } else { "systems" };
-            let origin = one(origin);
+            let origin = match origin.ids.first() {
+                Some(id) if origin.text.is_empty() => format!("the system with id {id}"),
+                _ => origin.text.clone(),
+            };
             format!(
                 "the kill {is} within {distance} of {origin} ({} {systems})",
                 system_ids.len()
@@ -143,7 +173,7 @@ fn condition(leaf: &Leaf, holds: bool) -> String {
             format!("{has} the label {labels} (a label can come later, in an update)")
         }
         Leaf::Hour { from, to } => {
-            format!("the time of the kill {is} {from:02}:00 to {to:02}:59 UTC")
+            format!("the time of the kill {is} {} UTC", hour_words(*from, *to))
         }
         Leaf::Age { comparison, seconds } => {
             let than = compared(*comparison);
@@ -174,18 +204,18 @@ fn predicate(field: ParticipantField, values: &[FilterValue], holds: bool) -> St
     }
 }
 
-fn number(field: NumberField, comparison: Comparison, value: f64, holds: bool) -> String {
-    let text = print::number(field, value);
+fn number(field: NumberField, comparison: Comparison, text: &str, holds: bool) -> String {
     let unit = if fields::is_isk(field) { " ISK" } else { "" };
     // Without a value neither the condition nor its comparison the other way round holds.
     let is = if holds { "is" } else { "is unknown or not" };
     let always = if holds { "is" } else { "is not" };
     let of_total = |what: &str, is: &str| match comparison {
-        Comparison::NotEqual => format!("{what} {is} known and other than {text}{unit}"),
+        Comparison::NotEqual if holds => format!("{what} is known and other than {text}{unit}"),
+        Comparison::NotEqual => format!("{what} is unknown or exactly {text}{unit}"),
         _ => format!("{what} {is} {}{text}{unit}", compared(comparison)),
     };
     let count = |what: &str, always: &str| match comparison {
-        Comparison::NotEqual => format!("the number of {what} {always} other than {text}"),
+        Comparison::NotEqual if !holds => format!("the number of {what} is exactly {text}"),
         _ => format!("the number of {what} {always} {}{text}", compared(comparison)),
     };
     match field {
@@ -245,6 +275,10 @@ fn space_words(space: Space) -> &'static str {
     }
 }
 
+fn hour_words(from: u32, to: u32) -> String {
+    format!("{from:02}:00 to {to:02}:59")
+}
+
 fn span(seconds: u64) -> String {
     let text = quantity::age_text(seconds);
     let (number, unit) = text.split_at(text.len() - 1);
@@ -265,7 +299,8 @@ fn named(values: &[FilterValue]) -> String {
 fn one(value: &FilterValue) -> String {
     match value.ids.first() {
         Some(id) if value.text.is_empty() => format!("with id {id}"),
-        _ if value.text.contains('*') && value.ids.len() > 1 => format!("{} ({} names)", value.text, value.ids.len()),
+        // Of names that have one: in a name of ESI it is an ordinary character.
+        _ if value.text.contains('*') && value.ids.len() > 1 => format!("{} ({} of them)", value.text, value.ids.len()),
         _ => value.text.clone(),
     }
 }

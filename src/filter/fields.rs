@@ -230,7 +230,7 @@ fn bare(word: &str) -> Option<Field> {
 }
 
 fn unknown(word: &str, lower: &str) -> NoField {
-    if ROLES.iter().any(|(name, _)| *name == lower) {
+    if is_role(lower) {
         return NoField {
             message: format!("`{word}` needs to be told what of it: character, corporation, alliance, ship, ..."),
             suggestions: ["alliance", "corporation", "character", "ship", "group"]
@@ -243,8 +243,14 @@ fn unknown(word: &str, lower: &str) -> NoField {
         Some((role, field)) => {
             let role = nickname(&ROLE_NICKNAMES, role).unwrap_or(role);
             let field = nickname(&NICKNAMES, field).unwrap_or(field);
-            if let Ok(found) = Field::named(&format!("{role}.{field}")) {
-                suggestions.push(found.name());
+            let known_role = ROLES.iter().find(|(name, _)| *name == role);
+            if let (Some((_, role)), Some(Field::Participant(_, field))) = (known_role, bare(field)) {
+                // `victim.gun` has nothing to suggest.
+                suggestions.extend(
+                    Field::named(&Field::Participant(*role, field).name())
+                        .ok()
+                        .map(Field::name),
+                );
             } else if bare(field).is_some() && !PARTICIPANT.iter().any(|row| row.0 == field) {
                 suggestions.push(field.to_owned());
             }
@@ -324,6 +330,11 @@ fn participant_kind(field: ParticipantField) -> EntityKind {
         .iter()
         .find(|row| row.1 == field)
         .map_or(EntityKind::Unspecified, |row| row.2)
+}
+
+/// Whether `word` is what stands before the point of a participant field.
+pub(super) fn is_role(word: &str) -> bool {
+    ROLES.iter().any(|(name, _)| *name == word)
 }
 
 /// What stands before a participant field; nothing for `any.` and inside a group.

@@ -1,17 +1,18 @@
-//! Text → terms, by recursive descent: terms, groups, near. What stands between a field and its value is in `condition`.
+//! Text → terms, by recursive descent: terms and groups. What is between a field and its values is in `condition`, near in `near`, words
+//! without a field in `bare`.
 //!
 //! Written by hand: nearly everything this module does is to say well what is wrong with a text. It goes on after whatever
 //! leaves the structure clear, so that one try tells all; it stops where a parenthesis or a term is missing.
 
 use super::{
     fields::{self, Field},
-    print,
-    scanner::{Scanner, ends_value, ends_word, is_operator},
+    near,
+    scanner::{Scanner, ends_word, is_operator},
     syntax::{Kind, Problem, Span, Term, Value},
     text::is_dash,
     tree::{Leaf, Tree},
 };
-use crate::v1::{ParticipantRole, filter_near::Reach};
+use crate::v1::ParticipantRole;
 
 /// The contract's limit, in Unicode scalar values.
 const MAX_LENGTH: usize = 2_000;
@@ -48,7 +49,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Term>, Vec<Problem>> {
         let here = parser.scanner.here();
         parser
             .problems
-            .push(Problem::new(here, "this `)` closes nothing: its `(` is missing").suggest([""]));
+            .push(Problem::new(here, "this `)` closes nothing: its `(` is missing"));
     }
     let mut problems = parser.problems;
     match term {
@@ -225,115 +226,22 @@ impl Parser<'_> {
             (Some('('), role @ ("final" | "any")) => return self.no_group(start, span, role),
             (Some(c), name) if is_operator(c) && !(c == '!' && self.scanner.peek_at(1) != Some('=')) => {
                 if name == "near" {
-                    let message = "near takes a system and a distance in parentheses";
-                    return Err(
-                        self.stop(Problem::new(span, message).suggest(["near(Turnur, 7ly)", "near(Turnur, 5j)"]))
-                    );
+                    return Err(self.stop(near::without_parentheses(span)));
                 }
                 return self.condition(start, span, &word);
             }
             _ => {}
         }
-        let opens = self.scanner.peek() == Some('(');
         self.scanner.go_to(after);
-        match Field::named(&word) {
-            Ok(Field::Flag(flag)) => {
-                if let Some(role) = self.group {
-                    self.not_in_group(span, &word, role);
-                }
-                let tree = Tree::Leaf(Leaf::Flag(flag));
-                return Ok(self.finish(start, Kind::Done { tree, field: None }));
+        if let Ok(Field::Flag(flag)) = Field::named(&word) {
+            if let Some(role) = self.group {
+                self.not_in_group(span, &word, role);
             }
-            // A word of a name can be a field's too: `corporation:Space Group Ltd`.
-            Ok(field) if !self.follows_value(start) => {
-                let problem = match field {
-                    Field::Number(_) => {
-                        Problem::new(span, format!("`{word}` is a number: compare it, as in `{word}>=5`"))
-                            .suggest([format!("{word}>=")])
-                    }
-                    Field::Age => Problem::new(span, "`age` has to be compared, as in `age<2h`").suggest(["age<"]),
-                    _ if opens => Problem::new(span, format!("a `:` is missing between `{word}` and its values"))
-                        .suggest([format!("{word}:")]),
-                    _ => Problem::new(span, format!("`{word}` needs a value, as in `{word}:...`"))
-                        .suggest([format!("{word}:")]),
-                };
-                self.problems.push(problem);
-            }
-            _ => self.bare_word(start, span, word),
+            let tree = Tree::Leaf(Leaf::Flag(flag));
+            return Ok(self.finish(start, Kind::Done { tree, field: None }));
         }
+        self.word_alone(start, span, word)?;
         Ok(self.broken(start))
-    }
-
-    /// A word (or a name in quotes) that belongs to no field.
-    fn bare_word(&mut self, start: usize, span: Span, word: String) {
-        let quoted =
-            self.scanner.position() > start && self.text[span.start..].starts_with(|c| super::text::plain(c) == '"');
-        let mut words = vec![word];
-        if !quoted {
-            words.extend(self.bare_words());
-        }
-        let first = words[0].clone();
-        let problem = if self.follows_value(start)
-            && let Some(last) = self.last.take()
-        {
-            let mut problem = Problem::new(
-                span,
-                format!("`{first}` has no field; a name with spaces goes in quotes"),
-            );
-            if last.field.kind().is_some() || last.field == Field::Label {
-                let name = format!("{} {}", last.value, words.join(" "));
-                problem = problem.suggest([format!("{}{}", last.head, print::quoted(&name))]);
-            } else {
-                let value = format!("{}{}", last.value, words.join(""));
-                problem.message = format!("`{first}` has no field");
-                if self.is_value_of(last.field, &value) {
-                    problem.message.push_str("; a number has no spaces in it");
-                    problem = problem.suggest([format!("{}{value}", last.head)]);
-                }
-            }
-            problem
-        } else {
-            let mut problem = Problem::new(
-                span,
-                format!("`{first}` has no field: say what it is, as in `ship:...` or `region:...`"),
-            )
-            .suggest(fields::similar_words(&first));
-            problem.bare_word = Some(words.join(" "));
-            problem
-        };
-        self.problems.push(problem);
-    }
-
-    /// Takes the words that follow a bare word: they have the same fault, and are told of once.
-    fn bare_words(&mut self) -> Vec<String> {
-        let mut words = Vec::new();
-        loop {
-            let back = self.scanner.position();
-            self.scanner.skip_white_space();
-            let from = self.scanner.position();
-            self.scanner.take_until(ends_word);
-            let word = self.scanner.text_from(from);
-            let after = self.scanner.position();
-            self.scanner.skip_white_space();
-            let goes_on = !word.is_empty()
-                && !word.starts_with(is_dash)
-                && !word.starts_with('@')
-                && !fields::KEYWORDS.contains(&word.to_lowercase().as_str())
-                && !matches!(Field::named(&word), Ok(Field::Flag(_)))
-                && !self.scanner.peek().is_some_and(|c| is_operator(c) || c == '(');
-            self.scanner.go_to(if goes_on { after } else { back });
-            if !goes_on {
-                return words;
-            }
-            words.push(word);
-        }
-    }
-
-    /// Whether nothing but white space is between the last value and `position`.
-    fn follows_value(&self, position: usize) -> bool {
-        self.last
-            .as_ref()
-            .is_some_and(|last| self.scanner.is_blank(last.end, position))
     }
 
     fn group(&mut self, start: usize, word: Span, role: ParticipantRole) -> Result<Term, Stop> {
@@ -391,90 +299,6 @@ impl Parser<'_> {
         Ok(self.broken(start))
     }
 
-    fn near(&mut self, start: usize, word: Span) -> Result<Term, Stop> {
-        if let Some(role) = self.group {
-            self.not_in_group(word, "near", role);
-        }
-        self.scanner.next();
-        self.scanner.skip_white_space();
-        let here = self.scanner.here();
-        let mut origin = match self.scanner.peek() {
-            Some('"') => self.quoted()?,
-            Some(c) if !ends_value(c) => {
-                let from = self.scanner.position();
-                let span = self.scanner.take_until(ends_value);
-                Value {
-                    span,
-                    text: self.scanner.text_from(from),
-                    quoted: false,
-                }
-            }
-            _ => return Err(self.stop(Problem::new(here, "near needs a system, as in near(Turnur, 7ly)"))),
-        };
-        let no_comma = self.rest_of_origin(&mut origin);
-        let here = self.scanner.here();
-        if self.scanner.take(',').is_none() && !no_comma {
-            let message = "near needs a distance after the system, as in near(Turnur, 7ly) or near(Turnur, 5j)";
-            return Err(self.stop(Problem::new(here, message).suggest([", 7ly", ", 5j"])));
-        }
-        self.scanner.skip_white_space();
-        let from = self.scanner.position();
-        let mut span = self.scanner.take_until(ends_value);
-        let mut text = self.scanner.text_from(from);
-        // `7 ly`
-        let back = self.scanner.position();
-        self.scanner.skip_white_space();
-        let from = self.scanner.position();
-        let more = self.scanner.take_until(ends_value);
-        let unit = self.scanner.text_from(from);
-        if unit.is_empty() {
-            self.scanner.go_to(back);
-        } else {
-            span = span.to(more);
-            text = format!("{text} {unit}");
-        }
-        let reach = match reach(&text) {
-            Ok(reach) => reach,
-            Err((message, suggestions)) => {
-                self.problems.push(Problem::new(span, message).suggest(suggestions));
-                Reach::Jumps(0)
-            }
-        };
-        self.close()?;
-        Ok(self.finish(start, Kind::Near { origin, reach }))
-    }
-
-    /// More words up to the comma belong to the origin's name, unless one is a distance: then the comma is missing, which is
-    /// said and returned.
-    fn rest_of_origin(&mut self, origin: &mut Value) -> bool {
-        let (mut name, mut span) = (origin.text.clone(), origin.span);
-        let mut no_comma = false;
-        loop {
-            self.scanner.skip_white_space();
-            let from = self.scanner.position();
-            let next_span = self.scanner.take_until(ends_value);
-            let next = self.scanner.text_from(from);
-            if next.is_empty() {
-                break;
-            }
-            if reach(&next).is_ok() {
-                let message = "a comma is missing between the system and the distance";
-                self.problems
-                    .push(Problem::new(next_span, message).suggest([format!(", {next}")]));
-                self.scanner.go_to(from);
-                no_comma = true;
-                break;
-            }
-            name = format!("{name} {next}");
-            span = span.to(next_span);
-        }
-        if span != origin.span {
-            self.problems
-                .push(Problem::new(span, "a name with spaces goes in quotes").suggest([print::quoted(&name)]));
-        }
-        no_comma
-    }
-
     /// What stands up to the `)` whose `(` was just taken.
     fn enclosed(&mut self, open: Span) -> Result<Term, Stop> {
         self.scanner.skip_white_space();
@@ -487,7 +311,7 @@ impl Parser<'_> {
         Ok(inner)
     }
 
-    fn close(&mut self) -> Result<(), Stop> {
+    pub(super) fn close(&mut self) -> Result<(), Stop> {
         self.scanner.skip_white_space();
         let here = self.scanner.here();
         match self.scanner.take(')') {
@@ -598,38 +422,5 @@ fn joined(mut terms: Vec<Term>, kind: impl FnOnce(Vec<Term>) -> Kind) -> Term {
     Term {
         span,
         kind: kind(terms),
-    }
-}
-
-/// `7ly`, `7.5ly`, `5j`.
-fn reach(text: &str) -> Result<Reach, (String, Vec<String>)> {
-    let lower = text.to_lowercase();
-    let end = lower
-        .find(|c: char| !(c.is_ascii_digit() || c == '.'))
-        .unwrap_or(lower.len());
-    let (digits, unit) = lower.split_at(end);
-    let number = digits.parse::<f64>().ok().filter(|number| number.is_finite());
-    let (whole, suggest) = (!digits.contains('.'), |units: &[&str]| {
-        units.iter().map(|unit| format!("{digits}{unit}")).collect()
-    });
-    let example = "write light years or stargate jumps, as in 7ly or 5j";
-    match (number, unit) {
-        (None, _) => Err((format!("`{text}` is no distance; {example}"), Vec::new())),
-        (Some(light_years), "ly") => Ok(Reach::LightYears(light_years)),
-        // Farther than any route there is.
-        (Some(_), "j") if whole => Ok(Reach::Jumps(digits.parse().unwrap_or(u32::MAX))),
-        (Some(_), "j") => Err((format!("`{text}` is no distance: jumps are whole"), vec![])),
-        (Some(_), "") => Err((
-            format!("`{text}` has no unit; {example}"),
-            if whole { suggest(&["ly", "j"]) } else { suggest(&["ly"]) },
-        )),
-        (Some(_), unit) => {
-            let meant: &[&str] = match unit.trim() {
-                "ly" | "lightyears" | "light years" | "lightyear" | "light" | "l" | "lys" => &["ly"],
-                "j" | "jump" | "jumps" | "js" | "gates" | "gate" if whole => &["j"],
-                _ => &[],
-            };
-            Err((format!("`{text}` is no distance; {example}"), suggest(meant)))
-        }
     }
 }

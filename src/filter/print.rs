@@ -49,8 +49,8 @@ enum Around {
 
 fn write(tree: &Tree, around: Around, text: &mut String) {
     match tree {
-        Tree::All(operands) => write_joined(&parts(operands, Comparison::NotEqual), " ", around, text),
-        Tree::Any(operands) => write_joined(&parts(operands, Comparison::Equal), " OR ", around, text),
+        Tree::All(operands) => write_joined(operands, Comparison::NotEqual, " ", around, text),
+        Tree::Any(operands) => write_joined(operands, Comparison::Equal, " OR ", around, text),
         Tree::Not(operand) => {
             // Two signs in a row are no text.
             text.push_str(if matches!(**operand, Tree::Not(_)) { "NOT " } else { "-" });
@@ -66,19 +66,20 @@ fn write(tree: &Tree, around: Around, text: &mut String) {
     }
 }
 
-fn write_joined(parts: &[Part<'_>], between: &str, around: Around, text: &mut String) {
-    let parentheses = around != Around::Nothing && parts.len() > 1;
+fn write_joined(operands: &[Tree], listed: Comparison, between: &str, around: Around, text: &mut String) {
+    let runs = runs(operands, listed);
+    let parentheses = around != Around::Nothing && runs.len() > 1;
     if parentheses {
         text.push('(');
     }
-    for (index, part) in parts.iter().enumerate() {
+    for (index, run) in runs.iter().enumerate() {
         if index > 0 {
             text.push_str(between);
         }
-        match part {
+        match run {
             // Alone it is what surrounds the whole.
-            Part::One(tree) => write(tree, if parts.len() > 1 { Around::Operator } else { around }, text),
-            Part::List(list) => text.push_str(list),
+            [one] => write(one, if runs.len() > 1 { Around::Operator } else { around }, text),
+            several => text.push_str(&number_list(several, listed)),
         }
     }
     if parentheses {
@@ -86,36 +87,31 @@ fn write_joined(parts: &[Part<'_>], between: &str, around: Around, text: &mut St
     }
 }
 
-enum Part<'a> {
-    One(&'a Tree),
-    /// Several numbers of one field in a row: `class:(5 OR 6)`.
-    List(String),
-}
-
-/// Numbers are kept one by one in the tree and joined here, where they were a list or could have been one.
-fn parts(operands: &[Tree], comparison: Comparison) -> Vec<Part<'_>> {
-    let mut parts = Vec::new();
+/// Operands one by one, but numbers (hours) of one field in a row together. The tree keeps them apart; here they are again
+/// what they were or could have been, a list: `class:(5 OR 6)`.
+pub(super) fn runs(operands: &[Tree], comparison: Comparison) -> Vec<&[Tree]> {
+    let mut runs = Vec::new();
     let mut rest = operands;
-    while let Some((first, after)) = rest.split_first() {
-        let like_first = rest
+    while let Some(first) = rest.first() {
+        let alike = rest
             .iter()
             .take_while(|other| is_listed(first, other, comparison))
             .count();
-        if like_first < 2 {
-            parts.push(Part::One(first));
-            rest = after;
-            continue;
-        }
-        let values: Vec<String> = rest[..like_first].iter().filter_map(list_value).collect();
-        let sign = if comparison == Comparison::NotEqual { "!=" } else { ":" };
-        let field = match first {
-            Tree::Leaf(Leaf::Number { field, .. }) => fields::number(*field),
-            _ => "hour",
-        };
-        parts.push(Part::List(format!("{field}{sign}({})", values.join(" OR "))));
-        rest = &rest[like_first..];
+        let (run, after) = rest.split_at(alike.max(1));
+        runs.push(run);
+        rest = after;
     }
-    parts
+    runs
+}
+
+fn number_list(run: &[Tree], comparison: Comparison) -> String {
+    let values: Vec<String> = run.iter().filter_map(list_value).collect();
+    let sign = if comparison == Comparison::NotEqual { "!=" } else { ":" };
+    let field = match run.first() {
+        Some(Tree::Leaf(Leaf::Number { field, .. })) => fields::number(*field),
+        _ => "hour",
+    };
+    format!("{field}{sign}({})", values.join(" OR "))
 }
 
 fn is_listed(first: &Tree, other: &Tree, wanted: Comparison) -> bool {

@@ -15,6 +15,10 @@ const MAX_IDS: usize = 5_000;
 /// So many suggestions help; more confuse.
 const MAX_SUGGESTIONS: usize = 5;
 
+/// After so many names that are wrong the others are not looked up: finding what is similar to one takes a look at every
+/// name there is, and a text has room for hundreds.
+const MAX_WRONG: usize = 10;
+
 /// Fields whose names a bare word may be, in the order of suggestion.
 const NAMED_FIELDS: [(EntityKind, &str); 10] = [
     (EntityKind::Type, "ship"),
@@ -86,6 +90,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn value(&mut self, kind: EntityKind, value: &Value) -> Option<FilterValue> {
+        if self.problems.len() >= MAX_WRONG {
+            return None;
+        }
         let resolved = if is_id(value) {
             FilterValue {
                 text: String::new(),
@@ -111,7 +118,8 @@ impl<'a> Resolver<'a> {
             );
             self.problems.push(Problem::new(value.span, message));
         }
-        Some(resolved)
+        // What is too large already need not be looked up further.
+        (self.ids <= MAX_IDS).then_some(resolved)
     }
 
     fn id(&mut self, value: &Value) -> Option<u64> {
@@ -153,14 +161,20 @@ impl<'a> Resolver<'a> {
 
     fn exact(&mut self, kind: EntityKind, name: &str, span: Span) -> Option<FilterValue> {
         match self.resolve.exact(kind, name) {
-            Resolution::Found { name, mut ids } => {
+            Resolution::Found { name: proper, mut ids } => {
                 ids.sort_unstable();
                 ids.dedup();
                 ids.retain(|&id| id != 0);
                 if !ids.is_empty() {
-                    return Some(FilterValue { text: name, ids });
+                    // Without a name it would pass for an id.
+                    let text = if proper.trim().is_empty() {
+                        name.to_owned()
+                    } else {
+                        proper
+                    };
+                    return Some(FilterValue { text, ids });
                 }
-                self.unknown(kind, &name, span);
+                self.unknown(kind, &proper, span);
             }
             Resolution::Unknown => self.unknown(kind, name, span),
             Resolution::Unavailable => {
@@ -193,6 +207,8 @@ impl<'a> Resolver<'a> {
         if let Some((other, field)) = elsewhere {
             let found = print::name(name);
             message.push_str(&format!(", but a {} is: `{field}:{found}`", fields::kind_word(*other)));
+        } else if name.contains('*') {
+            message.push_str("; `*` is a wildcard only in names of ships, groups, places and other static data");
         } else if let Some(term) = name.strip_prefix(super::text::is_dash) {
             message.push_str(&format!("; to exclude `{term}`, put the `-` before the field"));
         } else if let Some((field, _)) = name
@@ -207,6 +223,9 @@ impl<'a> Resolver<'a> {
     }
 
     fn near(&mut self, origin: &Value, reach: Reach) -> Option<Leaf> {
+        if self.problems.len() >= MAX_WRONG {
+            return None;
+        }
         let span = origin.span;
         let resolved = if is_id(origin) {
             FilterValue {

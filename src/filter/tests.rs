@@ -3,6 +3,7 @@
 mod evaluate;
 mod goldens;
 mod properties;
+mod reference;
 mod universe;
 
 use super::*;
@@ -12,6 +13,15 @@ use universe::Universe;
 fn compiled(text: &str) -> Compiled {
     match compile(text, &Universe) {
         Outcome::Compiled(compiled) => compiled,
+        other => panic!("{text}: {other:?}"),
+    }
+}
+
+/// The diagnostics of a text that must not be a filter.
+#[track_caller]
+fn invalid(text: &str) -> Vec<v1::Diagnostic> {
+    match compile(text, &Universe) {
+        Outcome::Invalid(diagnostics) => diagnostics,
         other => panic!("{text}: {other:?}"),
     }
 }

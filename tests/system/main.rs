@@ -12,4 +12,5 @@ mod bad_input;
 mod cancellation;
 mod stand_in;
 mod stream;
+mod tidy;
 mod world;

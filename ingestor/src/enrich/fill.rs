@@ -14,7 +14,7 @@ pub trait Known {
     /// Where a system is, without celestial and position.
     fn location(&self, id: SystemId) -> Option<Location>;
     /// Name and ticker.
-    fn name(&self, kind: EntityKind, id: u64) -> Option<(&str, &str)>;
+    fn name(&self, kind: EntityKind, id: u64) -> Option<(String, String)>;
 }
 
 impl Known for StaticData {
@@ -29,8 +29,8 @@ impl Known for StaticData {
         self.system(id).map(|system| system.location())
     }
 
-    fn name(&self, kind: EntityKind, id: u64) -> Option<(&str, &str)> {
-        StaticData::name(self, kind, id).map(|name| (name, ""))
+    fn name(&self, kind: EntityKind, id: u64) -> Option<(String, String)> {
+        StaticData::name(self, kind, id).map(|name| (name.to_owned(), String::new()))
     }
 }
 
@@ -125,8 +125,8 @@ pub fn entities(known: &impl Known, ids: &[(EntityKind, u64)]) -> Vec<Entity> {
         Some(Entity {
             kind: kind.into(),
             id,
-            name: name.to_owned(),
-            ticker: ticker.to_owned(),
+            name,
+            ticker,
         })
     });
     named.collect()

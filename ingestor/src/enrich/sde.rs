@@ -3,10 +3,6 @@
 
 mod download;
 mod folder;
-#[cfg(test)]
-pub(crate) mod test_data;
-#[cfg(test)]
-mod tests;
 
 use std::{
     fs::File,
@@ -277,3 +273,8 @@ struct Plain {
     id: u32,
     name: Name,
 }
+
+#[cfg(test)]
+pub(crate) mod test_data;
+#[cfg(test)]
+mod tests;

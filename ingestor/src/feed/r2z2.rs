@@ -98,8 +98,8 @@ impl R2z2 {
     ) -> Result<Self, StateError> {
         let clock = Clock::start();
         let now = clock.now();
-        let mut state = state.map_or_else(|| Ok(State::default()), |bytes| State::from_bytes(&bytes))?;
-        state.ban = state.ban.restored(now);
+        let state = state.map_or_else(|| Ok(State::default()), |bytes| State::from_bytes(&bytes))?;
+        let state = state.restored(now);
         let zkillboard = is_zkillboard(&settings.base_url);
         let poll_interval = if zkillboard {
             settings.poll_interval.max(ZKILLBOARD_POLL)

@@ -123,6 +123,19 @@ impl State {
         bytes.expect("plain data serializes").into()
     }
 
+    /// After a restart: what the clock says was still to come must not be further away than it ever is, if the clock was
+    /// set back.
+    pub(super) fn restored(mut self, now: Millis) -> Self {
+        self.ban = self.ban.restored(now);
+        for hole in self.holes.values_mut() {
+            hole.since = hole.since.min(now);
+        }
+        for again in &mut self.again {
+            again.at = again.at.min(now);
+        }
+        self
+    }
+
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, StateError> {
         let malformed = |error: serde_json::Error| StateError::Malformed {
             reason: error.to_string(),

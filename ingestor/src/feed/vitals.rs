@@ -20,7 +20,8 @@ pub(super) struct Vitals {
     last_good: Option<Millis>,
     /// The first request since the last good answer went out then.
     unanswered_since: Option<Millis>,
-    reason: String,
+    /// What went wrong last.
+    reason: Option<String>,
     at_head: Option<Millis>,
     /// zKillboard's upload time of the newest document.
     uploaded: Option<Millis>,
@@ -45,7 +46,7 @@ impl Vitals {
             started: now,
             last_good: None,
             unanswered_since: None,
-            reason: "no answer yet".into(),
+            reason: None,
             at_head: None,
             uploaded: None,
             head: None,
@@ -64,7 +65,7 @@ impl Vitals {
     }
 
     pub(super) fn bad(&mut self, reason: String) {
-        self.reason = reason;
+        self.reason = Some(reason);
     }
 
     /// Nothing new yet.
@@ -100,23 +101,25 @@ impl Vitals {
 
     pub(super) fn judge(&self, now: Millis, standing: &Standing) -> (FeedHealth, String) {
         let next = standing.next;
+        let reason = self.reason.as_deref();
         if let Some(until) = standing.banned_until {
+            let reason = reason.unwrap_or("before this start");
             let detail = format!(
-                "refused by the feed's host ({}): silent until {}",
-                self.reason,
+                "refused by the feed's host ({reason}): silent until {}",
                 timestamp(until)
             );
             return (FeedHealth::Down, detail);
         }
         if let Some(since) = self.unanswered_since {
+            let reason = reason.unwrap_or("no answer yet");
             let last_good = self.last_good.unwrap_or(self.started);
             // A pause of our own (for a hole, say) is no failure: the first question after it gets its time too.
             if now >= (last_good + DOWN_AFTER).max(since + FAILING_AFTER) {
-                let detail = format!("no good answer since {}: {}", timestamp(last_good), self.reason);
+                let detail = format!("no good answer since {}: {reason}", timestamp(last_good));
                 return (FeedHealth::Down, detail);
             }
             if now >= since + FAILING_AFTER {
-                let detail = format!("requests fail since {}: {}", timestamp(since), self.reason);
+                let detail = format!("requests fail since {}: {reason}", timestamp(since));
                 return (FeedHealth::Delayed, detail);
             }
         }

@@ -4,7 +4,9 @@
 mod drain;
 mod edge;
 mod fake_log;
+mod list;
 mod pace;
+mod real_log;
 mod secure;
 mod streams;
 

@@ -71,6 +71,8 @@ impl EmbeddedLog {
             options,
             guard,
             generation: 0,
+            in_doubt: None,
+            full: false,
             _folder: folder,
         };
         let (jobs, queue) = mpsc::sync_channel(QUEUE);
@@ -228,6 +230,10 @@ impl LogRead for EmbeddedLog {
 
     async fn newest(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
         let head = self.shared.status().head.offset;
+        self.newest_at(id, head).await
+    }
+
+    async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, LogError> {
         self.with_database(move |db| store::newest(db, id, head)).await
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Fault {
     Everything,
     /// The next sync, after which all is well: what was written before it is there.
     NextSync,
+    /// So many syncs succeed, the next one fails, and then everything does: a commit in any state.
+    AfterSyncs(u32),
 }
 
 static FAULTS: Mutex<Vec<(PathBuf, Fault)>> = Mutex::new(Vec::new());
@@ -58,21 +60,21 @@ struct Faulty {
 
 impl Faulty {
     fn check(&self, syncing: bool) -> io::Result<()> {
-        let fault = {
-            let faults = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
-            faults
-                .iter()
-                .find(|(path, _)| *path == self.path)
-                .map(|(_, fault)| *fault)
+        let mut faults = FAULTS.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at) = faults.iter().position(|(path, _)| *path == self.path) else {
+            return Ok(());
         };
-        match fault {
-            Some(Fault::Everything) => Err(io::Error::other("the test's disk is broken")),
-            Some(Fault::NextSync) if syncing => {
-                mend_disk(&self.path);
-                Err(io::Error::other("the test's disk broke in a sync"))
+        match faults[at].1 {
+            Fault::Everything => {}
+            _ if !syncing => return Ok(()),
+            Fault::NextSync => drop(faults.remove(at)),
+            Fault::AfterSyncs(0) => faults[at].1 = Fault::Everything,
+            Fault::AfterSyncs(left) => {
+                faults[at].1 = Fault::AfterSyncs(left - 1);
+                return Ok(());
             }
-            _ => Ok(()),
         }
+        Err(io::Error::other("the test's disk is broken"))
     }
 }
 

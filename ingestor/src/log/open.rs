@@ -60,14 +60,14 @@ impl Options {
             cache_bytes: 64 * MIB,
             window_bytes: 32 * MIB,
             reserve_bytes: 256 * MIB as u64,
-            check_up_to: 256 * MIB as u64,
+            check_up_to: 128 * MIB as u64,
             clock: Clock::of_machine(),
             free_space: FreeSpace::of_disk(),
         }
     }
 }
 
-/// Why a data folder was not opened. Nothing in it was changed.
+/// Why a data folder was not opened. Nothing that was in it has been changed.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has it.
@@ -102,6 +102,23 @@ pub enum OpenError {
         path: PathBuf,
         /// What was found.
         reason: String,
+    },
+    /// An older schema could not be brought to today's.
+    #[error(
+        "{} could not be brought from log schema {found} to {known} ({reason}): start the version that wrote it; its records are as they were, and {} is a copy from before",
+        path.display(), copy.display()
+    )]
+    Migration {
+        /// The file.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The newest schema this version knows.
+        known: u32,
+        /// What went wrong.
+        reason: String,
+        /// A copy of the file, made before.
+        copy: PathBuf,
     },
     /// There is no log where one is needed.
     #[error("{} does not exist: expected a log that an ingestor wrote; check INGESTOR_DATA_DIR", path.display())]

@@ -94,18 +94,19 @@ impl Shared {
         matches!(*self.door.borrow(), Door::Open(_))
     }
 
-    /// An append is durable: now readers may see it. First the records, then the bounds, then the call.
+    /// An append is durable: now readers may see it.
     pub(super) fn grew(&self, appended: Appended) {
-        if appended.records.is_empty() {
+        let Some(first) = appended.records.first() else {
             return;
-        }
-        let first_ms = appended.records[0].ingested_ms;
-        self.with_window(|window| window.push(appended.records));
+        };
         {
+            // The bounds stay locked until the records are in the window as well: who has read a record and asks for its
+            // place is not told that it lies ahead of the head.
             let mut status = self.locked_status();
-            status.earliest_ms.get_or_insert(first_ms);
+            status.earliest_ms.get_or_insert(first.ingested_ms);
             status.killmails = appended.killmails;
             status.head = appended.head;
+            self.with_window(|window| window.push(appended.records));
         }
         self.head.send_replace(appended.head);
     }

@@ -52,6 +52,10 @@ pub(super) struct Writer {
     pub(super) options: Options,
     pub(super) guard: ClockGuard,
     pub(super) generation: u64,
+    /// A batch whose commit failed, and the head before it: only the reopened database can tell whether it is in there.
+    pub(super) in_doubt: Option<(Head, AppendBatch)>,
+    /// The disk's reserve was reached at the last append.
+    pub(super) full: bool,
     /// Let go last, when the database is closed.
     pub(super) _folder: FolderLock,
 }
@@ -103,40 +107,64 @@ impl Writer {
     }
 
     fn append(&mut self, batch: &AppendBatch) -> Result<Head, LogError> {
-        let before = self.shared.status().head;
         if batch.events.is_empty() && batch.marks.is_empty() && batch.feed_state.is_none() {
-            return Ok(before);
+            return Ok(self.shared.status().head);
         }
-        self.options
-            .free_space
-            .check(&self.path, self.options.reserve_bytes)
-            .inspect_err(|_| metrics::counter!(names::DISK_FULL).increment(1))?;
-        let started = Instant::now();
+        self.check_room()?;
         // While the disk fails the next opening is tried in its time, not once more for every append.
         if let Door::Failing { reason } = self.shared.door() {
             return Err(LogError::Io(reason));
         }
-        let appended = match self.try_append(batch) {
-            Err(StoreError::Refused(reason)) => return Err(LogError::Refused(reason)),
-            Ok(appended) => appended,
-            Err(error) => {
-                // A failed commit may be on disk all the same; only the reopened database knows.
-                self.close(&error.to_string());
-                self.reopen().map_err(|error| LogError::Io(error.to_string()))?;
-                if !batch.events.is_empty() && self.shared.status().head != before {
-                    return Ok(self.shared.status().head);
-                }
-                self.try_append(batch).map_err(|error| {
-                    self.close(&error.to_string());
-                    LogError::Io(error.to_string())
-                })?
+        let started = Instant::now();
+        let mut again = true;
+        loop {
+            let before = self.shared.status().head;
+            if self.became_durable(batch, before) {
+                return Ok(before);
             }
-        };
-        metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
-        metrics::counter!(names::APPENDED).increment(appended.records.len() as u64);
-        let head = appended.head;
-        self.shared.grew(appended);
-        Ok(head)
+            match self.try_append(batch) {
+                Ok(appended) => {
+                    metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
+                    metrics::counter!(names::APPENDED).increment(appended.records.len() as u64);
+                    let head = appended.head;
+                    self.shared.grew(appended);
+                    return Ok(head);
+                }
+                Err(StoreError::Refused(reason)) => return Err(LogError::Refused(reason)),
+                Err(error) => {
+                    self.in_doubt = Some((before, batch.clone()));
+                    self.close(&error.to_string());
+                    if !again {
+                        return Err(LogError::Io(error.to_string()));
+                    }
+                    self.reopen().map_err(|error| LogError::Io(error.to_string()))?;
+                    again = false;
+                }
+            }
+        }
+    }
+
+    /// Whether this batch is the one whose commit failed, and was on disk all the same when the database was opened again.
+    fn became_durable(&mut self, batch: &AppendBatch, head: Head) -> bool {
+        let doubt = self.in_doubt.take();
+        doubt.is_some_and(|(before, doubtful)| before != head && doubtful == *batch)
+    }
+
+    /// Stops appends before the disk is full, and says so once.
+    fn check_room(&mut self) -> Result<(), LogError> {
+        let room = self.options.free_space.check(&self.path, self.options.reserve_bytes);
+        match &room {
+            Err(error) => {
+                metrics::counter!(names::DISK_FULL).increment(1);
+                if !self.full {
+                    tracing::error!(%error, path = %self.path.display(), "free some space on the log's disk, or shorten INGESTOR_RETENTION");
+                }
+            }
+            Ok(()) if self.full => tracing::info!("the log's disk has room again: appends go on"),
+            Ok(()) => {}
+        }
+        self.full = room.is_err();
+        room
     }
 
     fn try_append(&self, batch: &AppendBatch) -> Result<Appended, StoreError> {

@@ -1,30 +1,60 @@
 //! Names → ids for the filter compiler, over static data and the names seen so far.
 
+use std::collections::BTreeSet;
+
 use killfeed::{
     filter::{Resolution, Resolve, fold},
     id::SystemId,
-    v1::{EntityKind, Location},
+    v1::{Entity, EntityKind, Location},
 };
 
-use crate::enrich::static_data::StaticData;
+use crate::enrich::{
+    names::{Names, is_dynamic},
+    static_data::StaticData,
+};
 
 /// At most so many suggestions for a name that does not exist.
 const MAX_SIMILAR: usize = 3;
 /// From here on two names are alike (Jaro-Winkler: 1 = equal). Below it suggestions look random.
 const ALIKE: f64 = 0.82;
+/// Names seen so far are compared only if they begin with the same so many characters.
+const SAME_BEGINNING: usize = 2;
 
+/// Reads the disk: belongs off the runtime.
 pub(super) struct Resolver<'a> {
     data: &'a StaticData,
+    names: &'a Names,
+    /// Folded names that ESI could not be asked for.
+    unavailable: &'a BTreeSet<String>,
 }
 
 impl<'a> Resolver<'a> {
-    pub(super) fn new(data: &'a StaticData) -> Self {
-        Self { data }
+    pub(super) fn new(data: &'a StaticData, names: &'a Names, unavailable: &'a BTreeSet<String>) -> Self {
+        Self {
+            data,
+            names,
+            unavailable,
+        }
+    }
+
+    /// A name of the cache.
+    fn seen(&self, kind: EntityKind, name: &str) -> Resolution {
+        let folded = fold(name);
+        let ids = self.names.exact(kind, &folded);
+        let keys: Vec<_> = ids.iter().map(|id| (kind, *id)).collect();
+        match self.names.entities(&keys).into_iter().next() {
+            Some(Entity { name, .. }) => Resolution::Found { name, ids },
+            None if self.unavailable.contains(&folded) => Resolution::Unavailable,
+            None => Resolution::Unknown,
+        }
     }
 }
 
 impl Resolve for Resolver<'_> {
     fn exact(&self, kind: EntityKind, name: &str) -> Resolution {
+        if is_dynamic(kind) {
+            return self.seen(kind, name);
+        }
         let ids: Vec<u64> = self.data.index().exact(kind, name).into_iter().map(u64::from).collect();
         let proper = ids.first().and_then(|id| self.data.name(kind, *id));
         match proper {
@@ -50,21 +80,44 @@ impl Resolve for Resolver<'_> {
 
     fn similar(&self, kind: EntityKind, name: &str) -> Vec<String> {
         let folded = fold(name);
-        let names = self.data.index().of_kind(kind);
-        let alike = names.map(|(other, id)| (strsim::jaro_winkler(&folded, other), id));
-        let mut alike: Vec<_> = alike.filter(|(likeness, _)| *likeness >= ALIKE).collect();
-        alike.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-        let mut found: Vec<String> = Vec::new();
-        for name in alike.into_iter().filter_map(|(_, id)| self.data.name(kind, id.into())) {
-            // Several types can bear one name.
-            if !found.iter().any(|known| known == name) {
-                found.push(name.to_owned());
-            }
-            if found.len() == MAX_SIMILAR {
-                break;
-            }
+        if is_dynamic(kind) {
+            let mut found = self.by_ticker(kind, name);
+            // A typing error is seldom in the first letters.
+            let beginning: String = folded.chars().take(SAME_BEGINNING).collect();
+            let keys = self.names.prefix(&beginning).into_iter().map(|found| found.key);
+            let keys: BTreeSet<_> = keys.filter(|key| key.0 == kind).collect();
+            let others = self.names.entities(&keys.into_iter().collect::<Vec<_>>());
+            let folds: Vec<_> = others.iter().map(|entity| fold(&entity.name)).collect();
+            let alike = alike(
+                &folded,
+                folds
+                    .iter()
+                    .zip(&others)
+                    .map(|(folded, entity)| (folded.as_str(), &*entity.name)),
+            );
+            found.extend(alike);
+            found.truncate(MAX_SIMILAR);
+            return found;
         }
-        found
+        let names = self.data.index().of_kind(kind);
+        alike(
+            &folded,
+            names.filter_map(|(other, id)| Some((other, self.data.name(kind, id.into())?))),
+        )
+    }
+
+    fn by_ticker(&self, kind: EntityKind, ticker: &str) -> Vec<String> {
+        let keys: Vec<_> = self
+            .names
+            .by_ticker(ticker)
+            .into_iter()
+            .filter(|key| key.0 == kind)
+            .collect();
+        self.names
+            .entities(&keys)
+            .into_iter()
+            .map(|entity| entity.name)
+            .collect()
     }
 
     fn within_light_years(&self, system: u64, light_years: f64) -> Option<Vec<u32>> {
@@ -82,6 +135,18 @@ impl Resolve for Resolver<'_> {
     fn location(&self, system: u32) -> Option<Location> {
         self.data.system(SystemId(system)).map(|system| system.location())
     }
+}
+
+/// The names most like `folded`, best first; `others` are folded names with their proper ones.
+fn alike<'a>(folded: &str, others: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<String> {
+    let likeness = others.map(|(other, name)| (strsim::jaro_winkler(folded, other), name));
+    let mut alike: Vec<_> = likeness.filter(|(likeness, _)| *likeness >= ALIKE).collect();
+    alike.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.len().cmp(&b.1.len())).then(a.1.cmp(b.1)));
+    // Several types can bear one name; equal names stand together.
+    let mut names: Vec<_> = alike.into_iter().map(|(_, name)| name.to_owned()).collect();
+    names.dedup();
+    names.truncate(MAX_SIMILAR);
+    names
 }
 
 /// Whether `name` is the parts of a pattern in their order, with anything between them.

@@ -34,6 +34,9 @@ age<2h age>=1.5d age<=90m age>0.25m
 ((npc)) OR (solo (awox OR war))
 NOT NOT npc NOT -solo -(npc OR solo)
 (ship:Nyx OR ship:Brutix) AND (value>=1b)
+-(group:Capsule OR attacker.ship:Nyx) -(npc solo)
+-class!=(3 OR 4) -class:(5 OR 6) -attackers!=5 -attackers<2
+-victim(ship:Nyx OR corporation:Dreddit) attacker(-(ship:Nyx corporation:Dreddit))
 "##;
 
 /// One filter a line, each with a warning.
@@ -177,6 +180,10 @@ final(alliance:498125261 -ship:Nyx)
 any(alliance:498125261)
 near
 near:Jita
+attacker npc
+ship Brutix Navy Issue npc
+ship:Nyx near npc
+victim.foo:x
 near()
 near(Jita)
 near(Jita 7ly)

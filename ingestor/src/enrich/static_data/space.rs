@@ -3,7 +3,7 @@
 use killfeed::{id::RegionId, v1::Space};
 
 /// By region where the region decides, else by true security.
-pub(super) fn space(region: RegionId, security: f64) -> Space {
+pub(in crate::enrich) fn space(region: RegionId, security: f64) -> Space {
     match region.0 {
         11_000_000..=11_999_999 => Space::Wormhole,
         12_000_000..=14_999_999 => Space::Abyssal,

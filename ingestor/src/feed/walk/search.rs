@@ -25,6 +25,8 @@ pub(super) struct Search {
     /// The number in question, and how many after it were found missing too.
     middle: u64,
     missing: u64,
+    /// Something was there: without that, nothing proves that the feed answers as it should.
+    confirmed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,8 @@ enum Why {
     Start,
     /// To see whether documents we had are gone by now.
     Suspicion { run_start: u64 },
+    /// They are not: to see whether the number that makes us think the run is one of holes is really there.
+    Proof,
     /// What we stand on is gone: to go on at the oldest.
     Expired { run_start: u64 },
 }
@@ -51,9 +55,18 @@ impl Search {
             step,
             middle: 0,
             missing: 0,
+            confirmed: false,
         };
         search.aim();
         search
+    }
+
+    /// About one number only.
+    fn of_one(why: Why, number: u64) -> Self {
+        Self {
+            middle: number,
+            ..Self::new(why, 0, number, None)
+        }
     }
 
     /// What to ask for.
@@ -82,6 +95,7 @@ impl Search {
     fn answered(&mut self, there: bool) {
         let linear = self.step.is_none() && self.is_close();
         if there {
+            self.confirmed = true;
             self.high = self.high.min(self.candidate());
             self.step = self.step.map(|step| step.saturating_mul(2));
             if linear {
@@ -109,11 +123,7 @@ impl Walk {
             return;
         }
         match self.state.last_found {
-            Some(had) => {
-                let mut search = Search::new(Why::Suspicion { run_start }, 0, had, None);
-                search.middle = had;
-                self.search = Some(search);
-            }
+            Some(had) => self.search = Some(Search::of_one(Why::Suspicion { run_start }, had)),
             None => self.find_oldest(run_start, now),
         }
     }
@@ -124,26 +134,50 @@ impl Walk {
         self.begin_search(search, now);
     }
 
-    pub(super) fn begin_search(&mut self, search: Search, now: Millis) {
+    pub(super) fn begin_search(&mut self, mut search: Search, now: Millis) {
         match (search.done(), search.why) {
-            (None, _) => self.search = Some(search),
+            // Everything but the head is gone, so it seems: then at least that has to be there.
+            (Some(oldest), Why::Expired { .. }) if !search.confirmed => {
+                search.middle = oldest;
+                search.missing = 0;
+                self.search = Some(search);
+            }
             (Some(oldest), Why::Expired { run_start }) => self.expire(run_start, oldest, now),
-            (Some(oldest), _) => {
+            (Some(oldest), Why::Start) => {
                 tracing::info!(oldest, "beginning at the oldest document there is");
                 self.state.next = self.state.next.or(Some(oldest));
             }
+            _ => self.search = Some(search),
         }
     }
 
     pub(super) fn searched(&mut self, mut search: Search, there: bool, now: Millis) {
         match search.why {
-            Why::Suspicion { .. } if there => self.run_is_young = true,
+            Why::Suspicion { .. } if there => {
+                self.search = Some(Search::of_one(Why::Proof, self.state.known_head));
+            }
             Why::Suspicion { run_start } => self.find_oldest(run_start, now),
-            _ => {
+            Why::Proof if there => self.run_is_young = true,
+            Why::Proof => self.doubt_the_head(),
+            // An upstream that answers 404 to everything is in trouble; nothing is expired because of that.
+            Why::Expired { .. } if !there && !search.confirmed && search.done().is_some() => self.doubt_the_head(),
+            Why::Start | Why::Expired { .. } => {
                 search.answered(there);
                 self.begin_search(search, now);
             }
         }
+    }
+
+    /// The number said to be the head is not there either. Perhaps sequence.json is wrong, perhaps nothing is there right
+    /// now: the run goes no further, and the next number is waited for as if it were the head, until sequence.json is
+    /// looked at again.
+    fn doubt_the_head(&mut self) {
+        tracing::warn!(
+            head = self.state.known_head,
+            "the number that sequence.json names is not there: waiting before it"
+        );
+        self.state.known_head = self.state.next.unwrap_or(0);
+        self.run_start = None;
     }
 
     /// What lies before `oldest` is gone for good.

@@ -6,6 +6,8 @@ use killfeed::v1::GapReason;
 
 use super::*;
 
+mod history;
+
 const MINUTE: Millis = 60_000;
 const HOUR: Millis = 60 * MINUTE;
 /// Between two requests, and for each to be answered.
@@ -352,6 +354,33 @@ fn an_outage_while_running_is_noticed_by_sequence_json() {
     world.run_until(3 * MINUTE);
     assert_eq!(world.delivered(), (9_000..=9_010).collect::<Vec<_>>());
     assert_eq!(world.gaps()[0].1.missing, 8_500);
+}
+
+#[test]
+fn an_upstream_that_answers_404_to_everything_expires_nothing() {
+    let mut world = World::restart(at(500), FeedStart::Latest, [], 600);
+    world.run_until(10 * MINUTE);
+    assert_eq!(world.gaps(), []);
+    assert!(
+        world.walk.state.next < Some(560),
+        "it does not run to the head: {:?}",
+        world.walk.state.next
+    );
+    world.files = (400..=600).collect();
+    world.run_until(7 * HOUR);
+    let mut read = world.delivered();
+    read.sort_unstable();
+    assert_eq!(read, (500..=600).collect::<Vec<_>>());
+    assert_eq!(world.gaps(), []);
+}
+
+#[test]
+fn a_sequence_json_from_another_world_does_not_carry_the_walk_away() {
+    let mut world = World::restart(at(500), FeedStart::Latest, 400..=520, 4_000_000);
+    world.run_until(HOUR);
+    assert!(world.walk.state.next < Some(1_000), "{:?}", world.walk.state.next);
+    assert_eq!(world.delivered(), (500..=520).collect::<Vec<_>>());
+    assert!(world.requests() < 1_500, "{}", world.requests());
 }
 
 #[test]

@@ -212,12 +212,26 @@ async fn health_and_reflection_need_no_token() {
     };
     let mut names: Vec<_> = services.service.into_iter().map(|service| service.name).collect();
     names.sort();
-    for name in [
+    let served = [
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
         "killfeed.v1.KillmailService",
         "killfeed.v1.UniverseService",
-    ] {
-        assert!(names.iter().any(|known| known == name), "{names:?}");
+    ];
+    assert_eq!(names, served);
+    for name in served {
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(name.into())),
+        };
+        let request = futures::stream::iter([request]);
+        let mut answers = reflection.server_reflection_info(request).await.unwrap().into_inner();
+        let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+        assert!(
+            matches!(answer, MessageResponse::FileDescriptorResponse(_)),
+            "{name}: {answer:?}"
+        );
     }
 }
 

@@ -155,9 +155,14 @@ impl LogRead for FakeLog {
     }
 
     async fn newest(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
+        self.newest_at(id, Offset(u64::MAX)).await
+    }
+
+    async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, LogError> {
         let state = self.state.lock().unwrap();
-        let of_it =
-            |record: &&Arc<Record>| matches!(record.kind, RecordKind::Killmail { id: other, .. } if other == id);
+        let of_it = |record: &&Arc<Record>| {
+            record.offset <= head && matches!(record.kind, RecordKind::Killmail { id: other, .. } if other == id)
+        };
         Ok(state.records.iter().rfind(of_it).cloned())
     }
 }

@@ -116,3 +116,42 @@ async fn an_append_whose_commit_was_in_doubt_happens_once() {
     drop(log);
     assert_eq!(offsets(&open(dir.path()), 0).await, [1, 2, 3, 4, 5]);
 }
+
+#[tokio::test]
+async fn a_batch_whose_append_failed_is_simply_appended_again() {
+    let mut durable_all_the_same = 0;
+    for syncs in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE_NAME);
+        let log = open(dir.path());
+        log.append(batch([killmail(1, 0, T0)])).await.unwrap();
+        let again = AppendBatch {
+            feed_state: Some("two".into()),
+            ..batch([killmail(2, 0, T0), gap(T0)])
+        };
+        break_disk(&path, Fault::AfterSyncs(syncs));
+        let mut result = log.append(again.clone()).await;
+        mend_disk(&path);
+        let mut door = log.shared().watch_door();
+        door.wait_for(|door| matches!(door, shared::Door::Open(_)))
+            .await
+            .unwrap();
+        durable_all_the_same += u32::from(result.is_err() && log.status().head.offset == Offset(3));
+        // What the pipeline does.
+        while let Err(error) = result {
+            assert!(matches!(error, LogError::Io(_)), "{syncs}: {error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            result = log.append(again.clone()).await;
+        }
+        assert_eq!(result.unwrap().offset, Offset(3), "{syncs}");
+        // The same events are news no more once the append was answered.
+        assert!(matches!(log.append(again).await, Err(LogError::Refused(_))));
+        assert_eq!(offsets(&log, 0).await, [1, 2, 3]);
+        assert_eq!(log.status().killmails, 2);
+        assert_eq!(log.feed_state().await.unwrap().as_deref(), Some(&b"two"[..]));
+        drop(log);
+        assert_eq!(offsets(&open(dir.path()), 0).await, [1, 2, 3]);
+    }
+    // Otherwise this test would not show what it is for.
+    assert!(durable_all_the_same > 0);
+}

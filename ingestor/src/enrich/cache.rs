@@ -1,0 +1,287 @@
+//! Names on disk: `names.redb` in the data folder, a file of its own. Only a cache: if it is broken it is set aside and begun
+//! anew, and while it can't be used names come from memory and ESI. Everything here blocks and belongs off the runtime.
+
+mod tables;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use killfeed::v1::EntityKind;
+use redb::{Database, DatabaseError, StorageError};
+
+pub use tables::Found;
+
+/// redb's own default is 1 GiB; look-ups of names touch few pages.
+const CACHE_BYTES: usize = 16 * 1024 * 1024;
+/// After a failure the file is left alone for so long.
+const REOPEN_AFTER: Duration = Duration::from_secs(60);
+
+/// A character, corporation or alliance.
+pub type Key = (EntityKind, u64);
+
+/// What is known of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Named {
+    /// Empty: nothing bears this id, as far as is known, or the name was not asked for yet.
+    pub name: Box<str>,
+    /// Empty: none, or not known.
+    pub ticker: Box<str>,
+    /// When the name was fetched, in seconds since 1970; 0 = never.
+    pub name_at: u64,
+    /// When the ticker was fetched; 0 = never.
+    pub ticker_at: u64,
+}
+
+/// Why the file can't be opened at all.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// Somebody else has it.
+    #[error("{path} is in use by another process: a data folder belongs to one ingestor")]
+    Locked {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not to be used.
+    #[error("{path} can't be opened: {error}")]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: String,
+    },
+}
+
+/// The cache. Its operations never fail: what can't be read is not there, and what can't be written is lost, both said in the
+/// log.
+#[derive(Debug)]
+pub struct NameStore {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+/// The lock is held to take the handle out or to open the file, never while it is used.
+#[derive(Debug)]
+enum State {
+    Open(Arc<Database>),
+    /// Failed; opened again from then on.
+    ClosedUntil(Instant),
+}
+
+impl NameStore {
+    /// Opens or makes `names.redb`.
+    pub fn open(data_dir: &Path) -> Result<Self, CacheError> {
+        let path = data_dir.join("names.redb");
+        let database = open_or_renew(&path)?;
+        Ok(Self {
+            path,
+            state: Mutex::new(State::Open(Arc::new(database))),
+        })
+    }
+
+    /// What is known of `keys`, in their order.
+    pub fn get(&self, keys: &[Key]) -> Vec<Option<Named>> {
+        self.with("read", |database| tables::get(database, keys))
+            .unwrap_or_else(|| vec![None; keys.len()])
+    }
+
+    /// Keeps these, and drops what was known of the same keys.
+    pub fn put(&self, entries: &[(Key, Arc<Named>)]) {
+        if !entries.is_empty() {
+            self.with("write", |database| tables::put(database, entries));
+        }
+    }
+
+    /// Ids of `kind` whose name has this fold, ascending.
+    pub fn exact(&self, kind: EntityKind, folded: &str) -> Vec<u64> {
+        self.with("read", |database| tables::exact(database, kind, folded))
+            .unwrap_or_default()
+    }
+
+    /// What has this ticker (folded).
+    pub fn by_ticker(&self, folded: &str) -> Vec<Key> {
+        self.with("read", |database| tables::by_ticker(database, folded))
+            .unwrap_or_default()
+    }
+
+    /// What has a name, or a word in its name, that begins with `folded`: the first in the order of the alphabet, not more than
+    /// a few thousand.
+    pub fn prefix(&self, folded: &str) -> Vec<Found> {
+        self.with("read", |database| tables::prefix(database, folded))
+            .unwrap_or_default()
+    }
+
+    /// Runs `work` on the open file. A failure closes it: after one failed write redb fails every read until it is reopened.
+    fn with<T>(&self, what: &str, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Option<T> {
+        let database = self.database()?;
+        match work(&database) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                drop(database);
+                tracing::warn!(path = %self.path.display(), what, %error, "names on disk failed: going on without for a minute");
+                if matches!(error, redb::Error::Corrupted(_)) {
+                    set_aside(&self.path);
+                }
+                *self.lock() = State::ClosedUntil(Instant::now() + REOPEN_AFTER);
+                None
+            }
+        }
+    }
+
+    fn database(&self) -> Option<Arc<Database>> {
+        let mut state = self.lock();
+        match &*state {
+            State::Open(database) => return Some(database.clone()),
+            State::ClosedUntil(time) if *time > Instant::now() => return None,
+            State::ClosedUntil(_) => {}
+        }
+        match open_or_renew(&self.path) {
+            Ok(database) => {
+                let database = Arc::new(database);
+                *state = State::Open(database.clone());
+                Some(database)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "names on disk are still out of use");
+                *state = State::ClosedUntil(Instant::now() + REOPEN_AFTER);
+                None
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open_or_renew(path: &Path) -> Result<Database, CacheError> {
+    let unusable = |error: String| CacheError::Unusable {
+        path: path.to_owned(),
+        error,
+    };
+    let error = match open(path) {
+        Ok(database) => return Ok(database),
+        Err(OpenFailure::Redb(DatabaseError::DatabaseAlreadyOpen)) => {
+            let path = path.to_owned();
+            return Err(CacheError::Locked { path });
+        }
+        // The disk's own troubles (no room, no right) are not cured by a new file.
+        Err(OpenFailure::Redb(DatabaseError::Storage(StorageError::Io(error))))
+            if error.kind() != std::io::ErrorKind::InvalidData && error.kind() != std::io::ErrorKind::UnexpectedEof =>
+        {
+            return Err(unusable(error.to_string()));
+        }
+        Err(error) => error,
+    };
+    tracing::warn!(path = %path.display(), %error, "the names on disk can't be used: set aside, names are fetched anew");
+    set_aside(path);
+    open(path).map_err(|error| unusable(error.to_string()))
+}
+
+#[derive(Debug, thiserror::Error)]
+enum OpenFailure {
+    #[error(transparent)]
+    Redb(#[from] DatabaseError),
+    #[error(transparent)]
+    Tables(#[from] redb::Error),
+    #[error("it is of schema {0}, which is not known here")]
+    Schema(u64),
+}
+
+fn open(path: &Path) -> Result<Database, OpenFailure> {
+    let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
+    match tables::prepare(&database)? {
+        tables::SCHEMA => Ok(database),
+        other => Err(OpenFailure::Schema(other)),
+    }
+}
+
+fn set_aside(path: &Path) {
+    if let Err(error) = fs::rename(path, path.with_extension("redb.broken")) {
+        tracing::warn!(path = %path.display(), %error, "the broken names on disk can't be set aside");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn named(name: &str, ticker: &str) -> Arc<Named> {
+        Arc::new(Named {
+            name: name.into(),
+            ticker: ticker.into(),
+            name_at: 7,
+            ticker_at: 8,
+        })
+    }
+
+    const GOONS: Key = (EntityKind::Alliance, 1_354_830_081);
+    const PILOT: Key = (EntityKind::Character, 90_000_001);
+
+    #[test]
+    fn names_are_found_again_by_id_name_word_and_ticker() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = NameStore::open(dir.path()).unwrap();
+        store.put(&[
+            (GOONS, named("Goonswarm Federation", "CONDI")),
+            (PILOT, named("Fed Up", "")),
+        ]);
+        drop(store);
+        let store = NameStore::open(dir.path()).unwrap();
+        let got = store.get(&[PILOT, (EntityKind::Corporation, GOONS.1), GOONS]);
+        assert_eq!(
+            got,
+            [
+                Some((*named("Fed Up", "")).clone()),
+                None,
+                Some((*named("Goonswarm Federation", "CONDI")).clone())
+            ]
+        );
+        assert_eq!(store.exact(EntityKind::Alliance, "goonswarm federation"), [GOONS.1]);
+        assert!(store.exact(EntityKind::Corporation, "goonswarm federation").is_empty());
+        assert!(store.exact(EntityKind::Alliance, "goonswarm").is_empty());
+        assert_eq!(store.by_ticker("condi"), [GOONS]);
+        assert!(store.by_ticker("cond").is_empty());
+        let found = |query| {
+            store
+                .prefix(query)
+                .into_iter()
+                .map(|found| (found.key, found.word))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(found("fed"), [(PILOT, false), (GOONS, true)]);
+        assert_eq!(found("goonswarm f"), [(GOONS, false)]);
+        assert!(found("x").is_empty());
+    }
+
+    #[test]
+    fn what_is_renamed_is_no_longer_found_by_its_old_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = NameStore::open(dir.path()).unwrap();
+        store.put(&[(GOONS, named("Old Name", "OLD"))]);
+        store.put(&[(GOONS, named("New Name", "NEW"))]);
+        assert!(store.exact(EntityKind::Alliance, "old name").is_empty());
+        assert!(store.by_ticker("old").is_empty());
+        assert!(store.prefix("old").is_empty());
+        assert_eq!(store.prefix("name").len(), 1);
+        assert_eq!(store.by_ticker("new"), [GOONS]);
+    }
+
+    #[test]
+    fn a_broken_file_is_set_aside_and_a_second_process_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(
+            dir.path().join("names.redb"),
+            b"this is no database, but longer than its header".repeat(100),
+        )
+        .unwrap();
+        let store = NameStore::open(dir.path()).unwrap();
+        assert!(dir.path().join("names.redb.broken").exists());
+        store.put(&[(PILOT, named("A", ""))]);
+        assert!(store.get(&[PILOT])[0].is_some());
+        assert!(matches!(NameStore::open(dir.path()), Err(CacheError::Locked { .. })));
+    }
+}

@@ -1,0 +1,175 @@
+//! The tables of `names.redb`, and the transactions over them.
+
+use std::sync::Arc;
+
+use killfeed::{filter::fold, v1::EntityKind};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
+
+use super::{Key, Named};
+use crate::enrich::static_data::word_starts;
+
+/// Of the tables below. Another one is not migrated: names are fetched anew.
+pub(super) const SCHEMA: u64 = 1;
+
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// (kind, id) → name, ticker, when each was fetched.
+const NAMES: TableDefinition<'_, (i32, u64), (&str, &str, u64, u64)> = TableDefinition::new("names");
+/// (folded name, kind, id).
+const BY_NAME: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new("by_name");
+/// (folded name from a later word on, kind, id).
+const BY_WORD: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new("by_word");
+/// (folded ticker, kind, id).
+const BY_TICKER: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new("by_ticker");
+
+/// A search of one letter looks at no more rows of a table than this.
+const MAX_SCANNED: usize = 2_000;
+
+type Index<'txn> = Table<'txn, (&'static str, i32, u64), ()>;
+
+/// Found by the beginning of its name or of a word in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// What.
+    pub key: Key,
+    /// By a later word.
+    pub word: bool,
+}
+
+/// Makes the tables if they are not there, and says of which schema they are.
+pub(super) fn prepare(database: &Database) -> Result<u64, redb::Error> {
+    let transaction = database.begin_write()?;
+    let schema = {
+        let mut meta = transaction.open_table(META)?;
+        let known = meta.get("schema")?.map(|schema| schema.value());
+        match known {
+            Some(schema) => schema,
+            None => {
+                meta.insert("schema", SCHEMA)?;
+                SCHEMA
+            }
+        }
+    };
+    if schema == SCHEMA {
+        transaction.open_table(NAMES)?;
+        for index in [BY_NAME, BY_WORD, BY_TICKER] {
+            transaction.open_table(index)?;
+        }
+    }
+    transaction.commit()?;
+    Ok(schema)
+}
+
+pub(super) fn get(database: &Database, keys: &[Key]) -> Result<Vec<Option<Named>>, redb::Error> {
+    let names = database.begin_read()?.open_table(NAMES)?;
+    let mut found = Vec::with_capacity(keys.len());
+    for (kind, id) in keys {
+        let row = names.get((*kind as i32, *id))?;
+        found.push(row.map(|row| {
+            let (name, ticker, name_at, ticker_at) = row.value();
+            Named {
+                name: name.into(),
+                ticker: ticker.into(),
+                name_at,
+                ticker_at,
+            }
+        }));
+    }
+    Ok(found)
+}
+
+pub(super) fn put(database: &Database, entries: &[(Key, Arc<Named>)]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut names = transaction.open_table(NAMES)?;
+        let mut by_name = transaction.open_table(BY_NAME)?;
+        let mut by_word = transaction.open_table(BY_WORD)?;
+        let mut by_ticker = transaction.open_table(BY_TICKER)?;
+        for ((kind, id), named) in entries {
+            let key = (*kind as i32, *id);
+            let row = (&*named.name, &*named.ticker, named.name_at, named.ticker_at);
+            let before = names.insert(key, row)?.map(|row| {
+                let (name, ticker, ..) = row.value();
+                (name.to_owned(), ticker.to_owned())
+            });
+            let (old_name, old_ticker) = before.unwrap_or_default();
+            if old_name != *named.name {
+                index(&fold(&old_name), |from, first| {
+                    forget(if first { &mut by_name } else { &mut by_word }, from, key)
+                })?;
+                index(&fold(&named.name), |from, first| {
+                    keep(if first { &mut by_name } else { &mut by_word }, from, key)
+                })?;
+            }
+            if old_ticker != *named.ticker {
+                index_ticker(&old_ticker, |folded| forget(&mut by_ticker, folded, key))?;
+                index_ticker(&named.ticker, |folded| keep(&mut by_ticker, folded, key))?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn exact(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<u64>, redb::Error> {
+    let by_name = database.begin_read()?.open_table(BY_NAME)?;
+    let mut ids = Vec::new();
+    for row in by_name.range((folded, kind as i32, 0)..=(folded, kind as i32, u64::MAX))? {
+        ids.push(row?.0.value().2);
+    }
+    Ok(ids)
+}
+
+pub(super) fn by_ticker(database: &Database, folded: &str) -> Result<Vec<Key>, redb::Error> {
+    let by_ticker = database.begin_read()?.open_table(BY_TICKER)?;
+    let mut keys = Vec::new();
+    for row in by_ticker.range((folded, i32::MIN, 0)..=(folded, i32::MAX, u64::MAX))? {
+        let (_, kind, id) = row?.0.value();
+        keys.extend(kind_of(kind).map(|kind| (kind, id)));
+    }
+    Ok(keys)
+}
+
+pub(super) fn prefix(database: &Database, folded: &str) -> Result<Vec<Found>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let mut found = Vec::new();
+    for (table, word) in [(BY_NAME, false), (BY_WORD, true)] {
+        let table = transaction.open_table(table)?;
+        for row in table.range((folded, i32::MIN, 0)..)?.take(MAX_SCANNED) {
+            let row = row?.0;
+            let (name, kind, id) = row.value();
+            if !name.starts_with(folded) {
+                break;
+            }
+            found.extend(kind_of(kind).map(|kind| Found { key: (kind, id), word }));
+        }
+    }
+    Ok(found)
+}
+
+/// Hands every place of the name where a word begins to `write`, with whether it is the first.
+fn index(folded: &str, mut write: impl FnMut(&str, bool) -> Result<(), redb::Error>) -> Result<(), redb::Error> {
+    word_starts(folded).try_for_each(|at| write(&folded[at..], at == 0))
+}
+
+fn index_ticker(ticker: &str, write: impl FnOnce(&str) -> Result<(), redb::Error>) -> Result<(), redb::Error> {
+    if ticker.is_empty() {
+        Ok(())
+    } else {
+        write(&fold(ticker))
+    }
+}
+
+fn keep(table: &mut Index<'_>, text: &str, (kind, id): (i32, u64)) -> Result<(), redb::Error> {
+    table.insert((text, kind, id), ())?;
+    Ok(())
+}
+
+fn forget(table: &mut Index<'_>, text: &str, (kind, id): (i32, u64)) -> Result<(), redb::Error> {
+    table.remove((text, kind, id))?;
+    Ok(())
+}
+
+/// A kind of a later version is passed over.
+fn kind_of(kind: i32) -> Option<EntityKind> {
+    EntityKind::try_from(kind).ok()
+}

@@ -1,0 +1,314 @@
+//! CCP's API, within its limits. Every call has a timeout, and none waits for its turn: what can't be asked now says when it
+//! can, and the caller decides.
+
+mod budget;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use killfeed::id::KillmailId;
+use metrics::counter;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::{Deserialize, de::DeserializeOwned};
+use tokio::time::Instant;
+
+pub use budget::Route;
+use budget::{Budget, Permit};
+
+/// Counts requests to ESI, by `route` and `outcome` (the status, or `no_answer`).
+pub const ESI_REQUESTS: &str = "killfeed_ingestor_esi_requests_total";
+
+/// The date this code was written against.
+const COMPATIBILITY_DATE: &str = "2026-08-18";
+/// The slowest honest answers take seconds; one stalled call must not hold names up for longer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The largest known killmail has about 1 MB.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+/// How many ids one `POST /universe/names` takes.
+pub const MAX_IDS: usize = 1_000;
+/// How many names one `POST /universe/ids` takes.
+pub const MAX_NAMES: usize = 500;
+
+/// Why ESI did not say.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EsiError {
+    /// Not to be asked now: it is down, or its limits are reached.
+    #[error("ESI can't be asked now; again in {retry_in:?}")]
+    Away {
+        /// How long until it may be asked again.
+        retry_in: Duration,
+    },
+    /// There is no such thing, or one of the ids asked for together is bad.
+    #[error("ESI knows no such thing")]
+    NotFound,
+    /// It does not take the question.
+    #[error("ESI refused: {status} {message}")]
+    Refused {
+        /// The status of its answer.
+        status: u16,
+        /// Its own words.
+        message: String,
+    },
+    /// Its answer is not what it should be.
+    #[error("ESI's answer can't be read: {0}")]
+    Body(String),
+}
+
+/// The client. Cheap to clone; clones share the limits.
+#[derive(Debug, Clone)]
+pub struct Esi {
+    http: reqwest::Client,
+    base: Arc<str>,
+    budget: Arc<Mutex<Budget>>,
+}
+
+/// A name and the category ESI says it is of (`character`, `corporation`, ...).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct NamedId {
+    /// What was asked for.
+    pub id: u64,
+    /// Its name.
+    pub name: String,
+    /// What it is, in ESI's words.
+    pub category: String,
+}
+
+/// What bears the names asked for, by what it is. Other kinds are not read: they are in the static data.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Ids {
+    /// Pilots.
+    pub characters: Vec<IdAndName>,
+    /// Corporations.
+    pub corporations: Vec<IdAndName>,
+    /// Alliances.
+    pub alliances: Vec<IdAndName>,
+}
+
+/// One of [`Ids`].
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct IdAndName {
+    /// Its id.
+    pub id: u64,
+    /// Its name as it is properly written.
+    pub name: String,
+}
+
+/// What is read of a corporation or an alliance.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Organisation {
+    /// Its name.
+    pub name: String,
+    /// Without brackets.
+    pub ticker: String,
+}
+
+/// A type that the static data does not know yet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EsiType {
+    /// English.
+    pub name: String,
+    /// Its group.
+    pub group_id: u32,
+}
+
+/// A group that the static data does not know yet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EsiGroup {
+    /// English.
+    pub name: String,
+    /// Its category.
+    pub category_id: u32,
+}
+
+/// A system that the static data does not know yet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EsiSystem {
+    /// English.
+    pub name: String,
+    /// Its constellation.
+    pub constellation_id: u32,
+    /// True security.
+    pub security_status: f64,
+}
+
+/// A constellation that the static data does not know yet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EsiConstellation {
+    /// English.
+    pub name: String,
+    /// Its region.
+    pub region_id: u32,
+}
+
+/// A region or a category that the static data does not know yet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct EsiPlain {
+    /// English.
+    pub name: String,
+}
+
+impl Esi {
+    /// `base`: with or without a slash at its end. `http` sends the User-Agent.
+    pub fn new(http: reqwest::Client, base: &str) -> Self {
+        Self {
+            http,
+            base: base.trim_end_matches('/').into(),
+            budget: Arc::new(Mutex::new(Budget::default())),
+        }
+    }
+
+    /// Names of at most [`MAX_IDS`] distinct ids. One bad id makes it [`EsiError::NotFound`] as a whole.
+    pub async fn names(&self, ids: &[u64]) -> Result<Vec<NamedId>, EsiError> {
+        self.json(Route::Names, self.post("universe/names").json(ids)).await
+    }
+
+    /// What bears these names exactly, whatever their case; at most [`MAX_NAMES`].
+    pub async fn ids(&self, names: &[String]) -> Result<Ids, EsiError> {
+        self.json(Route::Ids, self.post("universe/ids").json(names)).await
+    }
+
+    /// A corporation.
+    pub async fn corporation(&self, id: u64) -> Result<Organisation, EsiError> {
+        self.json(Route::Corporation, self.get(&format!("corporations/{id}")))
+            .await
+    }
+
+    /// An alliance.
+    pub async fn alliance(&self, id: u64) -> Result<Organisation, EsiError> {
+        self.json(Route::Alliance, self.get(&format!("alliances/{id}"))).await
+    }
+
+    /// A type.
+    pub async fn type_of(&self, id: u32) -> Result<EsiType, EsiError> {
+        self.universe("types", id).await
+    }
+
+    /// A group.
+    pub async fn group(&self, id: u32) -> Result<EsiGroup, EsiError> {
+        self.universe("groups", id).await
+    }
+
+    /// A category.
+    pub async fn category(&self, id: u32) -> Result<EsiPlain, EsiError> {
+        self.universe("categories", id).await
+    }
+
+    /// A solar system.
+    pub async fn system(&self, id: u32) -> Result<EsiSystem, EsiError> {
+        self.universe("systems", id).await
+    }
+
+    /// A constellation.
+    pub async fn constellation(&self, id: u32) -> Result<EsiConstellation, EsiError> {
+        self.universe("constellations", id).await
+    }
+
+    /// A region.
+    pub async fn region(&self, id: u32) -> Result<EsiPlain, EsiError> {
+        self.universe("regions", id).await
+    }
+
+    /// A killmail's body, as it came.
+    pub async fn killmail(&self, id: KillmailId, hash: &str) -> Result<Bytes, EsiError> {
+        // It becomes part of a path, and it came from outside.
+        if hash.is_empty() || hash.len() > 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            let message = "the killmail's hash is not hexadecimal: not asked".to_owned();
+            return Err(EsiError::Refused { status: 0, message });
+        }
+        self.call(Route::Killmail, self.get(&format!("killmails/{id}/{hash}")))
+            .await
+    }
+
+    async fn universe<T: DeserializeOwned>(&self, what: &str, id: u32) -> Result<T, EsiError> {
+        self.json(Route::Universe, self.get(&format!("universe/{what}/{id}")))
+            .await
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.request(Method::GET, path)
+    }
+
+    fn post(&self, path: &str) -> RequestBuilder {
+        self.request(Method::POST, path)
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/{path}", self.base));
+        request
+            .timeout(TIMEOUT)
+            .header("X-Compatibility-Date", COMPATIBILITY_DATE)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, route: Route, request: RequestBuilder) -> Result<T, EsiError> {
+        let body = self.call(route, request).await?;
+        serde_json::from_slice(&body).map_err(|error| EsiError::Body(error.to_string()))
+    }
+
+    async fn call(&self, route: Route, request: RequestBuilder) -> Result<Bytes, EsiError> {
+        if let Permit::NotBefore(time) = self.budget(|budget, now| budget.ask(route, now)) {
+            let retry_in = time.saturating_duration_since(Instant::now());
+            return Err(EsiError::Away { retry_in });
+        }
+        let count =
+            |outcome: String| counter!(ESI_REQUESTS, "route" => route.name(), "outcome" => outcome).increment(1);
+        let no_answer = |error: &reqwest::Error| {
+            tracing::debug!(route = route.name(), %error, "ESI did not answer");
+            count("no_answer".to_owned());
+            let retry_in = self.budget(|budget, now| budget.no_answer(now));
+            EsiError::Away { retry_in }
+        };
+        let response = request.send().await.map_err(|error| no_answer(&error))?;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let body = read(response).await.map_err(|error| no_answer(&error))?;
+        count(status.as_u16().to_string());
+        let wait = self.budget(|budget, now| budget.answered(route, status, &headers, now));
+        let Some(body) = body else {
+            return Err(EsiError::Body("over 16 MiB".to_owned()));
+        };
+        match status {
+            status if status.is_success() => Ok(body),
+            StatusCode::NOT_FOUND => Err(EsiError::NotFound),
+            status => Err(match wait {
+                Some(retry_in) => EsiError::Away { retry_in },
+                None => EsiError::Refused {
+                    status: status.as_u16(),
+                    message: words_of(&body),
+                },
+            }),
+        }
+    }
+
+    /// The lock is held for a few comparisons and never across an await, so a std mutex is right. A panic inside would leave
+    /// only counts behind: they are used on.
+    fn budget<T>(&self, decide: impl FnOnce(&mut Budget, Instant) -> T) -> T {
+        let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+        decide(&mut budget, Instant::now())
+    }
+}
+
+/// The body; `None` if it is too large.
+async fn read(mut response: reqwest::Response) -> Result<Option<Bytes>, reqwest::Error> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await? {
+        if body.len() + chunk.len() > MAX_BODY {
+            return Ok(None);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Some(body.freeze()))
+}
+
+/// `{"error": "..."}`, or nothing.
+fn words_of(body: &[u8]) -> String {
+    #[derive(Deserialize)]
+    struct Error {
+        error: String,
+    }
+    let error = serde_json::from_slice(body).map(|Error { error }| error);
+    error.unwrap_or_default().chars().take(200).collect()
+}

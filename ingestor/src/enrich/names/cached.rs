@@ -1,0 +1,228 @@
+//! Names in memory over names on disk.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use killfeed::v1::EntityKind;
+use moka::sync::Cache;
+use tokio::task;
+
+use crate::enrich::cache::{Key, NameStore, Named};
+
+/// An ordinary day has about 30,000 different pilots; an entry takes about 200 bytes.
+const IN_MEMORY: u64 = 100_000;
+
+const DAY: u64 = 24 * 3600;
+/// Pilots can't change their names, corporations and alliances hardly ever.
+const NAME_FRESH: u64 = 7 * DAY;
+const TICKER_FRESH: u64 = 7 * DAY;
+/// What has no name (yet) is asked for again sooner.
+const NOTHING_FRESH: u64 = DAY;
+
+/// Both levels. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Cached {
+    memory: Cache<Key, Arc<Named>>,
+    store: Arc<NameStore>,
+}
+
+/// What ESI said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Change {
+    /// It has this name.
+    Name(Box<str>),
+    /// Nothing bears this id: confirmed.
+    Nothing,
+    /// A corporation or alliance with its ticker.
+    Organisation { name: Box<str>, ticker: Box<str> },
+    /// It has no ticker.
+    NoTicker,
+}
+
+/// What is to be done about a name or a ticker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// It is known, or known not to be.
+    Nothing,
+    /// It is known, but from long ago.
+    Stale,
+    /// It is not known.
+    Missing,
+}
+
+impl Cached {
+    pub(super) fn new(store: NameStore) -> Self {
+        Self {
+            memory: Cache::new(IN_MEMORY),
+            store: Arc::new(store),
+        }
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<Arc<Named>> {
+        self.memory.get(&key)
+    }
+
+    /// What is to be done about the name, and about the ticker, of `key`.
+    pub(super) fn needs(&self, key: Key, now: u64) -> (Need, Need) {
+        needs(key.0, self.get(key).as_deref(), now)
+    }
+
+    pub(super) fn store(&self) -> &NameStore {
+        &self.store
+    }
+
+    /// Brings into memory what the disk knows of `keys`.
+    pub(super) async fn load(&self, keys: &[Key]) {
+        let absent = keys.iter().copied().filter(|key| !self.memory.contains_key(key));
+        let absent: Vec<_> = absent.collect();
+        if absent.is_empty() {
+            return;
+        }
+        let (store, memory) = (self.store.clone(), self.memory.clone());
+        let loaded = task::spawn_blocking(move || {
+            for (key, named) in absent.iter().zip(store.get(&absent)) {
+                if let Some(named) = named {
+                    memory.insert(*key, Arc::new(named));
+                }
+            }
+        });
+        if let Err(error) = loaded.await {
+            tracing::warn!(%error, "names on disk could not be read");
+        }
+    }
+
+    /// Takes in what ESI said at `now`: in memory at once, on disk when this comes back.
+    pub(super) async fn change(&self, changes: Vec<(Key, Change)>, now: u64) {
+        if changes.is_empty() {
+            return;
+        }
+        let keys: Vec<_> = changes.iter().map(|(key, _)| *key).collect();
+        self.load(&keys).await;
+        let mut entries = Vec::with_capacity(changes.len());
+        for (key, change) in changes {
+            let before = self.get(key);
+            let after = Arc::new(changed(before.as_deref().cloned().unwrap_or_default(), change, now));
+            self.memory.insert(key, after.clone());
+            entries.push((key, after));
+        }
+        let store = self.store.clone();
+        if let Err(error) = task::spawn_blocking(move || store.put(&entries)).await {
+            tracing::warn!(%error, "names could not be written to disk");
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
+/// As [`Cached::needs`], of what is known so far.
+fn needs(kind: EntityKind, named: Option<&Named>, now: u64) -> (Need, Need) {
+    let has_ticker = matches!(kind, EntityKind::Corporation | EntityKind::Alliance);
+    let Some(named) = named else {
+        return (Need::Missing, if has_ticker { Need::Missing } else { Need::Nothing });
+    };
+    let need = |text: &str, at: u64, fresh: u64| {
+        let fresh = if text.is_empty() { NOTHING_FRESH } else { fresh };
+        match at {
+            0 => Need::Missing,
+            at if now.saturating_sub(at) > fresh => Need::Stale,
+            _ => Need::Nothing,
+        }
+    };
+    let name = need(&named.name, named.name_at, NAME_FRESH);
+    // What nothing bears has no ticker either.
+    if !has_ticker || (named.name.is_empty() && named.name_at != 0) {
+        return (name, Need::Nothing);
+    }
+    (name, need(&named.ticker, named.ticker_at, TICKER_FRESH))
+}
+
+fn changed(mut named: Named, change: Change, now: u64) -> Named {
+    match change {
+        Change::Name(name) => (named.name, named.name_at) = (name, now),
+        Change::Nothing => {
+            named = Named {
+                name_at: now,
+                ..Named::default()
+            }
+        }
+        Change::Organisation { name, ticker } => {
+            named = Named {
+                name,
+                ticker,
+                name_at: now,
+                ticker_at: now,
+            }
+        }
+        Change::NoTicker => (named.ticker, named.ticker_at) = (Box::default(), now),
+    }
+    named
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_done() {
+        let now = 100 * DAY;
+        let named = |name: &str, name_at, ticker: &str, ticker_at| Named {
+            name: name.into(),
+            ticker: ticker.into(),
+            name_at,
+            ticker_at,
+        };
+        let (pilot, corp) = (EntityKind::Character, EntityKind::Corporation);
+        let (nothing, stale, missing) = (Need::Nothing, Need::Stale, Need::Missing);
+        assert_eq!(needs(pilot, None, now), (missing, nothing));
+        assert_eq!(needs(corp, None, now), (missing, missing));
+        assert_eq!(needs(pilot, Some(&named("A", now, "", 0)), now), (nothing, nothing));
+        assert_eq!(needs(corp, Some(&named("A", now, "", 0)), now), (nothing, missing));
+        assert_eq!(
+            needs(corp, Some(&named("A", now - 8 * DAY, "T", now)), now),
+            (stale, nothing)
+        );
+        assert_eq!(
+            needs(corp, Some(&named("A", now, "T", now - 8 * DAY)), now),
+            (nothing, stale)
+        );
+        assert_eq!(
+            needs(corp, Some(&named("A", now, "", now - 2 * DAY)), now),
+            (nothing, stale)
+        );
+        assert_eq!(needs(corp, Some(&named("", now, "", 0)), now), (nothing, nothing));
+        assert_eq!(
+            needs(corp, Some(&named("", now - 2 * DAY, "", 0)), now),
+            (stale, nothing)
+        );
+        // A clock that was set back makes nothing stale.
+        assert_eq!(
+            needs(pilot, Some(&named("A", now + DAY, "", 0)), now),
+            (nothing, nothing)
+        );
+    }
+
+    #[test]
+    fn what_is_said_of_one_thing_leaves_the_other() {
+        let organisation = Change::Organisation {
+            name: "A".into(),
+            ticker: "T".into(),
+        };
+        let known = changed(Named::default(), organisation, 5);
+        let renamed = changed(known.clone(), Change::Name("B".into()), 6);
+        assert_eq!(
+            (&*renamed.name, renamed.name_at, &*renamed.ticker, renamed.ticker_at),
+            ("B", 6, "T", 5)
+        );
+        let bare = changed(renamed, Change::NoTicker, 7);
+        assert_eq!((&*bare.name, &*bare.ticker, bare.ticker_at), ("B", "", 7));
+        let gone = changed(known, Change::Nothing, 8);
+        assert_eq!((&*gone.name, gone.name_at, gone.ticker_at), ("", 8, 0));
+    }
+}

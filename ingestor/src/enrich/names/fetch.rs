@@ -1,0 +1,193 @@
+//! What the two lanes of names do: names by id in batches, tickers one by one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use futures::future::join_all;
+use killfeed::v1::EntityKind;
+use tokio::time::Instant;
+
+use super::{
+    bisect::{Bisect, Standing, Suspects},
+    cached::{Cached, Change, Need, unix_now},
+};
+use crate::enrich::{
+    cache::Key,
+    esi::{Esi, EsiError, NamedId},
+    lane::Work,
+};
+
+/// So many tickers are asked for at a time.
+const TICKERS_AT_ONCE: usize = 4;
+
+/// `POST /universe/names`.
+#[derive(Debug)]
+pub(super) struct FetchNames {
+    esi: Esi,
+    cached: Cached,
+    suspects: Suspects,
+    slow: Arc<AtomicBool>,
+}
+
+impl FetchNames {
+    pub(super) fn new(esi: Esi, cached: Cached, slow: Arc<AtomicBool>) -> Self {
+        Self {
+            esi,
+            cached,
+            suspects: Suspects::default(),
+            slow,
+        }
+    }
+
+    /// Keeps the names of a batch. What ESI left out, or calls something else than it was taken for, is suspect.
+    async fn answered(&mut self, batch: &[u64], answers: Vec<NamedId>, wanted: &BTreeMap<u64, Vec<EntityKind>>) {
+        let mut changes = Vec::with_capacity(answers.len());
+        for answer in answers {
+            let Some(kind) = kind_of(&answer.category) else {
+                continue;
+            };
+            // What was not asked for is not believed.
+            if batch.binary_search(&answer.id).is_ok() {
+                changes.push(((kind, answer.id), Change::Name(answer.name.into())));
+            }
+        }
+        let answered: BTreeSet<Key> = changes.iter().map(|(key, _)| *key).collect();
+        let mut without = Vec::new();
+        for id in batch {
+            let kinds = wanted.get(id).map_or(&[][..], Vec::as_slice);
+            if kinds.iter().all(|kind| answered.contains(&(*kind, *id))) {
+                self.suspects.found(*id);
+            } else {
+                without.push(*id);
+            }
+        }
+        self.cached.change(changes, unix_now()).await;
+        for id in without {
+            self.refused(id, wanted).await;
+        }
+    }
+
+    /// Nothing seems to bear this id; if that is confirmed, it is remembered.
+    async fn refused(&mut self, id: u64, wanted: &BTreeMap<u64, Vec<EntityKind>>) {
+        if self.suspects.refused(id, Instant::now()) {
+            let kinds = wanted.get(&id).into_iter().flatten();
+            // A kind that does have a name under this id keeps it.
+            let nameless = kinds.filter(|kind| self.cached.get((**kind, id)).is_none_or(|named| named.name.is_empty()));
+            let changes = nameless.map(|kind| ((*kind, id), Change::Nothing)).collect();
+            self.cached.change(changes, unix_now()).await;
+        }
+    }
+}
+
+impl Work<Key> for FetchNames {
+    async fn run(&mut self, keys: Vec<Key>) {
+        let mut wanted = BTreeMap::<u64, Vec<EntityKind>>::new();
+        for (kind, id) in keys {
+            // Whoever stood in line before may have brought it.
+            if self.cached.needs((kind, id), unix_now()).0 != Need::Nothing {
+                wanted.entry(id).or_default().push(kind);
+            }
+        }
+        let now = Instant::now();
+        let (mut together, mut alone) = (Vec::new(), Vec::new());
+        for id in wanted.keys() {
+            match self.suspects.standing(*id, now) {
+                Standing::Sound => together.push(*id),
+                Standing::Alone => alone.push(*id),
+                Standing::NotNow => {}
+            }
+        }
+        let mut plan = Bisect::new(&together, &alone);
+        while let Some(batch) = plan.next() {
+            let answer = self.esi.names(&batch).await;
+            if matches!(answer, Ok(_) | Err(EsiError::NotFound)) {
+                self.slow.store(false, Ordering::Relaxed);
+            }
+            match answer {
+                Ok(answers) => self.answered(&batch, answers, &wanted).await,
+                Err(EsiError::NotFound) => {
+                    if let Some(id) = plan.refused(batch) {
+                        self.refused(id, &wanted).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, ids = batch.len(), "names are left out");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// `GET /corporations/{id}` and `GET /alliances/{id}`.
+#[derive(Debug)]
+pub(super) struct FetchTickers {
+    esi: Esi,
+    cached: Cached,
+}
+
+impl FetchTickers {
+    pub(super) fn new(esi: Esi, cached: Cached) -> Self {
+        Self { esi, cached }
+    }
+
+    async fn one(&self, key: Key) -> Result<Option<(Key, Change)>, EsiError> {
+        let answer = match key {
+            (EntityKind::Corporation, id) => self.esi.corporation(id).await,
+            (EntityKind::Alliance, id) => self.esi.alliance(id).await,
+            _ => return Ok(None),
+        };
+        match answer {
+            Ok(organisation) => Ok(Some((
+                key,
+                Change::Organisation {
+                    name: organisation.name.into(),
+                    ticker: organisation.ticker.into(),
+                },
+            ))),
+            Err(EsiError::NotFound) => Ok(Some((key, Change::NoTicker))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Work<Key> for FetchTickers {
+    async fn run(&mut self, mut keys: Vec<Key>) {
+        let now = unix_now();
+        keys.retain(|key| self.cached.needs(*key, now).1 != Need::Nothing);
+        for keys in keys.chunks(TICKERS_AT_ONCE) {
+            let (mut changes, mut failure) = (Vec::new(), None);
+            for answer in join_all(keys.iter().map(|key| self.one(*key))).await {
+                match answer {
+                    Ok(change) => changes.extend(change),
+                    Err(error) => failure = Some(error),
+                }
+            }
+            self.cached.change(changes, unix_now()).await;
+            match failure {
+                // The rest is asked for when it is met again.
+                Some(error @ EsiError::Away { .. }) => {
+                    tracing::debug!(%error, "tickers are left out");
+                    return;
+                }
+                Some(error) => tracing::debug!(%error, "a ticker is left out"),
+                None => {}
+            }
+        }
+    }
+}
+
+/// ESI's word for a kind whose names are kept.
+fn kind_of(category: &str) -> Option<EntityKind> {
+    match category {
+        "character" => Some(EntityKind::Character),
+        "corporation" => Some(EntityKind::Corporation),
+        "alliance" => Some(EntityKind::Alliance),
+        _ => None,
+    }
+}

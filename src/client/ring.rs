@@ -1,0 +1,90 @@
+//! Whose turn it is among several endpoints.
+
+use tokio::time::Instant;
+
+/// Which endpoints were tried in this round, and until when each asked to be left alone.
+pub(crate) struct Ring(Vec<(bool, Option<Instant>)>);
+
+impl Ring {
+    /// `count` is at least 1.
+    pub(crate) fn new(count: usize) -> Self {
+        Self(vec![(false, None); count])
+    }
+
+    /// It failed, and is left alone until then.
+    pub(crate) fn tried(&mut self, index: usize, leave_alone_until: Instant) {
+        let count = self.0.len();
+        self.0[index % count] = (true, Some(leave_alone_until));
+    }
+
+    /// The next one behind `from` that was not tried in this round and may be asked now.
+    pub(crate) fn untried(&self, from: usize, now: Instant) -> Option<usize> {
+        self.behind(from)
+            .find(|index| !self.0[*index].0 && self.free(*index, now))
+    }
+
+    /// Whom to ask first in the next round.
+    pub(crate) fn after_wait(&self, from: usize, now: Instant) -> usize {
+        let next = self.behind(from).find(|index| self.free(*index, now));
+        next.unwrap_or(from)
+    }
+
+    /// When the first of them may be asked again.
+    pub(crate) fn soonest(&self, now: Instant) -> Instant {
+        let until = self.0.iter().map(|(_, until)| until.unwrap_or(now)).min();
+        until.unwrap_or(now)
+    }
+
+    /// A new round begins.
+    pub(crate) fn forget_tries(&mut self) {
+        for (tried, _) in &mut self.0 {
+            *tried = false;
+        }
+    }
+
+    /// The worst is over.
+    pub(crate) fn reset(&mut self) {
+        self.0.fill((false, None));
+    }
+
+    fn free(&self, index: usize, now: Instant) -> bool {
+        self.0[index].1.is_none_or(|until| until <= now)
+    }
+
+    /// All of them in turn, `from` last.
+    fn behind(&self, from: usize) -> impl Iterator<Item = usize> + use<> {
+        let count = self.0.len();
+        (1..=count).map(move |step| (from + step) % count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn everybody_gets_a_turn_and_who_asked_for_peace_has_it() {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(9);
+        let mut ring = Ring::new(3);
+        assert_eq!(ring.untried(0, now), Some(1));
+        ring.tried(0, now);
+        ring.tried(1, later);
+        assert_eq!(ring.untried(1, now), Some(2));
+        ring.tried(2, now);
+        assert_eq!(ring.untried(2, now), None, "a round is over");
+        ring.forget_tries();
+        assert_eq!(ring.soonest(now), now);
+        assert_eq!(ring.after_wait(0, now), 2, "1 is left alone");
+        assert_eq!(ring.after_wait(0, later), 1);
+        ring.reset();
+        assert_eq!(ring.untried(0, now), Some(1));
+        let mut alone = Ring::new(1);
+        assert_eq!(alone.untried(0, now), Some(0));
+        alone.tried(0, later);
+        assert_eq!((alone.untried(0, now), alone.soonest(now)), (None, later));
+        assert_eq!(alone.after_wait(0, now), 0, "there is nobody else");
+    }
+}
