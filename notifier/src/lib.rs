@@ -4,8 +4,29 @@
 //! gRPC ⇒ follow → match → outbox → deliver → Discord
 //! ```
 //!
-//! The modules below stand in the order in which a killmail meets them.
+//! The modules below stand in the order in which a killmail meets them; what all of them stand on comes last. [`run()`] puts
+//! them together.
+
+pub mod follow;
+pub mod matching;
+pub mod subscriptions;
+
+pub mod outbox;
+
+pub mod deliver;
+pub mod render;
 
 pub mod discord;
-pub mod shards;
+pub mod guilds;
 pub mod sink;
+
+pub mod clock;
+pub mod database;
+pub mod http;
+pub mod ingestor;
+pub mod metrics;
+pub mod run;
+pub mod settings;
+pub mod shards;
+
+pub use run::{Hooks, run, run_with};

@@ -1,5 +1,7 @@
 //! Where posts go. A sink sends one message and says exactly what became of it; it never retries by itself.
 
+pub mod console;
+
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;

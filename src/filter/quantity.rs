@@ -127,19 +127,16 @@ fn is_decimal(text: &str) -> bool {
 fn repaired(text: &str, rules: Rules) -> Option<String> {
     let (negative, rest) = signed(text);
     let rest = rest.trim_start_matches('+').to_lowercase();
-    let commas = rest.matches(',').count();
-    let decimal_comma = commas == 1
-        && rest
-            .split_once(',')
-            .is_some_and(|(_, after)| after.chars().take_while(char::is_ascii_digit).count() != 3);
-    let mut rest = if decimal_comma {
-        rest.replace(',', ".")
-    } else {
-        rest.replace([',', '_', '\'', ' '], "")
+    let rest = match (
+        is_grouped(&rest, ','),
+        is_grouped(&rest, '.'),
+        rest.matches(',').count(),
+    ) {
+        (true, _, _) => rest.replace(',', ""),
+        (_, true, _) if rest.matches('.').count() > 1 => rest.replace('.', ""),
+        (_, _, 1) => rest.replace(',', "."),
+        _ => rest.replace(['_', '\'', ' '], ""),
     };
-    if rest.matches('.').count() > 1 {
-        rest = rest.replace('.', "");
-    }
     let (digits, suffix) = split(&rest);
     let digits = digits.trim_end_matches('.');
     let scientific = || rest.contains('e').then(|| rest.parse::<f64>().ok()).flatten();
@@ -156,6 +153,17 @@ fn repaired(text: &str, rules: Rules) -> Option<String> {
     };
     let repaired = if negative { format!("-{positive}") } else { positive };
     (repaired != text && is_number(&repaired, rules)).then_some(repaired)
+}
+
+/// Whether the digits before the suffix stand in groups of three: `1,000,000`.
+fn is_grouped(text: &str, separator: char) -> bool {
+    let end = text
+        .find(|c: char| !(c.is_ascii_digit() || c == separator))
+        .unwrap_or(text.len());
+    let mut groups = text[..end].split(separator);
+    let first = groups.next().unwrap_or_default();
+    let mut others = groups.peekable();
+    (1..=3).contains(&first.len()) && others.peek().is_some() && others.all(|group| group.len() == 3)
 }
 
 /// Whether `text` needs no repair.

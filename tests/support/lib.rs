@@ -2,10 +2,13 @@
 //!
 //! - [`upstream`]: a stand-in zKillboard (R2Z2), ESI and static data, in this process, on loopback
 //! - [`corpus`]: killmails to publish there: the real ones beside the project, or the bundled sample
+//! - [`discord`]: a stand-in Discord, REST and gateway, in this process, on loopback
 //! - [`process`]: the two real binaries as processes, with their output, readiness, signals and exit codes
 
 pub mod corpus;
+pub mod discord;
 pub mod process;
 pub mod upstream;
 
+pub use discord::Discord;
 pub use upstream::Upstream;

@@ -10,6 +10,8 @@
 
 mod bad_input;
 mod cancellation;
+mod discord_side;
+mod filters;
 mod stand_in;
 mod stream;
 mod tidy;

@@ -87,6 +87,14 @@ value>=1 000 000
 value>=1,000,000
 value>=1bn
 value>=1,5b
+value>=1.000.000
+value>=1_000
+value>=+5
+value>=5.
+value>=1kk
+class:1..6
+class:(1,2,3)
+attackers:1,2,3
 value>=1e9
 value>="1b"
 value>=-1b

@@ -1,0 +1,157 @@
+//! The notifier's database: opens it, and knows its trees, keys and rows. What the trees mean is said in `rows`.
+//!
+//! sled answers a write before it is on disk. Whoever acknowledges something calls [`Database::flush`] first; a flush
+//! that fails (a full disk shows only there) must end the process.
+
+mod keys;
+mod open;
+mod rows;
+
+use std::fs::File;
+
+pub use keys::{
+    BATCH_SEQUENCE, cooldown_key, destination_key, id_key, post_key, queue_key, read_destination, read_id,
+    read_sequence, subscription_key,
+};
+pub use open::{MovedAside, Opened, open};
+pub use rows::{
+    BatchEntryRow, BatchKind, BatchRow, CompiledRow, CooldownRow, HandledRow, KillmailRow, MatchRow, Outcome,
+    PositionRow, PostRow, PostState, QueueRow, SubscriptionRow, SuspensionRow,
+};
+
+/// The version of everything in this database. A change of a key or of a row's meaning counts it up.
+pub const SCHEMA: u32 = 1;
+
+/// Keys of the tree `meta`.
+pub mod meta {
+    /// [`super::SCHEMA`], four bytes big-endian.
+    pub const SCHEMA: &str = "schema";
+    /// A [`super::PositionRow`].
+    pub const POSITION: &str = "position";
+    /// The next local sequence (of queue rows and batches), eight bytes big-endian.
+    pub const NEXT_SEQUENCE: &str = "next_sequence";
+    /// The next subscription id, eight bytes big-endian.
+    pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
+    /// There, while NOTIFIER_SKIP_BACKLOG=true has had its effect: it acts once.
+    pub const BACKLOG_SKIPPED: &str = "backlog_skipped";
+}
+
+/// The seven trees.
+#[derive(Debug)]
+pub struct Database {
+    db: sled::Db,
+    /// (guild, name) → [`SubscriptionRow`].
+    pub subscriptions: sled::Tree,
+    /// (destination, local sequence) → [`QueueRow`]; sequence 0 → the sealed [`BatchRow`].
+    pub queue: sled::Tree,
+    /// (destination, killmail id) → [`PostRow`].
+    pub posts: sled::Tree,
+    /// killmail id → [`KillmailRow`].
+    pub killmails: sled::Tree,
+    /// killmail id → [`HandledRow`].
+    pub handled: sled::Tree,
+    /// (destination, ping target) → [`CooldownRow`].
+    pub cooldowns: sled::Tree,
+    /// See [`meta`].
+    pub meta: sled::Tree,
+    /// Held as long as the database is open; the system frees it however the process ends.
+    _lock: File,
+}
+
+impl Database {
+    /// Waits until everything written so far is on disk.
+    pub async fn flush(&self) -> Result<(), StorageError> {
+        // On the runtime's own threads for such waits, not on sled's: a test with paused time then knows that something runs.
+        let db = self.db.clone();
+        let flushed = tokio::task::spawn_blocking(move || db.flush()).await;
+        match flushed {
+            Ok(result) => result.map(drop).map_err(StorageError::Flush),
+            Err(error) => Err(StorageError::Interrupted(error.to_string())),
+        }
+    }
+}
+
+/// What is wrong with the data folder, or with a write to it.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// Another process has it.
+    #[error(
+        "the data folder {path} is in use by another killfeed-notifier: expected one process per folder; end that one or set NOTIFIER_DATA_DIR"
+    )]
+    Locked {
+        /// The data folder.
+        path: String,
+    },
+    /// Written by a later version.
+    #[error(
+        "the data folder {path} has schema {found}, this version knows {SCHEMA}: use the killfeed-notifier that wrote it, or a later one; nothing was changed"
+    )]
+    Newer {
+        /// The data folder.
+        path: String,
+        /// Its schema.
+        found: u32,
+    },
+    /// Cannot be opened.
+    #[error("the data folder {path} cannot be opened: {reason}; expected a folder this user can write to")]
+    Open {
+        /// The data folder.
+        path: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// Nothing after this can be trusted to be on disk.
+    #[error(
+        "writing to the data folder failed ({0}): is its disk full? what was not acknowledged is done again after a restart"
+    )]
+    Flush(#[source] sled::Error),
+    /// The flush itself did not come to its end.
+    #[error("a flush of the data folder was interrupted: {0}")]
+    Interrupted(String),
+    /// A read or write failed.
+    #[error("the database failed: {0}")]
+    Sled(#[from] sled::Error),
+    /// A row that is not what it must be.
+    #[error("a row of the tree {tree} cannot be read ({reason}): the database is damaged; move the data folder aside")]
+    Row {
+        /// Which tree.
+        tree: &'static str,
+        /// What the decoder says.
+        reason: String,
+    },
+}
+
+impl StorageError {
+    /// Whether the data folder itself is at fault, so that a restart changes nothing (exit code 78).
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Locked { .. } | Self::Newer { .. } | Self::Open { .. })
+    }
+}
+
+impl From<sled::transaction::TransactionError<StorageError>> for StorageError {
+    fn from(error: sled::transaction::TransactionError<StorageError>) -> Self {
+        match error {
+            sled::transaction::TransactionError::Abort(error) => error,
+            sled::transaction::TransactionError::Storage(error) => Self::Sled(error),
+        }
+    }
+}
+
+/// Reads a row.
+pub fn decode<R: prost::Message + Default>(tree: &'static str, bytes: &[u8]) -> Result<R, StorageError> {
+    R::decode(bytes).map_err(|error| StorageError::Row {
+        tree,
+        reason: error.to_string(),
+    })
+}
+
+/// Reads a number of `meta`; `None` = not there yet.
+pub fn decode_number(bytes: Option<&[u8]>) -> Result<Option<u64>, StorageError> {
+    let read = |bytes: &[u8]| {
+        bytes.try_into().map(u64::from_be_bytes).map_err(|_| StorageError::Row {
+            tree: "meta",
+            reason: format!("expected 8 bytes, found {}", bytes.len()),
+        })
+    };
+    bytes.map(read).transpose()
+}

@@ -1,0 +1,210 @@
+//! Opens the data folder: one process at a time, a newer schema refused, a damaged database moved aside.
+
+use std::{
+    fs::{File, TryLockError},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use super::{Database, SCHEMA, StorageError, meta};
+
+/// sled's page cache. Its default of 1 GiB would hold everything forever; the rows read twice are few.
+const CACHE: u64 = 4 * 1024 * 1024;
+
+/// An opened database, and what had to be done for it.
+#[derive(Debug)]
+pub struct Opened {
+    /// The trees.
+    pub database: Database,
+    /// Set when a damaged database was found.
+    pub moved_aside: Option<MovedAside>,
+}
+
+/// A damaged database, kept.
+#[derive(Debug, Clone)]
+pub struct MovedAside {
+    /// Where it is now.
+    pub to: PathBuf,
+    /// What is wrong with it.
+    pub reason: String,
+    /// When it was written last: killmails since then may not have been posted.
+    pub last_written: Option<SystemTime>,
+}
+
+/// Opens (or makes) the database in the data folder `dir`.
+pub fn open(dir: &Path, now: SystemTime) -> Result<Opened, StorageError> {
+    let failed = |error: &dyn std::fmt::Display| {
+        let (path, reason) = (dir.display().to_string(), error.to_string());
+        // sled has a lock of its own and no kind of error for it. It outlives ours by the last write under way.
+        if reason.contains("could not acquire lock") {
+            StorageError::Locked { path }
+        } else {
+            StorageError::Open { path, reason }
+        }
+    };
+    std::fs::create_dir_all(dir).map_err(|error| failed(&error))?;
+    let lock = File::create(dir.join("lock")).map_err(|error| failed(&error))?;
+    lock.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => StorageError::Locked {
+            path: dir.display().to_string(),
+        },
+        TryLockError::Error(error) => failed(&error),
+    })?;
+    let path = dir.join("sled");
+    let marker = dir.join("schema");
+    let made_before = marker.exists();
+    let (db, moved_aside) = match attempt(&path, made_before) {
+        Ok(db) => (db, None),
+        Err(Refusal::Failed(error)) => return Err(failed(&error)),
+        Err(Refusal::Damaged(reason)) => {
+            let moved = move_aside(&path, reason, now).map_err(|error| failed(&error))?;
+            let db = attempt(&path, false).map_err(|refusal| match refusal {
+                Refusal::Failed(error) => failed(&error),
+                Refusal::Damaged(reason) => failed(&reason),
+            })?;
+            (db, Some(moved))
+        }
+    };
+    let database = trees(db, lock)?;
+    check_schema(&database, dir)?;
+    if !made_before {
+        database.db.flush().map_err(StorageError::Flush)?;
+        std::fs::write(&marker, format!("{SCHEMA}\n")).map_err(|error| failed(&error))?;
+    }
+    Ok(Opened { database, moved_aside })
+}
+
+enum Refusal {
+    Failed(sled::Error),
+    Damaged(String),
+}
+
+/// `made_before`: the folder held a database with its schema in it.
+fn attempt(path: &Path, made_before: bool) -> Result<sled::Db, Refusal> {
+    let open = || -> sled::Result<(sled::Db, bool)> {
+        let db = sled::Config::new()
+            .path(path)
+            .cache_capacity(CACHE)
+            .mode(sled::Mode::LowSpace)
+            .open()?;
+        // Each tree is read through, since sled meets most damage only where it lies.
+        let mut schema = false;
+        for name in db.tree_names() {
+            let tree = db.open_tree(&name)?;
+            schema |= tree.get(meta::SCHEMA)?.is_some();
+            for row in tree.iter() {
+                row?;
+            }
+        }
+        Ok((db, schema))
+    };
+    // sled 0.34 answers some damage with a panic instead of an error; both mean that nothing in the folder can be used.
+    match catch_unwind(AssertUnwindSafe(open)) {
+        // Where its newest pages cannot be read, sled begins with none and says nothing.
+        Ok(Ok((_, false))) if made_before => Err(Refusal::Damaged("its contents are gone".into())),
+        Ok(Ok((db, _))) => Ok(db),
+        Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => {
+            Err(Refusal::Damaged(error.to_string()))
+        }
+        Ok(Err(error)) => Err(Refusal::Failed(error)),
+        Err(_) => Err(Refusal::Damaged("its files cannot be read".into())),
+    }
+}
+
+fn move_aside(path: &Path, reason: String, now: SystemTime) -> std::io::Result<MovedAside> {
+    let last_written = std::fs::metadata(path.join("db")).and_then(|data| data.modified()).ok();
+    let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let to = path.with_file_name(format!("sled.damaged-{seconds}"));
+    std::fs::rename(path, &to)?;
+    Ok(MovedAside {
+        to,
+        reason,
+        last_written,
+    })
+}
+
+fn trees(db: sled::Db, lock: File) -> Result<Database, StorageError> {
+    Ok(Database {
+        subscriptions: db.open_tree("subscriptions")?,
+        queue: db.open_tree("queue")?,
+        posts: db.open_tree("posts")?,
+        killmails: db.open_tree("killmails")?,
+        handled: db.open_tree("handled")?,
+        cooldowns: db.open_tree("cooldowns")?,
+        meta: db.open_tree("meta")?,
+        db,
+        _lock: lock,
+    })
+}
+
+fn check_schema(database: &Database, dir: &Path) -> Result<(), StorageError> {
+    match database.meta.get(meta::SCHEMA)? {
+        None => {
+            database.meta.insert(meta::SCHEMA, &SCHEMA.to_be_bytes())?;
+            Ok(())
+        }
+        Some(bytes) => {
+            let found = u32::from_be_bytes(bytes[..].try_into().map_err(|_| StorageError::Row {
+                tree: "meta",
+                reason: "the schema is not 4 bytes".into(),
+            })?);
+            // There is no older one yet to migrate from.
+            if found == SCHEMA {
+                Ok(())
+            } else {
+                Err(StorageError::Newer {
+                    path: dir.display().to_string(),
+                    found,
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_process_per_folder_and_no_newer_schema() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path(), SystemTime::now()).unwrap().database;
+        let error = open(dir.path(), SystemTime::now()).unwrap_err();
+        assert!(matches!(error, StorageError::Locked { .. }), "{error}");
+        assert!(error.is_configuration());
+        first.meta.insert(meta::SCHEMA, &9u32.to_be_bytes()).unwrap();
+        first.flush().await.unwrap();
+        drop(first);
+        let error = open(dir.path(), SystemTime::now()).unwrap_err();
+        assert!(matches!(error, StorageError::Newer { found: 9, .. }), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_damaged_database_is_moved_aside_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path(), SystemTime::now()).unwrap().database;
+        first.meta.insert("position", b"x").unwrap();
+        first.flush().await.unwrap();
+        drop(first);
+        let data = dir.path().join("sled/db");
+        let length = std::fs::metadata(&data).unwrap().len();
+        std::fs::write(&data, vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+        let opened = open(dir.path(), SystemTime::now()).unwrap();
+        let moved = opened.moved_aside.expect("the damage is noticed");
+        assert!(moved.to.join("db").exists() && moved.last_written.is_some());
+        assert_eq!(opened.database.meta.get("position").unwrap(), None);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = open(&file, SystemTime::now()).unwrap_err().to_string();
+        assert!(
+            error.starts_with("the data folder ") && error.contains("file cannot be opened"),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,174 @@
+//! Delivery: one worker per destination that something waits for, so that none delays another. Decisions are pure
+//! (`choose`, `after`); the worker only carries them out.
+
+mod after;
+mod choose;
+mod nonce;
+mod worker;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, Semaphore, mpsc},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    database::StorageError,
+    metrics,
+    outbox::Outbox,
+    sink::{Destination, Sink},
+    subscriptions::Subscriptions,
+};
+
+pub use choose::Limits;
+
+/// Messages on their way at once, over all destinations.
+const AT_ONCE: usize = 32;
+/// Hints that a destination may take posts again; more than this at once are dropped, the probes come anyway.
+const HINTS: usize = 256;
+
+/// Why delivery ends the process.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// Nothing will ever be posted with this token.
+    #[error(
+        "Discord does not accept the bot's token (401): expected a valid one in NOTIFIER_DISCORD_TOKEN; nothing is lost, what waits is delivered after a restart"
+    )]
+    Unauthorized,
+    /// A worker panicked.
+    #[error("the worker of a channel failed: {0}")]
+    Worker(#[from] tokio::task::JoinError),
+}
+
+/// Everything that workers share.
+pub(crate) struct Shared {
+    pub(crate) outbox: Arc<Outbox>,
+    pub(crate) subscriptions: Arc<Subscriptions>,
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) limits: Limits,
+    pub(crate) probe_interval: Duration,
+    pub(crate) clock: Clock,
+    pub(crate) permits: Semaphore,
+}
+
+/// Delivers what is in the outbox.
+pub struct Deliver {
+    shared: Arc<Shared>,
+    hints: mpsc::Receiver<Destination>,
+    hint: mpsc::Sender<Destination>,
+}
+
+/// Wakes a worker.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    /// Something waits.
+    pub(crate) work: Notify,
+    /// A suspended destination may take posts again.
+    pub(crate) probe: Notify,
+}
+
+/// Says that destinations may take posts again, for whoever sees permissions change.
+#[derive(Debug, Clone)]
+pub struct Prober(mpsc::Sender<Destination>);
+
+impl Prober {
+    /// Has the destination tried at once, if it is suspended.
+    pub fn try_now(&self, destination: Destination) {
+        if self.0.try_send(destination).is_err() {
+            tracing::debug!("too many hints at once: the destination is probed at its time");
+        }
+    }
+}
+
+impl Deliver {
+    /// From `outbox` to `sink`.
+    pub fn new(
+        outbox: Arc<Outbox>,
+        subscriptions: Arc<Subscriptions>,
+        sink: Arc<dyn Sink>,
+        limits: Limits,
+        probe_interval: Duration,
+        clock: Clock,
+    ) -> Self {
+        let (hint, hints) = mpsc::channel(HINTS);
+        let shared = Shared {
+            outbox,
+            subscriptions,
+            sink,
+            limits,
+            probe_interval,
+            clock,
+            permits: Semaphore::new(AT_ONCE),
+        };
+        Self {
+            shared: Arc::new(shared),
+            hints,
+            hint,
+        }
+    }
+
+    /// For whoever sees permissions change.
+    pub fn prober(&self) -> Prober {
+        Prober(self.hint.clone())
+    }
+
+    /// Delivers until `shutdown`, then lets every message on its way end. Dropping the future leaves their outcomes unknown,
+    /// which the next start clears up.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), DeliverError> {
+        let mut workers = JoinSet::new();
+        let mut wakes: HashMap<Destination, Arc<Wake>> = HashMap::new();
+        self.shared.outbox.touch(self.shared.outbox.destinations()?);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(ended) = workers.join_next() => {
+                    let (destination, result): (Destination, Result<(), DeliverError>) = ended?;
+                    wakes.remove(&destination);
+                    result?;
+                    // It may have ended right when something came.
+                    if self.shared.outbox.head(&destination, 1)?.waiting > 0 {
+                        self.shared.outbox.touch([destination]);
+                    }
+                }
+                touched = self.shared.outbox.touched() => {
+                    for destination in touched {
+                        match wakes.entry(destination) {
+                            Entry::Occupied(wake) => wake.get().work.notify_one(),
+                            Entry::Vacant(free) => {
+                                let destination = free.key().clone();
+                                let wake = Arc::clone(free.insert(Arc::default()));
+                                let worker = worker::Worker::new(self.shared.clone(), destination.clone(), wake);
+                                let shutdown = shutdown.clone();
+                                workers.spawn(async move { (destination, worker.run(shutdown).await) });
+                            }
+                        }
+                    }
+                }
+                Some(destination) = self.hints.recv() => {
+                    if let Some(wake) = wakes.get(&destination) {
+                        wake.probe.notify_one();
+                    }
+                }
+            }
+            metrics::workers(workers.len());
+        }
+        while let Some(ended) = workers.join_next().await {
+            ended?.1?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

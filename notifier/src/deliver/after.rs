@@ -1,0 +1,171 @@
+//! What to do with a batch after a try to send it, or after a look for it. Pure.
+
+use std::time::Duration;
+
+use crate::sink::{Found, SendOutcome};
+
+/// How long the same body and nonce may be sent again: Discord remembers a nonce for a few minutes.
+pub(super) const NONCE_LIFE: Duration = Duration::from_secs(120);
+/// The first wait after an unknown outcome is at most this long, each one after it twice as long, up to the second.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Whatever Discord asks for, a channel is tried again within this.
+const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
+
+/// The batch, as far as it matters for what comes next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Attempt {
+    /// Its killmails could be sent in several messages.
+    pub(super) divisible: bool,
+    /// Tries and looks in vain so far, this one included.
+    pub(super) failures: u32,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum After {
+    /// Done.
+    Sent(u64),
+    /// Not posted for sure: unseal, wait this long, choose anew.
+    Wait(Duration),
+    /// Not posted for sure: unseal and go on.
+    Unseal,
+    /// It may be there: keep it sealed, wait at most this long (with jitter), then send the same again, or look, by its age.
+    Unsure(Duration),
+    /// Discord refuses the message as such: unseal, then each killmail alone.
+    EachAlone,
+    /// Discord refuses this one killmail: never again.
+    Dead(String),
+    /// Nothing can tell whether it was posted: not again.
+    Lost,
+    /// The channel takes no posts now: unseal, suspend, probe.
+    Suspend {
+        /// Discord's error code.
+        code: u32,
+        /// In words.
+        reason: String,
+    },
+    /// The channel is gone for good.
+    Retire(String),
+    /// The token is dead: end the process.
+    Stop,
+}
+
+/// After a try to send.
+pub(super) fn sent(outcome: &SendOutcome, attempt: Attempt) -> After {
+    match outcome {
+        SendOutcome::Sent { message_id } => After::Sent(*message_id),
+        SendOutcome::RateLimited { retry_after } => After::Wait((*retry_after).min(LONGEST_ASKED)),
+        SendOutcome::Unauthorized => After::Stop,
+        SendOutcome::Unknown { .. } => After::Unsure(backoff(attempt.failures)),
+        SendOutcome::Refused { status, code, message } => refused(*status, *code, message, attempt),
+    }
+}
+
+/// After a look for a batch whose outcome is unknown and whose nonce may be forgotten.
+pub(super) fn looked(found: &Found, attempt: Attempt) -> After {
+    match found {
+        Found::Yes { message_id } => After::Sent(*message_id),
+        Found::No => After::Unseal,
+        Found::CannotTell => After::Lost,
+        Found::Failed { .. } => After::Unsure(backoff(attempt.failures)),
+    }
+}
+
+fn refused(status: u16, code: u32, message: &str, attempt: Attempt) -> After {
+    let reason = if message.is_empty() {
+        format!("status {status}")
+    } else {
+        message.to_owned()
+    };
+    match (status, code) {
+        // Unknown channel, unknown webhook.
+        (_, 10003 | 10015) => After::Retire(reason),
+        // What is wrong is the message: bad request, too large, not processable.
+        (400 | 413 | 422, code) if !is_about_the_channel(code) => {
+            if attempt.divisible {
+                After::EachAlone
+            } else {
+                After::Dead(reason)
+            }
+        }
+        // Everything else is about the place or the moment, never about the killmail: it is kept.
+        _ => After::Suspend { code, reason },
+    }
+}
+
+/// Codes that come with status 400 and pass: thread archived, no text channel, verification level.
+fn is_about_the_channel(code: u32) -> bool {
+    matches!(code, 50008 | 50009 | 50024 | 50083 | 160_005)
+}
+
+fn backoff(failures: u32) -> Duration {
+    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
+    FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: Attempt = Attempt {
+        divisible: false,
+        failures: 1,
+    };
+    const SEVERAL: Attempt = Attempt { divisible: true, ..ONE };
+
+    #[test]
+    fn every_outcome_has_its_consequence() {
+        let refused = |status, code| SendOutcome::Refused {
+            status,
+            code,
+            message: "words".into(),
+        };
+        let suspend = |code| After::Suspend {
+            code,
+            reason: "words".into(),
+        };
+        let limited = |seconds| SendOutcome::RateLimited {
+            retry_after: Duration::from_secs(seconds),
+        };
+        let unknown = || SendOutcome::Unknown { reason: "cut".into() };
+        for (outcome, attempt, expected) in [
+            (SendOutcome::Sent { message_id: 5 }, ONE, After::Sent(5)),
+            (limited(3), ONE, After::Wait(Duration::from_secs(3))),
+            (limited(90_000), ONE, After::Wait(LONGEST_ASKED)),
+            (refused(404, 10003), ONE, After::Retire("words".into())),
+            (refused(404, 10015), ONE, After::Retire("words".into())),
+            (refused(404, 0), ONE, suspend(0)),
+            (refused(403, 50001), ONE, suspend(50001)),
+            (refused(403, 50013), SEVERAL, suspend(50013)),
+            (refused(403, 0), ONE, suspend(0)),
+            (refused(400, 50083), SEVERAL, suspend(50083)),
+            (refused(400, 50035), SEVERAL, After::EachAlone),
+            (refused(400, 50035), ONE, After::Dead("words".into())),
+            (refused(413, 0), SEVERAL, After::EachAlone),
+            (refused(405, 0), ONE, suspend(0)),
+            (SendOutcome::Unauthorized, ONE, After::Stop),
+            (unknown(), ONE, After::Unsure(FIRST_WAIT)),
+            (
+                unknown(),
+                Attempt { failures: 4, ..ONE },
+                After::Unsure(Duration::from_secs(8)),
+            ),
+            (unknown(), Attempt { failures: 99, ..ONE }, After::Unsure(LONGEST_WAIT)),
+        ] {
+            assert_eq!(sent(&outcome, attempt), expected, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_look_proves() {
+        for (found, expected) in [
+            (Found::Yes { message_id: 5 }, After::Sent(5)),
+            (Found::No, After::Unseal),
+            (Found::CannotTell, After::Lost),
+            (Found::Failed { reason: "cut".into() }, After::Unsure(FIRST_WAIT)),
+        ] {
+            assert_eq!(looked(&found, ONE), expected);
+        }
+    }
+}

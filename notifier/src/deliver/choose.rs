@@ -1,0 +1,300 @@
+//! Which killmails the next message of a destination carries, and which are not posted at all. Pure.
+
+use std::time::Duration;
+
+use crate::{
+    database::{Outcome, PostState, QueueRow},
+    matching,
+    outbox::{Ended, Head},
+    render::EMBEDS,
+    subscriptions::{Active, Ping, Snapshot, Style, SubscriptionId},
+};
+
+/// While more than this wait for a channel, `full` is sent as `compact`.
+const CALM: usize = 20;
+
+/// What the operator allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Beyond so many waiting killmails the oldest without a ping are folded.
+    pub max_backlog: usize,
+    /// What was published longer ago is folded.
+    pub max_delay: Duration,
+}
+
+/// What to do next for a destination.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub(super) struct Choice {
+    /// Rows that are not posted.
+    pub(super) ended: Vec<Ended>,
+    /// What is posted.
+    pub(super) draft: Option<Draft>,
+}
+
+/// The next message.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Draft {
+    /// Killmails, at most as many as a message has embeds.
+    Posts(Vec<Chosen>),
+    /// `N more killmails`: sequences and killmail ids.
+    Fold(Vec<(u64, u64)>),
+}
+
+/// A killmail to be posted.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Chosen {
+    pub(super) sequence: u64,
+    pub(super) killmail_id: u64,
+    pub(super) outcome: Outcome,
+    pub(super) style: Style,
+    /// Names of the subscriptions that match.
+    pub(super) names: Vec<String>,
+    /// Whom it would ping, cooldowns aside.
+    pub(super) pings: Vec<Ping>,
+}
+
+/// Chooses from the rows at the head. Up to the sequence `alone_until` each killmail goes alone.
+pub(super) fn choose(head: &Head, snapshot: &Snapshot, limits: &Limits, alone_until: u64, now: u64) -> Choice {
+    let overflow = head.waiting.saturating_sub(limits.max_backlog);
+    let mut choice = Choice::default();
+    for (index, (sequence, row)) in head.rows.iter().enumerate() {
+        let fate = fate(row, snapshot, limits, index < overflow, now);
+        match (fate, &mut choice.draft) {
+            (Fate::End(state), _) => choice.ended.push(Ended {
+                sequence: *sequence,
+                state,
+            }),
+            (Fate::Fold, None) => choice.draft = Some(Draft::Fold(vec![(*sequence, row.killmail_id)])),
+            (Fate::Fold, Some(Draft::Fold(folded))) => folded.push((*sequence, row.killmail_id)),
+            (Fate::Post(live), None) => {
+                choice.draft = Some(Draft::Posts(vec![chosen(*sequence, row, &live, head.waiting, now)]));
+            }
+            (Fate::Post(live), Some(Draft::Posts(posts))) => {
+                let post = chosen(*sequence, row, &live, head.waiting, now);
+                // Links stand in the content, above all embeds: a message has one or the other, or the order would break.
+                let alike = posts
+                    .iter()
+                    .all(|other| (other.style == Style::Link) == (post.style == Style::Link));
+                if posts.len() == EMBEDS || !alike || *sequence <= alone_until || posts[0].sequence <= alone_until {
+                    break;
+                }
+                posts.push(post);
+            }
+            (Fate::Fold, Some(Draft::Posts(_))) | (Fate::Post(_), Some(Draft::Fold(_))) => break,
+        }
+    }
+    choice
+}
+
+enum Fate<'a> {
+    End(PostState),
+    Fold,
+    Post(Vec<(&'a Active, Outcome)>),
+}
+
+fn fate<'a>(row: &QueueRow, snapshot: &'a Snapshot, limits: &Limits, overflows: bool, now: u64) -> Fate<'a> {
+    let age = now.saturating_sub(row.kill_time);
+    let there: Vec<(&Active, Outcome)> = row
+        .matches
+        .iter()
+        .filter_map(|found| Some((snapshot.get(SubscriptionId(found.subscription))?, found.outcome())))
+        .collect();
+    if there.is_empty() {
+        return Fate::End(PostState::Dropped);
+    }
+    let live: Vec<_> = there
+        .into_iter()
+        .filter(|(active, _)| matching::admits(active, age))
+        .collect();
+    if live.is_empty() {
+        return Fate::End(PostState::TooOld);
+    }
+    let delay = Duration::from_millis(now.saturating_sub(row.published));
+    let pings = live.iter().any(|(active, _)| ping(active, age).is_some());
+    if delay > limits.max_delay || (overflows && !pings) {
+        Fate::Fold
+    } else {
+        Fate::Post(live)
+    }
+}
+
+fn chosen(sequence: u64, row: &QueueRow, live: &[(&Active, Outcome)], waiting: usize, now: u64) -> Chosen {
+    let age = now.saturating_sub(row.kill_time);
+    let style = live.iter().map(|(active, _)| active.style).max().unwrap_or_default();
+    let mut pings: Vec<Ping> = live.iter().filter_map(|(active, _)| ping(active, age)).collect();
+    pings.sort_unstable();
+    pings.dedup();
+    Chosen {
+        sequence,
+        killmail_id: row.killmail_id,
+        outcome: matching::agreed(live.iter().map(|(_, outcome)| *outcome)),
+        style: if style == Style::Full && waiting > CALM {
+            Style::Compact
+        } else {
+            style
+        },
+        names: live.iter().map(|(active, _)| active.name.clone()).collect(),
+        pings,
+    }
+}
+
+fn ping(active: &Active, age: u64) -> Option<Ping> {
+    active
+        .ping
+        .filter(|_| Duration::from_millis(age) <= active.ping_max_age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        database::MatchRow,
+        matching::tests::{snapshot, subscription},
+    };
+
+    const HOUR: u64 = 3_600_000;
+    const NOW: u64 = 100 * HOUR;
+    const LIMITS: Limits = Limits {
+        max_backlog: 100,
+        max_delay: Duration::from_secs(3_600),
+    };
+
+    fn row(subscriptions: &[u64], age: u64) -> QueueRow {
+        let found = |id: &u64| MatchRow {
+            subscription: *id,
+            outcome: Outcome::Neutral.into(),
+        };
+        QueueRow {
+            killmail_id: 1,
+            matches: subscriptions.iter().map(found).collect(),
+            kill_time: NOW - age,
+            published: NOW - age.min(HOUR),
+            ..Default::default()
+        }
+    }
+
+    fn head(rows: Vec<QueueRow>) -> Head {
+        Head {
+            batch: None,
+            waiting: rows.len(),
+            rows: (1..).zip(rows).collect(),
+        }
+    }
+
+    fn sequences(choice: &Choice) -> Vec<u64> {
+        match &choice.draft {
+            None => vec![],
+            Some(Draft::Posts(posts)) => posts.iter().map(|post| post.sequence).collect(),
+            Some(Draft::Fold(folded)) => folded.iter().map(|(sequence, _)| *sequence).collect(),
+        }
+    }
+
+    #[test]
+    fn one_post_when_nothing_waits_ten_at_most_when_many_do() {
+        let snapshot = snapshot(&[subscription(1)]);
+        for (waiting, expected) in [(1, 1), (3, 3), (25, 10)] {
+            let choice = choose(&head(vec![row(&[1], 0); waiting]), &snapshot, &LIMITS, 0, NOW);
+            assert_eq!(sequences(&choice).len(), expected);
+            let Some(Draft::Posts(posts)) = choice.draft else {
+                panic!("posts")
+            };
+            let style = if waiting > CALM { Style::Compact } else { Style::Full };
+            assert_eq!(posts[0].style, style);
+        }
+        let choice = choose(&head(vec![row(&[1], 0); 5]), &snapshot, &LIMITS, 2, NOW);
+        assert_eq!(sequences(&choice), [1], "alone after a refusal");
+    }
+
+    #[test]
+    fn nobody_left_or_too_old_is_not_posted() {
+        let mut short = subscription(2);
+        short.wish.max_age = crate::subscriptions::MaxAge::Limit(Duration::from_secs(60));
+        let snapshot = snapshot(&[subscription(1), short]);
+        let rows = vec![
+            row(&[9], 0),
+            row(&[2], 61_000),
+            row(&[2, 1], 61_000),
+            row(&[1], 7 * HOUR),
+        ];
+        let choice = choose(&head(rows), &snapshot, &LIMITS, 0, NOW);
+        let ended: Vec<_> = choice.ended.iter().map(|end| (end.sequence, end.state)).collect();
+        assert_eq!(
+            ended,
+            [(1, PostState::Dropped), (2, PostState::TooOld), (4, PostState::TooOld)]
+        );
+        let Some(Draft::Posts(posts)) = choice.draft else {
+            panic!("posts")
+        };
+        assert_eq!(posts[0].names, ["sub 1"], "whose age limit is over does not count");
+    }
+
+    #[test]
+    fn late_ones_and_too_many_are_folded_in_order() {
+        let mut pinging = subscription(2);
+        pinging.wish.ping = Some(Ping::Here);
+        let snapshot = snapshot(&[subscription(1), pinging]);
+        let mut late = row(&[1], 2 * HOUR);
+        late.published = NOW - HOUR - 1;
+        let choice = choose(
+            &head(vec![late.clone(), late.clone(), row(&[1], 0)]),
+            &snapshot,
+            &LIMITS,
+            0,
+            NOW,
+        );
+        assert_eq!(choice.draft, Some(Draft::Fold(vec![(1, 1), (2, 1)])));
+        let choice = choose(&head(vec![row(&[1], 0), late]), &snapshot, &LIMITS, 0, NOW);
+        assert_eq!(sequences(&choice), [1], "what is late comes after it, as in the log");
+        let tight = Limits {
+            max_backlog: 1,
+            ..LIMITS
+        };
+        let rows = vec![row(&[1], 0), row(&[1], 0), row(&[2], 0), row(&[1], 0)];
+        let choice = choose(&head(rows.clone()), &snapshot, &tight, 0, NOW);
+        assert_eq!(choice.draft, Some(Draft::Fold(vec![(1, 1), (2, 1)])));
+        let choice = choose(&head(rows[2..].to_vec()), &snapshot, &tight, 0, NOW);
+        assert_eq!(sequences(&choice), [1, 2], "a ping is not folded");
+    }
+
+    #[test]
+    fn styles_and_pings_of_several_subscriptions() {
+        let with = |id, style, ping| {
+            let mut subscription = subscription(id);
+            subscription.wish.style = style;
+            subscription.wish.ping = ping;
+            subscription
+        };
+        let mut brief = with(4, Style::Link, Some(Ping::Everyone));
+        brief.wish.ping_max_age = Some(Duration::from_secs(60));
+        let all = [
+            with(1, Style::Link, Some(Ping::Role(7))),
+            with(2, Style::Compact, Some(Ping::Here)),
+            with(3, Style::Battle, Some(Ping::Here)),
+            brief,
+        ];
+        let snapshot = snapshot(&all);
+        for (ids, age, style, pings) in [
+            (
+                vec![1, 2, 3, 4],
+                61_000,
+                Style::Compact,
+                vec![Ping::Here, Ping::Role(7)],
+            ),
+            (
+                vec![1, 3, 4],
+                60_000,
+                Style::Link,
+                vec![Ping::Here, Ping::Everyone, Ping::Role(7)],
+            ),
+            (vec![3], 16 * 60_000, Style::Battle, vec![]),
+        ] {
+            let choice = choose(&head(vec![row(&ids, age)]), &snapshot, &LIMITS, 0, NOW);
+            let Some(Draft::Posts(posts)) = choice.draft else {
+                panic!("posts")
+            };
+            assert_eq!((posts[0].style, posts[0].pings.clone()), (style, pings));
+        }
+        let choice = choose(&head(vec![row(&[1], 0), row(&[2], 0)]), &snapshot, &LIMITS, 0, NOW);
+        assert_eq!(sequences(&choice), [1], "links and embeds do not mix");
+    }
+}

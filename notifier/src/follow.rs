@@ -1,0 +1,291 @@
+//! Follows the stream: killmails → matches → outbox, together with the position. Compiles subscriptions before it starts,
+//! and again when that is called for.
+
+use std::{sync::Arc, time::Duration};
+
+use killfeed::{
+    client::{Client, Event, Events, Follow, FollowError, Position, Start, State, What},
+    v1::Killmail,
+};
+use prost::Message as _;
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    database::StorageError,
+    matching, metrics,
+    outbox::{Arrival, Outbox},
+    subscriptions::{self, Compile, Snapshot, Subscriptions},
+};
+
+/// Events written in one transaction. More would only make a crash repeat more.
+const AT_ONCE: usize = 64;
+/// CCP's static data change about once a week; trees are compared at least this often.
+const RECOMPILE: Duration = Duration::from_secs(3_600);
+/// A name that could not be looked up is asked for again after this.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Why following ended.
+#[derive(Debug, thiserror::Error)]
+pub enum Stopped {
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The ingestors refuse for good.
+    #[error(transparent)]
+    Follow(#[from] FollowError),
+}
+
+/// The stream's way into the outbox.
+pub struct Follower {
+    /// Where the stream comes from.
+    pub client: Client,
+    /// Where it goes.
+    pub outbox: Arc<Outbox>,
+    /// What it is matched against.
+    pub subscriptions: Arc<Subscriptions>,
+    /// The wall clock.
+    pub clock: Clock,
+    /// `true` once the position is on disk and while the stream is open.
+    pub ready: watch::Sender<bool>,
+}
+
+impl Follower {
+    /// Follows until `shutdown`: from the stored position, or from the log's head where there is none.
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Stopped> {
+        let stored = self.outbox.position()?;
+        let start = stored.map_or(Start::Latest, Start::After);
+        let outbox = self.outbox.clone();
+        let seen = move |killmail_id, revision| {
+            outbox.seen(killmail_id, revision).unwrap_or_else(|error| {
+                // The transaction asks again, and ends the process if the database is broken.
+                tracing::error!(%error, "cannot read what was handled");
+                false
+            })
+        };
+        let mut events = self.client.follow(Follow {
+            on_expired_continue: true,
+            include_updates: true,
+            seen: Some(Arc::new(seen)),
+            ..Follow::new("", start)
+        });
+        let states = tokio::spawn(report(events.state(), shutdown.clone()));
+        let result = self.follow(&mut events, &shutdown).await;
+        self.ready.send_replace(false);
+        states.abort();
+        result
+    }
+
+    async fn follow(&self, events: &mut Events, shutdown: &CancellationToken) -> Result<(), Stopped> {
+        let mut state = events.state();
+        loop {
+            let next = tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return Ok(()),
+                next = events.next_ready(AT_ONCE) => next?,
+                // The stream broke: not ready until its next event is on disk.
+                Ok(()) = state.changed() => {
+                    let open = matches!(*state.borrow_and_update(), State::Connected { .. });
+                    if !open {
+                        self.ready.send_replace(false);
+                    }
+                    continue;
+                }
+            };
+            let now = self.clock.now();
+            let (arrivals, position) = arrivals(&next, &self.subscriptions.snapshot(), now);
+            let arrived = self.outbox.arrive(&arrivals, position.as_ref(), now)?;
+            self.outbox.flush().await?;
+            metrics::arrived(&arrived);
+            self.ready.send_replace(true);
+        }
+    }
+}
+
+/// What a run of events comes to: the killmails with whom they are for, and the position after them. Pure but for logs.
+fn arrivals(events: &[Event], snapshot: &Snapshot, now: u64) -> (Vec<Arrival>, Option<Position>) {
+    let mut arrivals = Vec::new();
+    for event in events {
+        match &event.what {
+            What::Killmail(killmail) => arrivals.push(arrival(killmail, snapshot, now)),
+            What::Progress(_) => {}
+            What::Gap(gap) => {
+                metrics::gap();
+                tracing::warn!(
+                    reason = gap.reason().as_str_name(),
+                    missing = gap.missing,
+                    from = ?gap.from_time,
+                    to = ?gap.to_time,
+                    "killmails may be missing here"
+                );
+            }
+        }
+    }
+    (arrivals, events.last().map(|event| event.position.clone()))
+}
+
+fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64) -> Arrival {
+    let matches = matching::matches(killmail, snapshot, now);
+    Arrival {
+        killmail_id: killmail.killmail_id,
+        revision: killmail.revision,
+        bytes: killmail.encode_to_vec(),
+        kill_time: matching::millis(&killmail.kill_time),
+        published: matching::millis(&killmail.published_time),
+        matches,
+    }
+}
+
+/// Compiles what has no tree yet, for as long as it takes until an ingestor answers: killmails that stream by before the
+/// subscriptions are ready would be lost to them. What has a tree already need not wait.
+pub async fn compile_first(
+    subscriptions: &Subscriptions,
+    compile: &dyn Compile,
+    shutdown: &CancellationToken,
+) -> Result<(), StorageError> {
+    let mut failed = 0;
+    let new = |subscriptions: &Subscriptions| {
+        let list = subscriptions.list();
+        list.iter().any(|one| one.compiled.is_none() && one.problem.is_empty())
+    };
+    while new(subscriptions) {
+        let round = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            round = subscriptions::compile_pending(subscriptions, compile) => round?,
+        };
+        let Err(error) = round else {
+            break;
+        };
+        failed += 1;
+        tracing::warn!(%error, "no ingestor answers: subscriptions wait to be compiled");
+        let wait = subscriptions::backoff(failed, fastrand::f64());
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+    metrics::subscriptions(subscriptions.snapshot().len());
+    Ok(())
+}
+
+/// Compiles again when the stream is opened, when `changed` says so, hourly, and sooner where a name could not be looked up.
+pub async fn keep_compiled(
+    subscriptions: Arc<Subscriptions>,
+    compile: Arc<dyn Compile>,
+    mut open: watch::Receiver<bool>,
+    changed: Arc<Notify>,
+    shutdown: CancellationToken,
+) -> Result<(), StorageError> {
+    let mut next = Instant::now() + RECOMPILE;
+    let mut failed = 0;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            opened = open.wait_for(|open| *open) => if opened.is_err() { return Ok(()) },
+            () = changed.notified() => {}
+            () = tokio::time::sleep_until(next) => {}
+        }
+        let round = tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            round = subscriptions::compile_pending(&subscriptions, &*compile) => round?,
+        };
+        metrics::subscriptions(subscriptions.snapshot().len());
+        let wait = match round {
+            Ok(round) => {
+                failed = 0;
+                if round != subscriptions::Round::default() {
+                    tracing::info!(
+                        compiled = round.compiled,
+                        bad = round.bad,
+                        waiting = round.waiting,
+                        "subscriptions compiled"
+                    );
+                }
+                if round.waiting > 0 { ASK_AGAIN } else { RECOMPILE }
+            }
+            Err(error) => {
+                failed += 1;
+                tracing::warn!(%error, "no ingestor compiles filters now: subscriptions go on with the trees they have");
+                ASK_AGAIN + subscriptions::backoff(failed, fastrand::f64())
+            }
+        };
+        next = Instant::now() + wait;
+        // Not again before the stream has been closed and opened anew.
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            closed = open.wait_for(|open| !*open) => if closed.is_err() { return Ok(()) },
+            () = changed.notified() => changed.notify_one(),
+            () = tokio::time::sleep_until(next) => {}
+        }
+    }
+}
+
+/// Says in the log and the metrics how the connection goes.
+async fn report(mut state: watch::Receiver<State>, shutdown: CancellationToken) {
+    loop {
+        let now = state.borrow_and_update().clone();
+        metrics::connected(matches!(now, State::Connected { .. }));
+        match now {
+            State::Connecting { endpoint } => tracing::debug!(endpoint, "opening the stream"),
+            State::Connected { endpoint } => tracing::info!(endpoint, "the stream is open"),
+            State::Waiting {
+                endpoint,
+                why,
+                wait,
+                failed_rounds,
+            } => tracing::warn!(
+                endpoint,
+                why,
+                ?wait,
+                failed_rounds,
+                "the stream cannot be opened: trying again"
+            ),
+            State::Ended(_) => return,
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = state.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use killfeed::v1::{Gap, Progress};
+
+    use super::*;
+    use crate::matching::tests::{snapshot, subscription};
+
+    #[test]
+    fn a_run_of_events_ends_at_its_last_position() {
+        let at = |cursor: &str, what| Event {
+            position: Position {
+                cursor: cursor.into(),
+                time: killfeed::Timestamp::default(),
+            },
+            what,
+        };
+        let killmail = Killmail {
+            killmail_id: 7,
+            revision: 2,
+            ..Default::default()
+        };
+        let events = [
+            at("a", What::Killmail(Box::new(killmail.clone()))),
+            at("b", What::Gap(Gap::default())),
+            at("c", What::Progress(Progress::default())),
+        ];
+        let (arrivals, position) = arrivals(&events, &snapshot(&[subscription(1)]), 0);
+        assert_eq!(position.unwrap().cursor, "c");
+        assert_eq!(arrivals.len(), 1);
+        assert_eq!(
+            (arrivals[0].killmail_id, arrivals[0].revision, arrivals[0].matches.len()),
+            (7, 2, 1)
+        );
+        assert_eq!(Killmail::decode(&arrivals[0].bytes[..]).unwrap(), killmail);
+    }
+}

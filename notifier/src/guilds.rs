@@ -1,0 +1,160 @@
+//! What Discord's gateway says about guilds → what becomes of their subscriptions. A guild in an outage is no event.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    database::{StorageError, SuspensionRow},
+    deliver::Prober,
+    discord::GatewayEvent,
+    shards::Shards,
+    sink::Destination,
+    subscriptions::{Subscription, Subscriptions},
+};
+
+/// Why the subscriptions of a guild without the bot are suspended; what bears it is lifted when the guild is back.
+const REMOVED: &str = "the bot is not in this server";
+
+/// What an event asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Task {
+    /// Suspend these until the guild is back.
+    Suspend(BTreeSet<Destination>),
+    /// The guild is there: lift what `REMOVED` suspended.
+    Lift(BTreeSet<Destination>),
+    /// Try these at once if they are suspended.
+    Probe(BTreeSet<Destination>),
+}
+
+/// Follows the gateway's events until `shutdown`.
+pub async fn follow(
+    mut events: mpsc::Receiver<GatewayEvent>,
+    shards: Shards,
+    subscriptions: &Subscriptions,
+    prober: Prober,
+    clock: Clock,
+    shutdown: CancellationToken,
+) -> Result<(), StorageError> {
+    while let Some(Some(event)) = shutdown.run_until_cancelled(events.recv()).await {
+        let list = subscriptions.list();
+        for task in tasks(&event, shards, list.iter().map(AsRef::as_ref)) {
+            match task {
+                Task::Suspend(destinations) => {
+                    for destination in destinations {
+                        let row = SuspensionRow {
+                            reason: REMOVED.to_owned(),
+                            code: 0,
+                            since: clock.now(),
+                            retired: false,
+                        };
+                        subscriptions.set_suspension(&destination, Some(row)).await?;
+                    }
+                }
+                Task::Lift(destinations) => {
+                    for destination in destinations {
+                        subscriptions.set_suspension(&destination, None).await?;
+                        prober.try_now(destination);
+                    }
+                }
+                Task::Probe(destinations) => destinations
+                    .into_iter()
+                    .for_each(|destination| prober.try_now(destination)),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Pure.
+fn tasks<'a>(event: &GatewayEvent, shards: Shards, all: impl Iterator<Item = &'a Subscription>) -> Vec<Task> {
+    let removed = |one: &Subscription| {
+        one.suspension
+            .as_ref()
+            .is_some_and(|suspension| suspension.reason == REMOVED)
+    };
+    let channels = |wanted: &dyn Fn(&Subscription) -> bool, all: &mut dyn Iterator<Item = &'a Subscription>| {
+        let of_guilds = all.filter(|one| matches!(one.wish.destination, Destination::Channel(_)));
+        of_guilds
+            .filter(|one| wanted(one))
+            .map(|one| one.wish.destination.clone())
+            .collect::<BTreeSet<_>>()
+    };
+    let mut all = all;
+    let tasks = match *event {
+        GatewayEvent::ShardReady { .. } | GatewayEvent::ShardLost { .. } => vec![],
+        GatewayEvent::GuildsListed { shard, ref guilds } => {
+            let gone = |one: &Subscription| {
+                let here = (one.wish.guild >> 22) % u64::from(shards.total()) == u64::from(shard);
+                here && !guilds.contains(&one.wish.guild) && one.suspension.is_none()
+            };
+            vec![Task::Suspend(channels(&gone, &mut all))]
+        }
+        GatewayEvent::GuildRemoved { guild } => {
+            let gone = |one: &Subscription| one.wish.guild == guild && one.suspension.is_none();
+            vec![Task::Suspend(channels(&gone, &mut all))]
+        }
+        GatewayEvent::GuildAvailable { guild } => {
+            let back = |one: &Subscription| one.wish.guild == guild && removed(one);
+            vec![Task::Lift(channels(&back, &mut all))]
+        }
+        GatewayEvent::PermissionsMayHaveChanged { guild, channel } => {
+            let concerned = |one: &Subscription| {
+                let here = channel.is_none_or(|channel| one.wish.destination == Destination::Channel(channel));
+                one.wish.guild == guild && here && one.suspension.is_some()
+            };
+            vec![Task::Probe(channels(&concerned, &mut all))]
+        }
+    };
+    let empty = |task: &Task| match task {
+        Task::Suspend(destinations) | Task::Lift(destinations) | Task::Probe(destinations) => destinations.is_empty(),
+    };
+    tasks.into_iter().filter(|task| !empty(task)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::matching::tests::subscription;
+
+    #[test]
+    fn what_the_gateway_says_becomes_of_the_guild_s_subscriptions() {
+        let mut suspended = subscription(1);
+        suspended.wish.destination = Destination::Channel(3);
+        suspended.suspension = Some(SuspensionRow {
+            reason: "missing access".into(),
+            ..Default::default()
+        });
+        let mut removed = suspended.clone();
+        removed.wish.destination = Destination::Channel(4);
+        removed.suspension.as_mut().unwrap().reason = REMOVED.into();
+        let mut elsewhere = subscription(2);
+        elsewhere.wish.guild = 9 << 22;
+        elsewhere.wish.destination = Destination::Channel(5);
+        let all = [subscription(1), suspended, removed, elsewhere];
+        let shards = Shards::new(0, 3, 4).unwrap();
+        let set = |ids: &[u64]| ids.iter().map(|id| Destination::Channel(*id)).collect::<BTreeSet<_>>();
+        let listed = |shard, guilds: &[u64]| GatewayEvent::GuildsListed {
+            shard,
+            guilds: guilds.to_vec(),
+        };
+        let changed = |channel| GatewayEvent::PermissionsMayHaveChanged { guild: 1, channel };
+        for (event, expected) in [
+            (GatewayEvent::ShardReady { shard: 0 }, None),
+            (GatewayEvent::GuildRemoved { guild: 1 }, Some(Task::Suspend(set(&[2])))),
+            (GatewayEvent::GuildRemoved { guild: 7 }, None),
+            (GatewayEvent::GuildAvailable { guild: 1 }, Some(Task::Lift(set(&[4])))),
+            (listed(0, &[1]), None),
+            (listed(0, &[]), Some(Task::Suspend(set(&[2])))),
+            (listed(1, &[]), Some(Task::Suspend(set(&[5])))),
+            (changed(None), Some(Task::Probe(set(&[3, 4])))),
+            (changed(Some(3)), Some(Task::Probe(set(&[3])))),
+            (changed(Some(2)), None),
+        ] {
+            let tasks = tasks(&event, shards, all.iter());
+            assert_eq!(tasks, expected.into_iter().collect::<Vec<_>>(), "{event:?}");
+        }
+    }
+}

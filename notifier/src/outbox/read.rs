@@ -1,0 +1,104 @@
+//! Reads: the position, what was seen, what waits.
+
+use std::collections::BTreeSet;
+
+use killfeed::{client::Position, v1::Killmail};
+
+use super::{Head, Outbox};
+use crate::{
+    database::{
+        BATCH_SEQUENCE, CooldownRow, HandledRow, KillmailRow, PositionRow, PostRow, QueueRow, StorageError,
+        cooldown_key, decode, destination_key, id_key, meta, post_key, queue_key, read_destination, read_sequence,
+    },
+    sink::Destination,
+};
+
+impl Outbox {
+    /// Where in the stream everything up to here is handled; `None` = nothing yet.
+    pub fn position(&self) -> Result<Option<Position>, StorageError> {
+        let Some(bytes) = self.database.meta.get(meta::POSITION)? else {
+            return Ok(None);
+        };
+        let row: PositionRow = decode("meta", &bytes)?;
+        Ok(Some(Position {
+            cursor: row.cursor,
+            time: row.time.unwrap_or_default(),
+        }))
+    }
+
+    /// Whether the killmail was handled in this revision or a later one.
+    pub fn seen(&self, killmail_id: u64, revision: u32) -> Result<bool, StorageError> {
+        let Some(bytes) = self.database.handled.get(id_key(killmail_id))? else {
+            return Ok(false);
+        };
+        Ok(decode::<HandledRow>("handled", &bytes)?.revision >= revision)
+    }
+
+    /// Every destination that something waits for.
+    pub fn destinations(&self) -> Result<BTreeSet<Destination>, StorageError> {
+        let mut found = BTreeSet::new();
+        let mut from = Vec::new();
+        // One look per destination, not per row.
+        while let Some(row) = self.database.queue.range(from.clone()..).next() {
+            let (key, _) = row?;
+            let Some(destination) = read_destination(&key) else {
+                return Err(StorageError::Row {
+                    tree: "queue",
+                    reason: "its key names no destination".into(),
+                });
+            };
+            from = queue_key(&destination, u64::MAX).to_vec();
+            found.insert(destination);
+        }
+        Ok(found)
+    }
+
+    /// The first rows of a destination, `limit` at most, and its sealed batch.
+    pub fn head(&self, destination: &Destination, limit: usize) -> Result<Head, StorageError> {
+        let mut head = Head::default();
+        for row in self.database.queue.scan_prefix(destination_key(destination)) {
+            let (key, bytes) = row?;
+            match read_sequence(&key) {
+                Some(BATCH_SEQUENCE) => head.batch = Some(decode("queue", &bytes)?),
+                Some(sequence) => {
+                    head.waiting += 1;
+                    if head.rows.len() < limit {
+                        head.rows.push((sequence, decode::<QueueRow>("queue", &bytes)?));
+                    }
+                }
+                None => {}
+            }
+        }
+        Ok(head)
+    }
+
+    /// A killmail that waits.
+    pub fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, StorageError> {
+        let Some(bytes) = self.database.killmails.get(id_key(killmail_id))? else {
+            return Ok(None);
+        };
+        let row: KillmailRow = decode("killmails", &bytes)?;
+        let mut killmail: Killmail = decode("killmails", &row.killmail)?;
+        killmail.revision = row.revision;
+        Ok(Some(killmail))
+    }
+
+    /// What became of a killmail in a destination.
+    pub fn post(&self, destination: &Destination, killmail_id: u64) -> Result<Option<PostRow>, StorageError> {
+        let bytes = self.database.posts.get(post_key(destination, killmail_id))?;
+        bytes.map(|bytes| decode("posts", &bytes)).transpose()
+    }
+
+    /// Until when a ping target of a destination is left alone; 0 = it is not.
+    pub fn cooldown(&self, destination: &Destination, target: &str) -> Result<u64, StorageError> {
+        let bytes = self.database.cooldowns.get(cooldown_key(destination, target))?;
+        bytes.map_or(Ok(0), |bytes| {
+            decode::<CooldownRow>("cooldowns", &bytes).map(|row| row.until)
+        })
+    }
+
+    /// How many killmails wait over all destinations.
+    pub fn waiting(&self) -> usize {
+        self.database.queue.len()
+    }
+}

@@ -1,0 +1,117 @@
+//! Killmails → a message. Pure: the same input gives the same bytes. No limit of Discord's can be passed: texts are cut
+//! where they are made, and a killmail that no longer fits is left for the next message.
+
+mod compact;
+mod full;
+mod limits;
+mod names;
+mod text;
+
+use killfeed::v1::Killmail;
+
+use crate::{
+    database::Outcome,
+    sink::{AllowedMentions, Embed, Message},
+    subscriptions::{Ping, Style},
+};
+
+pub use limits::EMBEDS;
+
+/// Discord's limit for the content.
+const CONTENT: usize = 2_000;
+/// What the link of a killmail needs at most: `https://zkillboard.com/kill/<20 digits>/` and a line break.
+const LINK: usize = 60;
+
+/// One killmail of a message.
+#[derive(Debug, Clone)]
+pub struct Item<'a> {
+    /// What happened.
+    pub killmail: &'a Killmail,
+    /// What it is to those who subscribed.
+    pub outcome: Outcome,
+    /// How it looks.
+    pub style: Style,
+    /// Names of the subscriptions that match.
+    pub subscriptions: Vec<&'a str>,
+}
+
+/// A message of as many of `items` as fit, from the first on, and how many these are: at least one, unless `items` is empty.
+pub fn killmails(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
+    let mut message = Message {
+        content: mentions(pings),
+        allowed_mentions: allowed(pings),
+        embeds: Vec::new(),
+    };
+    let mut taken = 0;
+    for item in items {
+        let fits = match item.style {
+            Style::Link => add_link(&mut message, item.killmail),
+            Style::Compact => limits::add(&mut message.embeds, compact::embed(item)),
+            // The digest of a battle is not in this version: such a post shows everything, rather than nothing.
+            Style::Full | Style::Battle => limits::add(&mut message.embeds, full::embed(item)),
+        };
+        if !fits {
+            break;
+        }
+        taken += 1;
+    }
+    (message, taken)
+}
+
+/// `N more killmails`: for those that came too late or too many at once.
+pub fn folded(count: usize) -> Message {
+    let noun = if count == 1 { "killmail" } else { "killmails" };
+    Message {
+        embeds: vec![Embed {
+            description: format!("{count} more {noun}"),
+            color: full::NEUTRAL,
+            ..Default::default()
+        }],
+        ..Default::default()
+    }
+}
+
+/// zKillboard's page of a killmail.
+pub fn link(killmail_id: u64) -> String {
+    format!("https://zkillboard.com/kill/{killmail_id}/")
+}
+
+fn add_link(message: &mut Message, killmail: &Killmail) -> bool {
+    if message.content.len() + LINK > CONTENT {
+        return false;
+    }
+    if !message.content.is_empty() {
+        message.content.push('\n');
+    }
+    message.content.push_str(&link(killmail.killmail_id));
+    true
+}
+
+fn mentions(pings: &[Ping]) -> String {
+    let mention = |ping: &Ping| match ping {
+        Ping::Here => "@here".to_owned(),
+        Ping::Everyone => "@everyone".to_owned(),
+        Ping::Role(id) => format!("<@&{id}>"),
+    };
+    let mentions: Vec<_> = pings.iter().take(MENTIONS).map(mention).collect();
+    mentions.join(" ")
+}
+
+fn allowed(pings: &[Ping]) -> AllowedMentions {
+    let pings = &pings[..pings.len().min(MENTIONS)];
+    let all = pings.iter().any(|ping| matches!(ping, Ping::Here | Ping::Everyone));
+    let role = |ping: &Ping| match ping {
+        Ping::Role(id) => Some(id.to_string()),
+        Ping::Here | Ping::Everyone => None,
+    };
+    AllowedMentions {
+        parse: if all { vec!["everyone".into()] } else { Vec::new() },
+        roles: pings.iter().filter_map(role).collect(),
+    }
+}
+
+/// More mentions than this fit neither the content beside a link nor Discord's 100 allowed roles.
+const MENTIONS: usize = 60;
+
+#[cfg(test)]
+pub(crate) mod tests;

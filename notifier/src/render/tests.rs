@@ -1,0 +1,247 @@
+use killfeed::{
+    Timestamp,
+    v1::{Attacker, Entity, EntityKind, Location, Space, Valuation, Victim},
+};
+
+use super::*;
+use crate::sink::Message;
+
+fn entity(kind: EntityKind, id: u64, name: &str, ticker: &str) -> Entity {
+    Entity {
+        kind: kind.into(),
+        id,
+        name: name.into(),
+        ticker: ticker.into(),
+    }
+}
+
+/// A dreadnought that died to two pilots and an NPC.
+pub(crate) fn dreadnought(id: u64) -> Killmail {
+    let attacker = |character, ship, final_blow| Attacker {
+        character_id: character,
+        corporation_id: if character == 0 { 0 } else { 21 },
+        alliance_id: if character == 0 { 0 } else { 31 },
+        ship_type_id: ship,
+        damage_done: 1_000,
+        final_blow,
+        ..Default::default()
+    };
+    Killmail {
+        killmail_id: id,
+        kill_time: Some(Timestamp {
+            seconds: 1_785_672_000,
+            nanos: 0,
+        }),
+        published_time: Some(Timestamp {
+            seconds: 1_785_672_040,
+            nanos: 0,
+        }),
+        location: Some(Location {
+            system_id: 30_002_086,
+            system_name: "Turnur".into(),
+            region_id: 10_000_042,
+            region_name: "Metropolis".into(),
+            security_status: 0.351,
+            space: Space::Lowsec.into(),
+            ..Default::default()
+        }),
+        victim: Some(Victim {
+            character_id: 10,
+            corporation_id: 20,
+            alliance_id: 30,
+            ship_type_id: 19_722,
+            damage_taken: 1_234_567,
+            ..Default::default()
+        }),
+        attackers: vec![
+            attacker(11, 4_310, false),
+            attacker(12, 0, true),
+            attacker(0, 23_707, false),
+        ],
+        value: Some(Valuation {
+            total: Some(2_412_345_678.0),
+            ..Default::default()
+        }),
+        war_id: 7,
+        entities: vec![
+            entity(EntityKind::Character, 10, "Ama Vey", ""),
+            entity(EntityKind::Character, 12, "Rook Ontari", ""),
+            entity(EntityKind::Corporation, 20, "Dust Harbour", "DUSTH"),
+            entity(EntityKind::Corporation, 21, "Night Freight", "NFRT"),
+            entity(EntityKind::Alliance, 30, "The Long Watch", "WATCH"),
+            entity(EntityKind::Alliance, 31, "Ember Pact", "EMBER"),
+            entity(EntityKind::Type, 19_722, "Naglfar", ""),
+            entity(EntityKind::Type, 4_310, "Tornado", ""),
+            entity(EntityKind::Type, 23_707, "Hornet EC-300", ""),
+        ],
+        ..Default::default()
+    }
+}
+
+/// Everything in it that players choose tries to do harm, and much is missing.
+pub(crate) fn hostile(id: u64) -> Killmail {
+    Killmail {
+        killmail_id: id,
+        kill_time: Some(Timestamp {
+            seconds: 1_785_600_000,
+            nanos: 0,
+        }),
+        victim: Some(Victim {
+            character_id: 10,
+            corporation_id: 20,
+            ship_type_id: 1,
+            ..Default::default()
+        }),
+        attackers: vec![Attacker {
+            corporation_id: 21,
+            ship_type_id: 2,
+            ..Default::default()
+        }],
+        location: Some(Location {
+            system_id: 31_000_005,
+            system_name: "J123456".into(),
+            space: Space::Wormhole.into(),
+            wormhole_class: 5,
+            ..Default::default()
+        }),
+        npc: true,
+        entities: vec![
+            entity(EntityKind::Character, 10, "@everyone **x** \u{202e}evil\u{7}", ""),
+            entity(EntityKind::Corporation, 20, "[free ISK](https://evil.example)", "@here"),
+            entity(EntityKind::Type, 2, "`Rifter`", ""),
+        ],
+        ..Default::default()
+    }
+}
+
+fn item(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
+    Item {
+        killmail,
+        outcome,
+        style,
+        subscriptions: vec!["caps near staging", "everything", "**third**", "fourth", "fifth"],
+    }
+}
+
+fn rendered(killmail: &Killmail, outcome: Outcome, style: Style, pings: &[Ping]) -> Message {
+    let (message, taken) = super::killmails(&[item(killmail, outcome, style)], pings);
+    assert_eq!(taken, 1);
+    message
+}
+
+#[test]
+fn goldens() {
+    let everyone = [Ping::Everyone, Ping::Role(42)];
+    insta::assert_json_snapshot!(
+        "full_loss",
+        rendered(&dreadnought(1), Outcome::Loss, Style::Full, &everyone)
+    );
+    insta::assert_json_snapshot!(
+        "full_hostile",
+        rendered(&hostile(2), Outcome::Neutral, Style::Full, &[])
+    );
+    insta::assert_json_snapshot!(
+        "compact_kill",
+        rendered(&dreadnought(1), Outcome::Kill, Style::Compact, &[])
+    );
+    insta::assert_json_snapshot!(
+        "link",
+        rendered(&dreadnought(1), Outcome::FriendlyFire, Style::Link, &[])
+    );
+    insta::assert_json_snapshot!(
+        "nothing_known",
+        rendered(&Killmail::default(), Outcome::FriendlyFire, Style::Full, &[])
+    );
+    insta::assert_json_snapshot!("folded", folded(12));
+}
+
+#[test]
+fn as_many_as_fit_and_never_more() {
+    let many: Vec<Killmail> = (1..=40).map(dreadnought).collect();
+    for style in [Style::Full, Style::Compact, Style::Link, Style::Battle] {
+        let items: Vec<_> = many
+            .iter()
+            .map(|killmail| item(killmail, Outcome::Neutral, style))
+            .collect();
+        let (message, taken) = super::killmails(&items, &[Ping::Here]);
+        assert!(taken >= 10, "{taken} {style:?}");
+        assert!(message.content.len() <= 2_000 && message.embeds.len() <= 10);
+        assert!(message.embeds.iter().map(limits::characters).sum::<usize>() <= 6_000);
+    }
+    assert_eq!(super::killmails(&[], &[]).1, 0);
+    let roles: Vec<Ping> = (0..500).map(|n| Ping::Role(u64::MAX - n)).collect();
+    let (message, taken) = super::killmails(&[item(&many[0], Outcome::Kill, Style::Link)], &roles);
+    assert_eq!(taken, 1);
+    assert!(message.content.len() <= 2_000 && message.allowed_mentions.roles.len() <= 100);
+}
+
+/// The longest names that could come, from a source that keeps to no limit.
+fn monstrous() -> Killmail {
+    let mut killmail = dreadnought(u64::MAX);
+    for entity in &mut killmail.entities {
+        entity.name = "🚀*".repeat(5_000);
+        entity.ticker = "_".repeat(5_000);
+    }
+    let location = killmail.location.as_mut().unwrap();
+    location.system_name = "*".repeat(9_000);
+    location.region_name = "*".repeat(9_000);
+    killmail
+}
+
+/// What Discord's own description of its API says about the body, and what it leaves out.
+#[test]
+fn every_style_is_what_discord_takes() {
+    let Some(validator) = discord() else {
+        eprintln!("../shared/data/discord-openapi.json is not there: messages are held to the limits only");
+        return;
+    };
+    let killmails = [dreadnought(1), hostile(2), Killmail::default(), monstrous()];
+    for killmail in &killmails {
+        for style in [Style::Full, Style::Compact, Style::Link, Style::Battle] {
+            for outcome in [Outcome::Neutral, Outcome::Kill, Outcome::Loss, Outcome::FriendlyFire] {
+                check(
+                    &validator,
+                    &rendered(killmail, outcome, style, &[Ping::Here, Ping::Role(1)]),
+                );
+            }
+        }
+    }
+    let items: Vec<_> = killmails
+        .iter()
+        .cycle()
+        .take(30)
+        .map(|k| item(k, Outcome::Kill, Style::Full))
+        .collect();
+    check(&validator, &super::killmails(&items, &[]).0);
+    check(&validator, &folded(1));
+}
+
+fn check(validator: &jsonschema::Validator, message: &Message) {
+    let mut body = serde_json::to_value(message).unwrap();
+    body["nonce"] = "ABCDEFGHIJKLMNOPQRSTUVWXY".into();
+    body["enforce_nonce"] = true.into();
+    if let Err(error) = validator.validate(&body) {
+        panic!("{error} at {}\n{body:#}", error.instance_path());
+    }
+    assert!(message.content.chars().count() <= 2_000);
+    assert!(!message.content.is_empty() || !message.embeds.is_empty());
+    assert!(message.embeds.iter().map(limits::characters).sum::<usize>() <= 6_000);
+    for field in message.embeds.iter().flat_map(|embed| &embed.fields) {
+        assert!(!field.name.trim().is_empty() && !field.value.trim().is_empty());
+    }
+}
+
+/// A validator of the body of `POST /channels/{id}/messages`.
+fn discord() -> Option<jsonschema::Validator> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/discord-openapi.json");
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut document: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let pointer = "/paths/~1channels~1{channel_id}~1messages/post/requestBody/content/application~1json/schema";
+    let body = document
+        .pointer(pointer)
+        .expect("the description has the operation")
+        .clone();
+    let components = document["components"].take();
+    let schema = serde_json::json!({"allOf": [body], "components": components});
+    Some(jsonschema::validator_for(&schema).unwrap())
+}

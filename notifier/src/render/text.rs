@@ -1,0 +1,202 @@
+//! Texts for people: names that cannot do harm, numbers that can be read at a glance.
+
+/// A name from the game without what could hide or reorder text, on one line, cut to `limit` characters.
+///
+/// Names are chosen by players, so they are hostile: control characters, marks that change the writing direction, and
+/// characters of no width are left out.
+pub(super) fn plain(name: &str, limit: usize) -> String {
+    let visible: String = name
+        .chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .filter(|c| !c.is_control() && !is_invisible(*c))
+        .collect();
+    let words: Vec<&str> = visible.split(' ').filter(|word| !word.is_empty()).collect();
+    cut(&words.join(" "), limit)
+}
+
+/// A [`plain`] name for a place where Discord reads markdown: every sign that could mean something is escaped.
+pub(super) fn escaped(name: &str, limit: usize) -> String {
+    let plain = plain(name, limit);
+    let mut text = String::with_capacity(plain.len() + 8);
+    for (index, c) in plain.chars().enumerate() {
+        // `-` and `+` begin a list only at the beginning of a line.
+        let special = matches!(
+            c,
+            '\\' | '*' | '_' | '~' | '`' | '|' | '>' | '<' | '#' | '[' | ']' | '(' | ')' | '@' | ':'
+        );
+        if special || (index == 0 && matches!(c, '-' | '+')) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text
+}
+
+/// At most `limit` of Discord's characters; what is cut off shows as `…`.
+pub(super) fn cut(text: &str, limit: usize) -> String {
+    if length(text) <= limit {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    let mut left = limit.saturating_sub(1);
+    for c in text.chars() {
+        let Some(rest) = left.checked_sub(c.len_utf16()) else {
+            break;
+        };
+        left = rest;
+        kept.push(c);
+    }
+    // A backslash at the end would escape what comes after the name.
+    while kept.ends_with('\\') {
+        kept.pop();
+    }
+    kept.push('…');
+    kept
+}
+
+/// How Discord may count: UTF-16 code units are never fewer than characters, so what holds for them holds either way.
+pub(super) fn length(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+/// ISK with three significant digits: `1.23b ISK`, `45.6m ISK`, `789k ISK`, `12 ISK`.
+pub(super) fn isk(value: f64) -> String {
+    format!("{} ISK", short(value))
+}
+
+fn short(value: f64) -> String {
+    // What comes from outside may be anything; nothing sensible can be said about less than nothing.
+    if !value.is_finite() || value < 0.0 {
+        return "?".to_owned();
+    }
+    let units = [(1e12, "t"), (1e9, "b"), (1e6, "m"), (1e3, "k")];
+    // 999.5 of one unit rounds to 1000, which is 1.00 of the next.
+    match units.into_iter().find(|(unit, _)| value >= unit * 0.9995) {
+        Some((unit, name)) => format!("{}{name}", three_digits(value / unit)),
+        None => format!("{value:.0}"),
+    }
+}
+
+fn three_digits(value: f64) -> String {
+    if value < 9.995 {
+        format!("{value:.2}")
+    } else if value < 99.95 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.0}")
+    }
+}
+
+/// The security status as the game shows it: 0.1 if 0 < s < 0.05, else rounded half up to one decimal.
+pub(super) fn security(status: f64) -> String {
+    let shown = if status > 0.0 && status < 0.05 {
+        0.1
+    } else {
+        (status * 10.0 + 0.5).floor() / 10.0
+    };
+    // -0.04 rounds to a zero that has a sign.
+    format!("{:.1}", if shown == 0.0 { 0.0 } else { shown })
+}
+
+/// `YYYY-MM-DD HH:MM` of seconds since 1970, UTC, which is EVE time.
+pub(super) fn eve_time(seconds: i64) -> String {
+    let (year, month, day) = date(seconds.div_euclid(86_400));
+    let of_day = seconds.rem_euclid(86_400);
+    format!(
+        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
+        of_day / 3_600,
+        of_day / 60 % 60
+    )
+}
+
+/// Days since 1970 → year, month, day (Howard Hinnant's civil_from_days).
+fn date(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Characters that are there and cannot be seen: writing direction, zero width, fillers, tags, variation selectors.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
+        | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_become_harmless() {
+        for (name, expected) in [
+            ("**bold** _x_", r"\*\*bold\*\* \_x\_"),
+            ("@everyone <@&1>", r"\@everyone \<\@&1\>"),
+            ("[free](https://evil)", r"\[free\]\(https\://evil\)"),
+            ("a\u{202e}b\u{200b}c\u{0}d\ne", "abcd e"),
+            ("- list", r"\- list"),
+            ("-10-", r"\-10-"),
+            ("# head", r"\# head"),
+            ("`||x||`", r"\`\|\|x\|\|\`"),
+            ("  two  words ", "two words"),
+            ("日本語 🚀", "日本語 🚀"),
+        ] {
+            assert_eq!(escaped(name, 100), expected);
+        }
+        assert_eq!(plain("abcdef", 4), "abc…");
+        assert_eq!(length(&cut(&"🚀".repeat(50), 21)), 21);
+        assert_eq!(cut(r"ab\_", 4), r"ab\_");
+        assert_eq!(cut(r"ab\_x", 4), "ab…");
+    }
+
+    #[test]
+    fn three_significant_digits() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (12.4, "12"),
+            (999.4, "999"),
+            (999.6, "1.00k"),
+            (1_234.0, "1.23k"),
+            (45_678_901.0, "45.7m"),
+            (999_499_999.0, "999m"),
+            (999_500_000.0, "1.00b"),
+            (1_234_567_890.0, "1.23b"),
+            (9.996e9, "10.0b"),
+            (99.96e9, "100b"),
+            (2.5e12, "2.50t"),
+            (1.5e15, "1500t"),
+            (f64::NAN, "?"),
+            (-1.0, "?"),
+        ] {
+            assert_eq!(short(value), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn displayed_security_and_dates() {
+        for (status, shown) in [
+            (0.03, "0.1"),
+            (0.45, "0.5"),
+            (0.449, "0.4"),
+            (-0.04, "0.0"),
+            (-0.99, "-1.0"),
+            (1.0, "1.0"),
+        ] {
+            assert_eq!(security(status), shown);
+        }
+        assert_eq!(eve_time(0), "1970-01-01 00:00");
+        assert_eq!(eve_time(1_709_209_425), "2024-02-29 12:23");
+        assert_eq!(eve_time(-1), "1969-12-31 23:59");
+    }
+}

@@ -1,0 +1,317 @@
+//! Puts the parts together and runs them as one: whichever ends first ends all.
+
+use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use killfeed::setting::BadSetting;
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    database,
+    deliver::{Deliver, Limits},
+    discord::{self, Discord, DiscordSettings, Token},
+    follow::{self, Follower},
+    guilds, http,
+    ingestor::{self, Ingestor},
+    metrics,
+    outbox::Outbox,
+    settings::{Settings, SinkKind},
+    sink::{Sink, console::Console},
+    subscriptions::{Compile, Subscriptions, WEBHOOK_GUILD, Wish, file},
+};
+
+/// How long messages on their way may take to end after a shutdown began.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often what is too old to be asked for is deleted, and counts are taken anew.
+const UPKEEP: Duration = Duration::from_secs(3_600);
+const COUNT: Duration = Duration::from_secs(15);
+
+/// What can be put in from outside.
+#[derive(Clone, Default)]
+pub struct Hooks {
+    /// Instead of the sink of the settings.
+    pub sink: Option<Arc<dyn Sink>>,
+    /// Notified to have the subscriptions file read again (SIGHUP).
+    pub reload: Arc<Notify>,
+}
+
+/// Runs until `shutdown`, then drains.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Result<()> {
+    run_with(settings, Hooks::default(), shutdown).await
+}
+
+/// As [`run`], with parts of one's own.
+pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let clock = Clock::system();
+    say_what_is_not_there_yet(&settings);
+    // What can be wrong with the settings comes first, then the disk, then the ports.
+    let wishes = settings
+        .subscriptions_file
+        .as_deref()
+        .map(|path| read_file(path, &settings))
+        .transpose()?;
+    let client = ingestor::client(&settings)?;
+    let opened = database::open(&settings.data_dir, std::time::SystemTime::now())?;
+    if let Some(moved) = &opened.moved_aside {
+        tracing::error!(
+            moved_to = %moved.to.display(),
+            reason = moved.reason,
+            last_written = ?moved.last_written,
+            "the database is damaged and was moved aside: subscriptions made by commands are gone, and killmails from the time \
+             it was last written until now are not posted"
+        );
+    }
+    let database = Arc::new(opened.database);
+    let subscriptions = Arc::new(Subscriptions::open(database.clone(), settings.max_age)?);
+    let outbox = Arc::new(Outbox::new(database));
+    if outbox.skip_backlog(settings.skip_backlog).await? {
+        tracing::warn!("NOTIFIER_SKIP_BACKLOG: what waited was dropped, the stream starts at the log's head");
+    }
+    if let Some(wishes) = wishes {
+        take_file(&subscriptions, wishes, &clock).await?;
+    }
+    let listener = TcpListener::bind(settings.http_addr)
+        .await
+        .with_context(|| format!("cannot listen on NOTIFIER_HTTP_ADDR={}", settings.http_addr))?;
+    tracing::info!(http = %listener.local_addr()?, data = %settings.data_dir.display(), "the notifier has started");
+
+    // The first one that ends, however it ends, ends the others: half a notifier is none.
+    let stop = shutdown.child_token();
+    let mut tasks: JoinSet<anyhow::Result<()>> = JoinSet::new();
+    let (ready, following) = watch::channel(false);
+    let metrics = metrics::install();
+    let connected = Arc::new(std::sync::OnceLock::new());
+    let probes = http::Probes {
+        metrics,
+        ready: readiness(
+            following.clone(),
+            settings.sink,
+            hooks.sink.is_some(),
+            connected.clone(),
+        ),
+    };
+    let serving = http::serve(listener, probes, stop.clone());
+    tasks.spawn(async move { serving.await.context("the HTTP endpoints failed") });
+
+    let (sink, bot) = match hooks.sink {
+        Some(sink) => (sink, None),
+        None => start_sink(&settings, &stop).await?,
+    };
+    let deliver = Deliver::new(
+        outbox.clone(),
+        subscriptions.clone(),
+        sink,
+        Limits {
+            max_backlog: settings.max_backlog,
+            max_delay: settings.max_delay,
+        },
+        settings.probe_interval,
+        clock.clone(),
+    );
+    if let Some(bot) = bot {
+        // It is set here only, once.
+        let _ = connected.set(bot.ready.clone());
+        let (task, subscriptions, prober) = (bot.task, subscriptions.clone(), deliver.prober());
+        let (clock, token) = (clock.clone(), stop.clone());
+        tasks.spawn(async move {
+            let following = guilds::follow(bot.events, bot.shards, &subscriptions, prober, clock, token);
+            Ok(following.await?)
+        });
+        tasks.spawn(async move { Ok(task.await??) });
+    }
+    let token = stop.clone();
+    tasks.spawn(async move { Ok(deliver.run(token).await?) });
+    let changed = Arc::new(Notify::new());
+    let compile: Arc<dyn Compile> = Arc::new(Ingestor(client.clone()));
+    {
+        let (subscriptions, outbox, compile, clock) =
+            (subscriptions.clone(), outbox.clone(), compile.clone(), clock.clone());
+        let token = stop.clone();
+        tasks.spawn(async move {
+            follow::compile_first(&subscriptions, &*compile, &token).await?;
+            let follower = Follower {
+                client,
+                outbox,
+                subscriptions,
+                clock,
+                ready,
+            };
+            Ok(follower.run(token).await?)
+        });
+    }
+    let compiling = follow::keep_compiled(subscriptions.clone(), compile, following, changed.clone(), stop.clone());
+    tasks.spawn(async move { Ok(compiling.await?) });
+    tasks.spawn(upkeep(outbox, clock.clone(), stop.clone()));
+    tasks.spawn(reload(
+        settings,
+        hooks.reload,
+        subscriptions,
+        changed,
+        clock,
+        stop.clone(),
+    ));
+
+    let first = tokio::select! {
+        () = shutdown.cancelled() => Ok(()),
+        Some(ended) = tasks.join_next() => ended?,
+    };
+    stop.cancel();
+    let drained = tokio::time::timeout(DRAIN, async {
+        let mut result = first;
+        while let Some(ended) = tasks.join_next().await {
+            result = result.and(ended?);
+        }
+        result
+    });
+    drained.await.unwrap_or_else(|_| {
+        anyhow::bail!(
+            "not everything ended within {} s; the next start clears it up",
+            DRAIN.as_secs()
+        )
+    })
+}
+
+fn say_what_is_not_there_yet(settings: &Settings) {
+    if settings.otlp_endpoint.is_some() {
+        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces are not in this version");
+    }
+    if settings.admin_tokens_file.is_some() {
+        tracing::warn!("NOTIFIER_ADMIN_TOKENS_FILE is set, but SubscriptionService is not in this version");
+    }
+}
+
+type Connected = Arc<std::sync::OnceLock<watch::Receiver<discord::Readiness>>>;
+
+fn readiness(
+    following: watch::Receiver<bool>,
+    sink: SinkKind,
+    own_sink: bool,
+    connected: Connected,
+) -> Box<dyn Fn() -> Result<(), String> + Send + Sync> {
+    Box::new(move || {
+        if !*following.borrow() {
+            return Err("the stream from an ingestor is not open, or its position is not on disk yet".to_owned());
+        }
+        if sink == SinkKind::Discord && !own_sink {
+            let all = connected.get().is_some_and(|readiness| readiness.borrow().all());
+            return all
+                .then_some(())
+                .ok_or_else(|| "not all shards are connected to Discord".to_owned());
+        }
+        Ok(())
+    })
+}
+
+async fn start_sink(settings: &Settings, stop: &CancellationToken) -> anyhow::Result<(Arc<dyn Sink>, Option<Discord>)> {
+    match (settings.sink, &settings.discord_token) {
+        (SinkKind::Console, _) => Ok((Arc::new(Console::stdout()), None)),
+        (SinkKind::Discord, Some(token)) => {
+            let discord = DiscordSettings {
+                token: Token::new(token.reveal()),
+                api_url: settings.discord_api_url.clone(),
+                shards: settings.shards,
+            };
+            let bot = discord::start(discord, stop.clone()).await?;
+            Ok((bot.sink.clone(), Some(bot)))
+        }
+        (SinkKind::Discord, None) => Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", "the bot's token").into()),
+    }
+}
+
+/// The wishes of the file that belong to this process.
+fn read_file(path: &Path, settings: &Settings) -> Result<Vec<Wish>, BadSetting> {
+    let bad = |reason: String| BadSetting::new("NOTIFIER_SUBSCRIPTIONS_FILE", &path.to_string_lossy(), reason);
+    let text = std::fs::read_to_string(path).map_err(|error| bad(format!("a readable file ({error})")))?;
+    let mut wishes = file::parse(&text, &settings.discord_api_url)
+        .map_err(|error| bad(format!("a TOML or JSON file of subscriptions; {error}")))?;
+    wishes.retain(|wish| {
+        let here = match wish.guild {
+            WEBHOOK_GUILD => settings.serves_webhooks(),
+            guild => settings.serves(guild),
+        };
+        if !here {
+            tracing::info!(
+                name = wish.name,
+                guild = wish.guild,
+                "row of the subscriptions file skipped: another process serves this guild"
+            );
+        }
+        here
+    });
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    for wish in &wishes {
+        *counts.entry(wish.guild).or_default() += 1;
+    }
+    let over = counts
+        .into_iter()
+        .find(|(_, count)| *count > settings.max_subscriptions);
+    match over {
+        Some((guild, count)) => Err(bad(format!(
+            "at most {} subscriptions per guild (NOTIFIER_MAX_SUBSCRIPTIONS); guild {guild} has {count}",
+            settings.max_subscriptions
+        ))),
+        None => Ok(wishes),
+    }
+}
+
+async fn take_file(
+    subscriptions: &Subscriptions,
+    wishes: Vec<Wish>,
+    clock: &Clock,
+) -> Result<(), database::StorageError> {
+    let counts = subscriptions.take_file(wishes, clock.now()).await?;
+    tracing::info!(
+        added = counts.added,
+        changed = counts.changed,
+        removed = counts.removed,
+        kept = counts.kept,
+        "subscriptions file loaded"
+    );
+    Ok(())
+}
+
+/// Reads the file again whenever asked to; a bad one changes nothing.
+async fn reload(
+    settings: Settings,
+    asked: Arc<Notify>,
+    subscriptions: Arc<Subscriptions>,
+    changed: Arc<Notify>,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    while stop.run_until_cancelled(asked.notified()).await.is_some() {
+        let Some(path) = settings.subscriptions_file.as_deref() else {
+            tracing::warn!("asked to reload, but NOTIFIER_SUBSCRIPTIONS_FILE is not set");
+            continue;
+        };
+        match read_file(path, &settings) {
+            Ok(wishes) => {
+                take_file(&subscriptions, wishes, &clock).await?;
+                changed.notify_one();
+            }
+            Err(error) => tracing::error!(%error, "the subscriptions file is bad: the old subscriptions stay"),
+        }
+    }
+    Ok(())
+}
+
+async fn upkeep(outbox: Arc<Outbox>, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut expire = tokio::time::interval(UPKEEP);
+    let mut count = tokio::time::interval(COUNT);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = expire.tick() => {
+                let rows = outbox.expire(clock.now()).await?;
+                tracing::debug!(rows, "old rows deleted");
+            }
+            _ = count.tick() => metrics::waiting(outbox.waiting()),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The console sink: prints what would be posted, for trying things out without a token. Standard output carries nothing else.
+
+mod card;
+
+use std::{
+    io::{self, IsTerminal as _, Write},
+    sync::{Mutex, PoisonError},
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+
+use super::{Found, Post, SendOutcome, Sink};
+
+/// Prints posts.
+pub struct Console {
+    /// Posts of several channels come from several tasks; a std mutex is enough, nothing is awaited under it.
+    out: Mutex<Out>,
+    colour: bool,
+    now: fn() -> SystemTime,
+}
+
+struct Out {
+    writer: Box<dyn Write + Send>,
+    /// Console messages have no id of Discord's; counting them gives each one its own.
+    printed: u64,
+}
+
+impl Console {
+    /// To standard output: in colour if that is a terminal, or as `CLICOLOR_FORCE` and `NO_COLOR` say.
+    pub fn stdout() -> Self {
+        let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty() && value != "0");
+        let colour = !set("NO_COLOR") && (set("CLICOLOR_FORCE") || io::stdout().is_terminal());
+        Self::to(Box::new(io::stdout()), colour)
+    }
+
+    /// To `writer`, in colour or without.
+    pub fn to(writer: Box<dyn Write + Send>, colour: bool) -> Self {
+        Self {
+            out: Mutex::new(Out { writer, printed: 0 }),
+            colour,
+            now: SystemTime::now,
+        }
+    }
+
+    #[cfg(test)]
+    fn at(mut self, now: fn() -> SystemTime) -> Self {
+        self.now = now;
+        self
+    }
+}
+
+#[async_trait]
+impl Sink for Console {
+    async fn send(&self, post: &Post) -> SendOutcome {
+        let now = (self.now)()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs());
+        let text = card::post(post, i64::try_from(now).unwrap_or(i64::MAX), self.colour);
+        // A print that panicked half-way leaves nothing that a later one could trip over.
+        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = out.writer.write_all(text.as_bytes()).and_then(|()| out.writer.flush());
+        match result {
+            Ok(()) => {
+                out.printed += 1;
+                SendOutcome::Sent {
+                    message_id: out.printed,
+                }
+            }
+            Err(error) => SendOutcome::Unknown {
+                reason: format!("standard output cannot be written to: {error}"),
+            },
+        }
+    }
+
+    /// What was printed cannot be looked up. "No" means that after a kill -9 the last post is printed again rather than lost.
+    async fn find(&self, _post: &Post, _since: SystemTime) -> Found {
+        Found::No
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::*;
+use crate::{
+    database::Outcome,
+    render::{
+        self,
+        tests::{dreadnought, hostile},
+    },
+    sink::Destination,
+    subscriptions::{Ping, Style},
+};
+
+#[derive(Clone, Default)]
+struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn noon() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(1_785_672_150)
+}
+
+async fn printed(message: crate::sink::Message, killmails: Vec<u64>, colour: bool) -> String {
+    let shared = Shared::default();
+    let console = Console::to(Box::new(shared.clone()), colour).at(noon);
+    let post = Post {
+        destination: Destination::Channel(223_456_789_012_345_678),
+        nonce: "n".into(),
+        killmails,
+        message,
+    };
+    assert_eq!(console.send(&post).await, SendOutcome::Sent { message_id: 1 });
+    let bytes = shared.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn items<'a>(killmails: &'a [(killfeed::v1::Killmail, Outcome, Style)]) -> Vec<render::Item<'a>> {
+    let item = |(killmail, outcome, style): &'a (_, _, _)| render::Item {
+        killmail,
+        outcome: *outcome,
+        style: *style,
+        subscriptions: vec!["caps near staging", "everything"],
+    };
+    killmails.iter().map(item).collect()
+}
+
+#[tokio::test]
+async fn every_style_is_readable_and_links_once() {
+    let killmails = [
+        (dreadnought(1), Outcome::Loss, Style::Full),
+        (hostile(2), Outcome::Neutral, Style::Full),
+        (dreadnought(3), Outcome::Kill, Style::Compact),
+        (dreadnought(4), Outcome::Neutral, Style::Link),
+    ];
+    let (message, taken) = render::killmails(&items(&killmails), &[Ping::Here]);
+    assert_eq!(taken, 4);
+    let text = printed(message, vec![1, 2, 3, 4], false).await;
+    for id in 1..=4 {
+        assert_eq!(text.matches(&render::link(id)).count(), 1, "{text}");
+    }
+    assert_eq!(text.matches("223456789012345678").count(), 1);
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[tokio::test]
+async fn folded_ones_link_nothing() {
+    let text = printed(render::folded(12), vec![1, 2], false).await;
+    assert!(!text.contains("zkillboard"));
+    insta::assert_snapshot!(text, @r"
+    ▌ 12 more killmails                                           channel 223456789012345678
+    ");
+}
+
+#[tokio::test]
+async fn colours_and_nothing_else_of_a_terminal_s_codes() {
+    let (message, _) = render::killmails(&items(&[(hostile(1), Outcome::Kill, Style::Full)]), &[]);
+    let text = printed(message, vec![1], true).await;
+    let codes = text.matches('\x1b').count();
+    assert!(codes > 0 && text.matches("\x1b[").count() == codes);
+    assert!(!text.contains('\x07') && !text.contains('\u{202e}'));
+    assert!(text.contains("\x1b[38;2;0;114;178m"));
+}

@@ -1,0 +1,152 @@
+//! What killmails are matched against: made from the subscriptions, never changed, swapped as a whole.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+use killfeed::filter::{InvalidFilter, Program};
+
+use super::{MaxAge, PING_MAX_AGE, Ping, Side, Style, Subscription, SubscriptionId};
+use crate::{database::SuspensionRow, sink::Destination};
+
+/// A subscription that can match: compiled and not paused, its defaults filled in.
+#[derive(Debug)]
+pub struct Active {
+    /// Which.
+    pub id: SubscriptionId,
+    /// For the footer.
+    pub name: String,
+    /// Where its posts go.
+    pub destination: Destination,
+    /// Its filter.
+    pub filter: Program,
+    /// Whose kills and losses these are; `None` = every match is neutral.
+    pub us: Option<Us>,
+    /// Which of them.
+    pub side: Side,
+    /// Who is pinged.
+    pub ping: Option<Ping>,
+    /// For kills at most this old.
+    pub ping_max_age: Duration,
+    /// Older kills are not posted; `None` = any age.
+    pub max_age: Option<Duration>,
+    /// How posts look.
+    pub style: Style,
+    /// Milliseconds: what was published before is not its business.
+    pub active_from: u64,
+}
+
+/// `us`, compiled for both sides.
+#[derive(Debug)]
+pub struct Us {
+    /// `victim(us)`.
+    pub victim: Program,
+    /// `attacker(us)`.
+    pub attacker: Program,
+}
+
+/// All of them at one moment, resolved per destination.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    destinations: BTreeMap<Destination, Vec<Arc<Active>>>,
+    by_id: HashMap<SubscriptionId, Arc<Active>>,
+    suspensions: BTreeMap<Destination, SuspensionRow>,
+}
+
+impl Snapshot {
+    /// Those of `subscriptions` that can match; `max_age` is the notifier's own limit.
+    pub fn new<'a>(subscriptions: impl IntoIterator<Item = &'a Subscription>, max_age: Duration) -> Self {
+        let mut snapshot = Self::default();
+        for subscription in subscriptions {
+            let destination = &subscription.wish.destination;
+            if let Some(suspension) = &subscription.suspension {
+                snapshot.suspensions.insert(destination.clone(), suspension.clone());
+            }
+            let retired = subscription
+                .suspension
+                .as_ref()
+                .is_some_and(|suspension| suspension.retired);
+            if subscription.wish.paused || retired {
+                continue;
+            }
+            if let Some(active) = active(subscription, max_age) {
+                let active = Arc::new(active);
+                snapshot.by_id.insert(active.id, active.clone());
+                snapshot
+                    .destinations
+                    .entry(destination.clone())
+                    .or_default()
+                    .push(active);
+            }
+        }
+        snapshot
+    }
+
+    /// Each destination with what may match for it.
+    pub fn destinations(&self) -> impl Iterator<Item = (&Destination, &[Arc<Active>])> {
+        self.destinations
+            .iter()
+            .map(|(destination, active)| (destination, &active[..]))
+    }
+
+    /// One of them; `None` if it was deleted, paused or retired, or has no filter.
+    pub fn get(&self, id: SubscriptionId) -> Option<&Active> {
+        self.by_id.get(&id).map(Arc::as_ref)
+    }
+
+    /// Why a destination takes no posts, if so.
+    pub fn suspension(&self, destination: &Destination) -> Option<&SuspensionRow> {
+        self.suspensions.get(destination)
+    }
+
+    /// How many can match.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether none can match.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+}
+
+fn active(subscription: &Subscription, max_age: Duration) -> Option<Active> {
+    let wish = &subscription.wish;
+    let compiled = subscription.compiled.as_ref()?;
+    let program = |filter: &Option<killfeed::v1::Filter>| filter.as_ref().map(Program::new).transpose();
+    let programs = || -> Result<_, InvalidFilter> {
+        let us = match (program(&compiled.victim_is_us)?, program(&compiled.attacker_is_us)?) {
+            (Some(victim), Some(attacker)) => Some(Us { victim, attacker }),
+            _ => None,
+        };
+        Ok((program(&compiled.filter)?, us))
+    };
+    let (filter, us) = match programs() {
+        Ok((Some(filter), us)) => (filter, us),
+        Ok((None, _)) => return None,
+        // A tree of another version of the language: it is compiled again from the text at the next opening of the stream.
+        Err(error) => {
+            tracing::warn!(name = wish.name, guild = wish.guild, %error, "subscription cannot match until it is compiled again");
+            return None;
+        }
+    };
+    Some(Active {
+        id: subscription.id,
+        name: wish.name.clone(),
+        destination: wish.destination.clone(),
+        filter,
+        us,
+        side: wish.side,
+        ping: wish.ping,
+        ping_max_age: wish.ping_max_age.unwrap_or(PING_MAX_AGE),
+        max_age: match wish.max_age {
+            MaxAge::Default => Some(max_age),
+            MaxAge::Limit(limit) => Some(limit),
+            MaxAge::Unlimited => None,
+        },
+        style: wish.style,
+        active_from: subscription.active_from,
+    })
+}

@@ -1,0 +1,326 @@
+//! The subscriptions of this process: on disk first, then in the snapshot. One writer at a time.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use super::{Snapshot, Source, Subscription, SubscriptionId, Wish, store};
+use crate::{
+    database::{CompiledRow, Database, StorageError, SuspensionRow},
+    sink::Destination,
+};
+
+type Key = (u64, String);
+
+/// Subscriptions on disk and the snapshot made of them.
+#[derive(Debug)]
+pub struct Subscriptions {
+    database: Arc<Database>,
+    max_age: Duration,
+    /// Held by a writer over its read-decide-write, which never waits for anything but the disk: a std mutex is enough.
+    all: Mutex<BTreeMap<Key, Arc<Subscription>>>,
+    snapshot: ArcSwap<Snapshot>,
+}
+
+/// What taking over the subscriptions file changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reconciled {
+    /// New rows.
+    pub added: usize,
+    /// Rows that say something else now.
+    pub changed: usize,
+    /// Rows that are gone.
+    pub removed: usize,
+    /// Rows as they were.
+    pub kept: usize,
+    /// Rows whose name is taken by a subscription that was not made by the file.
+    pub taken: usize,
+}
+
+impl Subscriptions {
+    /// Reads them all. `max_age` is for those that say nothing.
+    pub fn open(database: Arc<Database>, max_age: Duration) -> Result<Self, StorageError> {
+        let all = by_key(store::load(&database)?);
+        let snapshot = ArcSwap::from_pointee(Snapshot::new(all.values().map(Arc::as_ref), max_age));
+        Ok(Self {
+            database,
+            max_age,
+            all: Mutex::new(all),
+            snapshot,
+        })
+    }
+
+    /// What killmails are matched against now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// All of them, ordered by guild, then name.
+    pub fn list(&self) -> Vec<Arc<Subscription>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Makes the file's rows be exactly `wishes`: those that say the same as before keep everything, an edited one keeps
+    /// its id and starts at the log's head, one that is gone is removed. Others' subscriptions are not touched.
+    pub async fn take_file(&self, wishes: Vec<Wish>, now: u64) -> Result<Reconciled, StorageError> {
+        let mut counts = Reconciled::default();
+        {
+            let mut all = self.lock();
+            let mut put = Vec::new();
+            let mut gone: BTreeMap<Key, ()> = all
+                .iter()
+                .filter(|(_, subscription)| subscription.source == Source::File)
+                .map(|(key, _)| (key.clone(), ()))
+                .collect();
+            for wish in wishes {
+                let key = (wish.guild, wish.name.clone());
+                gone.remove(&key);
+                match all.get(&key) {
+                    None => {
+                        counts.added += 1;
+                        put.push(new(wish, now));
+                    }
+                    Some(old) if old.source != Source::File => {
+                        counts.taken += 1;
+                        tracing::warn!(
+                            name = wish.name,
+                            guild = wish.guild,
+                            "row of the subscriptions file skipped: a command made a subscription of this name"
+                        );
+                    }
+                    Some(old) if old.wish == wish => counts.kept += 1,
+                    Some(old) => {
+                        counts.changed += 1;
+                        put.push(edited(old, wish, now));
+                    }
+                }
+            }
+            let remove: Vec<Key> = gone.into_keys().collect();
+            counts.removed = remove.len();
+            self.write(&mut all, &put, &remove)?;
+        }
+        self.database.flush().await?;
+        Ok(counts)
+    }
+
+    /// Stores a compiled form (and why it is old, if it is), unless the subscription was edited or removed meanwhile.
+    pub async fn set_compiled(
+        &self,
+        of: &Subscription,
+        compiled: Option<CompiledRow>,
+        problem: String,
+    ) -> Result<(), StorageError> {
+        {
+            let mut all = self.lock();
+            let key = (of.wish.guild, of.wish.name.clone());
+            let same = |now: &&Arc<Subscription>| {
+                now.id == of.id && now.wish.filter == of.wish.filter && now.wish.us == of.wish.us
+            };
+            let Some(current) = all.get(&key).filter(same) else {
+                return Ok(());
+            };
+            if current.compiled == compiled && current.problem == problem {
+                return Ok(());
+            }
+            let mut subscription = Subscription::clone(current);
+            subscription.compiled = compiled;
+            subscription.problem = problem;
+            self.write(&mut all, &[subscription], &[])?;
+        }
+        self.database.flush().await
+    }
+
+    /// Marks every subscription of a destination: why it takes no posts, or (`None`) that it takes them again.
+    pub async fn set_suspension(
+        &self,
+        destination: &Destination,
+        suspension: Option<SuspensionRow>,
+    ) -> Result<(), StorageError> {
+        {
+            let mut all = self.lock();
+            let put: Vec<Subscription> = all
+                .values()
+                .filter(|subscription| subscription.wish.destination == *destination)
+                .filter(|subscription| subscription.suspension != suspension)
+                .map(|subscription| Subscription {
+                    suspension: suspension.clone(),
+                    ..Subscription::clone(subscription)
+                })
+                .collect();
+            if put.is_empty() {
+                return Ok(());
+            }
+            self.write(&mut all, &put, &[])?;
+        }
+        self.database.flush().await
+    }
+
+    /// The disk first, then the map, then the snapshot.
+    fn write(
+        &self,
+        all: &mut BTreeMap<Key, Arc<Subscription>>,
+        put: &[Subscription],
+        remove: &[Key],
+    ) -> Result<(), StorageError> {
+        let written = store::write(&self.database, put, remove)?;
+        for key in remove {
+            all.remove(key);
+        }
+        all.append(&mut by_key(written));
+        let snapshot = Snapshot::new(all.values().map(Arc::as_ref), self.max_age);
+        self.snapshot.store(Arc::new(snapshot));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Subscription>>> {
+        // A writer that panicked had either written the disk and the map or neither: the map is what was last on disk.
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn by_key(subscriptions: Vec<Subscription>) -> BTreeMap<Key, Arc<Subscription>> {
+    subscriptions
+        .into_iter()
+        .map(|subscription| {
+            let key = (subscription.wish.guild, subscription.wish.name.clone());
+            (key, Arc::new(subscription))
+        })
+        .collect()
+}
+
+fn new(wish: Wish, now: u64) -> Subscription {
+    Subscription {
+        id: SubscriptionId(0),
+        wish,
+        source: Source::File,
+        created: (0, now),
+        changed: (0, now),
+        active_from: now,
+        suspension: None,
+        problem: String::new(),
+        compiled: None,
+    }
+}
+
+fn edited(old: &Subscription, wish: Wish, now: u64) -> Subscription {
+    let same_filters = old.wish.filter == wish.filter && old.wish.us == wish.us;
+    let same_place = old.wish.destination == wish.destination;
+    Subscription {
+        id: old.id,
+        source: old.source,
+        created: old.created,
+        changed: (0, now),
+        active_from: now,
+        suspension: old.suspension.clone().filter(|_| same_place),
+        problem: if same_filters {
+            old.problem.clone()
+        } else {
+            String::new()
+        },
+        compiled: old.compiled.clone().filter(|_| same_filters),
+        wish,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::{database, subscriptions::file};
+
+    fn wishes(names: &[&str]) -> Vec<Wish> {
+        let row = |name: &&str| format!("[[subscription]]\nname = \"{name}\"\nguild = 1\nchannel = 2\nfilter = \"\"\n");
+        let text: String = names.iter().map(row).collect();
+        file::parse(&text, "").unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_file_is_taken_over_and_survives_a_restart() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = || {
+            let database = database::open(dir.path(), SystemTime::now()).unwrap().database;
+            Subscriptions::open(Arc::new(database), Duration::from_secs(60)).unwrap()
+        };
+        let subscriptions = open();
+        let counts = subscriptions.take_file(wishes(&["a", "b"]), 10).await.unwrap();
+        assert_eq!((counts.added, counts.kept), (2, 0));
+        let everything = CompiledRow {
+            static_data_build: "1".into(),
+            language_version: 1,
+            filter: Some(everything()),
+            ..Default::default()
+        };
+        for subscription in subscriptions.list() {
+            let compiled = Some(everything.clone());
+            subscriptions
+                .set_compiled(&subscription, compiled, String::new())
+                .await
+                .unwrap();
+        }
+        assert_eq!(subscriptions.snapshot().len(), 2);
+        drop(subscriptions);
+
+        let subscriptions = open();
+        assert_eq!(subscriptions.snapshot().len(), 2);
+        let mut next = wishes(&["b", "c"]);
+        next[0].paused = true;
+        let counts = subscriptions.take_file(next, 20).await.unwrap();
+        let expected = Reconciled {
+            added: 1,
+            changed: 1,
+            removed: 1,
+            ..Default::default()
+        };
+        assert_eq!(counts, expected);
+        let list = subscriptions.list();
+        let seen: Vec<_> = list
+            .iter()
+            .map(|s| (s.wish.name.as_str(), s.id.0, s.active_from))
+            .collect();
+        assert_eq!(seen, [("b", 2, 20), ("c", 3, 20)]);
+        // b is paused, c not compiled yet.
+        assert!(subscriptions.snapshot().is_empty());
+        assert!(
+            list[0].compiled.is_some(),
+            "the same filter needs no second compilation"
+        );
+        // An answer that comes too late for the filter it was asked for is dropped.
+        let mut old = Subscription::clone(&list[1]);
+        old.wish.filter = "npc".into();
+        subscriptions
+            .set_compiled(&old, Some(everything), String::new())
+            .await
+            .unwrap();
+        assert!(subscriptions.snapshot().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_suspension_is_of_the_destination_and_on_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Arc::new(database::open(dir.path(), SystemTime::now()).unwrap().database);
+        let subscriptions = Subscriptions::open(database.clone(), Duration::from_secs(60)).unwrap();
+        subscriptions.take_file(wishes(&["a", "b"]), 10).await.unwrap();
+        let row = SuspensionRow {
+            reason: "missing access".into(),
+            code: 50001,
+            since: 11,
+            retired: false,
+        };
+        let here = Destination::Channel(2);
+        subscriptions.set_suspension(&here, Some(row.clone())).await.unwrap();
+        let again = Subscriptions::open(database, Duration::from_secs(60)).unwrap();
+        assert_eq!(again.snapshot().suspension(&here), Some(&row));
+        assert_eq!(again.snapshot().suspension(&Destination::Channel(3)), None);
+        again.set_suspension(&here, None).await.unwrap();
+        assert_eq!(again.snapshot().suspension(&here), None);
+    }
+
+    fn everything() -> killfeed::v1::Filter {
+        crate::matching::tests::everything()
+    }
+}

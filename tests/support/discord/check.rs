@@ -1,0 +1,171 @@
+//! Is a message one that Discord would take? Its own API description says most of it, the rest is said here.
+
+use std::{path::Path, sync::OnceLock};
+
+use jsonschema::{Draft, Validator};
+use serde_json::{Value, json};
+
+/// From Discord's documentation; the API description does not have it.
+const MOST_CONTENT: usize = 2_000;
+/// Over all embeds of a message together.
+const MOST_IN_EMBEDS: usize = 6_000;
+
+/// What is wrong with the body of `POST /channels/{id}/messages`; `None` = nothing.
+pub(super) fn message(body: &Value) -> Option<String> {
+    if let Some(validator) = validator() {
+        let coerced = coerce(body.clone());
+        if let Some(error) = validator.iter_errors(&coerced).next() {
+            return Some(format!("{}: {error}", error.instance_path()));
+        }
+    }
+    beyond_the_description(body)
+}
+
+fn beyond_the_description(body: &Value) -> Option<String> {
+    let content = body["content"].as_str().unwrap_or_default();
+    let embeds: &[Value] = body["embeds"].as_array().map_or(&[], Vec::as_slice);
+    if content.is_empty() && embeds.is_empty() {
+        return Some("the message is empty".into());
+    }
+    if characters(&body["content"]) > MOST_CONTENT {
+        return Some(format!("content has more than {MOST_CONTENT} characters"));
+    }
+    let sum: usize = embeds.iter().map(size).sum();
+    if sum > MOST_IN_EMBEDS {
+        return Some(format!("the embeds have {sum} characters, more than {MOST_IN_EMBEDS}"));
+    }
+    embeds.iter().find_map(embed)
+}
+
+fn embed(embed: &Value) -> Option<String> {
+    for field in embed["fields"].as_array().into_iter().flatten() {
+        if characters(&field["name"]) == 0 || characters(&field["value"]) == 0 {
+            return Some("a field has no name or no value".into());
+        }
+    }
+    let urls = [
+        &embed["url"],
+        &embed["thumbnail"]["url"],
+        &embed["image"]["url"],
+        &embed["author"]["url"],
+        &embed["author"]["icon_url"],
+        &embed["footer"]["icon_url"],
+    ];
+    let bad = urls
+        .into_iter()
+        .filter_map(Value::as_str)
+        .find(|url| !url.starts_with("https://") && !url.starts_with("http://"));
+    bad.map(|url| format!("{url:?} is not a well formed URL"))
+}
+
+fn size(embed: &Value) -> usize {
+    let fields = embed["fields"].as_array().into_iter().flatten();
+    characters(&embed["title"])
+        + characters(&embed["description"])
+        + characters(&embed["footer"]["text"])
+        + characters(&embed["author"]["name"])
+        + fields
+            .map(|field| characters(&field["name"]) + characters(&field["value"]))
+            .sum::<usize>()
+}
+
+/// Discord trims before it counts.
+fn characters(text: &Value) -> usize {
+    text.as_str().unwrap_or_default().trim().chars().count()
+}
+
+/// Discord takes ids of attachments as numbers too, whatever its description says.
+fn coerce(mut body: Value) -> Value {
+    for attachment in body["attachments"].as_array_mut().into_iter().flatten() {
+        if let Some(number) = attachment["id"].as_u64() {
+            attachment["id"] = number.to_string().into();
+        }
+    }
+    body
+}
+
+/// Read once; `None` where the description does not lie beside the project.
+fn validator() -> Option<&'static Validator> {
+    static VALIDATOR: OnceLock<Option<Validator>> = OnceLock::new();
+    VALIDATOR.get_or_init(read).as_ref()
+}
+
+fn read() -> Option<Validator> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/discord-openapi.json");
+    let Ok(text) = std::fs::read_to_string(&path) else {
+        eprintln!(
+            "note: no ../shared/data/discord-openapi.json: messages are checked against the own list of limits alone"
+        );
+        return None;
+    };
+    let mut description: Value = serde_json::from_str(&text).expect("Discord's API description is JSON");
+    let schema = json!({
+        "$ref": "#/components/schemas/MessageCreateRequest",
+        "components": { "schemas": description["components"]["schemas"].take() },
+    });
+    let validator = jsonschema::options()
+        .with_draft(Draft::Draft202012)
+        .build(&schema)
+        .expect("Discord's API description is a schema");
+    Some(validator)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn takes_what_discord_takes() {
+        let fine = json!({
+            "embeds": [{"title": "Loss", "url": "https://zkillboard.com/kill/1/", "color": 1,
+                        "timestamp": "2026-08-18T00:00:00Z", "fields": [{"name": "a", "value": "b", "inline": true}]}],
+            "allowed_mentions": {"parse": []}, "nonce": "0123456789012345678901234", "enforce_nonce": true,
+            "attachments": [{"id": 0, "filename": "x.json"}],
+        });
+        assert_eq!(message(&fine), None);
+    }
+
+    #[test]
+    fn refuses_what_the_description_leaves_out() {
+        let long = "x".repeat(2_001);
+        let fields = |n: usize| -> Vec<Value> {
+            (0..n)
+                .map(|_| json!({"name": "n", "value": "v".repeat(1_000)}))
+                .collect()
+        };
+        for (bad, why) in [
+            (json!({"content": long}), "more than 2000"),
+            (json!({}), "empty"),
+            (
+                json!({"embeds": [{"fields": [{"name": " ", "value": "x"}]}]}),
+                "no name",
+            ),
+            (
+                json!({"embeds": [{"title": "a", "fields": fields(3)}, {"fields": fields(3)}]}),
+                "6007",
+            ),
+            (
+                json!({"embeds": [{"title": "a", "url": "zkillboard.com"}]}),
+                "well formed",
+            ),
+        ] {
+            let error = message(&bad).unwrap_or_default();
+            assert!(error.contains(why), "{why}: {error}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_the_description_forbids() {
+        if validator().is_none() {
+            return;
+        }
+        for bad in [
+            json!({"content": "x", "nonce": "01234567890123456789012345"}),
+            json!({"embeds": [{"title": "t".repeat(257)}]}),
+            json!({"embeds": vec![json!({"title": "t"}); 11]}),
+            json!({"content": 5}),
+        ] {
+            assert!(message(&bad).is_some(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The REST side: who may ask at all, and everything but messages.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{
+    Json, Router,
+    extract::{Path, Request, State},
+    http::{HeaderMap, HeaderName, StatusCode, Uri, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use serde_json::{Value, json};
+
+use super::{Asked, BOT, TOKEN, World, gateway, limits::Overrun, messages, payload};
+
+pub(super) fn routes(world: Arc<World>) -> Router {
+    let api = Router::new()
+        .route("/gateway", get(gateway_url))
+        .route("/gateway/bot", get(gateway_bot))
+        .route("/users/@me", get(me))
+        .route("/channels/{channel}", get(channel))
+        .route(
+            "/channels/{channel}/messages",
+            get(messages::list).post(messages::create),
+        )
+        .route("/guilds/{guild}", get(guild))
+        .route("/guilds/{guild}/members/{user}", get(member))
+        .fallback(not_found)
+        .layer(middleware::from_fn_with_state(Arc::clone(&world), guard));
+    Router::new()
+        .nest("/api/v10", api)
+        .route("/", get(gateway::connect))
+        .with_state(world)
+}
+
+/// An error in Discord's words.
+pub(super) fn refuse(status: u16, code: u32, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).expect("a status the test wrote");
+    (status, Json(json!({"message": message, "code": code}))).into_response()
+}
+
+/// A 429 as Discord sends it.
+pub(super) fn rate_limited(overrun: &Overrun, scope: &str) -> Response {
+    let body = json!({
+        "message": "You are being rate limited.", "retry_after": overrun.wait.as_secs_f64(), "global": overrun.global,
+    });
+    let mut response = (StatusCode::TOO_MANY_REQUESTS, Json(body)).into_response();
+    let mut set = |name: &'static str, value: String| {
+        response
+            .headers_mut()
+            .insert(name, value.parse().expect("a header's value"));
+    };
+    // Whole seconds, as Discord's header has it; the body is exact.
+    set("retry-after", overrun.wait.as_secs_f64().ceil().to_string());
+    set("x-ratelimit-scope", scope.into());
+    if overrun.global {
+        set("x-ratelimit-global", "true".into());
+    }
+    response
+}
+
+/// Checks the token and the global limit, and writes everything down.
+async fn guard(State(world): State<Arc<World>>, uri: Uri, request: Request, next: Next) -> Response {
+    let mut asked = Asked {
+        method: request.method().clone(),
+        path: uri.to_string(),
+        authorization: text(request.headers(), header::AUTHORIZATION),
+        user_agent: text(request.headers(), header::USER_AGENT),
+        status: StatusCode::OK,
+    };
+    let counted = world.lock().limits.count(Instant::now());
+    let response = match counted {
+        Err(overrun) => rate_limited(&overrun, "global"),
+        Ok(()) if asked.authorization != format!("Bot {TOKEN}") => refuse(401, 0, "401: Unauthorized"),
+        Ok(()) => next.run(request).await,
+    };
+    asked.status = response.status();
+    world.lock().asked.push(asked);
+    response
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> String {
+    let value = headers.get(name).and_then(|value| value.to_str().ok());
+    value.unwrap_or_default().to_owned()
+}
+
+async fn not_found() -> Response {
+    refuse(404, 0, "404: Not Found")
+}
+
+async fn gateway_url(State(world): State<Arc<World>>) -> Json<Value> {
+    Json(json!({"url": format!("ws://{}", world.address)}))
+}
+
+async fn gateway_bot(State(world): State<Arc<World>>) -> Response {
+    let bot = &mut world.lock().bot;
+    if let Some(status) = bot.fails {
+        if let Some(times) = &mut bot.fails_times {
+            *times = times.saturating_sub(1);
+            if *times == 0 {
+                bot.fails = None;
+            }
+        }
+        return refuse(status, 0, "a fault the test asked for");
+    }
+    let limit = json!({
+        "total": 1000, "remaining": bot.remaining, "reset_after": bot.reset_after.as_millis() as u64, "max_concurrency": 1,
+    });
+    Json(json!({"url": format!("ws://{}", world.address), "shards": bot.shards, "session_start_limit": limit}))
+        .into_response()
+}
+
+async fn me() -> Json<Value> {
+    Json(payload::user(BOT))
+}
+
+async fn channel(State(world): State<Arc<World>>, Path(channel): Path<u64>) -> Response {
+    let found = world.lock().guild_of(channel);
+    match found {
+        None => refuse(404, 10_003, "Unknown Channel"),
+        Some((_, permissions)) if permissions & super::permission::VIEW_CHANNEL == 0 => {
+            refuse(403, 50_001, "Missing Access")
+        }
+        Some((guild, permissions)) => Json(payload::channel(guild, channel, permissions)).into_response(),
+    }
+}
+
+async fn guild(State(world): State<Arc<World>>, Path(guild): Path<u64>) -> Response {
+    if world.lock().guilds.contains_key(&guild) {
+        Json(payload::guild(guild)).into_response()
+    } else {
+        refuse(404, 10_004, "Unknown Guild")
+    }
+}
+
+async fn member(State(world): State<Arc<World>>, Path((guild, user)): Path<(u64, u64)>) -> Response {
+    if user == BOT && world.lock().guilds.contains_key(&guild) {
+        Json(payload::member()).into_response()
+    } else {
+        refuse(404, 10_007, "Unknown Member")
+    }
+}

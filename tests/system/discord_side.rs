@@ -1,0 +1,344 @@
+//! The notifier's Discord side against the stand-in Discord: real serenity, real HTTP.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use killfeed_notifier::{
+    discord::{self, DiscordSettings, FatalError, GatewayEvent, StartError, Token},
+    shards::{ShardSetting, Shards},
+    sink::{AllowedMentions, Destination, Embed, Found, Message, Post, SendOutcome},
+};
+use killfeed_support::discord::{BOT, CHANNEL, Discord, Fault, GUILD, TOKEN, permission};
+use tokio_util::sync::CancellationToken;
+
+fn settings(stand_in: &Discord) -> DiscordSettings {
+    DiscordSettings {
+        token: Token::new(TOKEN),
+        api_url: stand_in.url(),
+        shards: ShardSetting::Auto,
+    }
+}
+
+async fn connect(stand_in: &Discord) -> (discord::Discord, CancellationToken) {
+    let shutdown = CancellationToken::new();
+    let mut bot = discord::start(settings(stand_in), shutdown.clone()).await.unwrap();
+    until_ready(&mut bot).await;
+    (bot, shutdown)
+}
+
+async fn until_ready(bot: &mut discord::Discord) {
+    let ready = bot.ready.wait_for(discord::Readiness::all);
+    tokio::time::timeout(Duration::from_secs(30), ready)
+        .await
+        .expect("connected in time")
+        .unwrap();
+}
+
+/// Waits until `done`, at most 30 s.
+async fn until(what: &str, done: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(30), "{what}: not within 30 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn next_event(bot: &mut discord::Discord) -> GatewayEvent {
+    tokio::time::timeout(Duration::from_secs(30), bot.events.recv())
+        .await
+        .expect("an event in time")
+        .expect("the gateway runs")
+}
+
+fn post(killmail: u64, nonce: &str) -> Post {
+    Post {
+        destination: Destination::Channel(CHANNEL),
+        nonce: nonce.into(),
+        killmails: vec![killmail],
+        message: Message {
+            content: String::new(),
+            embeds: vec![Embed {
+                title: "Loss: Rifter".into(),
+                url: format!("https://zkillboard.com/kill/{killmail}/"),
+                color: 0xD5_5E00,
+                timestamp: "2026-08-18T00:00:00Z".into(),
+                ..Embed::default()
+            }],
+            allowed_mentions: AllowedMentions::default(),
+        },
+    }
+}
+
+#[tokio::test]
+async fn connects_posts_and_resumes_after_a_cut() {
+    let stand_in = Discord::start().await;
+    let (mut bot, shutdown) = connect(&stand_in).await;
+    assert_eq!(stand_in.shards(), [[0, 1]]);
+    let mut first = vec![
+        next_event(&mut bot).await,
+        next_event(&mut bot).await,
+        next_event(&mut bot).await,
+    ];
+    first.sort_by_key(|event| format!("{event:?}"));
+    let expected = [
+        GatewayEvent::GuildAvailable { guild: GUILD },
+        GatewayEvent::GuildsListed {
+            shard: 0,
+            guilds: vec![GUILD],
+        },
+        GatewayEvent::ShardReady { shard: 0 },
+    ];
+    assert_eq!(first, expected);
+
+    let SendOutcome::Sent { message_id } = bot.sink.send(&post(1, "one")).await else {
+        panic!("not sent");
+    };
+    let posts = stand_in.posts(CHANNEL);
+    assert_eq!((posts.len(), posts[0].id, posts[0].author), (1, message_id, BOT));
+    assert_eq!(posts[0].body["enforce_nonce"], true);
+    assert_eq!(posts[0].body["allowed_mentions"]["parse"], serde_json::json!([]));
+    assert_eq!(stand_in.rejected(), [""; 0]);
+    let asked = stand_in.asked();
+    let ours = asked.iter().find(|asked| asked.path.ends_with("/messages")).unwrap();
+    assert!(ours.user_agent.starts_with("DiscordBot ("), "{}", ours.user_agent);
+
+    stand_in.cut(0);
+    until("resumed", || stand_in.resumes() == 1).await;
+    until_ready(&mut bot).await;
+    stand_in.close(0, 4000);
+    until("resumed again", || stand_in.resumes() == 2).await;
+    assert_eq!(stand_in.identifies(), 1, "a resume is free, an IDENTIFY is not");
+
+    shutdown.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(10), bot.task).await;
+    assert_eq!(ended.expect("ends in time").unwrap(), Ok(()));
+    until("said goodbye", || stand_in.shards().is_empty()).await;
+}
+
+#[tokio::test]
+async fn does_not_connect_where_that_is_not_safe() {
+    let stand_in = Discord::start().await;
+    let start = || discord::start(settings(&stand_in), CancellationToken::new());
+
+    stand_in.bot_gateway(|bot| bot.fails = Some(403));
+    assert!(matches!(start().await, Err(StartError::NoGateway { .. })));
+    stand_in.bot_gateway(|bot| {
+        bot.fails = None;
+        bot.shards = 3;
+        bot.remaining = 2;
+    });
+    let error = start().await.err().unwrap();
+    assert!(
+        matches!(
+            error,
+            StartError::TooFewIdentifies {
+                needed: 3,
+                remaining: 2,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let wrong = DiscordSettings {
+        token: Token::new("another.token"),
+        ..settings(&stand_in)
+    };
+    let error = discord::start(wrong, CancellationToken::new()).await.err().unwrap();
+    assert!(matches!(error, StartError::Unauthorized { .. }), "{error}");
+    assert!(!format!("{error} {error:?}").contains("another"), "{error}");
+    assert_eq!(stand_in.identifies(), 0);
+}
+
+#[tokio::test]
+async fn asks_again_where_that_may_help() {
+    let stand_in = Discord::start().await;
+    stand_in.bot_gateway(|bot| {
+        bot.fails = Some(502);
+        bot.fails_times = Some(2);
+    });
+    let (bot, _shutdown) = connect(&stand_in).await;
+    assert_eq!(bot.shards, Shards::all(1));
+    let gateway = |asked: &&killfeed_support::discord::Asked| asked.path.ends_with("/gateway/bot");
+    assert_eq!(stand_in.asked().iter().filter(gateway).count(), 3);
+}
+
+#[tokio::test]
+async fn serves_exactly_the_shards_given() {
+    let stand_in = Discord::start().await;
+    let given = DiscordSettings {
+        shards: ShardSetting::parse("1-2/4").unwrap(),
+        ..settings(&stand_in)
+    };
+    let mut bot = discord::start(given, CancellationToken::new()).await.unwrap();
+    until_ready(&mut bot).await;
+    assert_eq!(stand_in.shards(), [[1, 4], [2, 4]]);
+    assert_eq!(stand_in.identifies(), 2);
+}
+
+#[tokio::test]
+async fn fatal_close_codes_end_it_with_their_reason() {
+    // serenity reports the first two and would try the others for ever.
+    for code in [4004, 4014, 4011, 4012] {
+        let stand_in = Discord::start().await;
+        stand_in.refuse_identify(Some(code));
+        let bot = discord::start(settings(&stand_in), CancellationToken::new())
+            .await
+            .unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(60), bot.task).await;
+        let error = ended.expect("ends in time").unwrap().unwrap_err();
+        assert_eq!(error, FatalError::Closed { code });
+        assert!(stand_in.identifies() <= 6, "{code}: {}", stand_in.identifies());
+    }
+}
+
+#[tokio::test]
+async fn a_removal_is_told_from_an_outage() {
+    let stand_in = Discord::start().await;
+    let (mut bot, _shutdown) = connect(&stand_in).await;
+    for _ in 0..3 {
+        next_event(&mut bot).await;
+    }
+    stand_in.guild_outage(GUILD);
+    stand_in.add_channel(GUILD, CHANNEL, permission::VIEW_CHANNEL);
+    let changed = GatewayEvent::PermissionsMayHaveChanged {
+        guild: GUILD,
+        channel: Some(CHANNEL),
+    };
+    assert_eq!(next_event(&mut bot).await, changed);
+    stand_in.remove_guild(GUILD);
+    assert_eq!(next_event(&mut bot).await, GatewayEvent::GuildRemoved { guild: GUILD });
+}
+
+#[tokio::test]
+async fn every_fault_has_its_outcome() {
+    let stand_in = Discord::start().await;
+    stand_in.limit_posts(None);
+    let (bot, _shutdown) = connect(&stand_in).await;
+    let send = async |fault: Fault| {
+        stand_in.fault(CHANNEL, fault, Some(1));
+        bot.sink.send(&post(1, "same")).await
+    };
+    for (status, code) in [(403, 50_001), (403, 50_013), (404, 10_003), (400, 50_035)] {
+        let outcome = send(Fault::Refused(status, code)).await;
+        assert!(
+            matches!(outcome, SendOutcome::Refused { status: s, code: c, .. } if (s, c) == (status, code)),
+            "{outcome:?}"
+        );
+    }
+    let retry_after = Duration::from_secs(1);
+    let limited = send(Fault::RateLimited {
+        retry_after,
+        scope: "user",
+    });
+    assert_eq!(limited.await, SendOutcome::RateLimited { retry_after });
+    let asked = stand_in.asked().len();
+    let unknown = send(Fault::Status(502)).await;
+    assert!(matches!(unknown, SendOutcome::Unknown { .. }), "{unknown:?}");
+    assert_eq!(stand_in.asked().len(), asked + 1);
+    assert!(stand_in.posts(CHANNEL).is_empty());
+
+    for fault in [Fault::AcceptedThenCut, Fault::AcceptedThenStatus(500)] {
+        let outcome = send(fault).await;
+        assert!(matches!(outcome, SendOutcome::Unknown { .. }), "{outcome:?}");
+    }
+    let posts = stand_in.posts(CHANNEL);
+    let first = SendOutcome::Sent {
+        message_id: posts[0].id,
+    };
+    assert_eq!(
+        bot.sink.send(&post(1, "same")).await,
+        first,
+        "the nonce finds the first message"
+    );
+    assert_eq!(stand_in.posts(CHANNEL).len(), 1);
+}
+
+#[tokio::test]
+async fn a_look_proves_only_what_it_can() {
+    let stand_in = Discord::start().await;
+    stand_in.limit_posts(None);
+    let (bot, _shutdown) = connect(&stand_in).await;
+    let since = SystemTime::now();
+    assert_eq!(
+        bot.sink.find(&post(1, "a"), since).await,
+        Found::No,
+        "empty, but readable"
+    );
+    for n in 0..250 {
+        stand_in.chat(CHANNEL, &format!("chatter {n}, also of https://zkillboard.com/kill/1/"));
+    }
+    assert_eq!(
+        bot.sink.find(&post(1, "a"), since).await,
+        Found::No,
+        "somebody else's link"
+    );
+    stand_in.fault(CHANNEL, Fault::AcceptedThenCut, Some(1));
+    let lost = bot.sink.send(&post(1, "a")).await;
+    assert!(matches!(lost, SendOutcome::Unknown { .. }), "{lost:?}");
+    let message_id = stand_in.posts(CHANNEL).pop().unwrap().id;
+    assert_eq!(
+        bot.sink.find(&post(1, "a"), since).await,
+        Found::Yes { message_id },
+        "on the third page"
+    );
+    assert_eq!(bot.sink.find(&post(2, "b"), since).await, Found::No);
+
+    stand_in.add_channel(GUILD, CHANNEL, permission::ALL & !permission::READ_MESSAGE_HISTORY);
+    assert_eq!(bot.sink.find(&post(1, "a"), since).await, Found::CannotTell);
+    stand_in.add_channel(GUILD, CHANNEL, 0);
+    assert_eq!(bot.sink.find(&post(1, "a"), since).await, Found::CannotTell);
+    stand_in.delete_channel(GUILD, CHANNEL);
+    assert_eq!(
+        bot.sink.find(&post(1, "a"), since).await,
+        Found::No,
+        "nobody sees it there"
+    );
+}
+
+#[tokio::test]
+async fn a_burst_overruns_no_limit() {
+    let stand_in = Discord::start().await;
+    stand_in.limit_posts(Some((5, Duration::from_secs(2))));
+    let (bot, _shutdown) = connect(&stand_in).await;
+    let posts: Vec<Post> = (1..=12).map(|n| post(n, &format!("burst-{n}"))).collect();
+    let outcomes = futures::future::join_all(posts.iter().map(|post| bot.sink.send(post))).await;
+    assert!(
+        outcomes
+            .iter()
+            .all(|outcome| matches!(outcome, SendOutcome::Sent { .. })),
+        "{outcomes:?}"
+    );
+    assert_eq!(stand_in.posts(CHANNEL).len(), 12);
+    assert_eq!(stand_in.overruns(), 0);
+}
+
+#[tokio::test]
+async fn a_dead_token_is_not_tried_again() {
+    let stand_in = Discord::start().await;
+    let (bot, _shutdown) = connect(&stand_in).await;
+    stand_in.fault(CHANNEL, Fault::Refused(401, 0), Some(1));
+    assert_eq!(bot.sink.send(&post(1, "a")).await, SendOutcome::Unauthorized);
+    let asked = stand_in.asked().len();
+    assert_eq!(bot.sink.send(&post(1, "a")).await, SendOutcome::Unauthorized);
+    assert_eq!(stand_in.asked().len(), asked);
+}
+
+#[tokio::test]
+async fn nothing_listens() {
+    let stand_in = Discord::start().await;
+    let (bot, _shutdown) = connect(&stand_in).await;
+    let webhook = Post {
+        destination: Destination::Webhook(1),
+        ..post(1, "a")
+    };
+    assert!(matches!(
+        bot.sink.send(&webhook).await,
+        SendOutcome::Refused { code: 10_015, .. }
+    ));
+    drop(stand_in);
+    let outcome = bot.sink.send(&post(1, "a")).await;
+    // The kept connection is cut first; a new one is not even possible.
+    assert!(
+        matches!(outcome, SendOutcome::Unknown { .. } | SendOutcome::RateLimited { .. }),
+        "{outcome:?}"
+    );
+}
