@@ -70,11 +70,7 @@ impl Universe {
 
     /// Text → filter. Names of pilots, corporations and alliances that were not seen before are asked of ESI first, all in one.
     pub async fn compile(&self, text: &str) -> filter::Outcome {
-        let wanted: Vec<_> = filter::names(text)
-            .into_iter()
-            .filter(|(kind, _)| is_dynamic(*kind))
-            .collect();
-        let unseen = self.unseen(wanted).await;
+        let unseen = self.unseen(text).await;
         let mut unavailable = BTreeSet::new();
         if !unseen.is_empty() {
             let (names, asking) = (self.read.names().clone(), unseen.clone());
@@ -97,8 +93,12 @@ impl Universe {
             .unwrap_or(filter::Outcome::Unavailable(Vec::new()))
     }
 
-    /// Those of `wanted` that are not in the cache and that ESI was not asked for a short while ago.
-    async fn unseen(&self, wanted: Vec<(EntityKind, String)>) -> Vec<String> {
+    /// The names in a filter's text that ESI would have to be asked for: not in the cache, and not asked for a short while ago.
+    pub async fn unseen(&self, text: &str) -> Vec<String> {
+        let wanted: Vec<_> = filter::names(text)
+            .into_iter()
+            .filter(|(kind, _)| is_dynamic(*kind))
+            .collect();
         if wanted.is_empty() {
             return Vec::new();
         }

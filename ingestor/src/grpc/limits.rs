@@ -1,4 +1,4 @@
-//! How much a caller may ask for: streams at once, calls a second. Counted here, and given back by a guard.
+//! How much a caller may ask for: streams at once, calls a second, names a minute. Counted here, and given back by a guard.
 
 use std::{
     collections::HashMap,
@@ -109,15 +109,15 @@ impl Drop for Seat {
     }
 }
 
-/// Calls a second, for each caller: a bucket that holds a burst and is refilled steadily.
+/// Something a second, for each caller: a bucket that holds a burst and is refilled steadily.
 #[derive(Debug)]
-pub(super) struct Calls {
+pub(super) struct Rate {
     per_second: f64,
     burst: f64,
     buckets: Mutex<HashMap<Caller, Bucket>>,
 }
 
-impl Calls {
+impl Rate {
     /// `burst`: how many at once after a pause.
     pub(super) fn new(per_second: f64, burst: f64) -> Self {
         Self {
@@ -127,8 +127,8 @@ impl Calls {
         }
     }
 
-    /// Takes `count` calls, or says how long to wait for them.
-    pub(super) fn take(&self, caller: &Caller, count: f64, now: Instant) -> Result<(), Status> {
+    /// Takes so many, or says how long to wait for them.
+    pub(super) fn take(&self, caller: &Caller, count: f64, now: Instant) -> Result<(), Duration> {
         let mut buckets = lock(&self.buckets);
         if buckets.len() >= MOST_CALLERS && !buckets.contains_key(caller) {
             buckets.retain(|_, bucket| bucket.level(self, now) < self.burst);
@@ -137,7 +137,7 @@ impl Calls {
             left: self.burst,
             at: now,
         });
-        bucket.take(self, count, now).map_err(status::too_many_calls)
+        bucket.take(self, count, now)
     }
 }
 
@@ -148,17 +148,17 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn level(&self, calls: &Calls, now: Instant) -> f64 {
-        let refilled = now.saturating_duration_since(self.at).as_secs_f64() * calls.per_second;
-        (self.left + refilled).min(calls.burst)
+    fn level(&self, rate: &Rate, now: Instant) -> f64 {
+        let refilled = now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second;
+        (self.left + refilled).min(rate.burst)
     }
 
-    fn take(&mut self, calls: &Calls, count: f64, now: Instant) -> Result<(), Duration> {
-        let level = self.level(calls, now);
+    fn take(&mut self, rate: &Rate, count: f64, now: Instant) -> Result<(), Duration> {
+        let level = self.level(rate, now);
         // More than a bucket holds can never be had at once: a full bucket is enough for it, and is overdrawn.
-        let needed = count.min(calls.burst);
+        let needed = count.min(rate.burst);
         if level < needed {
-            return Err(Duration::from_secs_f64((needed - level) / calls.per_second));
+            return Err(Duration::from_secs_f64((needed - level) / rate.per_second));
         }
         *self = Self {
             left: level - count,
@@ -220,14 +220,12 @@ mod tests {
 
     #[test]
     fn calls_come_back_with_time_up_to_a_burst() {
-        let calls = Calls::new(20.0, 40.0);
+        let calls = Rate::new(20.0, 40.0);
         let begun = Instant::now();
         let after = |millis| begun + Duration::from_millis(millis);
         let take = |name: &str, millis| calls.take(&token(name), 1.0, after(millis)).is_ok();
         assert_eq!((0..50).filter(|_| take("a", 0)).count(), 40);
-        let refused = calls.take(&token("a"), 1.0, after(0)).unwrap_err();
-        let wait = refused.get_error_details().retry_info().unwrap().retry_delay;
-        assert_eq!(wait, Some(Duration::from_millis(50)));
+        assert_eq!(calls.take(&token("a"), 1.0, after(0)), Err(Duration::from_millis(50)));
         assert!(take("b", 0), "another caller has its own bucket");
         assert!(take("a", 50));
         assert!(!take("a", 50));
@@ -235,8 +233,19 @@ mod tests {
     }
 
     #[test]
+    fn more_than_a_bucket_holds_is_had_from_a_full_one_and_paid_for_later() {
+        let names = Rate::new(1.0, 60.0);
+        let begun = Instant::now();
+        let take = |count, seconds| names.take(&token("a"), count, begun + Duration::from_secs(seconds));
+        assert_eq!(take(100.0, 0), Ok(()));
+        assert_eq!(take(1.0, 0), Err(Duration::from_secs(41)));
+        assert_eq!(take(1.0, 41), Ok(()));
+        assert_eq!(take(100.0, 42), Err(Duration::from_secs(59)));
+    }
+
+    #[test]
     fn callers_are_forgotten_once_there_are_too_many() {
-        let calls = Calls::new(20.0, 40.0);
+        let calls = Rate::new(20.0, 40.0);
         let begun = Instant::now();
         for n in 0..u32::try_from(MOST_CALLERS).unwrap() {
             let address = std::net::Ipv4Addr::from_bits(n).into();

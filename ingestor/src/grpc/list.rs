@@ -26,10 +26,10 @@ const PAGE_BYTES: usize = 1024 * 1024;
 const PAGE_SCANS: usize = 20_000;
 
 pub(super) async fn list(edge: &Edge, request: Request<ListKillmailsRequest>) -> Result<ListKillmailsResponse, Status> {
-    edge.admit(&request)?;
+    let caller = edge.admit(&request)?;
     let request = request.into_inner();
     let page_size = page_size(request.page_size)?;
-    let program = edge.program(&request.filter).await?;
+    let program = edge.program(&caller, &request.filter).await?;
     let range = range(&*edge.log, &request).await?;
     let list = List {
         log: &*edge.log,

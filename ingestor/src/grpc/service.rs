@@ -26,7 +26,7 @@ use tonic::{Code, Request, Response, Status};
 use super::{
     GrpcSettings,
     auth::{self, Caller, Tokens},
-    limits::{Calls, Streams},
+    limits::{Rate, Streams},
     list,
     session::{Session, Wanted},
     start, status,
@@ -36,6 +36,9 @@ use crate::{health::FeedReport, log::LogRead};
 
 /// Calls answered, labelled by method and gRPC status; streams count when they are opened.
 pub const CALLS: &str = "killfeed_calls_total";
+
+/// The contract's limit on names asked of ESI, per caller.
+const NAMES_PER_MINUTE: f64 = 60.0;
 
 /// Kept of what a client calls itself.
 const LONGEST_CLIENT_NAME: usize = 64;
@@ -49,7 +52,8 @@ pub(super) struct Edge {
     pub(super) shutdown: CancellationToken,
     pub(super) streams: Arc<Streams>,
     tokens: Option<Tokens>,
-    calls: Calls,
+    calls: Rate,
+    names_asked: Rate,
     max_stream_age: Option<Duration>,
 }
 
@@ -72,7 +76,8 @@ impl Edge {
             streams: Streams::new(settings.max_streams, settings.max_streams_per_token),
             tokens: settings.tokens.clone(),
             // The contract's burst: twice a second's worth.
-            calls: Calls::new(per_second, per_second * 2.0),
+            calls: Rate::new(per_second, per_second * 2.0),
+            names_asked: Rate::new(NAMES_PER_MINUTE / 60.0, NAMES_PER_MINUTE),
             max_stream_age: settings.max_stream_age,
         }
     }
@@ -85,16 +90,28 @@ impl Edge {
     /// Lets a unary call in, or says why not.
     pub(super) fn admit<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let caller = self.caller(request)?;
-        self.calls.take(&caller, 1.0, Instant::now())?;
+        let taken = self.calls.take(&caller, 1.0, Instant::now());
+        taken.map_err(status::too_many_calls)?;
         Ok(caller)
     }
 
+    /// Text → filter, on this caller's account as far as ESI has to be asked for names.
+    pub(super) async fn compile(&self, caller: &Caller, filter: &str) -> Result<Outcome, Status> {
+        // At most 2,000 characters of text: the count is small.
+        let unseen = self.names.unseen(filter).await as f64;
+        if unseen > 0.0 {
+            let taken = self.names_asked.take(caller, unseen, Instant::now());
+            taken.map_err(status::too_many_names)?;
+        }
+        Ok(self.names.compile(filter).await)
+    }
+
     /// `None` = everything.
-    pub(super) async fn program(&self, filter: &str) -> Result<Option<Program>, Status> {
+    pub(super) async fn program(&self, caller: &Caller, filter: &str) -> Result<Option<Program>, Status> {
         if filter.trim().is_empty() {
             return Ok(None);
         }
-        let compiled = match self.names.compile(filter).await {
+        let compiled = match self.compile(caller, filter).await? {
             Outcome::Compiled(compiled) => compiled,
             Outcome::Invalid(diagnostics) => return Err(status::bad_filter(&diagnostics)),
             Outcome::Unavailable(names) => return Err(status::names_unavailable(&names)),
@@ -122,7 +139,7 @@ impl Edge {
         let seat = self.streams.enter(&caller)?;
         let request = request.into_inner();
         let client = client_name(&request.client_name);
-        let program = self.program(&request.filter).await?;
+        let program = self.program(&caller, &request.filter).await?;
         let on_expired = request.on_expired();
         let begin = start::begin(&*self.log, request.start, on_expired).await?;
         tracing::info!(

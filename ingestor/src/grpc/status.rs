@@ -149,6 +149,12 @@ pub(super) fn unauthenticated(what: &str) -> Status {
     Status::unauthenticated(format!("{what}: expected metadata `authorization: Bearer <token>`"))
 }
 
+/// Too many names that have to be asked of ESI, which is shared by all.
+pub(super) fn too_many_names(wait: Duration) -> Status {
+    let text = "too many names that were not seen before in too short a time: wait a little, or give ids";
+    retry(Code::ResourceExhausted, text, wait)
+}
+
 /// The log does not hold this killmail.
 pub(super) fn unknown_killmail(id: u64) -> Status {
     Status::not_found(format!("killmail {id} is not in the log, or no longer"))

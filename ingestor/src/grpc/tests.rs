@@ -46,6 +46,11 @@ impl Names for OneFilter {
         (1..=limit as u64).map(entity).collect()
     }
 
+    async fn unseen(&self, text: &str) -> usize {
+        // As many as it has words in quotes.
+        text.matches('"').count() / 2
+    }
+
     async fn compile(&self, text: &str) -> Outcome {
         match text {
             "npc" => Outcome::Compiled(Compiled {

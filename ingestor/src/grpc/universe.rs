@@ -28,6 +28,8 @@ const LONGEST_QUERY: usize = 200;
 pub trait Names: Send + Sync + 'static {
     /// Names like `query`, best first, at most `limit`; `kinds` empty = all.
     async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity>;
+    /// How many names in a filter's text ESI would have to be asked for.
+    async fn unseen(&self, text: &str) -> usize;
     /// Text → filter.
     async fn compile(&self, text: &str) -> Outcome;
 }
@@ -36,6 +38,10 @@ pub trait Names: Send + Sync + 'static {
 impl Names for Universe {
     async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity> {
         Universe::search(self, query, kinds, limit).await
+    }
+
+    async fn unseen(&self, text: &str) -> usize {
+        Universe::unseen(self, text).await.len()
     }
 
     async fn compile(&self, text: &str) -> Outcome {
@@ -85,8 +91,8 @@ async fn search(edge: &Edge, request: Request<SearchEntitiesRequest>) -> Result<
 }
 
 async fn compile(edge: &Edge, request: Request<CompileFilterRequest>) -> Result<CompileFilterResponse, Status> {
-    edge.admit(&request)?;
-    match edge.names.compile(&request.get_ref().filter).await {
+    let caller = edge.admit(&request)?;
+    match edge.compile(&caller, &request.get_ref().filter).await? {
         Outcome::Compiled(compiled) => Ok(CompileFilterResponse {
             filter: Some(compiled.filter),
             canonical: compiled.canonical,

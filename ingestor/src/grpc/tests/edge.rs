@@ -282,6 +282,35 @@ async fn calls_are_limited_by_token() {
 }
 
 #[tokio::test]
+async fn names_that_esi_is_asked_for_are_limited_too() {
+    let settings = GrpcSettings {
+        max_calls: 1_000,
+        ..GrpcSettings::default()
+    };
+    let harness = Harness::start(settings, FakeLog::new()).await;
+    let mut client = UniverseServiceClient::new(harness.channel().await);
+    let filter = r#"character:("a" OR "b" OR "c")"#.to_owned();
+    let mut answers = Vec::new();
+    for _ in 0..21 {
+        let request = CompileFilterRequest { filter: filter.clone() };
+        answers.push(client.compile_filter(request).await.err());
+    }
+    let refused = answers.pop().unwrap().expect("63 names at once are more than 60");
+    assert_eq!(
+        (refused.code(), details(&refused).2.is_some()),
+        (Code::ResourceExhausted, true)
+    );
+    assert!(answers.iter().all(Option::is_none));
+    let stream = killfeed::v1::StreamKillmailsRequest { filter, ..earliest() };
+    let refused = harness.client().await.stream_killmails(stream).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    client
+        .compile_filter(CompileFilterRequest { filter: "npc".into() })
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_thousand_streams_leave_nothing_behind() {
     let harness = Harness::start(GrpcSettings::default(), FakeLog::of(10)).await;
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
