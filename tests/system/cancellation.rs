@@ -14,7 +14,8 @@ const STREAMS: usize = 1_000;
 
 /// Opens many streams over a few connections, reads a first event of each, and drops them all.
 async fn open_and_drop(url: &str) {
-    let connections = join_all((0..10).map(|_| Endpoint::from_shared(url.to_owned()).unwrap().connect())).await;
+    let endpoint = Endpoint::from_shared(url.to_owned()).unwrap();
+    let connections = join_all((0..10).map(|_| endpoint.connect())).await;
     let clients: Vec<_> = connections
         .into_iter()
         .map(|channel| KillmailServiceClient::new(channel.unwrap()))

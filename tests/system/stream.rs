@@ -92,19 +92,12 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
         .await
         .unwrap_err();
     assert_eq!(none.code(), tonic::Code::NotFound);
-    let found = client.universe().search_entities(SearchEntitiesRequest {
+    let query = SearchEntitiesRequest {
         query: "turn".into(),
         ..Default::default()
-    });
-    assert!(
-        found
-            .await
-            .unwrap()
-            .into_inner()
-            .entities
-            .iter()
-            .any(|entity| entity.name == "Turnur")
-    );
+    };
+    let found = client.universe().search_entities(query).await.unwrap().into_inner();
+    assert!(found.entities.iter().any(|entity| entity.name == "Turnur"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
