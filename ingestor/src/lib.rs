@@ -2,14 +2,27 @@
 //!
 //! ```text
 //! R2Z2 → parse → dedup → enrich → log ─(one reader per stream)→ session ⇒ gRPC
+//!                  ↑ marks  ↑ ESI, static data
 //! ```
 //!
-//! The modules below stand in the order in which a killmail meets them.
+//! Data goes one way: a slow client is the log's reader, never the feed's problem. [`start`] wires the modules below, which
+//! stand in the order in which a killmail meets them.
 
-pub mod enrich;
+pub mod settings;
+
 pub mod feed;
-pub mod grpc;
-pub mod health;
-pub mod log;
 pub mod parse;
+pub mod enrich;
+pub mod log;
+pub mod pipeline;
 pub mod universe;
+pub mod grpc;
+
+pub mod clock;
+pub mod health;
+pub mod http;
+pub mod metrics;
+
+mod run;
+
+pub use run::{Running, StartError, run, start};

@@ -8,7 +8,11 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+mod bad_input;
+mod cancellation;
 mod discord_side;
 mod filters;
 mod stand_in;
+mod stream;
 mod tidy;
+mod world;

@@ -1,0 +1,143 @@
+//! How quickly the two services are ready, and how much memory they hold: `cargo run --release --example footprint`.
+//!
+//! Real processes against the stand-in zKillboard, with CCP's whole static data where `../shared/data` lies beside the
+//! project, else with the bundled sample (which says little about memory; the table says which it was).
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot be made ends with the reason"
+)]
+
+use std::{fmt::Write as _, time::Duration};
+
+use killfeed_support::{
+    Upstream, corpus,
+    process::{Binary, Service, eventually, free_address},
+    upstream::FIRST,
+};
+use tokio::time::Instant;
+
+const SUBSCRIPTIONS: usize = 1_000;
+
+#[tokio::main]
+async fn main() {
+    let upstream = Upstream::start().await;
+    let corpus = corpus::best();
+    let folder = tempfile::tempdir().unwrap();
+    let (grpc, http) = (free_address(), free_address());
+    let mut settings = upstream.settings().to_vec();
+    settings.extend([
+        ("INGESTOR_GRPC_ADDR", grpc.clone()),
+        ("INGESTOR_HTTP_ADDR", http.clone()),
+        (
+            "INGESTOR_DATA_DIR",
+            folder.path().join("ingestor").display().to_string(),
+        ),
+        ("INGESTOR_FEED_START", FIRST.to_string()),
+        ("INGESTOR_FEED_POLL_INTERVAL", "50ms".into()),
+        ("INGESTOR_FEED_RATE", "100000".into()),
+    ]);
+    // The first start fetches the static data and builds the programs; only later ones are measured.
+    let mut first = Service::start(Binary::Ingestor, &settings).await;
+    first.ready().await;
+    first.stop().await;
+
+    let mut ready = Vec::new();
+    for _ in 0..5 {
+        let begun = Instant::now();
+        let mut ingestor = Service::start(Binary::Ingestor, &settings).await;
+        ingestor.ready().await;
+        ready.push(begun.elapsed());
+        ingestor.stop().await;
+    }
+    ready.sort();
+
+    let mut ingestor = Service::start(Binary::Ingestor, &settings).await;
+    ingestor.ready().await;
+    let ingestor_ready = ingestor.resident().unwrap();
+    let documents = corpus.documents.len();
+    upstream.publish_all(corpus.documents);
+    let client = killfeed::client::Client::builder()
+        .endpoint(format!("http://{grpc}"))
+        .build()
+        .unwrap();
+    let begun = Instant::now();
+    eventually("everything is logged", Duration::from_secs(300), async || {
+        let status = client
+            .killmails()
+            .get_feed_status(killfeed::v1::GetFeedStatusRequest {})
+            .await;
+        status.is_ok_and(|status| status.get_ref().killmails >= documents as u64)
+    })
+    .await;
+    let walked = begun.elapsed();
+    let ingestor_walked = ingestor.resident().unwrap();
+
+    let subscriptions = folder.path().join("subscriptions.toml");
+    std::fs::write(&subscriptions, many_subscriptions()).unwrap();
+    let notifier_settings = [
+        ("NOTIFIER_INGESTOR_URLS", format!("http://{grpc}")),
+        ("NOTIFIER_HTTP_ADDR", free_address()),
+        ("NOTIFIER_ADMIN_ADDR", String::new()),
+        (
+            "NOTIFIER_DATA_DIR",
+            folder.path().join("notifier").display().to_string(),
+        ),
+        ("NOTIFIER_SINK", "console".into()),
+        ("NOTIFIER_SUBSCRIPTIONS_FILE", subscriptions.display().to_string()),
+    ];
+    let mut notifier = Service::start(Binary::Notifier, &notifier_settings).await;
+    notifier.ready().await;
+    let notifier_ready = notifier.resident().unwrap();
+
+    let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / 1_048_576.0);
+    let data = if corpus.real {
+        "CCP's whole static data, real killmails"
+    } else {
+        "the bundled sample"
+    };
+    println!("over {data}; bounds are issue A's\n");
+    println!("| what | measured | bound |\n|---|---|---|");
+    println!(
+        "| ingestor: start to /readyz 200, static data cached (median of 5) | {:.2?} | < 2 s |",
+        ready[2]
+    );
+    println!(
+        "| ingestor: resident memory when ready | {} | < 200 MB |",
+        mib(ingestor_ready)
+    );
+    println!(
+        "| ingestor: resident memory after {documents} documents | {} | < 200 MB |",
+        mib(ingestor_walked)
+    );
+    println!("| ingestor: {documents} documents from the stand-in to the log | {walked:.2?} | - |");
+    println!(
+        "| notifier: resident memory with {SUBSCRIPTIONS} subscriptions | {} | < 60 MB |",
+        mib(notifier_ready)
+    );
+    notifier.stop().await;
+    ingestor.stop().await;
+}
+
+/// A thousand as people write them: ranges, groups, values, places.
+fn many_subscriptions() -> String {
+    let filters = [
+        "value>=1b",
+        "region:Devoid group:(Dreadnought OR Marauder)",
+        "space:(lowsec OR nullsec) attackers>=5 NOT npc",
+        "attacker.alliance:498125261 -victim.alliance:498125261",
+        "near(Turnur, 7ly) victim.category:Ship",
+    ];
+    (0..SUBSCRIPTIONS).fold(String::new(), |mut text, n| {
+        let filter = filters[n % filters.len()];
+        writeln!(
+            text,
+            "[[subscription]]\nname = \"number {n}\"\nguild = {}\nchannel = {}\nfilter = \"{filter}\"\n",
+            1_000_000 + n / 10,
+            2_000_000 + n
+        )
+        .unwrap();
+        text
+    })
+}

@@ -1,0 +1,143 @@
+//! Every number the ingestor shows, named in one place. Units are in the names; counters count from the start.
+
+use std::sync::OnceLock;
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::{
+    feed, grpc,
+    log::{self, NewBody, NewEvent},
+};
+
+/// Documents that could not be used when they came.
+const REJECTS: &str = "killfeed_rejects_total";
+/// Documents that said nothing new.
+const DUPLICATES: &str = "killfeed_duplicates_total";
+/// Events appended, by kind.
+const LOGGED: &str = "killfeed_logged_total";
+/// Their bytes.
+const LOGGED_BYTES: &str = "killfeed_logged_bytes_total";
+/// Seconds from upload to log.
+const UPLOAD_TO_LOG: &str = "killfeed_upload_to_log_seconds";
+/// Times the pipeline waited for the log.
+const LOG_WAITS: &str = "killfeed_log_waits_total";
+
+/// What the other modules count; each names its own numbers where it counts them, and all of them are described here.
+const COUNTERS: &[(&str, &str)] = &[
+    (
+        REJECTS,
+        "Documents that could not be read when they came; they are asked for again",
+    ),
+    (
+        DUPLICATES,
+        "Documents of killmails that were logged already and say nothing new",
+    ),
+    (LOGGED, "Events appended to the log, by kind: killmail, update, gap"),
+    (LOGGED_BYTES, "Bytes of events appended to the log"),
+    (LOG_WAITS, "Times an append or a look-up had to wait for the log's disk"),
+    (log::names::APPENDED, "Records made durable"),
+    (log::names::REMOVED, "Records removed after the retention"),
+    (
+        log::names::DISK_FULL,
+        "Appends put off because the disk's reserve was reached",
+    ),
+    (
+        log::names::REOPENED,
+        "Times the log was opened again after the disk failed",
+    ),
+    (grpc::EVENTS, "Events sent on all streams, by token"),
+    (grpc::ENDED, "Streams that ended, by reason"),
+    (grpc::CALLS, "Unary calls, by method and status"),
+];
+const GAUGES: &[(&str, &str)] = &[
+    (
+        log::names::RETENTION_PAUSED,
+        "1 while the clock is not trusted and nothing is removed from the log",
+    ),
+    (
+        log::names::WINDOW_BYTES,
+        "Bytes of memory that the newest records are counted with",
+    ),
+    (grpc::STREAMS, "Open streams, by token"),
+];
+const HISTOGRAMS: &[(&str, &str)] = &[
+    (
+        UPLOAD_TO_LOG,
+        "Seconds from zKillboard's upload of a new killmail to its log record",
+    ),
+    (
+        log::names::APPEND_SECONDS,
+        "Seconds from an append's start to its durability",
+    ),
+];
+
+/// Seconds from zKillboard's upload to the log: at the head it is the poll interval, after an outage hours.
+const UPLOAD_TO_LOG_BUCKETS: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 3_600.0, 86_400.0];
+
+/// The process's Prometheus recorder, installed at the first call. In a process that has another recorder already (the
+/// demo runs both services) the numbers go there, and this one stays empty.
+pub fn install() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    let make = || {
+        let buckets = Matcher::Full(UPLOAD_TO_LOG.into());
+        let builder = PrometheusBuilder::new();
+        // Fails for an empty list only.
+        let builder = match builder.set_buckets_for_metric(buckets, &UPLOAD_TO_LOG_BUCKETS) {
+            Ok(builder) => builder,
+            Err(_) => PrometheusBuilder::new(),
+        };
+        let recorder = builder.build_recorder();
+        let handle = recorder.handle();
+        if metrics::set_global_recorder(recorder).is_err() {
+            tracing::debug!("this process has a metrics recorder already");
+        }
+        describe();
+        handle
+    };
+    HANDLE.get_or_init(make).clone()
+}
+
+fn describe() {
+    for (name, what) in COUNTERS.iter().chain(feed::metric::COUNTERS) {
+        describe_counter!(*name, *what);
+    }
+    for (name, what) in GAUGES.iter().chain(feed::metric::GAUGES) {
+        describe_gauge!(*name, *what);
+    }
+    for (name, what) in HISTOGRAMS {
+        describe_histogram!(*name, *what);
+    }
+}
+
+/// It could not be used.
+pub(crate) fn reject() {
+    counter!(REJECTS).increment(1);
+}
+
+/// It said nothing new.
+pub(crate) fn duplicate() {
+    counter!(DUPLICATES).increment(1);
+}
+
+/// The log did not take something at once.
+pub(crate) fn log_wait() {
+    counter!(LOG_WAITS).increment(1);
+}
+
+/// These events are about to be appended. `uploads_ms`: zKillboard's upload times of the new killmails among them.
+pub(crate) fn logged(events: &[NewEvent], uploads_ms: &[i64], now_ms: i64) {
+    for event in events {
+        let (kind, bytes) = match &event.body {
+            NewBody::Killmail { revision: 0, bytes, .. } => ("killmail", bytes),
+            NewBody::Killmail { bytes, .. } => ("update", bytes),
+            NewBody::Gap(bytes) => ("gap", bytes),
+        };
+        counter!(LOGGED, "kind" => kind).increment(1);
+        counter!(LOGGED_BYTES).increment(bytes.len() as u64);
+    }
+    for upload in uploads_ms {
+        // Milliseconds of any two dates fit a double exactly.
+        histogram!(UPLOAD_TO_LOG).record((now_ms - upload).max(0) as f64 / 1_000.0);
+    }
+}

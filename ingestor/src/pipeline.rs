@@ -1,0 +1,377 @@
+//! The way of a killmail from the feed into the log: the only module that knows feed, parse, enrich and log together.
+//!
+//! One batch at a time: parse, drop what is known, add names and places, append together with the feed's new state. A
+//! batch is asked of the feed only when the one before is durable, so pressure ends here and never in memory.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use killfeed::{
+    id::{ContentHash, KillmailId},
+    v1::Killmail,
+};
+use prost::Message as _;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info, warn};
+
+use crate::{
+    clock::{self, Clock},
+    enrich::Enrich,
+    feed::{Batch, Feed, Item, Verdict},
+    log::{AppendBatch, Head, LogError, LogWrite, Mark, NewBody, NewEvent},
+    metrics,
+    parse::{self, Document, Parsed},
+};
+
+/// Moves killmails from one feed into one log.
+pub struct Pipeline {
+    feed: Box<dyn Feed>,
+    stages: Stages,
+}
+
+/// Everything behind the feed. Apart from it, because a feed may be moved between threads but not shared.
+struct Stages {
+    log: Arc<dyn LogWrite>,
+    enrich: Enrich,
+    clock: Arc<dyn Clock>,
+    head: Head,
+}
+
+/// What to do with a document of a killmail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Decision {
+    /// Append it in this revision.
+    Append(u32),
+    /// It says nothing new, but its mark is of older rules: write the mark anew.
+    Remark(u32),
+    /// It says nothing new.
+    Drop,
+}
+
+/// Whether a document is news, given what is remembered of its killmail.
+fn decide(mark: Option<Mark>, content: Option<ContentHash>) -> Decision {
+    match (mark, content) {
+        (None, _) => Decision::Append(0),
+        // A document without zkb (history, archives) says less than what is known.
+        (Some(_), None) => Decision::Drop,
+        (Some(Mark { revision, hash: None }), Some(_)) => Decision::Append(revision + 1),
+        (
+            Some(Mark {
+                revision,
+                hash: Some(known),
+            }),
+            Some(new),
+        ) if known.version != new.version => Decision::Remark(revision),
+        (Some(Mark { hash: Some(known), .. }), Some(new)) if known == new => Decision::Drop,
+        (Some(Mark { revision, .. }), Some(_)) => Decision::Append(revision + 1),
+    }
+}
+
+/// What a batch held, after parsing, in feed order.
+enum Piece {
+    Document(Box<Document>),
+    Gap(killfeed::v1::Gap),
+}
+
+impl Pipeline {
+    /// `head`: where the log ends now.
+    pub fn new(feed: Box<dyn Feed>, log: Arc<dyn LogWrite>, enrich: Enrich, clock: Arc<dyn Clock>, head: Head) -> Self {
+        let stages = Stages {
+            log,
+            enrich,
+            clock,
+            head,
+        };
+        Self { feed, stages }
+    }
+
+    /// Runs until `shutdown`. What was fetched but is not durable yet is fetched again at the next start.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        loop {
+            let work = async {
+                let batch = self.feed.next().await;
+                self.process(batch).await;
+            };
+            tokio::select! {
+                // Dropping `work` half-way is safe: the append is one transaction and carries the feed's state.
+                () = shutdown.cancelled() => return,
+                () = work => {}
+            }
+        }
+    }
+
+    async fn process(&mut self, batch: Batch) {
+        let (pieces, verdicts) = self.stages.read(batch).await;
+        let feed_state = self.feed.settle(&verdicts);
+        self.stages.store(pieces, feed_state).await;
+    }
+}
+
+impl Stages {
+    /// Parses every document; null bodies are fetched from ESI.
+    async fn read(&self, batch: Batch) -> (Vec<Piece>, Vec<(u64, Verdict)>) {
+        let mut pieces = Vec::with_capacity(batch.items.len());
+        let mut verdicts = Vec::with_capacity(batch.items.len());
+        for item in batch.items {
+            let (sequence, body) = match item {
+                Item::Gap(gap) => {
+                    warn!(
+                        missing = gap.missing,
+                        reason = gap.reason().as_str_name(),
+                        "documents are missing for good"
+                    );
+                    pieces.push(Piece::Gap(gap));
+                    continue;
+                }
+                Item::Document { sequence, body } => (sequence, body),
+            };
+            let verdict = match self.read_document(sequence, &body).await {
+                Ok(Some(mut document)) => {
+                    // The feed's own number, whatever the body claims.
+                    document.killmail.feed_sequence = sequence;
+                    let fetch_again = document.sequence_updated.filter(|older| *older < sequence);
+                    pieces.push(Piece::Document(document));
+                    Verdict::Taken { fetch_again }
+                }
+                Ok(None) => {
+                    info!(sequence, "placeholder document skipped");
+                    Verdict::Placeholder
+                }
+                Err(reason) => {
+                    metrics::reject();
+                    warn!(
+                        sequence,
+                        reason, "document cannot be used now, it will be asked for again"
+                    );
+                    Verdict::Unreadable
+                }
+            };
+            verdicts.push((sequence, verdict));
+        }
+        (pieces, verdicts)
+    }
+
+    async fn read_document(&self, sequence: u64, body: &[u8]) -> Result<Option<Box<Document>>, String> {
+        match parse::parse(body).map_err(|reject| reject.to_string())? {
+            Parsed::Killmail(document) => Ok(Some(document)),
+            Parsed::Placeholder => Ok(None),
+            Parsed::NeedsBody(headless) => {
+                debug!(
+                    sequence,
+                    killmail = headless.id().0,
+                    "document without ESI body: asking ESI"
+                );
+                let body = self.enrich.killmail_body(headless.id(), headless.hash()).await;
+                let body = body.map_err(|error| format!("its ESI body is missing and ESI did not give it: {error}"))?;
+                let document = headless.with_body(&body).map_err(|reject| reject.to_string())?;
+                Ok(Some(Box::new(document)))
+            }
+        }
+    }
+
+    /// Appends what is news, together with the feed's new state.
+    async fn store(&mut self, pieces: Vec<Piece>, feed_state: Bytes) {
+        let mut append = self.select(pieces).await;
+        append.feed_state = Some(feed_state);
+        let (events, marks) = (append.events.len(), append.marks.len());
+        self.head = self.append(append).await;
+        if events > 0 {
+            debug!(events, marks, head = self.head.offset.0, "logged");
+        }
+    }
+
+    /// Drops what is known, enriches the rest, and makes events of it.
+    async fn select(&mut self, pieces: Vec<Piece>) -> AppendBatch {
+        let ids = pieces.iter().filter_map(|piece| match piece {
+            Piece::Document(document) => Some(KillmailId(document.killmail.killmail_id)),
+            Piece::Gap(_) => None,
+        });
+        let mut known = self.marks(ids.collect()).await;
+        let mut append = AppendBatch::default();
+        // News with their place among the pieces, so that they can be enriched together and gaps stay in order.
+        let mut news: Vec<Killmail> = Vec::new();
+        let mut order: Vec<Result<Option<ContentHash>, killfeed::v1::Gap>> = Vec::new();
+        for piece in pieces {
+            let Document {
+                mut killmail, content, ..
+            } = match piece {
+                Piece::Gap(gap) => {
+                    order.push(Err(gap));
+                    continue;
+                }
+                Piece::Document(document) => *document,
+            };
+            let id = KillmailId(killmail.killmail_id);
+            match decide(known.get(&id).copied(), content) {
+                Decision::Drop => metrics::duplicate(),
+                Decision::Remark(revision) => {
+                    let mark = Mark {
+                        revision,
+                        hash: content,
+                    };
+                    known.insert(id, mark);
+                    append.marks.push((id, mark));
+                }
+                Decision::Append(revision) => {
+                    // The same killmail can stand twice in one batch.
+                    known.insert(
+                        id,
+                        Mark {
+                            revision,
+                            hash: content,
+                        },
+                    );
+                    killmail.revision = revision;
+                    news.push(killmail);
+                    order.push(Ok(content));
+                }
+            }
+        }
+        self.enrich.enrich(&mut news).await;
+        let ingested_ms = self.head.stamp(self.clock.now_ms());
+        let uploads: Vec<i64> = news
+            .iter()
+            .filter(|killmail| killmail.revision == 0)
+            .filter_map(upload_ms)
+            .collect();
+        let mut news = news.into_iter();
+        append.events = order
+            .into_iter()
+            .filter_map(|entry| {
+                let body = match entry {
+                    Err(gap) => NewBody::Gap(Bytes::from(gap.encode_to_vec())),
+                    Ok(hash) => killmail_event(news.next()?, hash, ingested_ms),
+                };
+                Some(NewEvent {
+                    offset: None,
+                    ingested_ms,
+                    body,
+                })
+            })
+            .collect();
+        metrics::logged(&append.events, &uploads, ingested_ms);
+        append
+    }
+
+    /// Waits for the log: without the marks nothing can be told new from old.
+    async fn marks(&self, ids: Vec<KillmailId>) -> HashMap<KillmailId, Mark> {
+        let mut wait = Backoff::default();
+        loop {
+            match self.log.marks(&ids).await {
+                Ok(marks) => {
+                    return ids
+                        .iter()
+                        .copied()
+                        .zip(marks)
+                        .filter_map(|(id, mark)| Some((id, mark?)))
+                        .collect();
+                }
+                Err(error) => wait.after(&error).await,
+            }
+        }
+    }
+
+    /// Waits until it is durable: a full or failing disk holds the feed up and loses nothing.
+    async fn append(&self, batch: AppendBatch) -> Head {
+        let mut wait = Backoff::default();
+        loop {
+            match self.log.append(batch.clone()).await {
+                Ok(head) => return head,
+                Err(error) => wait.after(&error).await,
+            }
+        }
+    }
+}
+
+fn killmail_event(mut killmail: Killmail, hash: Option<ContentHash>, ingested_ms: i64) -> NewBody {
+    killmail.ingested_time = Some(clock::timestamp(ingested_ms));
+    NewBody::Killmail {
+        id: KillmailId(killmail.killmail_id),
+        revision: killmail.revision,
+        hash,
+        bytes: Bytes::from(killmail.encode_to_vec()),
+    }
+}
+
+fn upload_ms(killmail: &Killmail) -> Option<i64> {
+    killmail.published_time.map(|time| time.seconds.saturating_mul(1_000))
+}
+
+/// Waits between tries of the log, 100 ms doubling to 10 s with full jitter, saying so once per doubling.
+#[derive(Default)]
+struct Backoff {
+    tries: u32,
+}
+
+impl Backoff {
+    async fn after(&mut self, error: &LogError) {
+        let ceiling = Duration::from_millis(100 << self.tries.min(7)).min(Duration::from_secs(10));
+        self.tries += 1;
+        if self.tries == 1 {
+            error!(error = %error, "the log does not take killmails: the feed waits until it does");
+        }
+        metrics::log_wait();
+        sleep(ceiling.mul_f64(fastrand::f64())).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hash(version: u8, content: u8) -> Option<ContentHash> {
+        Some(ContentHash {
+            version,
+            digest: [content; 16],
+        })
+    }
+
+    #[test]
+    fn only_what_says_something_new_is_logged() {
+        let mark = |revision, hash| Some(Mark { revision, hash });
+        for (known, content, expected, why) in [
+            (None, hash(1, 7), Decision::Append(0), "never seen"),
+            (None, None, Decision::Append(0), "never seen, from an archive"),
+            (
+                mark(0, hash(1, 7)),
+                hash(1, 7),
+                Decision::Drop,
+                "the same again under a new number",
+            ),
+            (
+                mark(0, hash(1, 7)),
+                hash(1, 8),
+                Decision::Append(1),
+                "published anew with changes",
+            ),
+            (
+                mark(4, hash(1, 7)),
+                hash(1, 8),
+                Decision::Append(5),
+                "revisions count on",
+            ),
+            (
+                mark(2, None),
+                hash(1, 7),
+                Decision::Append(3),
+                "the first full document after an archive's",
+            ),
+            (mark(2, None), None, Decision::Drop, "an archive's again"),
+            (
+                mark(2, hash(1, 7)),
+                None,
+                Decision::Drop,
+                "an archive's after a full one",
+            ),
+            (
+                mark(2, hash(1, 7)),
+                hash(2, 9),
+                Decision::Remark(2),
+                "hashes of different rules cannot be compared",
+            ),
+        ] {
+            assert_eq!(decide(known, content), expected, "{why}");
+        }
+    }
+}

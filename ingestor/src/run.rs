@@ -1,0 +1,232 @@
+//! Opens everything in order, wires it, and ends it in order.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use tokio::{
+    net::TcpListener,
+    task::{JoinSet, spawn_blocking},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    clock::SystemClock,
+    enrich::{Enrich, EnrichSettings},
+    feed::r2z2::{R2z2, R2z2Settings},
+    grpc::{self, GrpcSettings, Tokens},
+    health,
+    http::{self, Probes},
+    log::{EmbeddedLog, LogRead as _, LogWrite as _, Options},
+    metrics,
+    pipeline::Pipeline,
+    settings::Settings,
+    universe::Universe,
+};
+
+/// Why the ingestor did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A setting, a file it names or the data folder: only the operator can mend it.
+    #[error("{0}")]
+    Configuration(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl StartError {
+    /// Whether trying again without a change is pointless (exit code 78).
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Configuration(_))
+    }
+}
+
+fn configuration(error: impl std::fmt::Display) -> StartError {
+    StartError::Configuration(error.to_string())
+}
+
+fn failed(error: impl std::fmt::Display) -> StartError {
+    StartError::Failed(error.to_string())
+}
+
+/// An ingestor at work.
+#[derive(Debug)]
+pub struct Running {
+    /// Where gRPC listens; differs from the setting if that said port 0.
+    pub grpc_addr: SocketAddr,
+    /// Where /metrics, /livez and /readyz are.
+    pub http_addr: SocketAddr,
+    tasks: JoinSet<Result<(), StartError>>,
+    shutdown: CancellationToken,
+}
+
+impl Running {
+    /// Waits for the end: of the shutdown token, or of a part that could not go on. Everything has stopped then.
+    pub async fn finished(mut self) -> Result<(), StartError> {
+        let mut result = Ok(());
+        while let Some(ended) = self.tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|error| Err(failed(format!("a part of the ingestor broke: {error}"))));
+            if ended.is_err() && result.is_ok() {
+                result = ended;
+            }
+            // Parts end together: one that ends early takes the others with it.
+            self.shutdown.cancel();
+        }
+        info!("stopped");
+        result
+    }
+}
+
+/// Starts an ingestor and waits for its end.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), StartError> {
+    start(settings, shutdown).await?.finished().await
+}
+
+/// Starts an ingestor; it runs until `shutdown` is cancelled. Nothing is bound if the settings or the data folder are bad.
+pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Running, StartError> {
+    let shutdown = shutdown.child_token();
+    // A start that fails half-way ends what it had begun.
+    let guard = shutdown.clone().drop_guard();
+    let render = metrics::install();
+    if settings.otlp_endpoint.is_some() {
+        warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but this version sends no traces");
+    }
+    let grpc_settings = grpc_settings(&settings)?;
+    let log = Arc::new(open_log(&settings).await?);
+    let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone())
+        .await
+        .map_err(configuration)?;
+    let (report, feed_health) = health::channel();
+    let state = log.feed_state().await.map_err(failed)?;
+    let feed = R2z2::new(feed_settings(&settings), state, report).map_err(configuration)?;
+
+    let grpc_listener = bind("INGESTOR_GRPC_ADDR", settings.grpc_addr).await?;
+    let http_listener = bind("INGESTOR_HTTP_ADDR", settings.http_addr).await?;
+    let grpc_addr = grpc_listener.local_addr().map_err(failed)?;
+    let http_addr = http_listener.local_addr().map_err(failed)?;
+
+    let mut tasks = JoinSet::new();
+    let static_data = enrich.clone();
+    let ready = move || {
+        if static_data.ready() {
+            Ok(())
+        } else {
+            Err("static data is not loaded yet".to_owned())
+        }
+    };
+    let probes = Probes {
+        metrics: render,
+        feed: feed_health.clone(),
+        ready: Box::new(ready),
+    };
+    let http = http::serve(http_listener, probes, shutdown.clone());
+    tasks.spawn(async move { http.await.map_err(failed) });
+
+    let static_data = enrich.clone();
+    let edge = grpc::serve(
+        grpc_listener,
+        grpc_settings,
+        log.clone(),
+        Arc::new(Universe::new(enrich.universe())),
+        feed_health,
+        move || static_data.static_build(),
+        shutdown.clone(),
+    );
+    tasks.spawn(async move { edge.await.map_err(failed) });
+
+    let head = *log.head().borrow();
+    info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %log.id(), head = head.offset.0, "started");
+    let pipeline = Pipeline::new(Box::new(feed), log, enrich.clone(), Arc::new(SystemClock), head);
+    let stop = shutdown.clone();
+    tasks.spawn(async move {
+        // Without static data a killmail would be logged without its place for good.
+        if stop.run_until_cancelled(enrich.wait_ready()).await.is_some() {
+            pipeline.run(stop).await;
+        }
+        Ok(())
+    });
+    guard.disarm();
+    Ok(Running {
+        grpc_addr,
+        http_addr,
+        tasks,
+        shutdown,
+    })
+}
+
+async fn open_log(settings: &Settings) -> Result<EmbeddedLog, StartError> {
+    let dir = settings.data_dir.clone();
+    let options = Options {
+        reserve_bytes: settings.disk_reserve,
+        ..Options::new(settings.retention)
+    };
+    // Opening reads the file and checks it.
+    let opened = spawn_blocking(move || EmbeddedLog::open(&dir, options)).await;
+    opened.map_err(failed)?.map_err(configuration)
+}
+
+fn enrich_settings(settings: &Settings) -> EnrichSettings {
+    EnrichSettings {
+        data_dir: settings.data_dir.clone(),
+        esi_url: settings.esi_url.clone(),
+        static_data_url: settings.static_data_url.clone(),
+        user_agent: settings.user_agent(),
+    }
+}
+
+fn feed_settings(settings: &Settings) -> R2z2Settings {
+    R2z2Settings {
+        base_url: settings.feed_url.clone(),
+        start: settings.feed_start,
+        poll_interval: settings.feed_poll_interval,
+        rate: settings.feed_rate,
+        hole_rechecks: settings.feed_hole_rechecks.clone(),
+        user_agent: settings.user_agent(),
+    }
+}
+
+/// Reads the files that the settings name, so that a bad one ends the program before a port is bound.
+fn grpc_settings(settings: &Settings) -> Result<GrpcSettings, StartError> {
+    let tokens = settings.tokens_file.as_deref().map(|path| {
+        let bad = |error| format!("INGESTOR_TOKENS_FILE={:?}: {error}", path.display().to_string());
+        Tokens::read(path).map_err(|error| configuration(bad(error)))
+    });
+    let tls = settings.tls.as_ref().map(|tls| {
+        let certificate = read("INGESTOR_TLS_CERT", &tls.cert)?;
+        let key = read("INGESTOR_TLS_KEY", &tls.key)?;
+        let client_ca = tls
+            .client_ca
+            .as_deref()
+            .map(|path| read("INGESTOR_TLS_CLIENT_CA", path))
+            .transpose()?;
+        grpc::tls(&certificate, &key, client_ca.as_deref()).map_err(|error| {
+            configuration(format!(
+                "INGESTOR_TLS_CERT, INGESTOR_TLS_KEY or INGESTOR_TLS_CLIENT_CA: {error}"
+            ))
+        })
+    });
+    Ok(GrpcSettings {
+        tokens: tokens.transpose()?,
+        tls: tls.transpose()?,
+        max_streams: settings.max_streams,
+        max_streams_per_token: settings.max_streams_per_token,
+        max_calls: settings.max_calls,
+        drain_timeout: settings.drain_timeout,
+        ..GrpcSettings::default()
+    })
+}
+
+fn read(variable: &str, path: &Path) -> Result<Vec<u8>, StartError> {
+    let unreadable = |error| {
+        configuration(format!(
+            "{variable}={:?}: expected a PEM file that can be read: {error}",
+            path.display().to_string()
+        ))
+    };
+    std::fs::read(path).map_err(unreadable)
+}
+
+async fn bind(variable: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(addr).await;
+    bound.map_err(|error| failed(format!("{variable}={addr}: cannot listen there: {error}")))
+}

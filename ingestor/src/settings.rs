@@ -1,0 +1,496 @@
+//! Settings: flags over environment over defaults, checked before anything is opened or bound.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use http::Uri;
+use killfeed::setting::{self, BadSetting, Raw, Setting};
+
+use crate::feed::FeedStart;
+
+const fn setting(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
+    Setting {
+        variable,
+        default,
+        help,
+        secret: false,
+    }
+}
+
+/// Every setting of the ingestor, as `--help` and the README list them.
+pub const SETTINGS: &[Setting] = &[
+    setting(
+        "INGESTOR_GRPC_ADDR",
+        "127.0.0.1:50051",
+        "Address the gRPC API listens on",
+    ),
+    setting(
+        "INGESTOR_HTTP_ADDR",
+        "127.0.0.1:8050",
+        "Address of /metrics (Prometheus), /livez and /readyz",
+    ),
+    setting(
+        "INGESTOR_DATA_DIR",
+        "data/ingestor",
+        "Folder of the log and the caches; one process at a time",
+    ),
+    setting(
+        "INGESTOR_FEED_URL",
+        "https://r2z2.zkillboard.com",
+        "Base of zKillboard's /ephemeral/...",
+    ),
+    setting(
+        "INGESTOR_FEED_START",
+        "latest",
+        "latest, earliest or a sequence number; used only while the log is empty",
+    ),
+    setting(
+        "INGESTOR_FEED_POLL_INTERVAL",
+        "6s",
+        "Wait after a 404 at the head; below 6s only for other hosts than zKillboard's",
+    ),
+    setting(
+        "INGESTOR_FEED_RATE",
+        "8",
+        "Requests a second at most, the only pacing after a 200; at most 10 for zKillboard's host",
+    ),
+    setting(
+        "INGESTOR_FEED_HOLE_RECHECKS",
+        "1m,5m,30m,6h",
+        "When a 404 below the head is asked for again, each counted from its first 404",
+    ),
+    setting("INGESTOR_ESI_URL", "https://esi.evetech.net", "CCP's API, for names"),
+    setting(
+        "INGESTOR_STATIC_DATA_URL",
+        "https://developers.eveonline.com/static-data",
+        "Base of CCP's /tranquility/... static data",
+    ),
+    setting(
+        "INGESTOR_CONTACT",
+        "",
+        "E-mail or URL of the operator, sent to zKillboard and CCP; required for their hosts",
+    ),
+    setting(
+        "INGESTOR_RETENTION",
+        "7d",
+        "How long killmails stay in the log, counted from their ingestion",
+    ),
+    setting(
+        "INGESTOR_DISK_RESERVE",
+        "256",
+        "MiB kept free on the log's disk: appends wait below it, reads go on",
+    ),
+    setting(
+        "INGESTOR_LOG",
+        "embedded",
+        "Log engine: embedded (redb in the data folder)",
+    ),
+    setting(
+        "INGESTOR_NATS_CREDS_FILE",
+        "",
+        "Credentials for INGESTOR_LOG=nats://... (not in this version)",
+    ),
+    setting(
+        "INGESTOR_NATS_CA",
+        "",
+        "CA certificate for INGESTOR_LOG=nats://... (not in this version)",
+    ),
+    setting(
+        "INGESTOR_NATS_STREAM",
+        "killfeed",
+        "Stream name for INGESTOR_LOG=nats://... (not in this version)",
+    ),
+    setting(
+        "INGESTOR_NATS_REPLICAS",
+        "1",
+        "Replicas for INGESTOR_LOG=nats://... (not in this version)",
+    ),
+    setting("INGESTOR_SOURCE", "r2z2", "Where killmails come from: r2z2"),
+    setting(
+        "INGESTOR_TOKENS_FILE",
+        "",
+        "File with one `name token` a line; without it only a loopback address may be bound",
+    ),
+    setting(
+        "INGESTOR_ALLOW_ANONYMOUS",
+        "false",
+        "Serve gRPC on a public address without tokens",
+    ),
+    setting(
+        "INGESTOR_TLS_CERT",
+        "",
+        "PEM certificate chain of the gRPC server; with INGESTOR_TLS_KEY",
+    ),
+    setting("INGESTOR_TLS_KEY", "", "PEM private key of the gRPC server"),
+    setting(
+        "INGESTOR_TLS_CLIENT_CA",
+        "",
+        "PEM CA that clients' certificates must come from (mTLS)",
+    ),
+    setting("INGESTOR_MAX_STREAMS", "1024", "Streams at once"),
+    setting("INGESTOR_MAX_STREAMS_PER_TOKEN", "16", "Streams at once per token"),
+    setting(
+        "INGESTOR_MAX_CALLS",
+        "20",
+        "Other calls a second per caller; twice as many in a burst",
+    ),
+    setting(
+        "INGESTOR_DRAIN_TIMEOUT",
+        "10s",
+        "How long streams and calls may take to end on SIGTERM",
+    ),
+    setting("RUST_LOG", "info", "What to log, like info or killfeed_ingestor=debug"),
+    setting("LOG_FORMAT", "text", "text or json, on stderr"),
+    setting(
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "",
+        "Where traces go (not in this version; a warning says so)",
+    ),
+];
+
+/// TLS of the gRPC server: paths of PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+    /// CA of clients' certificates: set = mTLS.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings that make sense together.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// gRPC.
+    pub grpc_addr: SocketAddr,
+    /// /metrics, /livez, /readyz.
+    pub http_addr: SocketAddr,
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// Base of `/ephemeral/...`, without a slash at its end.
+    pub feed_url: String,
+    /// Where the walk begins while the log is empty.
+    pub feed_start: FeedStart,
+    /// Wait after a 404 at the head.
+    pub feed_poll_interval: Duration,
+    /// Requests a second.
+    pub feed_rate: f64,
+    /// When holes are asked for again, ascending, each from the first 404.
+    pub feed_hole_rechecks: Vec<Duration>,
+    /// Base of ESI.
+    pub esi_url: String,
+    /// Base of `/tranquility/...`.
+    pub static_data_url: String,
+    /// E-mail or URL of the operator.
+    pub contact: Option<String>,
+    /// How long records stay.
+    pub retention: Duration,
+    /// Bytes kept free on the log's disk.
+    pub disk_reserve: u64,
+    /// Tokens, one `name token` a line.
+    pub tokens_file: Option<PathBuf>,
+    /// TLS; `None` = plain text.
+    pub tls: Option<Tls>,
+    /// Streams at once.
+    pub max_streams: usize,
+    /// Streams at once per token.
+    pub max_streams_per_token: usize,
+    /// Unary calls a second per caller.
+    pub max_calls: u32,
+    /// How long a drain may take.
+    pub drain_timeout: Duration,
+    /// What to log.
+    pub log_filter: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+    /// Where traces would go.
+    pub otlp_endpoint: Option<String>,
+}
+
+impl Settings {
+    /// Reads the settings through `lookup`: flags first, then the environment.
+    pub fn load(lookup: impl Fn(&Setting) -> Option<String>) -> Result<Self, BadSetting> {
+        Self::from_raw(&Raw::collect(SETTINGS, lookup))
+    }
+
+    fn from_raw(raw: &Raw) -> Result<Self, BadSetting> {
+        let path = |variable| raw.get(variable).map(PathBuf::from);
+        let feed_url = url(raw, "INGESTOR_FEED_URL")?;
+        let esi_url = url(raw, "INGESTOR_ESI_URL")?;
+        let static_data_url = url(raw, "INGESTOR_STATIC_DATA_URL")?;
+        let contact = raw.parse(
+            "INGESTOR_CONTACT",
+            "an e-mail address or a URL, without control characters",
+            contact,
+        )?;
+        let settings = Self {
+            grpc_addr: raw.addr("INGESTOR_GRPC_ADDR")?,
+            http_addr: raw.addr("INGESTOR_HTTP_ADDR")?,
+            data_dir: raw.require("INGESTOR_DATA_DIR", "a folder")?.into(),
+            feed_start: raw.parse_required(
+                "INGESTOR_FEED_START",
+                "latest, earliest or a sequence number",
+                feed_start,
+            )?,
+            feed_poll_interval: raw.duration("INGESTOR_FEED_POLL_INTERVAL", Duration::from_millis(1))?,
+            feed_rate: raw.parse_required("INGESTOR_FEED_RATE", "a number of requests a second above 0", rate)?,
+            feed_hole_rechecks: raw.parse_required(
+                "INGESTOR_FEED_HOLE_RECHECKS",
+                "durations in ascending order, like 1m,5m,30m,6h",
+                rechecks,
+            )?,
+            retention: raw.duration("INGESTOR_RETENTION", Duration::from_secs(1))?,
+            disk_reserve: raw
+                .number::<u64>("INGESTOR_DISK_RESERVE", 0)?
+                .saturating_mul(1024 * 1024),
+            tokens_file: path("INGESTOR_TOKENS_FILE"),
+            tls: tls(raw)?,
+            max_streams: raw.number("INGESTOR_MAX_STREAMS", 1)?,
+            max_streams_per_token: raw.number("INGESTOR_MAX_STREAMS_PER_TOKEN", 1)?,
+            max_calls: raw.number("INGESTOR_MAX_CALLS", 1)?,
+            drain_timeout: raw.duration("INGESTOR_DRAIN_TIMEOUT", Duration::ZERO)?,
+            log_filter: raw.get("RUST_LOG").unwrap_or("info").to_owned(),
+            log_format: raw.parse_required("LOG_FORMAT", "text or json", log_format)?,
+            otlp_endpoint: raw.get("OTEL_EXPORTER_OTLP_ENDPOINT").map(str::to_owned),
+            feed_url,
+            esi_url,
+            static_data_url,
+            contact,
+        };
+        settings.check(raw)?;
+        Ok(settings)
+    }
+
+    /// Rules over more than one setting, and engines that later versions bring.
+    fn check(&self, raw: &Raw) -> Result<(), BadSetting> {
+        let bad = |variable: &str, expected: &str| {
+            Err(BadSetting::new(
+                variable,
+                raw.get(variable).unwrap_or_default(),
+                expected,
+            ))
+        };
+        if host_is(&self.feed_url, "zkillboard.com") {
+            // zKillboard's rules: at least 6 s after a 404, and at least 100 ms between requests.
+            if self.feed_poll_interval < Duration::from_secs(6) {
+                return bad("INGESTOR_FEED_POLL_INTERVAL", "at least 6s for zKillboard's host");
+            }
+            if self.feed_rate > 10.0 {
+                return bad(
+                    "INGESTOR_FEED_RATE",
+                    "at most 10 requests a second for zKillboard's host",
+                );
+            }
+        }
+        let owners = [
+            (&self.feed_url, "zkillboard.com"),
+            (&self.esi_url, "evetech.net"),
+            (&self.static_data_url, "eveonline.com"),
+        ];
+        if self.contact.is_none() && owners.iter().any(|(url, host)| host_is(url, host)) {
+            let expected = "an e-mail address or URL of the operator: zKillboard and CCP ask for one";
+            return Err(BadSetting::unseen("INGESTOR_CONTACT", expected));
+        }
+        let anonymous = raw.flag("INGESTOR_ALLOW_ANONYMOUS")?;
+        if !self.grpc_addr.ip().is_loopback() && self.tokens_file.is_none() && !anonymous {
+            let expected = "a loopback address, or INGESTOR_TOKENS_FILE, or INGESTOR_ALLOW_ANONYMOUS=true";
+            return bad("INGESTOR_GRPC_ADDR", expected);
+        }
+        if raw.get("INGESTOR_LOG") != Some("embedded") {
+            return bad("INGESTOR_LOG", "embedded (nats://... is not in this version)");
+        }
+        if raw.get("INGESTOR_SOURCE") != Some("r2z2") {
+            return bad(
+                "INGESTOR_SOURCE",
+                "r2z2 (relay:... and replay:... are not in this version)",
+            );
+        }
+        Ok(())
+    }
+
+    /// What is sent to zKillboard and CCP as `User-Agent`: name, version and the operator's contact.
+    pub fn user_agent(&self) -> String {
+        let product = concat!("killfeed/", env!("CARGO_PKG_VERSION"));
+        self.contact
+            .as_ref()
+            .map_or_else(|| product.to_owned(), |contact| format!("{product} ({contact})"))
+    }
+}
+
+fn url(raw: &Raw, variable: &str) -> Result<String, BadSetting> {
+    raw.parse_required(variable, "an http:// or https:// URL without query", |text| {
+        let uri: Uri = text.parse().ok()?;
+        let plain = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none();
+        plain.then(|| text.trim_end_matches('/').to_owned())
+    })
+}
+
+fn host_is(url: &str, owner: &str) -> bool {
+    let host = url
+        .parse::<Uri>()
+        .ok()
+        .and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+    host.is_some_and(|host| host == owner || host.strip_suffix(owner).is_some_and(|rest| rest.ends_with('.')))
+}
+
+fn contact(text: &str) -> Option<String> {
+    // It becomes part of a header and of a comment in parentheses there.
+    let plain = text
+        .bytes()
+        .all(|b| (b' '..=b'~').contains(&b) && b != b'(' && b != b')');
+    (plain && (text.contains('@') || text.contains("://"))).then(|| text.to_owned())
+}
+
+fn feed_start(text: &str) -> Option<FeedStart> {
+    match text {
+        "latest" => Some(FeedStart::Latest),
+        "earliest" => Some(FeedStart::Earliest),
+        number => number.parse().ok().filter(|n| *n > 0).map(FeedStart::Sequence),
+    }
+}
+
+fn rate(text: &str) -> Option<f64> {
+    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+}
+
+fn rechecks(text: &str) -> Option<Vec<Duration>> {
+    let times: Vec<Duration> = text
+        .split(',')
+        .map(|part| setting::duration(part.trim()))
+        .collect::<Option<_>>()?;
+    (times.is_sorted_by(|a, b| a < b) && times.first().is_some_and(|first| !first.is_zero())).then_some(times)
+}
+
+fn log_format(text: &str) -> Option<LogFormat> {
+    match text {
+        "text" => Some(LogFormat::Text),
+        "json" => Some(LogFormat::Json),
+        _ => None,
+    }
+}
+
+fn tls(raw: &Raw) -> Result<Option<Tls>, BadSetting> {
+    let path = |variable| raw.get(variable).map(PathBuf::from);
+    match (
+        path("INGESTOR_TLS_CERT"),
+        path("INGESTOR_TLS_KEY"),
+        path("INGESTOR_TLS_CLIENT_CA"),
+    ) {
+        (Some(cert), Some(key), client_ca) => Ok(Some(Tls { cert, key, client_ca })),
+        (None, None, None) => Ok(None),
+        (None, ..) => Err(BadSetting::unseen(
+            "INGESTOR_TLS_CERT",
+            "a PEM file, since another INGESTOR_TLS_* is set",
+        )),
+        (_, None, _) => Err(BadSetting::unseen(
+            "INGESTOR_TLS_KEY",
+            "a PEM file, since another INGESTOR_TLS_* is set",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(given: &[(&str, &str)]) -> Result<Settings, String> {
+        let lookup = |setting: &Setting| {
+            let found = given.iter().find(|(variable, _)| *variable == setting.variable);
+            found.map(|(_, value)| (*value).to_owned())
+        };
+        Settings::load(lookup).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_defaults_need_only_a_contact() {
+        let error = load(&[]).unwrap_err();
+        assert!(
+            error.starts_with("INGESTOR_CONTACT: expected an e-mail address or URL"),
+            "{error}"
+        );
+        let settings = load(&[("INGESTOR_CONTACT", "me@example.com")]).unwrap();
+        assert_eq!(
+            settings.user_agent(),
+            format!("killfeed/{} (me@example.com)", env!("CARGO_PKG_VERSION"))
+        );
+        assert_eq!(
+            settings
+                .feed_hole_rechecks
+                .iter()
+                .map(Duration::as_secs)
+                .collect::<Vec<_>>(),
+            [60, 300, 1800, 21600]
+        );
+    }
+
+    #[test]
+    fn bad_values_are_named() {
+        let contact = ("INGESTOR_CONTACT", "me@example.com");
+        for (variable, value) in [
+            ("INGESTOR_GRPC_ADDR", "localhost"),
+            ("INGESTOR_GRPC_ADDR", "0.0.0.0:50051"),
+            ("INGESTOR_FEED_URL", "r2z2.zkillboard.com"),
+            ("INGESTOR_FEED_POLL_INTERVAL", "1s"),
+            ("INGESTOR_FEED_RATE", "11"),
+            ("INGESTOR_FEED_RATE", "0"),
+            ("INGESTOR_FEED_RATE", "inf"),
+            ("INGESTOR_FEED_START", "newest"),
+            ("INGESTOR_FEED_START", "0"),
+            ("INGESTOR_FEED_HOLE_RECHECKS", "5m,1m"),
+            ("INGESTOR_FEED_HOLE_RECHECKS", "0s"),
+            ("INGESTOR_RETENTION", "500ms"),
+            ("INGESTOR_MAX_STREAMS", "0"),
+            ("INGESTOR_MAX_CALLS", "-1"),
+            ("INGESTOR_LOG", "nats://localhost:4222"),
+            ("INGESTOR_LOG", "postgres"),
+            ("INGESTOR_SOURCE", "relay:http://other:50051"),
+            ("INGESTOR_ALLOW_ANONYMOUS", "yes"),
+            ("INGESTOR_CONTACT", "nobody"),
+            ("INGESTOR_CONTACT", "me@example.com)\r\nX: y"),
+            ("LOG_FORMAT", "xml"),
+        ] {
+            // The first match wins in the lookup, so a bad contact stands before the good one.
+            let error = load(&[(variable, value), contact]).unwrap_err();
+            assert!(
+                error.starts_with(&format!("{variable}={value:?}: expected ")),
+                "{error}"
+            );
+            assert_eq!(error.lines().count(), 1);
+        }
+        let error = load(&[("INGESTOR_TLS_CERT", "cert.pem"), contact]).unwrap_err();
+        assert!(error.starts_with("INGESTOR_TLS_KEY: expected a PEM file"), "{error}");
+    }
+
+    #[test]
+    fn other_hosts_may_be_asked_faster_and_need_no_contact() {
+        let elsewhere = [
+            ("INGESTOR_FEED_URL", "http://127.0.0.1:9999/"),
+            ("INGESTOR_ESI_URL", "http://127.0.0.1:9999"),
+            ("INGESTOR_STATIC_DATA_URL", "http://127.0.0.1:9999"),
+            ("INGESTOR_FEED_POLL_INTERVAL", "50ms"),
+            ("INGESTOR_FEED_RATE", "1000"),
+        ];
+        let settings = load(&elsewhere).unwrap();
+        assert_eq!(settings.feed_url, "http://127.0.0.1:9999");
+        assert!(!host_is("https://notzkillboard.com", "zkillboard.com"));
+        assert!(host_is("https://R2Z2.zkillboard.com:443/x", "zkillboard.com"));
+    }
+
+    #[test]
+    fn a_public_address_needs_tokens_or_consent() {
+        let contact = ("INGESTOR_CONTACT", "me@example.com");
+        let public = ("INGESTOR_GRPC_ADDR", "[::]:50051");
+        assert!(load(&[contact, public, ("INGESTOR_TOKENS_FILE", "tokens")]).is_ok());
+        assert!(load(&[contact, public, ("INGESTOR_ALLOW_ANONYMOUS", "true")]).is_ok());
+        assert!(load(&[contact, public]).is_err());
+    }
+}

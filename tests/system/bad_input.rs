@@ -1,0 +1,77 @@
+//! What a person did wrong is named in one line, with exit code 78, and nothing is touched.
+
+use killfeed_support::{
+    Upstream,
+    process::{Binary, Service, free_address},
+};
+
+use crate::world::{Ingestor, bytes_below};
+
+async fn refused(binary: Binary, settings: &[(&str, String)]) -> String {
+    let mut service = Service::start(binary, settings).await;
+    let status = service.end().await;
+    assert_eq!(status.code(), Some(78), "{}", service.stderr());
+    service.stderr()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_setting_ends_the_program_before_it_binds_a_port() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    // Were a port bound before the settings are checked, this one would be complained about first.
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("never made");
+    for (binary, prefix, variable, value) in [
+        (Binary::Ingestor, "INGESTOR", "INGESTOR_FEED_RATE", "fast"),
+        (Binary::Ingestor, "INGESTOR", "INGESTOR_CONTACT", ""),
+        (Binary::Ingestor, "INGESTOR", "INGESTOR_GRPC_ADDR", "0.0.0.0:1"),
+        (Binary::Notifier, "NOTIFIER", "NOTIFIER_SHARDS", "3/2"),
+        (Binary::Notifier, "NOTIFIER", "NOTIFIER_DISCORD_TOKEN", ""),
+        (Binary::Notifier, "NOTIFIER", "NOTIFIER_MAX_AGE", "6 hours"),
+    ] {
+        let (http, folder) = (format!("{prefix}_HTTP_ADDR"), format!("{prefix}_DATA_DIR"));
+        let settings = [
+            (http.as_str(), address.clone()),
+            (folder.as_str(), data.display().to_string()),
+            (variable, value.to_owned()),
+        ];
+        let said = refused(binary, &settings).await;
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(
+            said.contains(variable) && said.contains(value) && said.contains("expected"),
+            "{said}"
+        );
+        assert!(!data.exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_ingestor_on_the_same_data_folder_says_so_and_ends() {
+    let upstream = Upstream::start().await;
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let mut settings = ingestor.settings();
+    settings.extend([
+        ("INGESTOR_GRPC_ADDR", free_address()),
+        ("INGESTOR_HTTP_ADDR", free_address()),
+    ]);
+    let said = refused(Binary::Ingestor, &settings).await;
+    let folder = ingestor.data.path().display().to_string();
+    assert!(said.contains(&folder) && said.lines().count() == 1, "{said}");
+    assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_corrupt_data_folder_is_named_and_left_untouched() {
+    let upstream = Upstream::start().await;
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.stop().await;
+    let log = ingestor.data.path().join("log.redb");
+    std::fs::write(&log, b"this is no database, but somebody may still want to look at it").unwrap();
+    let before = bytes_below(ingestor.data.path());
+    let said = refused(Binary::Ingestor, &ingestor.settings()).await;
+    assert!(
+        said.contains(&log.display().to_string()) && said.lines().count() == 1,
+        "{said}"
+    );
+    assert_eq!(bytes_below(ingestor.data.path()), before);
+}

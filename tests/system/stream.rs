@@ -1,0 +1,190 @@
+//! From the feed through the log to a stream, over real processes: all of it, once, in order, whatever is killed.
+
+use std::collections::HashSet;
+
+use killfeed::{
+    client::{Follow, Start, What},
+    v1::{GetKillmailRequest, Killmail, SearchEntitiesRequest},
+};
+use killfeed_support::{Upstream, corpus, process::eventually};
+use serde_json::Value;
+
+use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+
+fn ids(documents: &[Value]) -> Vec<u64> {
+    documents
+        .iter()
+        .map(|document| document["killmail_id"].as_u64().unwrap())
+        .collect()
+}
+
+fn ids_of(killmails: &[Killmail]) -> Vec<u64> {
+    killmails.iter().map(|killmail| killmail.killmail_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and_places() {
+    let upstream = Upstream::start().await;
+    let corpus = corpus::best();
+    let expected = ids(&corpus.documents);
+    upstream.publish_all(corpus.documents.iter().cloned());
+    // The same documents again under new numbers: zKillboard does that whenever it processes a killmail anew.
+    upstream.publish_all(corpus.documents.iter().take(50).cloned());
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+
+    let mut events = from_the_beginning(&ingestor.client(), "");
+    let seen = killmails(&mut events, expected.len()).await;
+    assert_eq!(ids_of(&seen), expected, "all of them, once, in feed order");
+    assert!(seen.is_sorted_by_key(|killmail| killmail.feed_sequence));
+    assert!(seen.is_sorted_by_key(|killmail| {
+        let time = killmail.ingested_time.unwrap();
+        (time.seconds, time.nanos)
+    }));
+
+    ingestor.holds(expected.len() as u64).await;
+    assert_eq!(ingestor.metric("killfeed_rejects_total").await, 0.0);
+    let last = upstream.next_number();
+    eventually("the duplicates are walked too", LONG, async || {
+        ingestor.status().await.upstream_sequence == last
+    })
+    .await;
+    ingestor.holds(expected.len() as u64).await;
+
+    for killmail in &seen {
+        let place = killmail.location.as_ref().unwrap();
+        assert!(
+            !place.system_name.is_empty() && !place.region_name.is_empty(),
+            "{killmail:?}"
+        );
+        assert_ne!(
+            killmail.victim.as_ref().unwrap().ship_group_id,
+            0,
+            "{}",
+            killmail.killmail_id
+        );
+    }
+    let named = seen.iter().filter(|killmail| {
+        let id = killmail.victim.as_ref().unwrap().corporation_id;
+        killmail
+            .entities
+            .iter()
+            .any(|entity| entity.id == id && !entity.name.is_empty())
+    });
+    let named = named.count();
+    assert!(
+        named * 10 > seen.len() * 9,
+        "{named} of {} victims' corporations are named",
+        seen.len()
+    );
+
+    let client = ingestor.client();
+    let one = client
+        .killmails()
+        .get_killmail(GetKillmailRequest {
+            killmail_id: expected[0],
+        })
+        .await
+        .unwrap();
+    assert_eq!(one.into_inner().killmail.as_ref(), Some(&seen[0]));
+    let none = client
+        .killmails()
+        .get_killmail(GetKillmailRequest { killmail_id: 1 })
+        .await
+        .unwrap_err();
+    assert_eq!(none.code(), tonic::Code::NotFound);
+    let query = SearchEntitiesRequest {
+        query: "turn".into(),
+        ..Default::default()
+    };
+    let found = client.universe().search_entities(query).await.unwrap().into_inner();
+    assert!(found.entities.iter().any(|entity| entity.name == "Turnur"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
+    let upstream = Upstream::start().await;
+    let documents: Vec<Value> = corpus::best().documents.into_iter().take(400).collect();
+    let expected = ids(&documents);
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let mut events = ingestor.client().follow(Follow::new("", Start::Earliest));
+    let mut seen = Vec::new();
+    for (round, part) in documents.chunks(documents.len().div_ceil(4)).enumerate() {
+        upstream.publish_all(part.iter().cloned());
+        // Killed while it walks: after a few of this part have been seen, with more on the way.
+        seen.extend(killmails(&mut events, 3 + 7 * round).await);
+        ingestor.kill_and_begin().await;
+    }
+    seen.extend(killmails(&mut events, expected.len() - seen.len()).await);
+    assert_eq!(
+        ids_of(&seen),
+        expected,
+        "the stream resumed exactly after what it had seen"
+    );
+    ingestor.holds(expected.len() as u64).await;
+
+    // A second reader finds the same history.
+    let mut again = from_the_beginning(&ingestor.client(), "");
+    assert_eq!(killmails(&mut again, expected.len()).await, seen);
+    assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_never_stalls_the_feed() {
+    let upstream = Upstream::start().await;
+    let documents: Vec<Value> = corpus::best().documents.into_iter().take(20).collect();
+    upstream.publish_all(documents[..5].iter().cloned());
+    upstream.publish_raw("{\"killmail_id\": 1, ");
+    upstream.publish_raw("[]");
+    upstream.publish_raw(r#"{"killmail_id":"x","hash":7,"esi":[],"zkb":{}}"#);
+    upstream.publish_raw("");
+    upstream.publish_placeholder();
+    upstream.publish_without_esi(documents[5].clone());
+    upstream.publish_all(documents[6..].iter().cloned());
+    // More than 50 past them, so that sequence.json shows that they lie below the head.
+    upstream.rewrite_sequence();
+    let ingestor = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "300ms,600ms")]).await;
+    let mut events = from_the_beginning(&ingestor.client(), "");
+    let mut seen = HashSet::new();
+    let mut missing = 0;
+    while seen.len() < documents.len() || missing < 4 {
+        let event = tokio::time::timeout(LONG, events.next())
+            .await
+            .expect("in time")
+            .unwrap();
+        match event.what {
+            What::Killmail(killmail) => assert!(seen.insert(killmail.killmail_id)),
+            What::Gap(gap) => missing += gap.missing,
+            What::Progress(_) => {}
+        }
+    }
+    assert_eq!(seen, ids(&documents).into_iter().collect());
+    assert_eq!(missing, 4, "four unreadable ones; a placeholder is no gap");
+    assert!(ingestor.metric("killfeed_feed_placeholders_total").await >= 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killmails_come_without_names_while_esi_is_away() {
+    use killfeed_support::upstream::{Fault, Host};
+    let upstream = Upstream::start().await;
+    upstream.host_fault(Host::Esi, Fault::Status(503), None);
+    let documents: Vec<Value> = corpus::best().documents.into_iter().take(10).collect();
+    upstream.publish_all(documents.iter().cloned());
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let mut events = from_the_beginning(&ingestor.client(), "");
+    let seen = killmails(&mut events, documents.len()).await;
+    assert_eq!(ids_of(&seen), ids(&documents));
+    for killmail in seen {
+        let place = killmail.location.unwrap();
+        assert!(
+            !place.system_name.is_empty(),
+            "places come from static data, not from ESI"
+        );
+        let pilot = killmail.victim.unwrap().character_id;
+        assert!(
+            !killmail
+                .entities
+                .iter()
+                .any(|entity| entity.kind == 1 && entity.id == pilot)
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! The services as the tests of this binary start them: real processes against the stand-ins.
+
+use std::{path::Path, time::Duration};
+
+use killfeed::{
+    client::{Client, Events, Follow, Start, What},
+    v1::{GetFeedStatusRequest, GetFeedStatusResponse, Killmail},
+};
+use killfeed_support::{
+    Upstream,
+    process::{Binary, Service, eventually, free_address},
+    upstream::FIRST,
+};
+use tempfile::TempDir;
+
+/// How long anything in a test may take on a busy machine in a debug build.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// An ingestor that can be killed and started again in the same place.
+pub(crate) struct Ingestor {
+    pub(crate) data: TempDir,
+    pub(crate) grpc: String,
+    pub(crate) http: String,
+    extra: Vec<(&'static str, String)>,
+    upstream: Vec<(&'static str, String)>,
+    service: Option<Service>,
+}
+
+impl Ingestor {
+    /// Starts one and waits until it is ready. `extra` settings win over the defaults of tests.
+    pub(crate) async fn start(upstream: &Upstream, extra: &[(&'static str, &str)]) -> Self {
+        let mut ingestor = Self {
+            data: tempfile::tempdir().unwrap(),
+            grpc: free_address(),
+            http: free_address(),
+            extra: extra
+                .iter()
+                .map(|(variable, value)| (*variable, (*value).to_owned()))
+                .collect(),
+            upstream: upstream.settings().into(),
+            service: None,
+        };
+        ingestor.begin().await;
+        ingestor
+    }
+
+    /// Its settings; later ones win.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let mut settings = self.upstream.clone();
+        settings.extend([
+            ("INGESTOR_GRPC_ADDR", self.grpc.clone()),
+            ("INGESTOR_HTTP_ADDR", self.http.clone()),
+            ("INGESTOR_DATA_DIR", self.data.path().display().to_string()),
+            ("INGESTOR_FEED_START", FIRST.to_string()),
+            ("INGESTOR_FEED_POLL_INTERVAL", "50ms".to_owned()),
+            ("INGESTOR_FEED_RATE", "100000".to_owned()),
+        ]);
+        settings.extend(self.extra.iter().cloned());
+        settings
+    }
+
+    /// Starts it (again) and waits until it is ready.
+    pub(crate) async fn begin(&mut self) {
+        let mut service = Service::start(Binary::Ingestor, &self.settings()).await;
+        service.ready().await;
+        self.service = Some(service);
+    }
+
+    /// kill -9, and a new start in the same place.
+    pub(crate) async fn kill_and_begin(&mut self) {
+        self.service.take().expect("it runs").kill().await;
+        self.begin().await;
+    }
+
+    pub(crate) fn service(&mut self) -> &mut Service {
+        self.service.as_mut().expect("it runs")
+    }
+
+    /// SIGTERM, and its exit code.
+    pub(crate) async fn stop(&mut self) -> Option<i32> {
+        self.service.take().expect("it runs").stop().await.code()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        Client::builder()
+            .endpoint(self.url())
+            .client_name("system test")
+            .build()
+            .unwrap()
+    }
+
+    pub(crate) async fn status(&self) -> GetFeedStatusResponse {
+        self.client()
+            .killmails()
+            .get_feed_status(GetFeedStatusRequest {})
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    /// Waits until the log holds so many killmails.
+    pub(crate) async fn holds(&self, killmails: u64) {
+        let what = format!("{killmails} killmails in the log");
+        eventually(&what, LONG, async || self.status().await.killmails >= killmails).await;
+        assert_eq!(self.status().await.killmails, killmails);
+    }
+
+    /// The value of one metric, all its labels summed.
+    pub(crate) async fn metric(&self, name: &str) -> f64 {
+        metric(&self.http, name).await
+    }
+}
+
+/// The value of one metric of a service, all its labels summed; 0 if it is not there.
+pub(crate) async fn metric(http: &str, name: &str) -> f64 {
+    let text = get(&format!("http://{http}/metrics")).await;
+    let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
+    text.lines()
+        .filter(of_name)
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// The body of an answer, within bounds.
+async fn get(url: &str) -> String {
+    let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
+    client.get(url).send().await.unwrap().text().await.unwrap()
+}
+
+/// Follows from the log's beginning.
+pub(crate) fn from_the_beginning(client: &Client, filter: &str) -> Events {
+    client.follow(Follow::new(filter, Start::Earliest))
+}
+
+/// The next `n` killmails of a stream.
+pub(crate) async fn killmails(events: &mut Events, n: usize) -> Vec<Killmail> {
+    let mut seen = Vec::with_capacity(n);
+    while seen.len() < n {
+        let event = tokio::time::timeout(LONG, events.next()).await;
+        let event = event.unwrap_or_else(|_| panic!("{} of {n} killmails came within {LONG:?}", seen.len()));
+        if let What::Killmail(killmail) = event.unwrap().what {
+            seen.push(*killmail);
+        }
+    }
+    seen
+}
+
+/// Whether a file's bytes are as before: what "left untouched" means.
+pub(crate) fn bytes_below(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(bytes_below(&path));
+        } else {
+            let bytes = std::fs::read(&path).unwrap();
+            all.push((path, bytes));
+        }
+    }
+    all.sort();
+    all
+}
