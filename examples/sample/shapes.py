@@ -60,14 +60,15 @@ def attacker(who, ship=None, weapon=None, final=False, damage=0, security=0.0):
 
 
 def gang(corporations, ships, count, damage, start=1):
-    """Attackers out of some corporations who share the damage; the first one has the final blow."""
+    """Attackers out of some corporations who share the damage; one of them has the final blow."""
     members = []
     shares = [dice.random() ** 2 + 0.01 for _ in range(count)]
+    final = dice.randrange(count)
     for i in range(count):
         ship, weapon = ships[i % len(ships)]
         who = people.pilot(corporations[i % len(corporations)], start + i // len(corporations))
         dealt = round(damage * shares[i] / sum(shares))
-        members.append(attacker(who, ship, weapon, i == 0, dealt, round(dice.uniform(-9.9, 5.0), 1)))
+        members.append(attacker(who, ship, weapon, i == final, dealt, round(dice.uniform(-9.9, 5.0), 1)))
     return sorted(members, key=lambda member: -member["damage_done"])
 
 

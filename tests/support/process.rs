@@ -276,7 +276,8 @@ async fn build() -> HashMap<String, PathBuf> {
     if !cfg!(debug_assertions) {
         cargo.arg("--release");
     }
-    // What cargo sets for a test it runs makes build scripts that watch these variables (ring's) run again.
+    // What cargo sets for a test it runs makes build scripts that watch these variables run again: ring's, and then
+    // everything that stands on ring is compiled again, in this build and in the next `cargo test`.
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
         if [
@@ -285,6 +286,7 @@ async fn build() -> HashMap<String, PathBuf> {
             "CARGO_BIN_",
             "CARGO_CRATE_",
             "CARGO_PRIMARY_",
+            "OUT_DIR",
         ]
         .iter()
         .any(|prefix| name.starts_with(prefix))

@@ -12,6 +12,8 @@ mod bad_input;
 mod cancellation;
 mod discord_side;
 mod filters;
+mod python;
+mod readme;
 mod stand_in;
 mod stream;
 mod tidy;

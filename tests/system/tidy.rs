@@ -87,7 +87,7 @@ const WORDS: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-const LONGEST: usize = 640;
+const LONGEST: usize = 500;
 
 #[test]
 fn crates_are_named_only_where_they_belong() {

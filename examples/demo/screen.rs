@@ -1,0 +1,120 @@
+//! What the demo says around the posts.
+
+use std::io::IsTerminal as _;
+
+use crate::watched::Tally;
+
+/// The invented channels count up from here.
+pub const FIRST_CHANNEL: u64 = 11;
+
+const BOLD: &str = "1";
+const DIM: &str = "2";
+const BLUE: &str = "38;5;39";
+const ORANGE: &str = "38;5;208";
+
+pub fn intro(what: &str) {
+    println!();
+    println!(
+        "  {}  {}",
+        paint(BOLD, "killfeed"),
+        paint(DIM, "zKillboard ▸ ingestor ▸ gRPC ▸ notifier ▸ Discord")
+    );
+    println!("  {}", paint(DIM, what));
+    println!();
+}
+
+/// One part, as soon as it is there.
+pub fn part(name: &str, kind: &str, address: &str, note: &str) {
+    println!(
+        "  {} {} {} {}",
+        paint(BOLD, &format!("{name:<11}")),
+        paint(DIM, &format!("{kind:<13}")),
+        paint(BLUE, &format!("{address:<28}")),
+        note
+    );
+}
+
+pub fn subscriptions(rows: &[(&str, &str)]) {
+    println!();
+    for (index, (name, filter)) in rows.iter().enumerate() {
+        let channel = format!("channel {}", FIRST_CHANNEL + index as u64);
+        let filter = if filter.is_empty() { "everything" } else { filter };
+        println!(
+            "  {}  {} {}",
+            paint(DIM, &channel),
+            paint(BOLD, &format!("{name:<22}")),
+            paint(ORANGE, filter)
+        );
+    }
+    println!();
+    rule();
+}
+
+/// How to read the same stream beside it.
+pub fn join(grpc: &str) {
+    let state = "--state /tmp/killfeed-demo.json";
+    println!(
+        "  {}",
+        paint(
+            DIM,
+            &format!(
+                "Ctrl-C ends it. Read along: python examples/python/follow.py {state}, or any gRPC client on {grpc}"
+            )
+        )
+    );
+    rule();
+}
+
+pub fn summary(fed: usize, logged: u64, tally: &Tally) {
+    let number = |number: &dyn std::fmt::Display| paint(BOLD, &format!("{number:>6}"));
+    rule();
+    println!(
+        "  {} documents published, with a placeholder and a repeated killmail among them",
+        number(&fed)
+    );
+    println!("  {} killmails in the ingestor's log, each one once", number(&logged));
+    println!("  {} of them matched a subscription", number(&tally.matched));
+    println!("  {} posts in {} channels", number(&tally.posts), tally.channels);
+    if let Some((median, longest)) = tally.latency {
+        let milliseconds = |time: std::time::Duration| time.as_millis();
+        println!(
+            "  {} ms from zKillboard's upload to the post (median; longest {} ms)",
+            number(&milliseconds(median)),
+            milliseconds(longest)
+        );
+    }
+    println!();
+}
+
+pub fn next() {
+    println!("  Next:");
+    for (command, what) in [
+        (
+            "cargo run --release --example demo -- --follow",
+            "goes on, open to other clients",
+        ),
+        (
+            "cargo run --release --example demo -- --live --contact YOU@EXAMPLE.COM",
+            "the real zKillboard",
+        ),
+        ("README.md", "both services for real, filters, settings, clients"),
+    ] {
+        println!("    {}  {}", paint(BLUE, command), paint(DIM, what));
+    }
+    println!();
+}
+
+fn rule() {
+    println!("{}", paint(DIM, &"─".repeat(100)));
+    println!();
+}
+
+/// In colour only where a person looks at it.
+fn paint(code: &str, text: &str) -> String {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
+    if plain {
+        text.to_owned()
+    } else {
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}

@@ -1,0 +1,78 @@
+//! The Python example client, run as the README says.
+
+use std::{collections::HashSet, path::Path, process::Stdio, time::Duration};
+
+use killfeed_support::{Upstream, corpus};
+use tokio::process::Command;
+
+use crate::world::Ingestor;
+
+/// `KILLFEED_TEST_PYTHON`, else `python3`, if it has what examples/python/requirements.txt asks for.
+async fn python() -> Option<String> {
+    let python = std::env::var("KILLFEED_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
+    let mut probe = Command::new(&python);
+    probe
+        .args(["-c", "import grpc, grpc_tools, grpc_status"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    let usable = probe.status().await.is_ok_and(|status| status.success());
+    if !usable {
+        eprintln!(
+            "note: {python} lacks examples/python/requirements.txt; set KILLFEED_TEST_PYTHON to one that has it: not tested"
+        );
+    }
+    usable.then_some(python)
+}
+
+/// The ids that a run printed.
+async fn follow(python: &str, target: &str, state: &Path, more: &[&str]) -> Vec<u64> {
+    let mut command = Command::new(python);
+    command
+        .current_dir(corpus::repository())
+        .arg("examples/python/follow.py")
+        .args(["--target", target, "--earliest", "--state"]);
+    command.arg(state).args(more).kill_on_drop(true);
+    let run = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+    let output = run.expect("it ends by itself").unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let id = |line: &str| line.rsplit("/kill/").next()?.trim_end_matches('/').parse().ok();
+    text.lines().filter_map(id).collect()
+}
+
+#[tokio::test]
+async fn it_prints_every_killmail_once_and_continues_where_it_was() {
+    let Some(python) = python().await else { return };
+    let upstream = Upstream::start_with_sample().await;
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let documents = corpus::sample();
+    let ids: Vec<u64> = documents
+        .iter()
+        .filter_map(|document| document["killmail_id"].as_u64())
+        .collect();
+    upstream.publish_all(documents);
+
+    let scratch = tempfile::tempdir().unwrap();
+    let state = scratch.path().join("state.json");
+    let first = follow(&python, &ingestor.grpc, &state, &["--count", "20"]).await;
+    let rest = (ids.len() - 20).to_string();
+    let second = follow(&python, &ingestor.grpc, &state, &["--count", &rest]).await;
+    assert_eq!([first, second].concat(), ids);
+
+    let other = scratch.path().join("other.json");
+    let lowsec = follow(
+        &python,
+        &ingestor.grpc,
+        &other,
+        &[
+            "--count",
+            "3",
+            "--filter",
+            "space:lowsec victim.group:(Dreadnought OR Carrier OR \"Force Auxiliary\")",
+        ],
+    )
+    .await;
+    assert_eq!(lowsec.len(), 3);
+    assert!(lowsec.iter().collect::<HashSet<_>>().len() == 3);
+    assert_eq!(ingestor.stop().await, Some(0));
+}
