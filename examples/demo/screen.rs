@@ -5,14 +5,14 @@ use std::io::IsTerminal as _;
 use crate::watched::Tally;
 
 /// The invented channels count up from here.
-pub const FIRST_CHANNEL: u64 = 11;
+pub(crate) const FIRST_CHANNEL: u64 = 11;
 
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const BLUE: &str = "38;5;39";
 const ORANGE: &str = "38;5;208";
 
-pub fn intro(what: &str) {
+pub(crate) fn intro(what: &str) {
     println!();
     println!(
         "  {}  {}",
@@ -24,7 +24,7 @@ pub fn intro(what: &str) {
 }
 
 /// One part, as soon as it is there.
-pub fn part(name: &str, kind: &str, address: &str, note: &str) {
+pub(crate) fn part(name: &str, kind: &str, address: &str, note: &str) {
     println!(
         "  {} {} {} {}",
         paint(BOLD, &format!("{name:<11}")),
@@ -34,7 +34,7 @@ pub fn part(name: &str, kind: &str, address: &str, note: &str) {
     );
 }
 
-pub fn subscriptions(rows: &[(&str, &str)]) {
+pub(crate) fn subscriptions(rows: &[(&str, &str)]) {
     println!();
     for (index, (name, filter)) in rows.iter().enumerate() {
         let channel = format!("channel {}", FIRST_CHANNEL + index as u64);
@@ -51,7 +51,7 @@ pub fn subscriptions(rows: &[(&str, &str)]) {
 }
 
 /// How to read the same stream beside it.
-pub fn join(grpc: &str) {
+pub(crate) fn join(grpc: &str) {
     let state = "--state /tmp/killfeed-demo.json";
     println!(
         "  {}",
@@ -65,7 +65,7 @@ pub fn join(grpc: &str) {
     rule();
 }
 
-pub fn summary(fed: usize, logged: u64, tally: &Tally) {
+pub(crate) fn summary(fed: usize, logged: u64, tally: &Tally) {
     let number = |number: &dyn std::fmt::Display| paint(BOLD, &format!("{number:>6}"));
     rule();
     println!(
@@ -86,7 +86,7 @@ pub fn summary(fed: usize, logged: u64, tally: &Tally) {
     println!();
 }
 
-pub fn next() {
+pub(crate) fn next() {
     println!("  Next:");
     for (command, what) in [
         (

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use killfeed_notifier::sink::{Destination, Found, Post, SendOutcome, Sink, console::Console};
 
 /// Prints posts, and remembers when each killmail was published and posted.
-pub struct Watched {
+pub(crate) struct Watched {
     console: Console,
     log: Mutex<Log>,
 }
@@ -27,15 +27,15 @@ struct Log {
 
 /// What came of it all.
 #[derive(Debug)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Killmails that some subscription matched.
-    pub matched: usize,
+    pub(crate) matched: usize,
     /// Killmails posted, counted once for each channel.
-    pub posts: usize,
+    pub(crate) posts: usize,
     /// Channels that got something.
-    pub channels: usize,
+    pub(crate) channels: usize,
     /// From the upload to the post: the median, and the longest; `None` = nothing was posted.
-    pub latency: Option<(Duration, Duration)>,
+    pub(crate) latency: Option<(Duration, Duration)>,
 }
 
 impl Default for Watched {
@@ -49,17 +49,17 @@ impl Default for Watched {
 
 impl Watched {
     /// Starts the stopwatch of a killmail, unless it runs.
-    pub fn published(&self, killmail: u64) {
+    pub(crate) fn published(&self, killmail: u64) {
         self.lock().published.entry(killmail).or_insert_with(Instant::now);
     }
 
     /// How long ago the last post was; if there was none, for ever.
-    pub fn quiet_for(&self) -> Duration {
+    pub(crate) fn quiet_for(&self) -> Duration {
         self.lock().last.map_or(Duration::MAX, |last| last.elapsed())
     }
 
     /// What came of it so far.
-    pub fn tally(&self) -> Tally {
+    pub(crate) fn tally(&self) -> Tally {
         let log = self.lock();
         let mut latencies = log.latencies.clone();
         latencies.sort_unstable();
