@@ -12,6 +12,7 @@ mod bad_input;
 mod cancellation;
 mod discord_side;
 mod filters;
+mod notifier;
 mod python;
 mod readme;
 mod stand_in;

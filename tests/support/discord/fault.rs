@@ -20,6 +20,8 @@ pub enum Fault {
     AcceptedThenCut,
     /// It is posted, but the answer is this status.
     AcceptedThenStatus(u16),
+    /// It is posted, and never answered: whoever is killed now does not know it.
+    AcceptedThenStall,
     /// It is posted and answered, this late.
     Late(Duration),
     /// The request is read and never answered, nor posted.

@@ -110,6 +110,10 @@ async fn post(world: &World, channel: u64, body: &[u8]) -> Response {
             let _ = world.lock().accept(channel, body);
             page(status)
         }
+        Some(Fault::AcceptedThenStall) => {
+            let _ = world.lock().accept(channel, body);
+            std::future::pending().await
+        }
         Some(Fault::Late(late)) => {
             tokio::time::sleep(late).await;
             world.lock().accept(channel, body)

@@ -1,0 +1,273 @@
+//! From the feed to the posts, over real processes: every match posted once, in order, whatever is killed and whenever.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::{Duration, SystemTime},
+};
+
+use killfeed::v1::ListKillmailsRequest;
+use killfeed_support::{
+    Discord, Upstream, corpus,
+    discord::{CHANNEL, Fault, GUILD, permission},
+    process::{Binary, Service, eventually, free_address},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::world::{Ingestor, LONG};
+
+/// Gets only what happened in low security space; [`CHANNEL`] gets everything.
+const LOWSEC: u64 = CHANNEL + 1;
+const LOWSEC_FILTER: &str = "space:lowsec";
+
+/// A notifier that can be killed and started again in the same place.
+struct Notifier {
+    _data: TempDir,
+    settings: Vec<(&'static str, String)>,
+    service: Option<Service>,
+    /// What the processes before this one wrote on stdout.
+    before: String,
+}
+
+impl Notifier {
+    async fn start(ingestor: &Ingestor, sink: &[(&'static str, String)], extra: &[(&'static str, &str)]) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let file = data.path().join("subscriptions.toml");
+        let row = |name: &str, channel: u64, filter: &str| {
+            format!(
+                "[[subscription]]\nname = \"{name}\"\nguild = {GUILD}\nchannel = {channel}\nfilter = \"{filter}\"\nstyle = \"link\"\n"
+            )
+        };
+        std::fs::write(&file, row("all", CHANNEL, "") + &row("low", LOWSEC, LOWSEC_FILTER)).unwrap();
+        let mut settings = vec![
+            ("NOTIFIER_INGESTOR_URLS", ingestor.url()),
+            ("NOTIFIER_HTTP_ADDR", free_address()),
+            ("NOTIFIER_DATA_DIR", data.path().join("data").display().to_string()),
+            ("NOTIFIER_SUBSCRIPTIONS_FILE", file.display().to_string()),
+            ("NOTIFIER_ADMIN_ADDR", String::new()),
+        ];
+        settings.extend(sink.iter().cloned());
+        settings.extend(extra.iter().map(|(variable, value)| (*variable, (*value).to_owned())));
+        let mut notifier = Self {
+            _data: data,
+            settings,
+            service: None,
+            before: String::new(),
+        };
+        notifier.begin().await;
+        notifier
+    }
+
+    async fn begin(&mut self) {
+        let mut service = Service::start(Binary::Notifier, &self.settings).await;
+        service.ready().await;
+        self.service = Some(service);
+    }
+
+    /// kill -9.
+    async fn kill(&mut self) {
+        let service = self.service.take().expect("it runs");
+        let lines = service.stdout_lines();
+        service.kill().await;
+        self.before.push_str(&lines.text());
+    }
+
+    fn stdout(&self) -> String {
+        let now = self.service.as_ref().map(Service::stdout).unwrap_or_default();
+        format!("{}{now}", self.before)
+    }
+
+    async fn stop(&mut self) -> Option<i32> {
+        let service = self.service.take().expect("it runs");
+        let lines = service.stdout_lines();
+        let status = service.stop().await;
+        self.before.push_str(&lines.text());
+        status.code()
+    }
+}
+
+/// Real killmails as if they happened just now.
+fn fresh(count: usize) -> Vec<Value> {
+    let now = SystemTime::now();
+    let mut documents: Vec<Value> = corpus::best().documents.into_iter().take(count).collect();
+    for document in &mut documents {
+        corpus::set_times(document, now, now);
+    }
+    documents
+}
+
+/// Killmail ids of all links in a text, in order.
+fn links(text: &str) -> Vec<u64> {
+    let after = text.split("https://zkillboard.com/kill/").skip(1);
+    after
+        .map(|rest| {
+            let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+            digits.parse().unwrap()
+        })
+        .collect()
+}
+
+/// What was posted to a channel of Discord, in order.
+fn posted(discord: &Discord, channel: u64) -> Vec<u64> {
+    let content = |post: &killfeed_support::discord::Posted| links(post.body["content"].as_str().unwrap_or_default());
+    discord.posts(channel).iter().flat_map(content).collect()
+}
+
+/// The ids that the ingestor's own filter finds, oldest first: what must be posted, told by somebody else than the notifier.
+async fn matching(ingestor: &Ingestor, filter: &str) -> Vec<u64> {
+    let mut found = Vec::new();
+    let mut request = ListKillmailsRequest {
+        filter: filter.to_owned(),
+        page_size: 500,
+        ..Default::default()
+    };
+    loop {
+        let page = ingestor.client().killmails().list_killmails(request.clone()).await;
+        let page = page.unwrap().into_inner();
+        found.extend(page.killmails.iter().map(|killmail| killmail.killmail_id));
+        if page.next_page_token.is_empty() {
+            found.reverse();
+            return found;
+        }
+        request.page_token = page.next_page_token;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    discord.add_channel(GUILD, LOWSEC, permission::ALL);
+    // Slow enough that something always waits, and with Discord's own limits in force.
+    discord.limit_posts(Some((3, Duration::from_secs(1))));
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let mut notifier = Notifier::start(&ingestor, &discord.settings(), &[]).await;
+
+    let documents = fresh(480);
+    for (round, part) in documents.chunks(80).enumerate() {
+        let before = posted(&discord, CHANNEL).len();
+        let messages = discord.posts(CHANNEL).len();
+        // Each round dies differently: between posting and the answer, after a cut answer, an error after posting, an error
+        // that posted nothing, a request that was read and never answered; and last in the middle of nothing in particular.
+        let fault = match round {
+            0 => Some(Fault::AcceptedThenStall),
+            1 => Some(Fault::AcceptedThenCut),
+            2 => Some(Fault::AcceptedThenStatus(502)),
+            3 => Some(Fault::Status(500)),
+            4 => Some(Fault::Stall),
+            _ => None,
+        };
+        let never_posted = matches!(fault, Some(Fault::Status(_) | Fault::Stall));
+        let faulty = fault.is_some();
+        if let Some(fault) = fault {
+            discord.fault(CHANNEL, fault.clone(), Some(1));
+            discord.fault(LOWSEC, fault, Some(1));
+        }
+        let asked = discord.asked().len();
+        upstream.publish_all(part.iter().cloned());
+        if never_posted {
+            eventually("a message is on its way", LONG, async || {
+                discord.asked().len() > asked || posted(&discord, CHANNEL).len() > before
+            })
+            .await;
+        } else {
+            eventually("a message is posted", LONG, async || {
+                discord.posts(CHANNEL).len() > messages
+            })
+            .await;
+        }
+        if !faulty {
+            eventually("it goes on", LONG, async || {
+                posted(&discord, CHANNEL).len() > before + 20
+            })
+            .await;
+        }
+        notifier.kill().await;
+        discord.heal(CHANNEL);
+        discord.heal(LOWSEC);
+        notifier.begin().await;
+    }
+    ingestor.holds(documents.len() as u64).await;
+    for (channel, filter) in [(CHANNEL, ""), (LOWSEC, LOWSEC_FILTER)] {
+        let expected = matching(&ingestor, filter).await;
+        assert!(expected.len() > 20, "{filter:?} tests nothing");
+        let what = format!("{} killmails in channel {channel}", expected.len());
+        eventually(&what, LONG * 2, async || {
+            posted(&discord, channel).len() >= expected.len()
+        })
+        .await;
+        // Whatever would come twice comes now.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(posted(&discord, channel), expected, "each once, in the log's order");
+    }
+    assert_eq!(discord.rejected(), [""; 0]);
+    // A new process cannot know what its predecessor used up of a bucket: one 429 a channel tells it.
+    assert!(
+        discord.overruns() <= 2 * 6,
+        "{} overruns after six deaths",
+        discord.overruns()
+    );
+    assert_eq!(notifier.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
+    let upstream = Upstream::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let console = [("NOTIFIER_SINK", "console".to_owned())];
+    let mut notifier = Notifier::start(&ingestor, &console, &[]).await;
+    let documents = fresh(300);
+    let all: Vec<u64> = documents.iter().map(|it| it["killmail_id"].as_u64().unwrap()).collect();
+    let mut died_after = Vec::new();
+    for (round, part) in documents.chunks(75).enumerate() {
+        let before = links(&notifier.stdout()).len();
+        upstream.publish_all(part.iter().cloned());
+        eventually("something is printed", LONG, async || {
+            links(&notifier.stdout()).len() > before + 5 * round
+        })
+        .await;
+        notifier.kill().await;
+        died_after.push(links(&notifier.stdout()).len());
+        notifier.begin().await;
+    }
+    ingestor.holds(documents.len() as u64).await;
+    let low = matching(&ingestor, LOWSEC_FILTER).await;
+    let expected = all.len() + low.len();
+    let printed = |notifier: &Notifier| links(&notifier.stdout());
+    let distinct = |ids: &[u64]| {
+        let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+        for id in ids {
+            *counts.entry(*id).or_default() += 1;
+        }
+        counts
+    };
+    let wanted: HashMap<u64, usize> = all.iter().map(|id| (*id, 1 + usize::from(low.contains(id)))).collect();
+    eventually("everything is printed", LONG, async || {
+        let counts = distinct(&printed(&notifier));
+        wanted
+            .iter()
+            .all(|(id, times)| counts.get(id).is_some_and(|count| count >= times))
+    })
+    .await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // A post that was printed right before the end of the process may be printed again by the next one: at most one message
+    // (ten killmails) for each of the two channels and each death.
+    let repeated = printed(&notifier).len() - expected;
+    assert!(
+        repeated <= died_after.len() * 2 * 10,
+        "{repeated} repeated after {} deaths: {died_after:?}",
+        died_after.len()
+    );
+    let strangers: Vec<u64> = printed(&notifier)
+        .into_iter()
+        .filter(|id| !wanted.contains_key(id))
+        .collect();
+    assert_eq!(strangers, [0; 0]);
+    assert_eq!(notifier.stop().await, Some(0));
+    // A start with nothing to do prints nothing.
+    let length = printed(&notifier).len();
+    notifier.begin().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(notifier.stop().await, Some(0));
+    assert_eq!(printed(&notifier).len(), length);
+}
