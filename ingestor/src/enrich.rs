@@ -40,6 +40,22 @@ use view::View;
 /// Counts names that killmails went without because they did not come in time.
 pub const NAMES_LEFT_OUT: &str = "killfeed_ingestor_names_left_out_total";
 
+/// Looks for static data that did not end well.
+pub const STATIC_DATA_FAILURES: &str = "killfeed_static_data_failures_total";
+
+/// Counters and what they count, for the service's table.
+pub const COUNTERS: &[(&str, &str)] = &[
+    (
+        NAMES_LEFT_OUT,
+        "Names that killmails went without because they did not come in time",
+    ),
+    (esi::ESI_REQUESTS, "Requests to ESI, by route and outcome"),
+    (
+        STATIC_DATA_FAILURES,
+        "Checks for new static data that failed: away, broken or partial; what is in use stays in use",
+    ),
+];
+
 /// A killmail waits no longer than this for its names.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -258,6 +274,7 @@ async fn keep_static_data(mut downloader: Downloader, handle: StaticHandle) {
                     RETRY_LAST_WITHOUT_DATA
                 };
                 let wait = backoff.next(most);
+                counter!(STATIC_DATA_FAILURES).increment(1);
                 tracing::warn!(%error, build_in_use = in_use.as_ref().map(|data| data.build()), retry_in = ?wait, "no new static data");
                 wait
             }

@@ -3,7 +3,11 @@
 use std::time::SystemTime;
 
 use killfeed::v1::FeedHealth;
+use metrics::gauge;
 use tokio::sync::watch;
+
+/// 0 = OK, 1 = DELAYED, 2 = DOWN.
+pub const HEALTH: &str = "killfeed_feed_health";
 
 /// The feed's state in words and numbers.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +30,30 @@ impl Default for FeedReport {
             last_document: None,
             upstream_sequence: 0,
         }
+    }
+}
+
+impl FeedReport {
+    /// Says it to whoever watches, and in the metrics; a change of health to the operator as well.
+    pub fn publish(self, to: &watch::Sender<FeedReport>) {
+        let grade = match self.health {
+            FeedHealth::Unspecified | FeedHealth::Ok => 0.0,
+            FeedHealth::Delayed => 1.0,
+            FeedHealth::Down => 2.0,
+        };
+        gauge!(HEALTH).set(grade);
+        to.send_if_modified(|current| {
+            if current.health != self.health {
+                tracing::info!(
+                    health = self.health.as_str_name(),
+                    detail = self.detail,
+                    "feed health changed"
+                );
+            }
+            let changed = *current != self;
+            *current = self;
+            changed
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, his
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::{
-    feed, grpc,
+    enrich, feed, grpc, health,
     log::{self, NewBody, NewEvent},
 };
 
@@ -60,6 +60,7 @@ const GAUGES: &[(&str, &str)] = &[
         "Bytes of memory that the newest records are counted with",
     ),
     (grpc::STREAMS, "Open streams, by token"),
+    (health::HEALTH, "Health of the feed: 0 OK, 1 DELAYED, 2 DOWN"),
 ];
 const HISTOGRAMS: &[(&str, &str)] = &[
     (
@@ -99,7 +100,7 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    for (name, what) in COUNTERS.iter().chain(feed::metric::COUNTERS) {
+    for (name, what) in COUNTERS.iter().chain(feed::metric::COUNTERS).chain(enrich::COUNTERS) {
         describe_counter!(*name, *what);
     }
     for (name, what) in GAUGES.iter().chain(feed::metric::GAUGES) {

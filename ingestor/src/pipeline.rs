@@ -6,12 +6,13 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures::{StreamExt as _, stream};
 use killfeed::{
     id::{ContentHash, KillmailId},
-    v1::Killmail,
+    v1::{FeedHealth, Killmail},
 };
 use prost::Message as _;
-use tokio::time::sleep;
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
@@ -19,6 +20,7 @@ use crate::{
     clock::{self, Clock},
     enrich::Enrich,
     feed::{Batch, Feed, Item, Verdict},
+    health::FeedReport,
     log::{AppendBatch, Head, LogError, LogWrite, Mark, NewBody, NewEvent},
     metrics,
     parse::{self, Document, Parsed},
@@ -36,7 +38,12 @@ struct Stages {
     enrich: Enrich,
     clock: Arc<dyn Clock>,
     head: Head,
+    /// While the log takes nothing the feed is not asked and says nothing: then its health is said from here.
+    health: Option<watch::Sender<FeedReport>>,
 }
+
+/// So many bodies are fetched at a time.
+const BODIES_AT_ONCE: usize = 4;
 
 /// What to do with a document of a killmail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +89,16 @@ impl Pipeline {
             enrich,
             clock,
             head,
+            health: None,
         };
         Self { feed, stages }
+    }
+
+    /// Says DOWN here while the log takes nothing; the feed has the other end.
+    #[must_use]
+    pub fn reporting(mut self, health: watch::Sender<FeedReport>) -> Self {
+        self.stages.health = Some(health);
+        self
     }
 
     /// Runs until `shutdown`. What was fetched but is not durable yet is fetched again at the next start.
@@ -109,47 +124,53 @@ impl Pipeline {
 }
 
 impl Stages {
-    /// Parses every document; null bodies are fetched from ESI.
+    /// Parses every document; null bodies are fetched from ESI, several at a time: one that is slow holds up the batch no longer
+    /// than its own patience.
     async fn read(&self, batch: Batch) -> (Vec<Piece>, Vec<(u64, Verdict)>) {
         let mut pieces = Vec::with_capacity(batch.items.len());
         let mut verdicts = Vec::with_capacity(batch.items.len());
-        for item in batch.items {
-            let (sequence, body) = match item {
-                Item::Gap(gap) => {
-                    warn!(
-                        missing = gap.missing,
-                        reason = gap.reason().as_str_name(),
-                        "documents are missing for good"
-                    );
-                    pieces.push(Piece::Gap(gap));
-                    continue;
-                }
-                Item::Document { sequence, body } => (sequence, body),
-            };
-            let verdict = match self.read_document(sequence, &body).await {
-                Ok(Some(mut document)) => {
-                    // The feed's own number, whatever the body claims.
-                    document.killmail.feed_sequence = sequence;
-                    let fetch_again = document.sequence_updated.filter(|older| *older < sequence);
-                    pieces.push(Piece::Document(document));
-                    Verdict::Taken { fetch_again }
-                }
-                Ok(None) => {
-                    info!(sequence, "placeholder document skipped");
-                    Verdict::Placeholder
-                }
-                Err(reason) => {
-                    metrics::reject();
-                    warn!(
-                        sequence,
-                        reason, "document cannot be used now, it will be asked for again"
-                    );
-                    Verdict::Unreadable
-                }
-            };
-            verdicts.push((sequence, verdict));
+        let read = stream::iter(batch.items).map(|item| self.read_item(item));
+        let mut read = read.buffered(BODIES_AT_ONCE);
+        while let Some((piece, verdict)) = read.next().await {
+            pieces.extend(piece);
+            verdicts.extend(verdict);
         }
         (pieces, verdicts)
+    }
+
+    async fn read_item(&self, item: Item) -> (Option<Piece>, Option<(u64, Verdict)>) {
+        let (sequence, body) = match item {
+            Item::Gap(gap) => {
+                warn!(
+                    missing = gap.missing,
+                    reason = gap.reason().as_str_name(),
+                    "documents are missing for good"
+                );
+                return (Some(Piece::Gap(gap)), None);
+            }
+            Item::Document { sequence, body } => (sequence, body),
+        };
+        let (piece, verdict) = match self.read_document(sequence, &body).await {
+            Ok(Some(mut document)) => {
+                // The feed's own number, whatever the body claims.
+                document.killmail.feed_sequence = sequence;
+                let fetch_again = document.sequence_updated.filter(|older| *older < sequence);
+                (Some(Piece::Document(document)), Verdict::Taken { fetch_again })
+            }
+            Ok(None) => {
+                info!(sequence, "placeholder document skipped");
+                (None, Verdict::Placeholder)
+            }
+            Err(reason) => {
+                metrics::reject();
+                warn!(
+                    sequence,
+                    reason, "document cannot be used now, it will be asked for again"
+                );
+                (None, Verdict::Unreadable)
+            }
+        };
+        (piece, Some((sequence, verdict)))
     }
 
     async fn read_document(&self, sequence: u64, body: &[u8]) -> Result<Option<Box<Document>>, String> {
@@ -256,10 +277,11 @@ impl Stages {
 
     /// Waits for the log: without the marks nothing can be told new from old.
     async fn marks(&self, ids: Vec<KillmailId>) -> HashMap<KillmailId, Mark> {
-        let mut wait = Backoff::default();
+        let mut wait = Wait::default();
         loop {
             match self.log.marks(&ids).await {
                 Ok(marks) => {
+                    wait.over(self.health.as_ref());
                     return ids
                         .iter()
                         .copied()
@@ -267,18 +289,21 @@ impl Stages {
                         .filter_map(|(id, mark)| Some((id, mark?)))
                         .collect();
                 }
-                Err(error) => wait.after(&error).await,
+                Err(error) => wait.after(&error, self.health.as_ref()).await,
             }
         }
     }
 
     /// Waits until it is durable: a full or failing disk holds the feed up and loses nothing.
     async fn append(&self, batch: AppendBatch) -> Head {
-        let mut wait = Backoff::default();
+        let mut wait = Wait::default();
         loop {
             match self.log.append(batch.clone()).await {
-                Ok(head) => return head,
-                Err(error) => wait.after(&error).await,
+                Ok(head) => {
+                    wait.over(self.health.as_ref());
+                    return head;
+                }
+                Err(error) => wait.after(&error, self.health.as_ref()).await,
             }
         }
     }
@@ -298,80 +323,43 @@ fn upload_ms(killmail: &Killmail) -> Option<i64> {
     killmail.published_time.map(|time| time.seconds.saturating_mul(1_000))
 }
 
-/// Waits between tries of the log, 100 ms doubling to 10 s with full jitter, saying so once per doubling.
+/// Waits between tries of the log, 100 ms doubling to 10 s with full jitter, and says so: once to the operator, and as long as it
+/// lasts in the feed's health.
 #[derive(Default)]
-struct Backoff {
+struct Wait {
     tries: u32,
+    /// What the feed had said before.
+    before: Option<FeedReport>,
 }
 
-impl Backoff {
-    async fn after(&mut self, error: &LogError) {
+impl Wait {
+    async fn after(&mut self, error: &LogError, health: Option<&watch::Sender<FeedReport>>) {
         let ceiling = Duration::from_millis(100 << self.tries.min(7)).min(Duration::from_secs(10));
         self.tries += 1;
         if self.tries == 1 {
             error!(error = %error, "the log does not take killmails: the feed waits until it does");
         }
+        if let Some(health) = health {
+            let feed = health.borrow().clone();
+            let down = FeedReport {
+                health: FeedHealth::Down,
+                detail: format!("killmails cannot be logged: {error}"),
+                ..feed.clone()
+            };
+            self.before.get_or_insert(feed);
+            down.publish(health);
+        }
         metrics::log_wait();
         sleep(ceiling.mul_f64(fastrand::f64())).await;
+    }
+
+    /// The log takes them again.
+    fn over(self, health: Option<&watch::Sender<FeedReport>>) {
+        if let (Some(health), Some(before)) = (health, self.before) {
+            before.publish(health);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hash(version: u8, content: u8) -> Option<ContentHash> {
-        Some(ContentHash {
-            version,
-            digest: [content; 16],
-        })
-    }
-
-    #[test]
-    fn only_what_says_something_new_is_logged() {
-        let mark = |revision, hash| Some(Mark { revision, hash });
-        for (known, content, expected, why) in [
-            (None, hash(1, 7), Decision::Append(0), "never seen"),
-            (None, None, Decision::Append(0), "never seen, from an archive"),
-            (
-                mark(0, hash(1, 7)),
-                hash(1, 7),
-                Decision::Drop,
-                "the same again under a new number",
-            ),
-            (
-                mark(0, hash(1, 7)),
-                hash(1, 8),
-                Decision::Append(1),
-                "published anew with changes",
-            ),
-            (
-                mark(4, hash(1, 7)),
-                hash(1, 8),
-                Decision::Append(5),
-                "revisions count on",
-            ),
-            (
-                mark(2, None),
-                hash(1, 7),
-                Decision::Append(3),
-                "the first full document after an archive's",
-            ),
-            (mark(2, None), None, Decision::Drop, "an archive's again"),
-            (
-                mark(2, hash(1, 7)),
-                None,
-                Decision::Drop,
-                "an archive's after a full one",
-            ),
-            (
-                mark(2, hash(1, 7)),
-                hash(2, 9),
-                Decision::Remark(2),
-                "hashes of different rules cannot be compared",
-            ),
-        ] {
-            assert_eq!(decide(known, content), expected, "{why}");
-        }
-    }
-}
+mod tests;

@@ -98,7 +98,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         .map_err(configuration)?;
     let (report, feed_health) = health::channel();
     let state = log.feed_state().await.map_err(failed)?;
-    let feed = R2z2::new(feed_settings(&settings), state, report).map_err(configuration)?;
+    let feed = R2z2::new(feed_settings(&settings), state, report.clone()).map_err(configuration)?;
 
     let grpc_listener = bind("INGESTOR_GRPC_ADDR", settings.grpc_addr).await?;
     let http_listener = bind("INGESTOR_HTTP_ADDR", settings.http_addr).await?;
@@ -136,7 +136,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
 
     let head = *log.head().borrow();
     info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %log.id(), head = head.offset.0, "started");
-    let pipeline = Pipeline::new(Box::new(feed), log, enrich.clone(), Arc::new(SystemClock), head);
+    let pipeline = Pipeline::new(Box::new(feed), log, enrich.clone(), Arc::new(SystemClock), head).reporting(report);
     let stop = shutdown.clone();
     tasks.spawn(async move {
         // Without static data a killmail would be logged without its place for good.

@@ -95,6 +95,29 @@ impl NameStore {
         }
     }
 
+    /// ESI's tags of what is known of `keys`, in their order.
+    pub fn tags(&self, keys: &[Key]) -> Vec<Option<String>> {
+        self.with("read", |database| tables::tags(database, keys))
+            .unwrap_or_else(|| vec![None; keys.len()])
+    }
+
+    /// Keeps these tags; an empty one forgets.
+    pub fn put_tags(&self, entries: &[(Key, String)]) {
+        if !entries.is_empty() {
+            self.with("write", |database| tables::put_tags(database, entries));
+        }
+    }
+
+    /// What ESI refuses, and until when, in milliseconds since 1970.
+    pub fn refusals(&self) -> Vec<(String, u64)> {
+        self.with("read", tables::refusals).unwrap_or_default()
+    }
+
+    /// Keeps these refusals in place of those known.
+    pub fn put_refusals(&self, refusals: &[(String, u64)]) {
+        self.with("write", |database| tables::put_refusals(database, refusals));
+    }
+
     /// Ids of `kind` whose name has this fold, ascending.
     pub fn exact(&self, kind: EntityKind, folded: &str) -> Vec<u64> {
         self.with("read", |database| tables::exact(database, kind, folded))
@@ -255,6 +278,21 @@ mod tests {
         assert_eq!(found("fed"), [(PILOT, false), (GOONS, true)]);
         assert_eq!(found("goonswarm f"), [(GOONS, false)]);
         assert!(found("x").is_empty());
+    }
+
+    #[test]
+    fn tags_and_refusals_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = NameStore::open(dir.path()).unwrap();
+        assert!(store.refusals().is_empty());
+        store.put_tags(&[(GOONS, "W/1".into()), (PILOT, "x".into())]);
+        store.put_tags(&[(PILOT, String::new())]);
+        store.put_refusals(&[("all".into(), 5), ("names".into(), 7)]);
+        store.put_refusals(&[("names".into(), 8)]);
+        drop(store);
+        let store = NameStore::open(dir.path()).unwrap();
+        assert_eq!(store.tags(&[PILOT, GOONS]), [None, Some("W/1".into())]);
+        assert_eq!(store.refusals(), [("names".into(), 8)]);
     }
 
     #[test]

@@ -5,16 +5,20 @@ mod budget;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::{Bytes, BytesMut};
 use killfeed::id::KillmailId;
 use metrics::counter;
-use reqwest::{Method, RequestBuilder, StatusCode};
+use reqwest::{
+    Method, RequestBuilder, StatusCode,
+    header::{self, HeaderMap},
+};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
+pub(super) use budget::Refusal;
 pub use budget::Route;
 use budget::{Budget, Permit};
 
@@ -25,6 +29,8 @@ pub const ESI_REQUESTS: &str = "killfeed_ingestor_esi_requests_total";
 const COMPATIBILITY_DATE: &str = "2026-08-18";
 /// The slowest honest answers take seconds; one stalled call must not hold names up for longer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A body that a document lacks holds up what came with it; it is asked for again later in any case.
+const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest known killmail has about 1 MB.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 /// How many ids one `POST /universe/names` takes.
@@ -63,6 +69,17 @@ pub struct Esi {
     http: reqwest::Client,
     base: Arc<str>,
     budget: Arc<Mutex<Budget>>,
+    /// For whoever keeps them on disk.
+    refusals: watch::Sender<Vec<Refusal>>,
+}
+
+/// What came of asking for something that may be known already.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fetched<T> {
+    /// It is this, with the tag to ask by the next time (empty = none).
+    New(T, String),
+    /// It is what it was.
+    Unchanged,
 }
 
 /// A name and the category ESI says it is of (`character`, `corporation`, ...).
@@ -158,7 +175,18 @@ impl Esi {
             http,
             base: base.trim_end_matches('/').into(),
             budget: Arc::new(Mutex::new(Budget::default())),
+            refusals: watch::Sender::default(),
         }
+    }
+
+    /// Takes in refusals that the process before had met.
+    pub(super) fn restore(&self, refusals: &[Refusal]) {
+        self.budget(|budget, now| budget.restore(refusals, now, wall_ms()));
+    }
+
+    /// Refusals as they come and end, to be kept on disk.
+    pub(super) fn refusals(&self) -> watch::Receiver<Vec<Refusal>> {
+        self.refusals.subscribe()
     }
 
     /// Names of at most [`MAX_IDS`] distinct ids. One bad id makes it [`EsiError::NotFound`] as a whole.
@@ -171,15 +199,16 @@ impl Esi {
         self.json(Route::Ids, self.post("universe/ids").json(names)).await
     }
 
-    /// A corporation.
-    pub async fn corporation(&self, id: u64) -> Result<Organisation, EsiError> {
-        self.json(Route::Corporation, self.get(&format!("corporations/{id}")))
-            .await
+    /// A corporation; `etag` = of the last answer.
+    pub async fn corporation(&self, id: u64, etag: Option<&str>) -> Result<Fetched<Organisation>, EsiError> {
+        let request = self.get(&format!("corporations/{id}"));
+        self.if_changed(Route::Corporation, request, etag).await
     }
 
-    /// An alliance.
-    pub async fn alliance(&self, id: u64) -> Result<Organisation, EsiError> {
-        self.json(Route::Alliance, self.get(&format!("alliances/{id}"))).await
+    /// An alliance; `etag` = of the last answer.
+    pub async fn alliance(&self, id: u64, etag: Option<&str>) -> Result<Fetched<Organisation>, EsiError> {
+        let request = self.get(&format!("alliances/{id}"));
+        self.if_changed(Route::Alliance, request, etag).await
     }
 
     /// A type.
@@ -219,8 +248,8 @@ impl Esi {
             let message = "the killmail's hash is not hexadecimal: not asked".to_owned();
             return Err(EsiError::Refused { status: 0, message });
         }
-        self.call(Route::Killmail, self.get(&format!("killmails/{id}/{hash}")))
-            .await
+        let request = self.get(&format!("killmails/{id}/{hash}")).timeout(BODY_TIMEOUT);
+        self.call(Route::Killmail, request).await
     }
 
     async fn universe<T: DeserializeOwned>(&self, what: &str, id: u32) -> Result<T, EsiError> {
@@ -248,7 +277,38 @@ impl Esi {
         serde_json::from_slice(&body).map_err(|error| EsiError::Body(error.to_string()))
     }
 
+    /// A "not modified" costs ESI next to nothing, and us half of the tokens.
+    async fn if_changed<T: DeserializeOwned>(
+        &self,
+        route: Route,
+        request: RequestBuilder,
+        etag: Option<&str>,
+    ) -> Result<Fetched<T>, EsiError> {
+        let request = match etag {
+            Some(etag) => request.header(header::IF_NONE_MATCH, etag),
+            None => request,
+        };
+        let (status, headers, body) = self.send(route, request).await?;
+        if status == StatusCode::NOT_MODIFIED {
+            return Ok(Fetched::Unchanged);
+        }
+        let tag = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
+        let value = serde_json::from_slice(&body).map_err(|error| EsiError::Body(error.to_string()))?;
+        Ok(Fetched::New(value, tag.unwrap_or_default().to_owned()))
+    }
+
     async fn call(&self, route: Route, request: RequestBuilder) -> Result<Bytes, EsiError> {
+        match self.send(route, request).await? {
+            (status, _, body) if status.is_success() => Ok(body),
+            (status, ..) => Err(EsiError::Refused {
+                status: status.as_u16(),
+                message: "not what was asked for".to_owned(),
+            }),
+        }
+    }
+
+    /// A success, or a "not modified".
+    async fn send(&self, route: Route, request: RequestBuilder) -> Result<(StatusCode, HeaderMap, Bytes), EsiError> {
         if let Permit::NotBefore(time) = self.budget(|budget, now| budget.ask(route, now)) {
             let retry_in = time.saturating_duration_since(Instant::now());
             return Err(EsiError::Away { retry_in });
@@ -266,12 +326,24 @@ impl Esi {
         let headers = response.headers().clone();
         let body = read(response).await.map_err(|error| no_answer(&error))?;
         count(status.as_u16().to_string());
-        let wait = self.budget(|budget, now| budget.answered(route, status, &headers, now));
+        let (wait, refusals) = self.budget(|budget, now| {
+            let wait = budget.answered(route, status, &headers, now);
+            (wait, budget.refusals(now, wall_ms()))
+        });
+        self.refusals.send_if_modified(|known| {
+            // The same to the second: a time that is told as a duration never comes out the same to the millisecond.
+            let same = |(a, b): (&Refusal, &Refusal)| a.0 == b.0 && a.1.abs_diff(b.1) < 1_000;
+            let changed = known.len() != refusals.len() || !known.iter().zip(&refusals).all(same);
+            if changed {
+                *known = refusals;
+            }
+            changed
+        });
         let Some(body) = body else {
             return Err(EsiError::Body("over 16 MiB".to_owned()));
         };
         match status {
-            status if status.is_success() => Ok(body),
+            status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok((status, headers, body)),
             StatusCode::NOT_FOUND => Err(EsiError::NotFound),
             status => Err(match wait {
                 Some(retry_in) => EsiError::Away { retry_in },
@@ -289,6 +361,12 @@ impl Esi {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
         decide(&mut budget, Instant::now())
     }
+}
+
+/// Milliseconds since 1970.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The body; `None` if it is too large.

@@ -62,7 +62,12 @@ pub struct Names {
 
 impl Names {
     pub(super) fn open(data_dir: &Path, esi: Esi, shutdown: CancellationToken) -> Result<Self, CacheError> {
-        let cached = Cached::new(NameStore::open(data_dir)?);
+        let store = NameStore::open(data_dir)?;
+        esi.restore(&store.refusals());
+        let cached = Cached::new(store);
+        let kept = cached.clone().keep_refusals(esi.refusals());
+        let until = shutdown.clone();
+        tokio::spawn(async move { until.run_until_cancelled(kept).await });
         let slow = Arc::new(AtomicBool::new(false));
         let names = FetchNames::new(esi.clone(), cached.clone(), slow.clone());
         let tickers = FetchTickers::new(esi.clone(), cached.clone());
@@ -123,6 +128,14 @@ impl Names {
         }
         missing.retain(|key| need(key).0 == Need::Missing);
         missing.len()
+    }
+
+    /// What ESI refuses, as it is on disk.
+    #[cfg(test)]
+    pub(super) async fn cached_refusals(&self) -> Vec<(String, u64)> {
+        let cached = self.cached.clone();
+        let read = tokio::task::spawn_blocking(move || cached.store().refusals()).await;
+        read.unwrap_or_default()
     }
 
     /// Whether ESI has kept somebody waiting in vain and has said nothing since.

@@ -1,5 +1,6 @@
 //! The enricher as a whole, against a stand-in for ESI and for CCP's static data.
 
+mod keeping;
 pub(crate) mod stand_in;
 
 use std::{path::Path, time::Duration};
@@ -9,7 +10,7 @@ use killfeed::{
     v1::{Attacker, Entity, EntityKind, Item, Killmail, Location, Space, Victim},
 };
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{self, Instant};
 
 use stand_in::{Mood, StandIn};
 

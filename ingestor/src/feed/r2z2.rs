@@ -269,18 +269,7 @@ impl R2z2 {
         metrics::gauge!(metric::BEHIND).set((state.known_head + 1).saturating_sub(next) as f64);
         metrics::gauge!(metric::HOLES_OPEN).set(state.holes.len() as f64);
         metrics::gauge!(metric::LAG).set(self.vitals.lag(now, &standing) as f64 / 1000.0);
-        self.health.send_if_modified(|current| {
-            let changed = *current != report;
-            if current.health != report.health {
-                tracing::info!(
-                    health = report.health.as_str_name(),
-                    detail = report.detail,
-                    "feed health changed"
-                );
-            }
-            *current = report;
-            changed
-        });
+        report.publish(&self.health);
     }
 }
 

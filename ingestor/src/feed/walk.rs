@@ -6,6 +6,7 @@
 
 mod holes;
 mod search;
+mod sick;
 
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use std::{
 
 use killfeed::v1::Gap;
 
-use self::search::Search;
+use self::{search::Search, sick::Sickbay};
 use super::{
     FeedStart, Millis, Verdict,
     state::{Again, State},
@@ -109,6 +110,10 @@ pub(super) struct Walk {
     /// That run was looked into: it is not the feed's end.
     run_is_young: bool,
     search: Option<Search>,
+    /// Numbers whose requests fail.
+    sickbay: Sickbay,
+    /// The position is a stored one, and nothing was answered since: the process before may have asked a moment ago.
+    resumed: bool,
     /// Holes and announced numbers that were found and handed out, until their verdict is in.
     handed: BTreeSet<u64>,
     gaps: VecDeque<Gap>,
@@ -120,6 +125,7 @@ impl Walk {
         let mut rechecks: Vec<Millis> = rechecks.iter().map(millis).collect();
         rechecks.sort_unstable();
         Self {
+            resumed: state.next.is_some(),
             state,
             start,
             poll_interval: millis(&poll_interval),
@@ -135,6 +141,7 @@ impl Walk {
             run_start: None,
             run_is_young: false,
             search: None,
+            sickbay: Sickbay::default(),
             handed: BTreeSet::new(),
             gaps: VecDeque::new(),
         }
@@ -142,6 +149,7 @@ impl Walk {
 
     /// What to do now.
     pub(super) fn next(&mut self, now: Millis) -> Action {
+        self.no_probe();
         self.give_up_exhausted_holes(now);
         if let Some(gap) = self.gaps.pop_front() {
             return Action::Report(gap);
@@ -154,13 +162,13 @@ impl Walk {
         }
         if let Some(search) = &self.search {
             let number = search.candidate();
-            return Action::Fetch { number, again: false };
+            return self.fetch(number, false);
         }
         let Some(next) = self.state.next else {
             return match self.start {
                 FeedStart::Sequence(number) if !self.look => {
                     self.state.next = Some(number);
-                    Action::Fetch { number, again: false }
+                    self.fetch(number, false)
                 }
                 _ => Action::FetchHead,
             };
@@ -170,15 +178,12 @@ impl Walk {
         if let Some(number) = self.due(now)
             && !(self.rechecked && may_walk)
         {
-            return Action::Fetch { number, again: true };
+            return self.fetch(number, true);
         }
         if waiting {
             // Those that are missing wait together: see how far the hole reaches, up to the first that is there.
             return if !self.held && next < self.state.known_head && self.state.holes.len() < MOST_HOLES {
-                Action::Fetch {
-                    number: next,
-                    again: false,
-                }
+                self.fetch(next, false)
             } else {
                 Action::WaitUntil(self.next_due().unwrap_or(now))
             };
@@ -190,10 +195,8 @@ impl Walk {
         if self.look {
             return Action::FetchHead;
         }
-        Action::Fetch {
-            number: next,
-            again: self.polls > 0 || self.failures > 0 || self.garbled.0 == Some(next),
-        }
+        let again = self.polls > 0 || self.failures > 0 || self.garbled.0 == Some(next);
+        self.fetch(next, again)
     }
 
     /// What the answer to a request means: for a document (by its number), or for sequence.json (`None`). `random` in 0..1.
@@ -201,7 +204,9 @@ impl Walk {
         // Without sequence.json the walk can go on; it is looked at again at the next long silence.
         if asked.is_none() && self.state.next.or(self.start.sequence()).is_some() {
             self.look = false;
+            self.greet(&answer, now);
         }
+        let probe = asked.is_some_and(|number| self.examine(number, &answer, now));
         match answer {
             Answer::Refused { retry_after } => {
                 self.state.ban.refuse(now, retry_after, random);
@@ -209,8 +214,12 @@ impl Walk {
             }
             Answer::Failed { retry_after } => {
                 self.fail(now, retry_after, random);
+                if let Some(number) = asked.filter(|_| !probe) {
+                    self.failed(number, now);
+                }
                 return Keep::Drop;
             }
+            _ if probe => return Keep::Drop,
             Answer::Garbled if self.garbled_again(asked) < GARBLED_TRIES => {
                 self.fail(now, None, random);
                 return Keep::Drop;
@@ -295,6 +304,18 @@ impl Walk {
     /// So many requests in a row failed.
     pub(super) fn failures(&self) -> u32 {
         self.failures
+    }
+
+    /// Whoever is started again and again at the head does not ask for the same number more often than one who runs: without
+    /// a sign that it exists by now, the first question for it comes a poll interval after the start.
+    fn greet(&mut self, answer: &Answer, now: Millis) {
+        let head = match answer {
+            Answer::Head(head) => self.state.known_head.max(*head),
+            _ => self.state.known_head,
+        };
+        if std::mem::take(&mut self.resumed) && self.state.next.is_some_and(|next| next > head) {
+            self.poll_at = now + self.poll_interval;
+        }
     }
 
     /// sequence.json lags behind the head, so it only ever tells that the head is further than we thought.

@@ -21,6 +21,11 @@ const BY_WORD: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new(
 /// (folded ticker, kind, id).
 const BY_TICKER: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new("by_ticker");
 
+/// (kind, id) → ESI's tag of the answer that the ticker is from.
+const TAGS: TableDefinition<'_, (i32, u64), &str> = TableDefinition::new("tags");
+/// What ESI refuses → until when, in milliseconds since 1970.
+const REFUSALS: TableDefinition<'_, &str, u64> = TableDefinition::new("refusals");
+
 /// A search of one letter looks at no more rows of a table than this.
 const MAX_SCANNED: usize = 2_000;
 
@@ -54,6 +59,8 @@ pub(super) fn prepare(database: &Database) -> Result<u64, redb::Error> {
         for index in [BY_NAME, BY_WORD, BY_TICKER] {
             transaction.open_table(index)?;
         }
+        transaction.open_table(TAGS)?;
+        transaction.open_table(REFUSALS)?;
     }
     transaction.commit()?;
     Ok(schema)
@@ -104,6 +111,55 @@ pub(super) fn put(database: &Database, entries: &[(Key, Arc<Named>)]) -> Result<
                 index_ticker(&old_ticker, |folded| forget(&mut by_ticker, folded, key))?;
                 index_ticker(&named.ticker, |folded| keep(&mut by_ticker, folded, key))?;
             }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn tags(database: &Database, keys: &[Key]) -> Result<Vec<Option<String>>, redb::Error> {
+    let tags = database.begin_read()?.open_table(TAGS)?;
+    let mut found = Vec::with_capacity(keys.len());
+    for (kind, id) in keys {
+        found.push(tags.get((*kind as i32, *id))?.map(|tag| tag.value().to_owned()));
+    }
+    Ok(found)
+}
+
+pub(super) fn put_tags(database: &Database, entries: &[(Key, String)]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut tags = transaction.open_table(TAGS)?;
+        for ((kind, id), tag) in entries {
+            let key = (*kind as i32, *id);
+            if tag.is_empty() {
+                tags.remove(key)?;
+            } else {
+                tags.insert(key, &**tag)?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(())
+}
+
+pub(super) fn refusals(database: &Database) -> Result<Vec<(String, u64)>, redb::Error> {
+    let table = database.begin_read()?.open_table(REFUSALS)?;
+    let mut found = Vec::new();
+    for row in table.range::<&str>(..)? {
+        let (name, until) = row?;
+        found.push((name.value().to_owned(), until.value()));
+    }
+    Ok(found)
+}
+
+pub(super) fn put_refusals(database: &Database, refusals: &[(String, u64)]) -> Result<(), redb::Error> {
+    let transaction = database.begin_write()?;
+    {
+        let mut table = transaction.open_table(REFUSALS)?;
+        table.retain(|_, _| false)?;
+        for (name, until) in refusals {
+            table.insert(&**name, *until)?;
         }
     }
     transaction.commit()?;

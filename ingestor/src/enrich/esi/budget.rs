@@ -28,6 +28,23 @@ pub enum Route {
 }
 
 impl Route {
+    const ALL: [Self; 6] = [
+        Self::Names,
+        Self::Ids,
+        Self::Corporation,
+        Self::Alliance,
+        Self::Killmail,
+        Self::Universe,
+    ];
+
+    /// The part of its group's tokens that it leaves alone.
+    fn reserve(self) -> f64 {
+        match self {
+            Self::Killmail => RESERVE,
+            Self::Names | Self::Ids | Self::Corporation | Self::Alliance | Self::Universe => RESERVE_OF_NAMES,
+        }
+    }
+
     /// For metrics.
     pub fn name(self) -> &'static str {
         match self {
@@ -52,12 +69,17 @@ pub(super) enum Permit {
 
 /// What a request is taken to cost until its answer says what is left: that of a success.
 const COST: f64 = 2.0;
-/// This part of a group's tokens is never used: other programs on this address share them.
+/// This part of a group's tokens is never used: other programs on this address share them. Bodies of killmails are what there
+/// is no doing without.
 const RESERVE: f64 = 0.05;
-/// The old limit is left alone from here on. 100 are allowed; requests on their way may still fail.
-const ERRORS_RESERVE: u64 = 15;
-/// How long a refusal without a time holds.
+/// Names are: a start with a cold cache, which wants thousands, stays far from the limit.
+const RESERVE_OF_NAMES: f64 = 0.5;
+/// The old limit is left alone from here on. 100 are allowed, of which other programs may want some as well.
+const ERRORS_RESERVE: u64 = 50;
+/// How long the first refusal without a time holds; each further one in a row twice as long, up to an hour.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
+const REFUSED_DOUBLINGS: u32 = 6;
+const REFUSED_UNTOLD_AT_MOST: Duration = Duration::from_secs(3600);
 /// No refusal is believed for longer.
 const REFUSED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
 /// While ESI is down it is tried again after up to this, doubling to the second.
@@ -72,10 +94,24 @@ pub(super) struct Budget {
     buckets: BTreeMap<String, Bucket>,
     /// The old limit: no request on a route without a group before then.
     errors_until: Option<Instant>,
-    /// No request at all before then: refused, or down.
+    /// Refused: no request at all before then.
     all_until: Option<Instant>,
+    /// Refusals in a row that did not say for how long.
+    untold: u32,
+    /// Refused before this start: no request on these routes before then.
+    routes_until: BTreeMap<&'static str, Instant>,
+    /// No answers, or none that are any good: no request at all before then.
+    down_until: Option<Instant>,
     down: Backoff,
 }
+
+/// A refusal that outlives the process: which route (or [`ALL`], or [`UNGROUPED`]), and until when, in milliseconds since 1970.
+pub(in crate::enrich) type Refusal = (String, u64);
+
+/// Every route.
+const ALL: &str = "all";
+/// Every route under the old limit.
+const UNGROUPED: &str = "errors";
 
 impl Default for Budget {
     fn default() -> Self {
@@ -84,6 +120,9 @@ impl Default for Budget {
             buckets: BTreeMap::new(),
             errors_until: None,
             all_until: None,
+            untold: 0,
+            routes_until: BTreeMap::new(),
+            down_until: None,
             down: Backoff::new(AWAY_FIRST),
         }
     }
@@ -105,10 +144,11 @@ impl Budget {
         let group = self.groups.get(&route);
         let bucket = group.and_then(|group| self.buckets.get_mut(group));
         let own = match bucket {
-            Some(bucket) => bucket.ready(now),
+            Some(bucket) => bucket.ready(route.reserve(), now),
             None => self.errors_until,
         };
-        match own.max(self.all_until) {
+        let before_start = self.routes_until.get(route.name()).copied();
+        match own.max(self.all_until).max(self.down_until).max(before_start) {
             Some(time) if time > now => Permit::NotBefore(time),
             _ => {
                 if let Some(bucket) = group.and_then(|group| self.buckets.get_mut(group)) {
@@ -138,7 +178,7 @@ impl Budget {
         let retry_after = seconds(headers, "retry-after");
         match status.as_u16() {
             429 => {
-                let wait = retry_after.unwrap_or(REFUSED_FOR);
+                let wait = retry_after.unwrap_or_else(|| self.untold());
                 let group = self.groups.get(&route);
                 match group.and_then(|group| self.buckets.get_mut(group)) {
                     Some(bucket) => bucket.refused_until = Some(now + wait),
@@ -147,15 +187,63 @@ impl Budget {
                 }
                 Some(wait)
             }
-            420 => {
-                let wait = retry_after.or(reset).unwrap_or(REFUSED_FOR);
+            // 403: nothing that is asked here needs a right, so we are not welcome.
+            403 | 420 => {
+                let wait = retry_after
+                    .or(reset.filter(|_| status == 420))
+                    .unwrap_or_else(|| self.untold());
                 self.all_until = self.all_until.max(Some(now + wait));
                 Some(wait)
             }
             500.. => Some(self.is_down(retry_after, now)),
             _ => {
                 self.down.reset();
+                self.untold = 0;
                 None
+            }
+        }
+    }
+
+    /// How long a refusal holds that does not say it.
+    fn untold(&mut self) -> Duration {
+        let wait = REFUSED_FOR * (1 << self.untold.min(REFUSED_DOUBLINGS));
+        self.untold = self.untold.saturating_add(1);
+        wait.min(REFUSED_UNTOLD_AT_MOST)
+    }
+
+    /// What the next process has to know: a restart must not break a refusal.
+    pub(super) fn refusals(&self, now: Instant, wall_ms: u64) -> Vec<Refusal> {
+        let of_groups = self.groups.iter().filter_map(|(route, group)| {
+            let until = self.buckets.get(group)?.refused_until?;
+            Some((route.name(), until))
+        });
+        let of_before = self.routes_until.iter().map(|(route, until)| (*route, *until));
+        let everywhere = [(ALL, self.all_until), (UNGROUPED, self.errors_until)];
+        let everywhere = everywhere.into_iter().filter_map(|(name, until)| Some((name, until?)));
+        let mut all: BTreeMap<&str, Instant> = BTreeMap::new();
+        for (name, until) in of_groups.chain(of_before).chain(everywhere) {
+            if until > now {
+                let known = all.entry(name).or_insert(until);
+                *known = until.max(*known);
+            }
+        }
+        let wall = |until: Instant| wall_ms.saturating_add(millis(until.saturating_duration_since(now)));
+        all.into_iter()
+            .map(|(name, until)| (name.to_owned(), wall(until)))
+            .collect()
+    }
+
+    /// Takes in what the process before had been told.
+    pub(super) fn restore(&mut self, refusals: &[Refusal], now: Instant, wall_ms: u64) {
+        for (name, until_ms) in refusals {
+            // A clock that was set back must not make it last longer than any would.
+            let left = Duration::from_millis(until_ms.saturating_sub(wall_ms)).min(REFUSED_AT_MOST);
+            let until = (!left.is_zero()).then_some(now + left);
+            match (name.as_str(), Route::ALL.iter().find(|route| route.name() == name)) {
+                (ALL, _) => self.all_until = until,
+                (UNGROUPED, _) => self.errors_until = until,
+                (_, Some(route)) => self.routes_until.extend(until.map(|until| (route.name(), until))),
+                (_, None) => {}
             }
         }
     }
@@ -167,7 +255,7 @@ impl Budget {
 
     fn is_down(&mut self, retry_after: Option<Duration>, now: Instant) -> Duration {
         let wait = self.down.next(AWAY_AT_MOST).max(retry_after.unwrap_or_default());
-        self.all_until = self.all_until.max(Some(now + wait));
+        self.down_until = self.down_until.max(Some(now + wait));
         wait
     }
 
@@ -205,11 +293,15 @@ impl Bucket {
     }
 
     /// When the next request fits.
-    fn ready(&self, now: Instant) -> Option<Instant> {
-        let lacking = self.limit * RESERVE + COST - self.left_at(now);
+    fn ready(&self, reserve: f64, now: Instant) -> Option<Instant> {
+        let lacking = self.limit * reserve + COST - self.left_at(now);
         let tokens = (lacking > 0.0).then(|| now + self.window.mul_f64(lacking / self.limit));
         tokens.max(self.refused_until)
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// `3600/15m` → tokens, window.
@@ -235,140 +327,4 @@ fn seconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
 }
 
 #[cfg(test)]
-mod tests {
-    use http::{HeaderName, HeaderValue};
-
-    use super::*;
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        pairs.iter().map(pair).collect()
-    }
-
-    fn answer(
-        budget: &mut Budget,
-        status: u16,
-        pairs: &[(&'static str, &'static str)],
-        now: Instant,
-    ) -> Option<Duration> {
-        budget.answered(
-            Route::Killmail,
-            StatusCode::from_u16(status).unwrap(),
-            &headers(pairs),
-            now,
-        )
-    }
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    #[test]
-    fn tokens_are_paced_when_they_run_low_and_an_answer_says_what_is_left() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
-        let group = ("x-ratelimit-group", "killmail");
-        let said = |left| {
-            [
-                group,
-                ("x-ratelimit-limit", "3600/15m"),
-                ("x-ratelimit-remaining", left),
-            ]
-        };
-        assert_eq!(budget.ask(Route::Killmail, now), Permit::Go);
-        assert_eq!(answer(&mut budget, 200, &said("186"), now), None);
-        // 180 are the reserve: three requests fit, then two tokens come back in half a second.
-        for _ in 0..3 {
-            assert_eq!(budget.ask(Route::Killmail, now), Permit::Go);
-        }
-        assert_eq!(budget.ask(Route::Killmail, now), Permit::NotBefore(now + SECOND / 2));
-        assert_eq!(
-            budget.ask(Route::Names, now),
-            Permit::Go,
-            "another route is not concerned"
-        );
-        assert_eq!(budget.ask(Route::Killmail, now + SECOND), Permit::Go);
-        answer(&mut budget, 200, &said("3000"), now + SECOND);
-        assert_eq!(budget.ask(Route::Killmail, now + SECOND), Permit::Go);
-    }
-
-    #[test]
-    fn a_429_stops_its_group_for_as_long_as_it_says() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
-        let said = [
-            ("x-ratelimit-group", "killmail"),
-            ("x-ratelimit-limit", "3600/15m"),
-            ("retry-after", "30"),
-        ];
-        assert_eq!(answer(&mut budget, 429, &said, now), Some(30 * SECOND));
-        assert_eq!(
-            budget.ask(Route::Killmail, now + 29 * SECOND),
-            Permit::NotBefore(now + 30 * SECOND)
-        );
-        assert_eq!(budget.ask(Route::Names, now), Permit::Go);
-        assert_eq!(budget.ask(Route::Killmail, now + 30 * SECOND), Permit::Go);
-        // Without a group it stops everything; without a time for a minute.
-        assert_eq!(answer(&mut Budget::default(), 429, &[], now), Some(60 * SECOND));
-        let mut budget = Budget::default();
-        answer(&mut budget, 429, &[], now);
-        assert_eq!(budget.ask(Route::Names, now), Permit::NotBefore(now + 60 * SECOND));
-    }
-
-    #[test]
-    fn the_old_limit_is_left_before_it_is_used_up() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
-        let said = |left| [("x-esi-error-limit-remain", left), ("x-esi-error-limit-reset", "40")];
-        answer(&mut budget, 404, &said("16"), now);
-        assert_eq!(budget.ask(Route::Names, now), Permit::Go);
-        answer(&mut budget, 404, &said("15"), now);
-        assert_eq!(budget.ask(Route::Names, now), Permit::NotBefore(now + 40 * SECOND));
-        assert_eq!(budget.ask(Route::Names, now + 40 * SECOND), Permit::Go);
-    }
-
-    #[test]
-    fn a_420_stops_every_route() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
-        let said = [("x-esi-error-limit-remain", "0"), ("x-esi-error-limit-reset", "17")];
-        assert_eq!(answer(&mut budget, 420, &said, now), Some(17 * SECOND));
-        for route in [Route::Killmail, Route::Names, Route::Universe] {
-            assert_eq!(budget.ask(route, now), Permit::NotBefore(now + 17 * SECOND));
-        }
-    }
-
-    #[test]
-    fn down_means_away_with_backoff_and_any_good_answer_ends_it() {
-        let (mut budget, now) = (Budget::default(), Instant::now());
-        for failure in 0..10 {
-            let wait = if failure % 2 == 0 {
-                answer(&mut budget, 502, &[], now)
-            } else {
-                Some(budget.no_answer(now))
-            };
-            assert!(wait.unwrap() <= AWAY_AT_MOST);
-        }
-        assert_eq!(
-            answer(&mut budget, 503, &[("retry-after", "120")], now),
-            Some(120 * SECOND)
-        );
-        assert_eq!(budget.ask(Route::Ids, now), Permit::NotBefore(now + 120 * SECOND));
-        assert_eq!(budget.ask(Route::Ids, now + 120 * SECOND), Permit::Go);
-        assert_eq!(answer(&mut budget, 404, &[], now), None);
-        assert!(budget.no_answer(now) <= AWAY_FIRST);
-    }
-
-    #[test]
-    fn limits_as_they_are_written() {
-        assert_eq!(limit("3600/15m"), Some((3600.0, 900 * SECOND)));
-        for odd in [
-            "",
-            "3600",
-            "0/15m",
-            "x/15m",
-            "3600/15",
-            "3600/0s",
-            "1/99999999d",
-            "-1/1m",
-        ] {
-            assert_eq!(limit(odd), None, "{odd}");
-        }
-    }
-}
+mod tests;

@@ -7,9 +7,12 @@ use std::{
 
 use killfeed::v1::EntityKind;
 use moka::sync::Cache;
-use tokio::task;
+use tokio::{sync::watch, task};
 
-use crate::enrich::cache::{Key, NameStore, Named};
+use crate::enrich::{
+    cache::{Key, NameStore, Named},
+    esi::Refusal,
+};
 
 /// An ordinary day has about 30,000 different pilots; an entry takes about 200 bytes.
 const IN_MEMORY: u64 = 100_000;
@@ -37,6 +40,8 @@ pub(super) enum Change {
     Nothing,
     /// A corporation or alliance with its ticker.
     Organisation { name: Box<str>, ticker: Box<str> },
+    /// Its name and ticker are what they were.
+    Same,
     /// It has no ticker.
     NoTicker,
 }
@@ -71,6 +76,43 @@ impl Cached {
 
     pub(super) fn store(&self) -> &NameStore {
         &self.store
+    }
+
+    /// ESI's tags of what is known of `keys`: only of what is known whole, for "not modified" says nothing else.
+    pub(super) async fn tags(&self, keys: &[Key]) -> Vec<Option<String>> {
+        let known = |key: &Key| {
+            self.get(*key)
+                .is_some_and(|named| !named.name.is_empty() && !named.ticker.is_empty())
+        };
+        let (store, keys) = (self.store.clone(), keys.to_vec());
+        let known: Vec<bool> = keys.iter().map(known).collect();
+        let tags = task::spawn_blocking(move || store.tags(&keys))
+            .await
+            .unwrap_or_default();
+        let tags = tags.into_iter().chain(std::iter::repeat(None));
+        known
+            .into_iter()
+            .zip(tags)
+            .map(|(known, tag)| tag.filter(|_| known))
+            .collect()
+    }
+
+    /// Keeps tags.
+    pub(super) async fn keep_tags(&self, tags: Vec<(Key, String)>) {
+        let store = self.store.clone();
+        if let Err(error) = task::spawn_blocking(move || store.put_tags(&tags)).await {
+            tracing::warn!(%error, "ESI's tags could not be written to disk");
+        }
+    }
+
+    /// Keeps what ESI refuses, as it changes, until it is dropped.
+    pub(super) async fn keep_refusals(self, mut refusals: watch::Receiver<Vec<Refusal>>) {
+        while refusals.changed().await.is_ok() {
+            let (store, now) = (self.store.clone(), refusals.borrow_and_update().clone());
+            if let Err(error) = task::spawn_blocking(move || store.put_refusals(&now)).await {
+                tracing::warn!(%error, "what ESI refuses could not be written to disk");
+            }
+        }
     }
 
     /// Brings into memory what the disk knows of `keys`.
@@ -160,6 +202,7 @@ fn changed(mut named: Named, change: Change, now: u64) -> Named {
                 ticker_at: now,
             }
         }
+        Change::Same => (named.name_at, named.ticker_at) = (now, now),
         Change::NoTicker => (named.ticker, named.ticker_at) = (Box::default(), now),
     }
     named
@@ -219,6 +262,11 @@ mod tests {
         assert_eq!(
             (&*renamed.name, renamed.name_at, &*renamed.ticker, renamed.ticker_at),
             ("B", 6, "T", 5)
+        );
+        let same = changed(renamed.clone(), Change::Same, 9);
+        assert_eq!(
+            (&*same.name, same.name_at, &*same.ticker, same.ticker_at),
+            ("B", 9, "T", 9)
         );
         let bare = changed(renamed, Change::NoTicker, 7);
         assert_eq!((&*bare.name, &*bare.ticker, bare.ticker_at), ("B", "", 7));

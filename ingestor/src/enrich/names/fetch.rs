@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use futures::future::join_all;
@@ -18,12 +19,14 @@ use super::{
 };
 use crate::enrich::{
     cache::Key,
-    esi::{Esi, EsiError, NamedId},
+    esi::{Esi, EsiError, Fetched, NamedId},
     lane::Work,
 };
 
 /// So many tickers are asked for at a time.
 const TICKERS_AT_ONCE: usize = 4;
+/// And no more within this time: 20 a second. A cold start wants thousands, and nobody waits for them.
+const TICKERS_PACE: Duration = Duration::from_millis(200);
 
 /// `POST /universe/names`.
 #[derive(Debug)]
@@ -136,21 +139,23 @@ impl FetchTickers {
         Self { esi, cached }
     }
 
-    async fn one(&self, key: Key) -> Result<Option<(Key, Change)>, EsiError> {
+    /// What is to be changed, and the new tag.
+    async fn one(&self, key: Key, etag: Option<String>) -> Result<Option<(Change, Option<String>)>, EsiError> {
         let answer = match key {
-            (EntityKind::Corporation, id) => self.esi.corporation(id).await,
-            (EntityKind::Alliance, id) => self.esi.alliance(id).await,
+            (EntityKind::Corporation, id) => self.esi.corporation(id, etag.as_deref()).await,
+            (EntityKind::Alliance, id) => self.esi.alliance(id, etag.as_deref()).await,
             _ => return Ok(None),
         };
         match answer {
-            Ok(organisation) => Ok(Some((
-                key,
-                Change::Organisation {
+            Ok(Fetched::New(organisation, etag)) => {
+                let change = Change::Organisation {
                     name: organisation.name.into(),
                     ticker: organisation.ticker.into(),
-                },
-            ))),
-            Err(EsiError::NotFound) => Ok(Some((key, Change::NoTicker))),
+                };
+                Ok(Some((change, Some(etag))))
+            }
+            Ok(Fetched::Unchanged) => Ok(Some((Change::Same, None))),
+            Err(EsiError::NotFound) => Ok(Some((Change::NoTicker, Some(String::new())))),
             Err(error) => Err(error),
         }
     }
@@ -160,15 +165,24 @@ impl Work<Key> for FetchTickers {
     async fn run(&mut self, mut keys: Vec<Key>) {
         let now = unix_now();
         keys.retain(|key| self.cached.needs(*key, now).1 != Need::Nothing);
-        for keys in keys.chunks(TICKERS_AT_ONCE) {
-            let (mut changes, mut failure) = (Vec::new(), None);
-            for answer in join_all(keys.iter().map(|key| self.one(*key))).await {
+        let known = self.cached.tags(&keys).await;
+        let wanted: Vec<_> = keys.into_iter().zip(known).collect();
+        for wanted in wanted.chunks(TICKERS_AT_ONCE) {
+            let pace = tokio::time::sleep(TICKERS_PACE);
+            let (mut changes, mut tags, mut failure) = (Vec::new(), Vec::new(), None);
+            let answers = wanted.iter().map(|(key, etag)| self.one(*key, etag.clone()));
+            for ((key, _), answer) in wanted.iter().zip(join_all(answers).await) {
                 match answer {
-                    Ok(change) => changes.extend(change),
+                    Ok(Some((change, tag))) => {
+                        changes.push((*key, change));
+                        tags.extend(tag.map(|tag| (*key, tag)));
+                    }
+                    Ok(None) => {}
                     Err(error) => failure = Some(error),
                 }
             }
             self.cached.change(changes, unix_now()).await;
+            self.cached.keep_tags(tags).await;
             match failure {
                 // The rest is asked for when it is met again.
                 Some(error @ EsiError::Away { .. }) => {
@@ -178,6 +192,7 @@ impl Work<Key> for FetchTickers {
                 Some(error) => tracing::debug!(%error, "a ticker is left out"),
                 None => {}
             }
+            pace.await;
         }
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Mood {
     Well,
     /// 503 to everything.
     Down,
+    /// 420 to everything, for so many seconds.
+    Refusing(u64),
     /// Never answers.
     Hanging,
 }
@@ -41,6 +43,8 @@ pub(crate) struct World {
     pub(crate) archive: Option<(u64, Vec<u8>)>,
     /// Method and path of each request, with the number of ids or names asked for.
     pub(crate) requests: Vec<(String, usize)>,
+    /// How often it answered that nothing had changed.
+    pub(crate) not_modified: usize,
     /// The headers of the last one.
     pub(crate) headers: HeaderMap,
 }
@@ -104,6 +108,10 @@ impl StandIn {
         match mood {
             Mood::Well => None,
             Mood::Down => Some(StatusCode::SERVICE_UNAVAILABLE.into_response()),
+            Mood::Refusing(seconds) => {
+                let status = StatusCode::from_u16(420).unwrap();
+                Some((status, [(header::RETRY_AFTER, seconds.to_string())]).into_response())
+            }
             Mood::Hanging => std::future::pending().await,
         }
     }
@@ -147,11 +155,20 @@ async fn ids(State(this): State<StandIn>, headers: HeaderMap, Json(wanted): Json
 }
 
 async fn organisation(State(this): State<StandIn>, headers: HeaderMap, Path(id): Path<u64>) -> Response {
+    let known = headers.get(header::IF_NONE_MATCH).cloned();
     if let Some(answer) = this.met(format!("/organisation/{id}"), 1, headers).await {
         return answer;
     }
     match this.world(|world| world.names.get(&id).copied()) {
-        Some((name, _, ticker)) => Json(json!({"name": name, "ticker": ticker, "member_count": 3})).into_response(),
+        Some((name, _, ticker)) => {
+            let etag = format!("W/\"{name} {ticker}\"");
+            if known.is_some_and(|known| known == etag.as_str()) {
+                this.world(|world| world.not_modified += 1);
+                return StatusCode::NOT_MODIFIED.into_response();
+            }
+            let body = Json(json!({"name": name, "ticker": ticker, "member_count": 3}));
+            ([(header::ETAG, etag)], body).into_response()
+        }
         None => not_found("not found"),
     }
 }

@@ -327,27 +327,29 @@ async fn broken_answers_do_not_stop_the_walk() {
 #[tokio::test]
 async fn failures_are_tried_again_on_the_same_number() {
     let board = Board::default();
-    board.documents(100..=102);
-    board.head(102);
-    board.put(101, File::Cut);
+    board.documents(100..=100);
+    board.head(103);
     let url = board.serve().await;
+    board.put(101, File::Cut);
+    board.put(102, File::Status(StatusCode::BAD_GATEWAY, None));
+    board.put(103, File::Status(StatusCode::FOUND, Some("0")));
     let mut rig = rig(&url, FeedStart::Sequence(100), None);
-    rig.collect(1).await;
-    for fault in [
-        File::Cut,
-        File::Status(StatusCode::BAD_GATEWAY, None),
-        File::Status(StatusCode::FOUND, Some("0")),
-    ] {
-        board.put(101, fault);
-        let before = board.asked("101");
-        while board.asked("101") < before + 2 {
-            let _ = tokio::time::timeout(Duration::from_millis(20), rig.feed.next()).await;
+    let mut read = rig.collect(1).await.0;
+    for number in 101..=103 {
+        while board.asked(&number.to_string()) < 2 {
+            if let Ok(batch) = tokio::time::timeout(Duration::from_millis(20), rig.feed.next()).await {
+                read.extend(numbers(&batch));
+                rig.settle(&batch);
+            }
         }
-        assert_eq!(board.asked("102"), 0, "never past a failure");
+        board.documents([number]);
     }
     assert_eq!(board.asked("1"), 0, "no redirect is followed");
-    board.documents([101]);
-    assert_eq!(rig.collect(2).await.0, [101, 102]);
+    if read.len() < 4 {
+        read.extend(rig.collect(4 - read.len()).await.0);
+    }
+    read.sort_unstable();
+    assert_eq!(read, [100, 101, 102, 103]);
 }
 
 #[tokio::test]

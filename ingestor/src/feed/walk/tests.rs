@@ -9,6 +9,7 @@ use super::*;
 mod announced;
 mod faults;
 mod history;
+mod sick;
 mod holes;
 mod starts;
 
