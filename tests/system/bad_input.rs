@@ -76,3 +76,70 @@ async fn a_corrupt_data_folder_is_named_and_left_untouched() {
     );
     assert_eq!(bytes_below(ingestor.data.path()), before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_folder_of_a_newer_version_is_named_and_left_untouched() {
+    let upstream = Upstream::start().await;
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let settings = notifier_settings(&ingestor, folder.path());
+    let mut notifier = Service::start(Binary::Notifier, &settings).await;
+    notifier.ready().await;
+    notifier.stop().await;
+    ingestor.stop().await;
+
+    let log = redb::Database::open(ingestor.data.path().join("log.redb")).unwrap();
+    let write = log.begin_write().unwrap();
+    let meta = redb::TableDefinition::<&str, &[u8]>::new("meta");
+    write
+        .open_table(meta)
+        .unwrap()
+        .insert("schema", &99_u32.to_le_bytes()[..])
+        .unwrap();
+    write.commit().unwrap();
+    drop(log);
+    let before = bytes_below(ingestor.data.path());
+    let said = refused(Binary::Ingestor, &ingestor.settings()).await;
+    assert!(
+        said.contains("log.redb was written by a newer") && said.contains("99"),
+        "{said}"
+    );
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert_eq!(bytes_below(ingestor.data.path()), before);
+
+    let database = sled::open(folder.path().join("sled")).unwrap();
+    let meta = database.open_tree("meta").unwrap();
+    meta.insert("schema", &99_u32.to_be_bytes()).unwrap();
+    database.flush().unwrap();
+    drop((meta, database));
+    let said = refused(Binary::Notifier, &settings).await;
+    let path = folder.path().display().to_string();
+    assert!(said.contains(&path) && said.contains("schema 99"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let database = sled::open(folder.path().join("sled")).unwrap();
+    let schema = database.open_tree("meta").unwrap().get("schema").unwrap().unwrap();
+    assert_eq!(&schema[..], 99_u32.to_be_bytes(), "nothing was written over it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_notifier_on_the_same_data_folder_says_so_and_ends() {
+    let upstream = Upstream::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut notifier = Service::start(Binary::Notifier, &notifier_settings(&ingestor, folder.path())).await;
+    notifier.ready().await;
+    let said = refused(Binary::Notifier, &notifier_settings(&ingestor, folder.path())).await;
+    let path = folder.path().display().to_string();
+    assert!(said.contains(&path) && said.lines().count() == 1, "{said}");
+    assert_eq!(notifier.stop().await.code(), Some(0));
+}
+
+fn notifier_settings(ingestor: &Ingestor, folder: &std::path::Path) -> Vec<(&'static str, String)> {
+    vec![
+        ("NOTIFIER_INGESTOR_URLS", ingestor.url()),
+        ("NOTIFIER_HTTP_ADDR", free_address()),
+        ("NOTIFIER_ADMIN_ADDR", String::new()),
+        ("NOTIFIER_DATA_DIR", folder.display().to_string()),
+        ("NOTIFIER_SINK", "console".to_owned()),
+    ]
+}
