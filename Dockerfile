@@ -8,9 +8,9 @@ COPY . .
 RUN rm -f rust-toolchain.toml
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
-    cargo build --release --locked --package killfeed-ingestor --package killfeed-notifier --bins \
+    cargo build --profile dist --locked --package killfeed-ingestor --package killfeed-notifier --bins \
     && mkdir -p /out/data \
-    && cp target/release/killfeed-ingestor target/release/killfeed-notifier /out/
+    && cp target/dist/killfeed-ingestor target/dist/killfeed-notifier /out/
 
 # Certificates of authorities are compiled into the programs: the image needs libc and nothing else.
 FROM debian:trixie-slim AS runtime

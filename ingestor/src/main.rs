@@ -1,6 +1,6 @@
 //! Wiring only: flags, settings, logging, signals, exit codes.
 
-use std::{net::SocketAddr, process::ExitCode, time::Duration};
+use std::{io::IsTerminal as _, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgMatches, Command};
 use killfeed_ingestor::{
@@ -78,7 +78,8 @@ fn init_logging(settings: &Settings) -> Result<(), killfeed::setting::BadSetting
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     match settings.log_format {
-        LogFormat::Text => builder.init(),
+        // Colours belong in a terminal, not in a file or a journal.
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => builder.json().init(),
     }
     Ok(())
