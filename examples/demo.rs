@@ -309,10 +309,7 @@ impl System {
             "notifier",
             "the real one",
             "",
-            &format!(
-                "ready after {} ms, prints what it would post",
-                begun.elapsed().as_millis()
-            ),
+            &format!("ready after {} ms, prints its posts", begun.elapsed().as_millis()),
         );
         Ok(Self {
             grpc,

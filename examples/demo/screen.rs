@@ -7,6 +7,9 @@ use crate::watched::Tally;
 /// The invented channels count up from here.
 pub(crate) const FIRST_CHANNEL: u64 = 11;
 
+/// As wide as the posts of the console sink.
+const WIDTH: usize = 88;
+
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const BLUE: &str = "38;5;39";
@@ -29,7 +32,7 @@ pub(crate) fn part(name: &str, kind: &str, address: &str, note: &str) {
         "  {} {} {} {}",
         paint(BOLD, &format!("{name:<11}")),
         paint(DIM, &format!("{kind:<13}")),
-        paint(BLUE, &format!("{address:<28}")),
+        paint(BLUE, &format!("{address:<24}")),
         note
     );
 }
@@ -39,12 +42,8 @@ pub(crate) fn subscriptions(rows: &[(&str, &str)]) {
     for (index, (name, filter)) in rows.iter().enumerate() {
         let channel = format!("channel {}", FIRST_CHANNEL + index as u64);
         let filter = if filter.is_empty() { "everything" } else { filter };
-        println!(
-            "  {}  {} {}",
-            paint(DIM, &channel),
-            paint(BOLD, &format!("{name:<22}")),
-            paint(ORANGE, filter)
-        );
+        println!("  {}  {}", paint(DIM, &channel), paint(BOLD, name));
+        println!("              {}", paint(ORANGE, filter));
     }
     println!();
     rule();
@@ -58,7 +57,7 @@ pub(crate) fn join(grpc: &str) {
         paint(
             DIM,
             &format!(
-                "Ctrl-C ends it. Read along: python examples/python/follow.py {state}, or any gRPC client on {grpc}"
+                "Ctrl-C ends it. Read along with any gRPC client on {grpc}, or:\n  python examples/python/follow.py {state}"
             )
         )
     );
@@ -95,7 +94,7 @@ pub(crate) fn next() {
         ),
         (
             "cargo run --release --example demo -- --live --contact YOU@EXAMPLE.COM",
-            "the real zKillboard",
+            "the real one",
         ),
         ("README.md", "both services for real, filters, settings, clients"),
     ] {
@@ -105,7 +104,7 @@ pub(crate) fn next() {
 }
 
 fn rule() {
-    println!("{}", paint(DIM, &"─".repeat(100)));
+    println!("{}", paint(DIM, &"─".repeat(WIDTH)));
     println!();
 }
 

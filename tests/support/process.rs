@@ -264,17 +264,13 @@ async fn command(binary: Binary) -> Command {
 async fn build() -> HashMap<String, PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(crate::corpus::repository());
-    // With a test target among the targets cargo unifies features as `cargo test` does: nothing is compiled twice.
-    cargo.args([
-        "build",
-        "--workspace",
-        "--bins",
-        "--test",
-        "system",
-        "--message-format=json",
-    ]);
-    if !cfg!(debug_assertions) {
-        cargo.arg("--release");
+    // With a test or an example among the targets cargo unifies features as for those: nothing is compiled twice. Whoever
+    // asks for release is an example, and should not have to wait for optimized tests.
+    cargo.args(["build", "--workspace", "--bins", "--message-format=json"]);
+    if cfg!(debug_assertions) {
+        cargo.args(["--test", "system"]);
+    } else {
+        cargo.args(["--release", "--example", "footprint"]);
     }
     // What cargo sets for a test it runs makes build scripts that watch these variables run again: ring's, and then
     // everything that stands on ring is compiled again, in this build and in the next `cargo test`.
