@@ -14,6 +14,7 @@ use std::{
     io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{Json, Router, extract, routing};
@@ -24,7 +25,7 @@ use killfeed_ingestor::{
     parse::{Parsed, parse},
 };
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, runtime};
+use tokio::{net::TcpListener, runtime, time};
 
 /// The largest known killmail: 3,753 attackers.
 const KEEPSTAR: u64 = 131_126_432;
@@ -105,6 +106,8 @@ async fn warm(documents: &[Vec<u8>], archive: &Path, data_dir: &Path) -> Enrich 
         if !killmails.iter().any(lacks_ticker) {
             return enrich;
         }
+        // Their lane runs on this very thread.
+        time::sleep(Duration::from_millis(50)).await;
     }
 }
 
@@ -115,9 +118,11 @@ fn benches(criterion: &mut Criterion) {
     ) else {
         return;
     };
-    criterion.bench_function("static data from the archive", |bencher| {
+    let mut group = criterion.benchmark_group("static data");
+    group.sample_size(10).bench_function("from the archive", |bencher| {
         bencher.iter(|| read_archive(&archive, "3475087").unwrap());
     });
+    group.finish();
 
     let mut text = String::new();
     flate2::read::GzDecoder::new(fs::File::open(killmails).unwrap())
