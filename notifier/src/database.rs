@@ -4,6 +4,7 @@
 //! that fails (a full disk shows only there) must end the process.
 
 mod keys;
+pub mod moving;
 mod open;
 mod rows;
 
@@ -13,10 +14,11 @@ pub use keys::{
     BATCH_SEQUENCE, cooldown_key, destination_key, id_key, post_key, queue_key, read_destination, read_id,
     read_sequence, subscription_key,
 };
+pub use moving::CatchUpRow;
 pub use open::{MovedAside, Opened, open};
 pub use rows::{
     BatchEntryRow, BatchKind, BatchRow, CompiledRow, CooldownRow, HandledRow, KillmailRow, MatchRow, Outcome,
-    PositionRow, PostRow, PostState, QueueRow, SubscriptionRow, SuspensionRow,
+    PositionRow, PostRow, PostState, PostsRow, QueueRow, SubscriptionRow, SuspensionRow,
 };
 
 /// The version of everything in this database. A change of a key or of a row's meaning counts it up.
@@ -34,6 +36,10 @@ pub mod meta {
     pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
     /// There, while NOTIFIER_SKIP_BACKLOG=true has had its effect: it acts once.
     pub const BACKLOG_SKIPPED: &str = "backlog_skipped";
+    /// Followed by a guild's id: a [`super::PostsRow`].
+    pub const POSTS: &str = "posts:";
+    /// Followed by a number: a [`super::CatchUpRow`].
+    pub const CATCH_UP: &str = "catch_up:";
 }
 
 /// The seven trees.
@@ -68,6 +74,11 @@ impl Database {
             Ok(result) => result.map(drop).map_err(StorageError::Flush),
             Err(error) => Err(StorageError::Interrupted(error.to_string())),
         }
+    }
+
+    /// The same where nothing else waits.
+    pub(crate) fn flush_now(&self) -> Result<(), StorageError> {
+        self.db.flush().map(drop).map_err(StorageError::Flush)
     }
 }
 

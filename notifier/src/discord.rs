@@ -2,6 +2,7 @@
 //!
 //! - [`start()`] asks Discord whether it may connect at all, then starts the gateway; `gateway` runs it: readiness, events,
 //!   fatal ends; `probe` finds out why a shard does not get in.
+//! - `webhook` sends through webhooks, without a bot.
 //! - `sink` sends messages and `find` looks for them, both through `api`, whose `limiter` keeps Discord's rate limits. Nothing
 //!   of it goes through serenity's own HTTP client.
 
@@ -13,6 +14,7 @@ mod permissions;
 mod probe;
 mod sink;
 mod start;
+mod webhook;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -30,6 +32,7 @@ pub use {
     gateway::{GatewayEvent, METRIC_EVENTS_DROPPED, METRIC_GUILDS, METRIC_SHARDS_READY},
     limiter::METRIC_PAUSED,
     start::{StartError, start},
+    webhook::{Routed, WebhookUrls, Webhooks},
 };
 
 /// What the bot is and where Discord is.

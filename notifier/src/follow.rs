@@ -1,7 +1,9 @@
 //! Follows the stream: killmails → matches → outbox, together with the position. Compiles subscriptions before it starts,
 //! and again when that is called for.
 
-use std::{sync::Arc, time::Duration};
+mod catch_up;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use killfeed::{
     client::{Client, Event, Events, Follow, FollowError, Position, Start, State, What},
@@ -59,6 +61,7 @@ pub struct Follower {
 impl Follower {
     /// Follows until `shutdown`: from the stored position, or from the log's head where there is none.
     pub async fn run(self, shutdown: CancellationToken) -> Result<(), Stopped> {
+        self.catch_up(&shutdown).await?;
         let stored = self.outbox.position()?;
         let start = stored.map_or(Start::Latest, Start::After);
         let outbox = self.outbox.clone();
@@ -82,6 +85,20 @@ impl Follower {
         result
     }
 
+    /// What a run of events comes to. Reads where killmails that came again were posted.
+    fn arrivals(&self, events: &[Event], now: u64) -> Result<(Vec<Arrival>, Option<Position>), StorageError> {
+        let snapshot = self.subscriptions.snapshot();
+        let (mut arrivals, position) = arrivals(events, &snapshot, now);
+        for arrival in arrivals.iter_mut().filter(|arrival| arrival.revision > 0) {
+            // Where it does not match any more its post shows the later revision all the same.
+            let matched: BTreeSet<_> = arrival.matches.iter().map(|found| &found.destination).collect();
+            let others = snapshot.destinations().map(|(destination, _)| destination);
+            let others = others.filter(|destination| !matched.contains(destination));
+            arrival.posted = self.outbox.posted(arrival.killmail_id, others)?;
+        }
+        Ok((arrivals, position))
+    }
+
     async fn follow(&self, events: &mut Events, shutdown: &CancellationToken) -> Result<(), Stopped> {
         let mut state = events.state();
         loop {
@@ -99,7 +116,7 @@ impl Follower {
                 }
             };
             let now = self.clock.now();
-            let (arrivals, position) = arrivals(&next, &self.subscriptions.snapshot(), now);
+            let (arrivals, position) = self.arrivals(&next, now)?;
             let arrived = self.outbox.arrive(&arrivals, position.as_ref(), now)?;
             self.outbox.flush().await?;
             metrics::arrived(&arrived);
@@ -139,6 +156,7 @@ fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64) -> Arrival {
         kill_time: matching::millis(&killmail.kill_time),
         published: matching::millis(&killmail.published_time),
         matches,
+        posted: Vec::new(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! `/metrics`, `/livez` and `/readyz`, for operators and orchestrators.
+//! `/metrics`, `/livez`, `/readyz` and `/dead-letters`, for operators and orchestrators.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::{database::StorageError, outbox::DeadLetter};
+
 /// How often the exporter tidies up what it keeps until it is rendered.
 const UPKEEP: Duration = Duration::from_secs(10);
 
@@ -14,8 +16,10 @@ const UPKEEP: Duration = Duration::from_secs(10);
 pub struct Probes {
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// `Err` says in words what is not ready.
-    pub ready: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// `Ok` says what runs here, `Err` what is not ready.
+    pub ready: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+    /// Killmails that were given up, newest first.
+    pub dead_letters: Box<dyn Fn() -> Result<Vec<DeadLetter>, StorageError> + Send + Sync>,
 }
 
 /// Serves until `shutdown`.
@@ -25,6 +29,7 @@ pub async fn serve(listener: TcpListener, probes: Probes, shutdown: Cancellation
         .route("/metrics", get(metrics))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
+        .route("/dead-letters", get(dead_letters))
         .with_state(Arc::clone(&probes));
     let upkeep = async {
         let mut tick = tokio::time::interval(UPKEEP);
@@ -45,9 +50,25 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> String {
     probes.metrics.render()
 }
 
+/// One JSON object a line.
+async fn dead_letters(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
+    let letters = match (probes.dead_letters)() {
+        Ok(letters) => letters,
+        Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+    };
+    let line = |letter: &DeadLetter| {
+        let row = serde_json::json!({
+            "destination": letter.destination, "killmail": letter.killmail_id, "state": format!("{:?}", letter.state),
+            "since_ms": letter.since, "why": letter.detail,
+        });
+        format!("{row}\n")
+    };
+    (StatusCode::OK, letters.iter().map(line).collect())
+}
+
 async fn readyz(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
     match (probes.ready)() {
-        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Ok(what) => (StatusCode::OK, format!("ready{what}\n")),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
     }
 }

@@ -1,5 +1,7 @@
 //! The notifier's process: settings, logging, signals, exit code. What it does is in the library.
 
+mod moving;
+
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 
 use killfeed::setting::{BadSetting, Setting};
@@ -16,7 +18,23 @@ use tokio_util::sync::CancellationToken;
 const BAD_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
-    let settings = match read_settings() {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            let help = !error.use_stderr();
+            // Nothing more can be said where standard output and error are closed.
+            let _ = error.print();
+            return if help {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(BAD_CONFIGURATION)
+            };
+        }
+    };
+    if let Some((name, arguments)) = matches.subcommand() {
+        return moving::run(name, &matches, arguments);
+    }
+    let settings = match read_settings(&matches) {
         Ok(settings) => settings,
         Err(code) => return code,
     };
@@ -91,17 +109,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 }
 
 /// Flags over environment over defaults.
-fn read_settings() -> Result<Settings, ExitCode> {
-    let matches = command().try_get_matches().map_err(|error| {
-        let help = !error.use_stderr();
-        // Nothing more can be said where standard output and error are closed.
-        let _ = error.print();
-        if help {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(BAD_CONFIGURATION)
-        }
-    })?;
+fn read_settings(matches: &clap::ArgMatches) -> Result<Settings, ExitCode> {
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let bad = |error: BadSetting| {
         eprintln!("{error}");
@@ -135,7 +143,7 @@ fn command() -> clap::Command {
             ));
         }
     }
-    command
+    command.subcommands(moving::commands())
 }
 
 fn argument(variable: String, flag: String, help: String) -> clap::Arg {

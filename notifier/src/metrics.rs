@@ -11,6 +11,7 @@ const KILLMAILS: &str = "notifier_killmails_total";
 const GAPS: &str = "notifier_gaps_total";
 const TRIES: &str = "notifier_send_tries_total";
 const NOT_POSTED: &str = "notifier_not_posted_total";
+const DEAD_LETTERS: &str = "notifier_dead_letters_total";
 const KILL_TO_POST: &str = "notifier_kill_to_post_seconds";
 const WORKERS: &str = "notifier_busy_destinations";
 const SUBSCRIPTIONS: &str = "notifier_active_subscriptions";
@@ -44,7 +45,7 @@ pub fn install() -> PrometheusHandle {
 fn describe() {
     describe_counter!(
         KILLMAILS,
-        "Killmails of the stream, by outcome: queued (per destination), too_old, repeated"
+        "Killmails of the stream, by outcome: queued, edits, too_old (each per destination), repeated"
     );
     describe_counter!(GAPS, "Gaps in the stream: killmails that may be missing");
     describe_counter!(
@@ -54,6 +55,10 @@ fn describe() {
     describe_counter!(
         NOT_POSTED,
         "Queued killmails not posted, by reason: too_old, dropped, dead"
+    );
+    describe_counter!(
+        DEAD_LETTERS,
+        "Killmails given up, by reason: dead (Discord refuses them), unknown (nothing can tell whether they were posted)"
     );
     describe_histogram!(KILL_TO_POST, "Seconds from the kill to its post");
     describe_gauge!(WORKERS, "Destinations that something waits for");
@@ -72,6 +77,7 @@ fn describe() {
 pub(crate) fn arrived(arrived: &Arrived) {
     for (outcome, count) in [
         ("queued", arrived.queued),
+        ("edits", arrived.edits),
         ("too_old", arrived.too_old),
         ("repeated", arrived.repeated),
     ] {
@@ -101,6 +107,14 @@ pub(crate) fn not_posted(state: PostState) {
         _ => "dropped",
     };
     counter!(NOT_POSTED, "reason" => reason).increment(1);
+}
+
+pub(crate) fn dead_letters(state: PostState, count: usize) {
+    let reason = match state {
+        PostState::Unknown => "unknown",
+        _ => "dead",
+    };
+    counter!(DEAD_LETTERS, "reason" => reason).increment(u64::try_from(count).unwrap_or(u64::MAX));
 }
 
 pub(crate) fn posted(after: Duration) {

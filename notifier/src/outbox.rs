@@ -3,8 +3,8 @@
 //!
 //! - A killmail that was seen is in `handled`, whether somebody wanted it or not, so that nothing is queued twice.
 //! - The position in the stream is written together with what its events caused.
-//! - A row of `queue` exists exactly while the row of `posts` says `Queued`; a row of `killmails` while some row of
-//!   `queue` names it.
+//! - A row of `queue` exists exactly while the row of `posts` says `Queued`, or while a post is to be edited; a row of
+//!   `killmails` while some row of `queue` names it.
 
 mod arrive;
 mod depart;
@@ -24,7 +24,7 @@ use crate::{
     sink::Destination,
 };
 
-pub use depart::BatchEnd;
+pub use depart::{BatchEnd, Edited};
 pub use expire::KEPT;
 
 /// Queue, posts, killmails, handled, cooldowns and the position.
@@ -51,6 +51,8 @@ pub struct Arrival {
     pub published: u64,
     /// Whom it is for.
     pub matches: Vec<Match>,
+    /// Destinations that do not match it any more and have a post of it.
+    pub posted: Vec<Destination>,
 }
 
 /// What a transaction of arrivals did.
@@ -58,6 +60,8 @@ pub struct Arrival {
 pub struct Arrived {
     /// Rows put into queues.
     pub queued: usize,
+    /// Posts that are to be edited.
+    pub edits: usize,
     /// Too old for everyone who wanted them.
     pub too_old: usize,
     /// Seen before.
@@ -73,6 +77,21 @@ pub struct Head {
     pub rows: Vec<(u64, QueueRow)>,
     /// How many rows there are in all.
     pub waiting: usize,
+}
+
+/// A killmail that was given up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    /// Where it should have gone.
+    pub destination: Destination,
+    /// Which.
+    pub killmail_id: u64,
+    /// `Dead` or `Unknown`.
+    pub state: PostState,
+    /// When it was given up, milliseconds.
+    pub since: u64,
+    /// Why.
+    pub detail: String,
 }
 
 /// The end of a row that is not posted.

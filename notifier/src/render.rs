@@ -71,6 +71,16 @@ pub fn folded(count: usize) -> Message {
     }
 }
 
+/// `YYYY-MM-DD` of seconds since 1970, UTC.
+pub fn day(seconds: i64) -> String {
+    text::eve_time(seconds).chars().take(10).collect()
+}
+
+/// Whether Discord takes these embeds in one message.
+pub fn fit(embeds: &[Embed]) -> bool {
+    limits::fit(embeds)
+}
+
 /// zKillboard's page of a killmail.
 pub fn link(killmail_id: u64) -> String {
     format!("https://zkillboard.com/kill/{killmail_id}/")

@@ -1,6 +1,11 @@
 //! Puts the parts together and runs them as one: whichever ends first ends all.
 
-use std::{collections::HashMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
 use killfeed::setting::BadSetting;
@@ -13,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
-    database,
+    database::{self, Database},
     deliver::{Deliver, Limits},
     discord::{self, Discord, DiscordSettings, Token},
     follow::{self, Follower},
@@ -21,9 +26,9 @@ use crate::{
     ingestor::{self, Ingestor},
     metrics,
     outbox::Outbox,
-    settings::{Settings, SinkKind},
+    settings::{self, Settings, SinkKind},
     sink::{Sink, console::Console},
-    subscriptions::{Compile, Subscriptions, WEBHOOK_GUILD, Wish, file},
+    subscriptions::{Compile, Subscription, Subscriptions, WEBHOOK_GUILD, Wish, backup, file},
 };
 
 /// How long messages on their way may take to end after a shutdown began.
@@ -31,6 +36,9 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// How often what is too old to be asked for is deleted, and counts are taken anew.
 const UPKEEP: Duration = Duration::from_secs(3_600);
 const COUNT: Duration = Duration::from_secs(15);
+
+/// How many killmails that were given up `/dead-letters` lists.
+const DEAD_LETTERS: usize = 1_000;
 
 /// What can be put in from outside.
 #[derive(Clone, Default)]
@@ -56,6 +64,11 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         .as_deref()
         .map(|path| read_file(path, &settings))
         .transpose()?;
+    let bot_wanted = settings.sink == SinkKind::Discord && settings.discord_token.is_none();
+    let only_webhooks = |wishes: &Vec<Wish>| wishes.iter().all(|wish| wish.guild == WEBHOOK_GUILD);
+    if bot_wanted && !wishes.as_ref().is_some_and(only_webhooks) {
+        return Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", settings::TOKEN_EXPECTED).into());
+    }
     let client = ingestor::client(&settings)?;
     let opened = database::open(&settings.data_dir, std::time::SystemTime::now())?;
     if let Some(moved) = &opened.moved_aside {
@@ -63,12 +76,15 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
             moved_to = %moved.to.display(),
             reason = moved.reason,
             last_written = ?moved.last_written,
-            "the database is damaged and was moved aside: subscriptions made by commands are gone, and killmails from the time \
-             it was last written until now are not posted"
+            "the database is damaged and was moved aside: killmails from the time it was last written until now are not posted, \
+             what waited neither"
         );
     }
     let database = Arc::new(opened.database);
-    let subscriptions = Arc::new(Subscriptions::open(database.clone(), settings.max_age)?);
+    let subscriptions = Arc::new(subscriptions_of(&settings, database.clone())?);
+    if opened.moved_aside.is_some() {
+        restore(&settings, &subscriptions).await?;
+    }
     let outbox = Arc::new(Outbox::new(database));
     if outbox.skip_backlog(settings.skip_backlog).await? {
         tracing::warn!("NOTIFIER_SKIP_BACKLOG: what waited was dropped, the stream starts at the log's head");
@@ -89,10 +105,13 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let connected = Arc::new(std::sync::OnceLock::new());
     let probes = http::Probes {
         metrics,
+        dead_letters: {
+            let outbox = outbox.clone();
+            Box::new(move || outbox.dead_letters(DEAD_LETTERS))
+        },
         ready: readiness(
             following.clone(),
-            settings.sink,
-            hooks.sink.is_some(),
+            settings.sink == SinkKind::Discord && settings.discord_token.is_some() && hooks.sink.is_none(),
             connected.clone(),
         ),
     };
@@ -101,7 +120,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
 
     let (sink, bot) = match hooks.sink {
         Some(sink) => (sink, None),
-        None => start_sink(&settings, &stop).await?,
+        None => start_sink(&settings, &subscriptions, &stop).await?,
     };
     let deliver = Deliver::new(
         outbox.clone(),
@@ -110,6 +129,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         Limits {
             max_backlog: settings.max_backlog,
             max_delay: settings.max_delay,
+            max_posts: settings.max_posts,
         },
         settings.probe_interval,
         clock.clone(),
@@ -147,7 +167,14 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     }
     let compiling = follow::keep_compiled(subscriptions.clone(), compile, following, changed.clone(), stop.clone());
     tasks.spawn(async move { Ok(compiling.await?) });
-    tasks.spawn(upkeep(outbox, clock.clone(), stop.clone()));
+    let folder = settings.data_dir.clone();
+    tasks.spawn(upkeep(
+        outbox,
+        subscriptions.clone(),
+        folder,
+        clock.clone(),
+        stop.clone(),
+    ));
     tasks.spawn(reload(
         settings,
         hooks.reload,
@@ -190,25 +217,37 @@ type Connected = Arc<std::sync::OnceLock<watch::Receiver<discord::Readiness>>>;
 
 fn readiness(
     following: watch::Receiver<bool>,
-    sink: SinkKind,
-    own_sink: bool,
+    needs_bot: bool,
     connected: Connected,
-) -> Box<dyn Fn() -> Result<(), String> + Send + Sync> {
+) -> Box<dyn Fn() -> Result<String, String> + Send + Sync> {
     Box::new(move || {
         if !*following.borrow() {
             return Err("the stream from an ingestor is not open, or its position is not on disk yet".to_owned());
         }
-        if sink == SinkKind::Discord && !own_sink {
-            let all = connected.get().is_some_and(|readiness| readiness.borrow().all());
-            return all
-                .then_some(())
-                .ok_or_else(|| "not all shards are connected to Discord".to_owned());
+        if needs_bot {
+            let shards = connected.get().map(|readiness| readiness.borrow().clone());
+            return match shards {
+                Some(readiness) if readiness.all() => Ok(format!(": shards {}", readiness.shards)),
+                Some(readiness) => Err(format!(
+                    "not all of the shards {} are connected to Discord, only {:?}",
+                    readiness.shards, readiness.connected
+                )),
+                None => Err("Discord has not been reached yet".to_owned()),
+            };
         }
-        Ok(())
+        Ok(String::new())
     })
 }
 
-async fn start_sink(settings: &Settings, stop: &CancellationToken) -> anyhow::Result<(Arc<dyn Sink>, Option<Discord>)> {
+async fn start_sink(
+    settings: &Settings,
+    subscriptions: &Arc<Subscriptions>,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Arc<dyn Sink>, Option<Discord>)> {
+    let webhooks = || {
+        let subscriptions = subscriptions.clone();
+        discord::Webhooks::new(Arc::new(move |id| subscriptions.webhook_url(id))).map_err(anyhow::Error::msg)
+    };
     match (settings.sink, &settings.discord_token) {
         (SinkKind::Console, _) => Ok((Arc::new(Console::stdout()), None)),
         (SinkKind::Discord, Some(token)) => {
@@ -218,10 +257,58 @@ async fn start_sink(settings: &Settings, stop: &CancellationToken) -> anyhow::Re
                 shards: settings.shards,
             };
             let bot = discord::start(discord, stop.clone()).await?;
-            Ok((bot.sink.clone(), Some(bot)))
+            let sink = discord::Routed {
+                bot: Some(bot.sink.clone()),
+                webhooks: webhooks()?,
+            };
+            Ok((Arc::new(sink), Some(bot)))
         }
-        (SinkKind::Discord, None) => Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", "the bot's token").into()),
+        // Only with a file in which every row is a webhook.
+        (SinkKind::Discord, None) => {
+            let sink = discord::Routed {
+                bot: None,
+                webhooks: webhooks()?,
+            };
+            Ok((Arc::new(sink), None))
+        }
     }
+}
+
+/// All of them, of which those of other processes' guilds match nothing here.
+fn subscriptions_of(settings: &Settings, database: Arc<Database>) -> Result<Subscriptions, database::StorageError> {
+    let scope = settings.clone();
+    let no_bot = settings.sink == SinkKind::Discord && settings.discord_token.is_none();
+    let serves = move |one: &Subscription| match one.wish.guild {
+        WEBHOOK_GUILD => scope.serves_webhooks(),
+        guild => !no_bot && scope.serves(guild),
+    };
+    let subscriptions = Subscriptions::open_serving(database, settings.max_age, serves.clone())?;
+    let elsewhere = subscriptions.list().iter().filter(|one| !serves(one)).count();
+    if elsewhere > 0 {
+        tracing::warn!(
+            subscriptions = elsewhere,
+            "some subscriptions in this data folder belong to guilds that this process does not serve (NOTIFIER_SHARDS, \
+             NOTIFIER_GUILDS): they match nothing here; killfeed-notifier export moves them to the process that does"
+        );
+    }
+    Ok(subscriptions)
+}
+
+/// After damage: what the newest readable copy has.
+async fn restore(settings: &Settings, subscriptions: &Subscriptions) -> Result<(), database::StorageError> {
+    match backup::newest(&settings.data_dir) {
+        Some(found) => {
+            let count = subscriptions.restore(&found).await?;
+            tracing::error!(
+                from = %found.path.display(),
+                made = ?SystemTime::UNIX_EPOCH + Duration::from_millis(found.made),
+                subscriptions = count,
+                "subscriptions restored from the newest copy: changes made after it are gone"
+            );
+        }
+        None => tracing::error!("there is no copy of the subscriptions: those made by commands are gone"),
+    }
+    Ok(())
 }
 
 /// The wishes of the file that belong to this process.
@@ -301,7 +388,13 @@ async fn reload(
     Ok(())
 }
 
-async fn upkeep(outbox: Arc<Outbox>, clock: Clock, stop: CancellationToken) -> anyhow::Result<()> {
+async fn upkeep(
+    outbox: Arc<Outbox>,
+    subscriptions: Arc<Subscriptions>,
+    data_dir: PathBuf,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let mut expire = tokio::time::interval(UPKEEP);
     let mut count = tokio::time::interval(COUNT);
     loop {
@@ -310,6 +403,9 @@ async fn upkeep(outbox: Arc<Outbox>, clock: Clock, stop: CancellationToken) -> a
             _ = expire.tick() => {
                 let rows = outbox.expire(clock.now()).await?;
                 tracing::debug!(rows, "old rows deleted");
+                if let Err(error) = backup::write(&data_dir, &subscriptions, clock.now()) {
+                    tracing::error!(%error, "today's copy of the subscriptions cannot be written");
+                }
             }
             _ = count.tick() => metrics::waiting(outbox.waiting()),
         }

@@ -11,6 +11,10 @@ pub use table::SETTINGS;
 
 use crate::shards::ShardSetting;
 
+/// What a missing token is told.
+pub(crate) const TOKEN_EXPECTED: &str =
+    "the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE), since NOTIFIER_SINK is discord";
+
 /// Where posts go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SinkKind {
@@ -68,7 +72,7 @@ pub struct Settings {
     pub data_dir: PathBuf,
     /// Where posts go.
     pub sink: SinkKind,
-    /// The bot's token; always there for [`SinkKind::Discord`].
+    /// The bot's token; for [`SinkKind::Discord`] always there, unless the subscriptions file has nothing but webhooks.
     pub discord_token: Option<Secret>,
     /// Base of Discord's API, without a slash at its end.
     pub discord_api_url: String,
@@ -92,7 +96,7 @@ pub struct Settings {
     pub guilds: BTreeSet<u64>,
     /// Subscriptions a guild may have.
     pub max_subscriptions: usize,
-    /// Posts a guild gets a day (not enforced by this version).
+    /// Killmails posted in a guild a day; beyond it they are folded.
     pub max_posts: u64,
     /// How long after a guild removed the bot its rows are deleted (needs the gateway; not done by this version).
     pub forget_after: Duration,
@@ -172,10 +176,9 @@ impl Settings {
 
     /// Rules over more than one setting.
     fn check(&self, raw: &Raw) -> Result<(), BadSetting> {
-        if self.sink == SinkKind::Discord && self.discord_token.is_none() {
-            let expected =
-                "the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE), since NOTIFIER_SINK is discord";
-            return Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", expected));
+        // A file whose rows are all webhooks needs no bot; whether it is one is seen when it is read.
+        if self.sink == SinkKind::Discord && self.discord_token.is_none() && self.subscriptions_file.is_none() {
+            return Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", TOKEN_EXPECTED));
         }
         let off_loopback = self.admin_addr.is_some_and(|addr| !addr.ip().is_loopback());
         if off_loopback && self.admin_tokens_file.is_none() {

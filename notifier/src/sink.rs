@@ -122,6 +122,19 @@ pub struct Footer {
     pub text: String,
 }
 
+/// A message that was posted and is to say something else now. The same edit twice is the same as once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Edit {
+    /// Where it is.
+    pub destination: Destination,
+    /// Discord's id of it.
+    pub message_id: u64,
+    /// All its embeds from now on. Its content, and whom that pinged, stays.
+    pub embeds: Vec<Embed>,
+    /// Killmails that it did not carry before.
+    pub added: Vec<u64>,
+}
+
 /// What became of a message. Whether to try again follows from the variant alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SendOutcome {
@@ -180,4 +193,17 @@ pub trait Sink: Send + Sync + 'static {
 
     /// Looks whether `post` was posted since `since` (the time of its first attempt).
     async fn find(&self, post: &Post, since: SystemTime) -> Found;
+
+    /// Edits a message once. Bounded in time. What cannot be edited stays as it is, and counts as done.
+    async fn edit(&self, edit: &Edit) -> SendOutcome {
+        SendOutcome::Sent {
+            message_id: edit.message_id,
+        }
+    }
+
+    /// Tells a person something where nobody else reads it, and says whether that worked. Bounded in time.
+    async fn tell(&self, user: u64, text: &str) -> bool {
+        let _ = (user, text);
+        false
+    }
 }

@@ -4,6 +4,7 @@
 //! identified itself. Every message is checked against Discord's own API description (where it lies beside the project) and
 //! against the limits that it leaves out.
 
+mod change;
 mod check;
 mod fault;
 mod gateway;
@@ -13,7 +14,7 @@ mod payload;
 mod rest;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -67,8 +68,10 @@ pub struct Posted {
     pub author: u64,
     /// The nonce it came with.
     pub nonce: String,
-    /// As it was sent.
+    /// As it was sent, with what edits made of it.
     pub body: Value,
+    /// How many times it was edited.
+    pub edits: u32,
 }
 
 /// A REST request.
@@ -114,6 +117,11 @@ struct Inner {
     posts: HashMap<u64, Vec<Posted>>,
     next_serial: u64,
     faults: HashMap<u64, Vec<fault::Planned>>,
+    edit_faults: HashMap<u64, Vec<fault::Planned>>,
+    /// Id → token.
+    webhooks: HashMap<u64, String>,
+    /// People the bot has a channel with, whose id is the person's.
+    direct: BTreeSet<u64>,
     limits: Limits,
     bot: BotGateway,
     sessions: Sessions,
@@ -136,6 +144,10 @@ impl World {
 
 impl Inner {
     fn guild_of(&self, channel: u64) -> Option<(u64, u64)> {
+        // Where a webhook or the bot's direct messages end up is no channel of a guild; there the bot may do all it does.
+        if self.webhooks.contains_key(&channel) || self.direct.contains(&channel) {
+            return Some((0, permission::ALL));
+        }
         self.guilds.iter().find_map(|(&id, guild)| {
             let permissions = guild.channels.get(&channel)?;
             Some((id, *permissions))
@@ -169,6 +181,9 @@ impl Discord {
                 posts: HashMap::new(),
                 next_serial: 0,
                 faults: HashMap::new(),
+                edit_faults: HashMap::new(),
+                webhooks: HashMap::new(),
+                direct: BTreeSet::new(),
                 limits: Limits::default(),
                 bot: BotGateway {
                     fails: None,
@@ -256,6 +271,7 @@ impl Discord {
             author: BOT + 1,
             nonce: String::new(),
             body: serde_json::json!({"content": text}),
+            edits: 0,
         });
         id
     }
@@ -269,6 +285,21 @@ impl Discord {
             .entry(channel)
             .or_default()
             .push(fault::Planned { fault, times });
+    }
+
+    /// Makes a webhook, whose posts are those of the channel with its id; gives its URL.
+    pub fn add_webhook(&self, id: u64, token: &str) -> String {
+        self.world.lock().webhooks.insert(id, token.to_owned());
+        format!("{}/api/webhooks/{id}/{token}", self.url())
+    }
+
+    /// Answers edits in a channel with this status, so many times.
+    pub fn fail_edits(&self, channel: u64, status: u16, times: u32) {
+        let planned = fault::Planned {
+            fault: Fault::Status(status),
+            times: Some(times),
+        };
+        self.world.lock().edit_faults.entry(channel).or_default().push(planned);
     }
 
     /// Ends every fault of a channel.

@@ -10,6 +10,7 @@
 
 mod bad_input;
 mod cancellation;
+mod delivery;
 mod discord_side;
 mod filters;
 mod notifier;

@@ -21,8 +21,9 @@ const LOWSEC: u64 = CHANNEL + 1;
 const LOWSEC_FILTER: &str = "space:lowsec";
 
 /// A notifier that can be killed and started again in the same place.
-struct Notifier {
-    _data: TempDir,
+pub(crate) struct Notifier {
+    pub(crate) data: TempDir,
+    pub(crate) http: String,
     settings: Vec<(&'static str, String)>,
     service: Option<Service>,
     /// What the processes before this one wrote on stdout.
@@ -30,18 +31,26 @@ struct Notifier {
 }
 
 impl Notifier {
-    async fn start(ingestor: &Ingestor, sink: &[(&'static str, String)], extra: &[(&'static str, &str)]) -> Self {
+    /// Everything in [`CHANNEL`], some in [`LOWSEC`].
+    async fn start(ingestor: &Ingestor, sink: &[(&'static str, String)]) -> Self {
+        let rows = row("all", GUILD, CHANNEL, "") + &row("low", GUILD, LOWSEC, LOWSEC_FILTER);
+        Self::start_with(ingestor, sink, &rows, &[]).await
+    }
+
+    /// With a subscriptions file of these rows. `extra` settings win.
+    pub(crate) async fn start_with(
+        ingestor: &Ingestor,
+        sink: &[(&'static str, String)],
+        rows: &str,
+        extra: &[(&'static str, &str)],
+    ) -> Self {
         let data = tempfile::tempdir().unwrap();
         let file = data.path().join("subscriptions.toml");
-        let row = |name: &str, channel: u64, filter: &str| {
-            format!(
-                "[[subscription]]\nname = \"{name}\"\nguild = {GUILD}\nchannel = {channel}\nfilter = \"{filter}\"\nstyle = \"link\"\n"
-            )
-        };
-        std::fs::write(&file, row("all", CHANNEL, "") + &row("low", LOWSEC, LOWSEC_FILTER)).unwrap();
+        std::fs::write(&file, rows).unwrap();
+        let http = free_address();
         let mut settings = vec![
             ("NOTIFIER_INGESTOR_URLS", ingestor.url()),
-            ("NOTIFIER_HTTP_ADDR", free_address()),
+            ("NOTIFIER_HTTP_ADDR", http.clone()),
             ("NOTIFIER_DATA_DIR", data.path().join("data").display().to_string()),
             ("NOTIFIER_SUBSCRIPTIONS_FILE", file.display().to_string()),
             ("NOTIFIER_ADMIN_ADDR", String::new()),
@@ -49,7 +58,8 @@ impl Notifier {
         settings.extend(sink.iter().cloned());
         settings.extend(extra.iter().map(|(variable, value)| (*variable, (*value).to_owned())));
         let mut notifier = Self {
-            _data: data,
+            data,
+            http,
             settings,
             service: None,
             before: String::new(),
@@ -58,18 +68,32 @@ impl Notifier {
         notifier
     }
 
-    async fn begin(&mut self) {
+    pub(crate) async fn begin(&mut self) {
         let mut service = Service::start(Binary::Notifier, &self.settings).await;
         service.ready().await;
         self.service = Some(service);
     }
 
+    /// Another value for the next start.
+    pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
+        self.settings.push((variable, value.to_owned()));
+    }
+
+    /// Killmails printed by the console.
+    pub(crate) fn printed(&self) -> Vec<u64> {
+        links(&self.stdout())
+    }
+
     /// kill -9.
-    async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         let service = self.service.take().expect("it runs");
         let lines = service.stdout_lines();
         service.kill().await;
         self.before.push_str(&lines.text());
+    }
+
+    pub(crate) fn stderr(&self) -> String {
+        self.service.as_ref().map(Service::stderr).unwrap_or_default()
     }
 
     fn stdout(&self) -> String {
@@ -77,7 +101,7 @@ impl Notifier {
         format!("{}{now}", self.before)
     }
 
-    async fn stop(&mut self) -> Option<i32> {
+    pub(crate) async fn stop(&mut self) -> Option<i32> {
         let service = self.service.take().expect("it runs");
         let lines = service.stdout_lines();
         let status = service.stop().await;
@@ -86,8 +110,15 @@ impl Notifier {
     }
 }
 
+/// A row of the subscriptions file whose posts are links.
+pub(crate) fn row(name: &str, guild: u64, channel: u64, filter: &str) -> String {
+    format!(
+        "[[subscription]]\nname = \"{name}\"\nguild = {guild}\nchannel = {channel}\nfilter = \"{filter}\"\nstyle = \"link\"\n"
+    )
+}
+
 /// Real killmails as if they happened just now.
-fn fresh(count: usize) -> Vec<Value> {
+pub(crate) fn fresh(count: usize) -> Vec<Value> {
     let now = SystemTime::now();
     let mut documents: Vec<Value> = corpus::best().documents.into_iter().take(count).collect();
     for document in &mut documents {
@@ -108,13 +139,13 @@ fn links(text: &str) -> Vec<u64> {
 }
 
 /// What was posted to a channel of Discord, in order.
-fn posted(discord: &Discord, channel: u64) -> Vec<u64> {
+pub(crate) fn posted(discord: &Discord, channel: u64) -> Vec<u64> {
     let content = |post: &killfeed_support::discord::Posted| links(post.body["content"].as_str().unwrap_or_default());
     discord.posts(channel).iter().flat_map(content).collect()
 }
 
 /// The ids that the ingestor's own filter finds, oldest first: what must be posted, told by somebody else than the notifier.
-async fn matching(ingestor: &Ingestor, filter: &str) -> Vec<u64> {
+pub(crate) async fn matching(ingestor: &Ingestor, filter: &str) -> Vec<u64> {
     let mut found = Vec::new();
     let mut request = ListKillmailsRequest {
         filter: filter.to_owned(),
@@ -141,7 +172,7 @@ async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
     // Slow enough that something always waits, and with Discord's own limits in force.
     discord.limit_posts(Some((3, Duration::from_secs(1))));
     let ingestor = Ingestor::start(&upstream, &[]).await;
-    let mut notifier = Notifier::start(&ingestor, &discord.settings(), &[]).await;
+    let mut notifier = Notifier::start(&ingestor, &discord.settings()).await;
 
     let documents = fresh(480);
     for (round, part) in documents.chunks(80).enumerate() {
@@ -215,7 +246,7 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
     let upstream = Upstream::start().await;
     let ingestor = Ingestor::start(&upstream, &[]).await;
     let console = [("NOTIFIER_SINK", "console".to_owned())];
-    let mut notifier = Notifier::start(&ingestor, &console, &[]).await;
+    let mut notifier = Notifier::start(&ingestor, &console).await;
     let documents = fresh(300);
     let all: Vec<u64> = documents.iter().map(|it| it["killmail_id"].as_u64().unwrap()).collect();
     let mut died_after = Vec::new();

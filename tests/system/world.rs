@@ -126,7 +126,7 @@ pub(crate) async fn metric(http: &str, name: &str) -> f64 {
 }
 
 /// The body of an answer, within bounds.
-async fn get(url: &str) -> String {
+pub(crate) async fn get(url: &str) -> String {
     let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
     client.get(url).send().await.unwrap().text().await.unwrap()
 }

@@ -4,7 +4,8 @@
 use killfeed::v1::Filter;
 
 /// A subscription: what a person said (the truth), what became of it, and its compiled form (a cache).
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct SubscriptionRow {
     /// Counted in `meta`, never used again: a renamed subscription keeps it, one made anew gets another.
     #[prost(uint64, tag = "1")]
@@ -74,11 +75,13 @@ pub struct SubscriptionRow {
     pub problem: String,
     /// The cache.
     #[prost(message, optional, tag = "23")]
+    #[serde(skip)]
     pub compiled: Option<CompiledRow>,
 }
 
 /// Why a destination takes no posts.
-#[derive(Clone, PartialEq, prost::Message)]
+#[derive(Clone, PartialEq, prost::Message, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct SuspensionRow {
     /// In words.
     #[prost(string, tag = "1")]
@@ -135,6 +138,9 @@ pub struct QueueRow {
     /// When it was put here.
     #[prost(uint64, tag = "6")]
     pub queued: u64,
+    /// It is posted already: the post is to show a later revision.
+    #[prost(bool, tag = "7")]
+    pub edit: bool,
 }
 
 /// One subscription that a killmail matched.
@@ -192,10 +198,16 @@ pub struct BatchRow {
     /// The fullest style in it: `full`, `compact`, `link`, `battle`.
     #[prost(string, tag = "9")]
     pub style: String,
+    /// How many times it was handed to a webhook, the first included: without a nonce it goes out twice at most.
+    #[prost(uint32, tag = "10")]
+    pub tries: u32,
+    /// The guild that it tells that it has had its posts of the day, 0 = none.
+    #[prost(uint64, tag = "11")]
+    pub tells_limit: u64,
 }
 
 /// One killmail of a batch.
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+#[derive(Clone, PartialEq, Eq, prost::Message)]
 pub struct BatchEntryRow {
     /// Of its row in `queue`.
     #[prost(uint64, tag = "1")]
@@ -206,6 +218,12 @@ pub struct BatchEntryRow {
     /// In which revision it was rendered.
     #[prost(uint32, tag = "3")]
     pub revision: u32,
+    /// Names of the subscriptions in its footer.
+    #[prost(string, repeated, tag = "4")]
+    pub names: Vec<String>,
+    /// How it looks: `full`, `compact`, `link`, `battle`.
+    #[prost(string, tag = "5")]
+    pub style: String,
 }
 
 /// What kind of message a batch is; part of its nonce.
@@ -253,6 +271,18 @@ pub struct PostRow {
     /// The revision in the post as Discord has it.
     #[prost(uint32, tag = "10")]
     pub posted_revision: u32,
+    /// Its embed as Discord has it, as JSON; empty where the post has none of its own to edit.
+    #[prost(bytes = "vec", tag = "11")]
+    pub embed: Vec<u8>,
+    /// All killmails of the message, in order.
+    #[prost(uint64, repeated, tag = "12")]
+    pub together: Vec<u64>,
+    /// Names of the subscriptions in its footer.
+    #[prost(string, repeated, tag = "13")]
+    pub names: Vec<String>,
+    /// How it looks.
+    #[prost(string, tag = "14")]
+    pub style: String,
 }
 
 /// Where a killmail stands in a destination. All but `Queued` are ends.
@@ -310,6 +340,20 @@ pub struct CooldownRow {
     /// It is not pinged again before this.
     #[prost(uint64, tag = "1")]
     pub until: u64,
+}
+
+/// What a guild got on one day.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct PostsRow {
+    /// Days since 1970, UTC.
+    #[prost(uint64, tag = "1")]
+    pub day: u64,
+    /// Killmails posted that day.
+    #[prost(uint64, tag = "2")]
+    pub posted: u64,
+    /// The guild was told that it has had its share.
+    #[prost(bool, tag = "3")]
+    pub told: bool,
 }
 
 /// Where in the stream the notifier is.

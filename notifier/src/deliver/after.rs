@@ -9,6 +9,8 @@ pub(super) const NONCE_LIFE: Duration = Duration::from_secs(120);
 /// The first wait after an unknown outcome is at most this long, each one after it twice as long, up to the second.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// An outcome that is unknown for this long stays unknown.
+const GIVE_UP: Duration = Duration::from_secs(86_400);
 /// Whatever Discord asks for, a channel is tried again within this.
 const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
@@ -19,6 +21,8 @@ pub(super) struct Attempt {
     pub(super) divisible: bool,
     /// Tries and looks in vain so far, this one included.
     pub(super) failures: u32,
+    /// How long ago it was sealed.
+    pub(super) age: Duration,
 }
 
 /// What to do.
@@ -36,8 +40,8 @@ pub(super) enum After {
     EachAlone,
     /// Discord refuses this one killmail: never again.
     Dead(String),
-    /// Nothing can tell whether it was posted: not again.
-    Lost,
+    /// Nothing can tell whether it was posted: not again. In words.
+    Lost(&'static str),
     /// The channel takes no posts now: unseal, suspend, probe.
     Suspend {
         /// Discord's error code.
@@ -57,7 +61,7 @@ pub(super) fn sent(outcome: &SendOutcome, attempt: Attempt) -> After {
         SendOutcome::Sent { message_id } => After::Sent(*message_id),
         SendOutcome::RateLimited { retry_after } => After::Wait((*retry_after).min(LONGEST_ASKED)),
         SendOutcome::Unauthorized => After::Stop,
-        SendOutcome::Unknown { .. } => After::Unsure(backoff(attempt.failures)),
+        SendOutcome::Unknown { .. } => unsure(attempt),
         SendOutcome::Refused { status, code, message } => refused(*status, *code, message, attempt),
     }
 }
@@ -67,8 +71,30 @@ pub(super) fn looked(found: &Found, attempt: Attempt) -> After {
     match found {
         Found::Yes { message_id } => After::Sent(*message_id),
         Found::No => After::Unseal,
-        Found::CannotTell => After::Lost,
-        Found::Failed { .. } => After::Unsure(backoff(attempt.failures)),
+        Found::CannotTell => After::Lost(CANNOT_LOOK),
+        Found::Failed { .. } => unsure(attempt),
+    }
+}
+
+/// After a try to edit: the same, but that a message somebody has deleted is let go.
+pub(super) fn edited(outcome: &SendOutcome, attempt: Attempt) -> After {
+    match outcome {
+        // Unknown message.
+        SendOutcome::Refused { code: 10008, .. } => After::Dead("the message was deleted".into()),
+        outcome => sent(outcome, attempt),
+    }
+}
+
+/// Why nothing can tell whether a message of a bot was posted.
+const CANNOT_LOOK: &str = "it cannot be told whether this was posted: the bot lacks Read Message History there";
+/// The same of a webhook, which has neither a nonce nor a history.
+pub(super) const SENT_TWICE: &str = "it cannot be told whether this was posted: the webhook gave no answer twice";
+
+fn unsure(attempt: Attempt) -> After {
+    if attempt.age >= GIVE_UP {
+        After::Lost("it cannot be told whether this was posted: no answer for a day")
+    } else {
+        After::Unsure(backoff(attempt.failures))
     }
 }
 
@@ -111,6 +137,7 @@ mod tests {
     const ONE: Attempt = Attempt {
         divisible: false,
         failures: 1,
+        age: Duration::ZERO,
     };
     const SEVERAL: Attempt = Attempt { divisible: true, ..ONE };
 
@@ -158,11 +185,34 @@ mod tests {
     }
 
     #[test]
+    fn a_day_without_an_answer_is_enough() {
+        let old = |age| Attempt { age, ..ONE };
+        let unknown = SendOutcome::Unknown { reason: "502".into() };
+        let failed = Found::Failed { reason: "cut".into() };
+        for after in [sent(&unknown, old(GIVE_UP)), looked(&failed, old(GIVE_UP))] {
+            assert!(matches!(after, After::Lost(_)), "{after:?}");
+        }
+        let almost = GIVE_UP - Duration::from_millis(1);
+        assert!(matches!(sent(&unknown, old(almost)), After::Unsure(_)));
+    }
+
+    #[test]
+    fn a_deleted_message_is_not_edited_and_suspends_nothing() {
+        let deleted = SendOutcome::Refused {
+            status: 404,
+            code: 10008,
+            message: "Unknown Message".into(),
+        };
+        assert!(matches!(edited(&deleted, ONE), After::Dead(_)));
+        assert_eq!(edited(&SendOutcome::Sent { message_id: 5 }, ONE), After::Sent(5));
+    }
+
+    #[test]
     fn what_a_look_proves() {
         for (found, expected) in [
             (Found::Yes { message_id: 5 }, After::Sent(5)),
             (Found::No, After::Unseal),
-            (Found::CannotTell, After::Lost),
+            (Found::CannotTell, After::Lost(CANNOT_LOOK)),
             (Found::Failed { reason: "cut".into() }, After::Unsure(FIRST_WAIT)),
         ] {
             assert_eq!(looked(&found, ONE), expected);

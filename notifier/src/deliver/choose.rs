@@ -20,6 +20,8 @@ pub struct Limits {
     pub max_backlog: usize,
     /// What was published longer ago is folded.
     pub max_delay: Duration,
+    /// Beyond so many posts a guild and day everything is folded.
+    pub max_posts: u64,
 }
 
 /// What to do next for a destination.
@@ -54,11 +56,24 @@ pub(super) struct Chosen {
 }
 
 /// Chooses from the rows at the head. Up to the sequence `alone_until` each killmail goes alone.
-pub(super) fn choose(head: &Head, snapshot: &Snapshot, limits: &Limits, alone_until: u64, now: u64) -> Choice {
+/// `spent`: the guild has had its posts of the day.
+pub(super) fn choose(
+    head: &Head,
+    snapshot: &Snapshot,
+    limits: &Limits,
+    spent: bool,
+    alone_until: u64,
+    now: u64,
+) -> Choice {
     let overflow = head.waiting.saturating_sub(limits.max_backlog);
     let mut choice = Choice::default();
-    for (index, (sequence, row)) in head.rows.iter().enumerate() {
-        let fate = fate(row, snapshot, limits, index < overflow, now);
+    // An edit has its turn when it is the first.
+    let posts = head.rows.iter().take_while(|(_, row)| !row.edit);
+    for (index, (sequence, row)) in posts.enumerate() {
+        let fate = match fate(row, snapshot, limits, index < overflow, now) {
+            Fate::Post(_) if spent => Fate::Fold,
+            fate => fate,
+        };
         match (fate, &mut choice.draft) {
             (Fate::End(state), _) => choice.ended.push(Ended {
                 sequence: *sequence,
@@ -157,6 +172,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         max_backlog: 100,
         max_delay: Duration::from_secs(3_600),
+        max_posts: 5_000,
     };
 
     fn row(subscriptions: &[u64], age: u64) -> QueueRow {
@@ -193,7 +209,7 @@ mod tests {
     fn one_post_when_nothing_waits_ten_at_most_when_many_do() {
         let snapshot = snapshot(&[subscription(1)]);
         for (waiting, expected) in [(1, 1), (3, 3), (25, 10)] {
-            let choice = choose(&head(vec![row(&[1], 0); waiting]), &snapshot, &LIMITS, 0, NOW);
+            let choice = choose(&head(vec![row(&[1], 0); waiting]), &snapshot, &LIMITS, false, 0, NOW);
             assert_eq!(sequences(&choice).len(), expected);
             let Some(Draft::Posts(posts)) = choice.draft else {
                 panic!("posts")
@@ -201,7 +217,7 @@ mod tests {
             let style = if waiting > CALM { Style::Compact } else { Style::Full };
             assert_eq!(posts[0].style, style);
         }
-        let choice = choose(&head(vec![row(&[1], 0); 5]), &snapshot, &LIMITS, 2, NOW);
+        let choice = choose(&head(vec![row(&[1], 0); 5]), &snapshot, &LIMITS, false, 2, NOW);
         assert_eq!(sequences(&choice), [1], "alone after a refusal");
     }
 
@@ -216,7 +232,7 @@ mod tests {
             row(&[2, 1], 61_000),
             row(&[1], 7 * HOUR),
         ];
-        let choice = choose(&head(rows), &snapshot, &LIMITS, 0, NOW);
+        let choice = choose(&head(rows), &snapshot, &LIMITS, false, 0, NOW);
         let ended: Vec<_> = choice.ended.iter().map(|end| (end.sequence, end.state)).collect();
         assert_eq!(
             ended,
@@ -239,20 +255,21 @@ mod tests {
             &head(vec![late.clone(), late.clone(), row(&[1], 0)]),
             &snapshot,
             &LIMITS,
+            false,
             0,
             NOW,
         );
         assert_eq!(choice.draft, Some(Draft::Fold(vec![(1, 1), (2, 1)])));
-        let choice = choose(&head(vec![row(&[1], 0), late]), &snapshot, &LIMITS, 0, NOW);
+        let choice = choose(&head(vec![row(&[1], 0), late]), &snapshot, &LIMITS, false, 0, NOW);
         assert_eq!(sequences(&choice), [1], "what is late comes after it, as in the log");
         let tight = Limits {
             max_backlog: 1,
             ..LIMITS
         };
         let rows = vec![row(&[1], 0), row(&[1], 0), row(&[2], 0), row(&[1], 0)];
-        let choice = choose(&head(rows.clone()), &snapshot, &tight, 0, NOW);
+        let choice = choose(&head(rows.clone()), &snapshot, &tight, false, 0, NOW);
         assert_eq!(choice.draft, Some(Draft::Fold(vec![(1, 1), (2, 1)])));
-        let choice = choose(&head(rows[2..].to_vec()), &snapshot, &tight, 0, NOW);
+        let choice = choose(&head(rows[2..].to_vec()), &snapshot, &tight, false, 0, NOW);
         assert_eq!(sequences(&choice), [1, 2], "a ping is not folded");
     }
 
@@ -288,13 +305,20 @@ mod tests {
             ),
             (vec![3], 16 * 60_000, Style::Battle, vec![]),
         ] {
-            let choice = choose(&head(vec![row(&ids, age)]), &snapshot, &LIMITS, 0, NOW);
+            let choice = choose(&head(vec![row(&ids, age)]), &snapshot, &LIMITS, false, 0, NOW);
             let Some(Draft::Posts(posts)) = choice.draft else {
                 panic!("posts")
             };
             assert_eq!((posts[0].style, posts[0].pings.clone()), (style, pings));
         }
-        let choice = choose(&head(vec![row(&[1], 0), row(&[2], 0)]), &snapshot, &LIMITS, 0, NOW);
+        let choice = choose(
+            &head(vec![row(&[1], 0), row(&[2], 0)]),
+            &snapshot,
+            &LIMITS,
+            false,
+            0,
+            NOW,
+        );
         assert_eq!(sequences(&choice), [1], "links and embeds do not mix");
     }
 }

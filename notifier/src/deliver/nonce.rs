@@ -44,6 +44,7 @@ mod tests {
             sequence: killmail_id * 7,
             killmail_id,
             revision,
+            ..Default::default()
         };
         let here = Destination::Channel(2);
         let first = nonce(&here, BatchKind::Post, &[entry(1, 0)]);

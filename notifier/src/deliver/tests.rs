@@ -1,5 +1,10 @@
 //! Delivery as a whole, over a sink that records, refuses, forgets to answer, and dies in the middle. Time is paused.
 
+mod edits;
+mod faults;
+mod limits;
+mod webhooks;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Mutex,
@@ -16,8 +21,7 @@ use crate::{
     database::{self, Outcome, PostState},
     matching::Match,
     outbox::Arrival,
-    render,
-    sink::{Found, Post, SendOutcome},
+    sink::{Edit, Found, Post, SendOutcome},
     subscriptions::{SubscriptionId, Subscriptions, file},
 };
 
@@ -54,6 +58,10 @@ struct State {
     poison: Vec<u64>,
     finds: VecDeque<Found>,
     looks: usize,
+    edits: Vec<Edit>,
+    /// What is answered to edits before they are carried out.
+    edit_answers: VecDeque<SendOutcome>,
+    told: Vec<(u64, String)>,
 }
 
 impl Fake {
@@ -132,6 +140,29 @@ impl Sink for Fake {
             message_id: 1_000 + u64::try_from(index).unwrap(),
         })
     }
+
+    async fn edit(&self, edit: &Edit) -> SendOutcome {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let mut state = self.state.lock().unwrap();
+        state.edits.push(edit.clone());
+        state.edit_answers.pop_front().unwrap_or(SendOutcome::Sent {
+            message_id: edit.message_id,
+        })
+    }
+
+    async fn tell(&self, user: u64, text: &str) -> bool {
+        self.state.lock().unwrap().told.push((user, text.to_owned()));
+        true
+    }
+}
+
+/// The one that posts there, as [`Bench::restart`] makes them.
+fn subscription(destination: &Destination) -> u64 {
+    match destination {
+        Destination::Channel(2) => 1,
+        Destination::Channel(_) => 2,
+        Destination::Webhook(_) => 3,
+    }
 }
 
 fn refused(status: u16, code: u32) -> SendOutcome {
@@ -149,6 +180,7 @@ struct Bench {
     clock: Clock,
     running: Option<Running>,
     extra: String,
+    max_posts: u64,
 }
 
 struct Running {
@@ -170,6 +202,7 @@ impl Bench {
             clock: Clock::new(move || START + elapsed()),
             running: None,
             extra: extra.to_owned(),
+            max_posts: 5_000,
         };
         bench.restart().await;
         bench
@@ -194,9 +227,10 @@ impl Bench {
         let row = |name: &str, channel: u64, extra: &str| {
             format!("[[subscription]]\nname = \"{name}\"\nguild = 1\nchannel = {channel}\nfilter = \"\"\n{extra}\n")
         };
-        let text = row("a", 2, &self.extra) + &row("b", 3, "");
+        let hook = "[[subscription]]\nname = \"c\"\nwebhook = \"http://d/api/webhooks/9/x\"\nfilter = \"\"\n";
+        let text = row("a", 2, &self.extra) + &row("b", 3, "") + hook;
         subscriptions
-            .take_file(file::parse(&text, "").unwrap(), 0)
+            .take_file(file::parse(&text, "http://d").unwrap(), 0)
             .await
             .unwrap();
         let compiled = crate::matching::tests::subscription(1).compiled;
@@ -210,6 +244,7 @@ impl Bench {
         let limits = Limits {
             max_backlog: 200,
             max_delay: Duration::from_secs(3_600),
+            max_posts: self.max_posts,
         };
         let deliver = Deliver::new(
             outbox.clone(),
@@ -264,13 +299,11 @@ impl Bench {
                 .iter()
                 .map(|destination| Match {
                     destination: destination.clone(),
-                    subscriptions: vec![(
-                        SubscriptionId(if *destination == HERE { 1 } else { 2 }),
-                        Outcome::Neutral,
-                    )],
+                    subscriptions: vec![(SubscriptionId(subscription(destination)), Outcome::Neutral)],
                     in_time: true,
                 })
                 .collect(),
+            posted: Vec::new(),
         };
         let arrivals: Vec<_> = ids.into_iter().map(arrival).collect();
         self.outbox().arrive(&arrivals, None, self.clock.now()).unwrap();
@@ -315,233 +348,4 @@ async fn one_destination_never_delays_another() {
     assert_eq!(bench.fake.killmails(&THERE), [1, 2, 3]);
     bench.drained().await;
     assert_eq!(bench.fake.killmails(&HERE), [1, 2, 3]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rate_limit_is_waited_for() {
-    let bench = Bench::start("").await;
-    let limited = SendOutcome::RateLimited {
-        retry_after: Duration::from_secs(30),
-    };
-    bench.fake.fault(HERE, [Fault::Answer(limited)]);
-    bench.arrive([1], &[HERE]);
-    bench.drained().await;
-    let state = bench.fake.state.lock().unwrap();
-    assert_eq!(state.tries.len(), 2);
-    let waited = state.tries[1].0 - state.tries[0].0;
-    assert!(
-        waited >= Duration::from_secs(30) && waited < Duration::from_secs(31),
-        "{waited:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_unknown_outcome_is_the_same_body_and_nonce_and_then_a_look() {
-    let bench = Bench::start("").await;
-    bench.fake.fault(HERE, [Fault::PostedUnknown]);
-    bench.arrive([1], &[HERE]);
-    bench.drained().await;
-    {
-        let state = bench.fake.state.lock().unwrap();
-        assert_eq!((state.posted.len(), state.tries.len(), state.looks), (1, 2, 0));
-        assert_eq!(state.tries[0].1, state.tries[1].1);
-    }
-    // Unknown for longer than a nonce lives: it is looked for, found, and not posted again.
-    let unknown = || Fault::Answer(SendOutcome::Unknown { reason: "502".into() });
-    bench.fake.fault(HERE, [Fault::PostedUnknown]);
-    bench.fake.fault(HERE, (0..200).map(|_| unknown()));
-    bench.arrive([2], &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.fake.killmails(&HERE), [1, 2]);
-    assert_eq!(bench.fake.state.lock().unwrap().looks, 1);
-    assert_eq!(bench.state(&HERE, 2), PostState::Sent);
-    // The same, but it never got there: sent again.
-    bench.fake.state.lock().unwrap().faults.clear();
-    bench.fake.fault(HERE, vec![Fault::Hang; 3]);
-    bench.arrive([3], &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.fake.killmails(&HERE), [1, 2, 3]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn what_cannot_be_told_is_not_posted_again() {
-    let bench = Bench::start("").await;
-    bench.fake.state.lock().unwrap().finds = [Found::Failed { reason: "cut".into() }, Found::CannotTell].into();
-    bench.fake.fault(HERE, [Fault::PostedUnknown, Fault::Hang, Fault::Hang]);
-    bench.arrive([1], &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.state(&HERE, 1), PostState::Unknown);
-    let state = bench.fake.state.lock().unwrap();
-    assert_eq!((state.posted.len(), state.looks), (1, 2));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_poisonous_killmail_is_the_only_one_lost() {
-    let bench = Bench::start("").await;
-    bench.fake.state.lock().unwrap().poison = vec![4];
-    bench.arrive(1..=7, &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.fake.killmails(&HERE), [1, 2, 3, 5, 6, 7]);
-    assert_eq!(bench.state(&HERE, 4), PostState::Dead);
-    bench.arrive(8..=10, &[HERE]);
-    bench.drained().await;
-    let state = bench.fake.state.lock().unwrap();
-    assert_eq!(state.posted.last().unwrap().1.killmails, [8, 9, 10], "together again");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_channel_without_permissions_is_suspended_probed_and_resumes() {
-    let bench = Bench::start("").await;
-    bench.fake.fault(HERE, vec![Fault::Answer(refused(403, 50013)); 3]);
-    bench.arrive([1, 2], &[HERE]);
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    let snapshot = bench.running().subscriptions.snapshot();
-    assert_eq!(snapshot.suspension(&HERE).map(|row| row.code), Some(50013));
-    assert_eq!(snapshot.suspension(&THERE), None);
-    // What comes meanwhile does not hasten it.
-    bench.arrive([3], &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.fake.killmails(&HERE), [1, 2, 3]);
-    {
-        let state = bench.fake.state.lock().unwrap();
-        let times: Vec<_> = state
-            .tries
-            .windows(2)
-            .map(|two| (two[1].0 - two[0].0).as_secs())
-            .collect();
-        assert_eq!(times, [300, 600, 1200]);
-    }
-    assert_eq!(bench.running().subscriptions.snapshot().suspension(&HERE), None);
-    // A hint that the permissions are back is tried at once.
-    bench.fake.fault(HERE, [Fault::Answer(refused(403, 50001))]);
-    bench.arrive([4], &[HERE]);
-    tokio::time::sleep(Duration::from_secs(10)).await;
-    bench.running().prober.try_now(HERE);
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(bench.fake.killmails(&HERE), [1, 2, 3, 4]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_channel_that_is_gone_is_never_tried_again() {
-    let bench = Bench::start("").await;
-    bench.fake.fault(HERE, [Fault::Answer(refused(404, 10003))]);
-    bench.arrive([1, 2], &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.state(&HERE, 1), PostState::Gone);
-    let retired = bench
-        .running()
-        .subscriptions
-        .snapshot()
-        .suspension(&HERE)
-        .is_some_and(|row| row.retired);
-    assert!(
-        retired && bench.running().subscriptions.list().len() == 2,
-        "listed as such, not deleted"
-    );
-    bench.arrive([3], &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.fake.state.lock().unwrap().tries.len(), 1);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dead_token_ends_the_process_and_loses_nothing() {
-    let mut bench = Bench::start("").await;
-    bench.fake.fault(HERE, [Fault::Answer(SendOutcome::Unauthorized)]);
-    bench.arrive([1], &[HERE]);
-    let error = (&mut bench.running.as_mut().unwrap().task).await.unwrap().unwrap_err();
-    assert!(error.to_string().contains("NOTIFIER_DISCORD_TOKEN"), "{error}");
-    let running = bench.running.take().unwrap();
-    drop((running.outbox, running.subscriptions));
-    bench.restart().await;
-    bench.drained().await;
-    assert_eq!(bench.fake.killmails(&HERE), [1]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn late_ones_and_too_many_become_one_post_that_links_nothing() {
-    let bench = Bench::start("").await;
-    bench.arrive_aged(1..=30, &[HERE], 2 * 3_600_000);
-    bench.arrive([31], &[HERE]);
-    bench.drained().await;
-    assert_eq!(bench.fake.killmails(&HERE), [31]);
-    assert_eq!(bench.state(&HERE, 7), PostState::Folded);
-    {
-        let state = bench.fake.state.lock().unwrap();
-        assert_eq!(state.posted[0].1.message, render::folded(30));
-    }
-    // 210 wait and 200 may: the oldest ten are folded.
-    bench.arrive(101..=310, &[THERE]);
-    bench.drained().await;
-    assert_eq!(bench.fake.killmails(&THERE), (111..=310).collect::<Vec<_>>());
-}
-
-#[tokio::test(start_paused = true)]
-async fn pings_have_an_age_and_a_cooldown_that_survives() {
-    let mut bench = Bench::start("ping = \"here\"\nping_max_age = \"1m\"").await;
-    let pings = |bench: &Bench| {
-        let state = bench.fake.state.lock().unwrap();
-        state
-            .posted
-            .iter()
-            .map(|(_, post)| post.message.content.contains("@here"))
-            .collect::<Vec<_>>()
-    };
-    bench.arrive([1], &[HERE]);
-    bench.drained().await;
-    bench.arrive([2], &[HERE]);
-    bench.drained().await;
-    assert!(bench.outbox().post(&HERE, 2).unwrap().unwrap().ping_held_back);
-    bench.restart().await;
-    bench.arrive([3], &[HERE]);
-    bench.drained().await;
-    tokio::time::sleep(Duration::from_secs(300)).await;
-    bench.arrive_aged([4], &[HERE], 61_000);
-    bench.drained().await;
-    bench.arrive([5], &[HERE]);
-    bench.drained().await;
-    assert_eq!(pings(&bench), [true, false, false, false, true]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn deaths_at_any_point_lose_nothing_and_post_nothing_twice() {
-    for seed in 0..25 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut bench = Bench::start("").await;
-        let mut next = 1;
-        for _ in 0..8 {
-            let more = random.u64(0..15);
-            bench.arrive(next..next + more, &[HERE, THERE]);
-            bench.outbox().flush().await.unwrap();
-            next += more;
-            for destination in [HERE, THERE] {
-                let fault = match random.u8(0..6) {
-                    0 => Fault::PostedHang,
-                    1 => Fault::Hang,
-                    2 => Fault::PostedUnknown,
-                    3 => Fault::Answer(SendOutcome::Unknown { reason: "502".into() }),
-                    _ => continue,
-                };
-                bench.fake.fault(destination, [fault]);
-            }
-            tokio::time::sleep(Duration::from_millis(random.u64(0..400))).await;
-            if random.bool() {
-                bench.restart().await;
-            }
-            if random.u8(0..8) == 0 {
-                // Down for longer than a nonce lives.
-                tokio::time::sleep(Duration::from_secs(400)).await;
-            }
-        }
-        bench.fake.state.lock().unwrap().faults.clear();
-        bench.drained().await;
-        for destination in [HERE, THERE] {
-            assert_eq!(
-                bench.fake.killmails(&destination),
-                (1..next).collect::<Vec<_>>(),
-                "seed {seed}"
-            );
-        }
-        bench.running().shutdown.cancel();
-        (&mut bench.running.as_mut().unwrap().task).await.unwrap().unwrap();
-    }
 }

@@ -1,24 +1,26 @@
 //! One destination's worker: chooses, seals, sends, and does with the outcome what `after` says.
 
+mod compose;
+mod edit;
+mod suspend;
+
 use std::{sync::Arc, time::Duration};
 
-use killfeed::v1::Killmail;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     DeliverError, Shared, Wake,
     after::{self, After, Attempt, NONCE_LIFE},
-    choose::{self, Choice, Chosen, Draft},
-    nonce,
+    choose::{self, Choice, Draft},
 };
 use crate::{
-    database::{BatchEntryRow, BatchKind, BatchRow, PostState, StorageError, SuspensionRow},
+    database::{BatchKind, BatchRow, PostState, PostsRow, StorageError},
     matching, metrics,
-    outbox::{BatchEnd, Ended, Head},
-    render::{self, EMBEDS, Item},
-    sink::{Destination, Message, Post},
-    subscriptions::Ping,
+    outbox::{BatchEnd, Head},
+    render::EMBEDS,
+    sink::{Destination, Post},
+    subscriptions::WEBHOOK_GUILD,
 };
 
 /// A worker that nothing comes for ends.
@@ -93,6 +95,9 @@ impl Worker {
 
     async fn step(&mut self) -> Result<Pace, DeliverError> {
         let snapshot = self.shared.subscriptions.snapshot();
+        if snapshot.is_elsewhere(&self.destination) {
+            return Ok(Pace::Idle);
+        }
         if snapshot
             .suspension(&self.destination)
             .is_some_and(|suspension| suspension.retired)
@@ -119,10 +124,11 @@ impl Worker {
             }
         }
         let head = self.shared.outbox.head(&self.destination, EMBEDS + 1)?;
-        match &head.batch {
-            Some(batch) => self.resume(batch).await,
-            None if head.rows.is_empty() => Ok(Pace::Idle),
-            None => self.begin(head).await,
+        match (&head.batch, head.rows.first()) {
+            (Some(batch), _) => self.resume(batch).await,
+            (None, None) => Ok(Pace::Idle),
+            (None, Some((sequence, row))) if row.edit => self.edit(*sequence, row).await,
+            (None, Some(_)) => self.begin(head).await,
         }
     }
 
@@ -130,7 +136,16 @@ impl Worker {
     async fn begin(&mut self, head: Head) -> Result<Pace, DeliverError> {
         let now = self.now();
         let snapshot = self.shared.subscriptions.snapshot();
-        let choose = |head: &Head| choose::choose(head, &snapshot, &self.shared.limits, self.alone_until, now);
+        let limits = &self.shared.limits;
+        let guild = snapshot
+            .guild(&self.destination)
+            .filter(|guild| *guild != WEBHOOK_GUILD);
+        let today = match guild {
+            Some(guild) => self.shared.outbox.posts_today(guild, now)?,
+            None => PostsRow::default(),
+        };
+        let spent = today.posted >= limits.max_posts;
+        let choose = |head: &Head| choose::choose(head, &snapshot, limits, spent, self.alone_until, now);
         let mut choice = choose(&head);
         if matches!(choice.draft, Some(Draft::Fold(_))) && head.rows.len() < head.waiting {
             choice = choose(&self.shared.outbox.head(&self.destination, FOLD)?);
@@ -138,7 +153,12 @@ impl Worker {
         let Choice { mut ended, draft } = choice;
         let batch = match draft {
             None => None,
-            Some(Draft::Fold(folded)) => Some(self.fold(&folded, now)?),
+            Some(Draft::Fold(_)) if spent && today.told && ended.is_empty() => {
+                // Counted, and told tomorrow: a post about each would be a post for each.
+                return Ok(Pace::Sleep(until_tomorrow(now)));
+            }
+            Some(Draft::Fold(_)) if spent && today.told => None,
+            Some(Draft::Fold(folded)) => Some(self.fold(&folded, guild.filter(|_| spent), now)?),
             Some(Draft::Posts(chosen)) => self.compose(&chosen, &mut ended, now)?,
         };
         for end in &ended {
@@ -156,107 +176,18 @@ impl Worker {
         }
     }
 
-    fn fold(&self, folded: &[(u64, u64)], now: u64) -> Result<BatchRow, StorageError> {
-        let entry = |(sequence, killmail_id): &(u64, u64)| BatchEntryRow {
-            sequence: *sequence,
-            killmail_id: *killmail_id,
-            revision: 0,
-        };
-        let entries = folded.iter().map(entry).collect();
-        self.batch(BatchKind::Folded, entries, &render::folded(folded.len()), now)
-    }
-
-    /// As many of the chosen killmails as fit into one message; `None` if not one of them can be read.
-    fn compose(&self, chosen: &[Chosen], ended: &mut Vec<Ended>, now: u64) -> Result<Option<BatchRow>, StorageError> {
-        let mut readable: Vec<(&Chosen, Killmail)> = Vec::new();
-        for post in chosen {
-            match self.shared.outbox.killmail(post.killmail_id)? {
-                Some(killmail) => readable.push((post, killmail)),
-                None => {
-                    tracing::error!(
-                        killmail = post.killmail_id,
-                        "a queued killmail has no bytes: it cannot be posted"
-                    );
-                    ended.push(Ended {
-                        sequence: post.sequence,
-                        state: PostState::Dead,
-                    });
-                }
-            }
-        }
-        let item = |(post, killmail): &'_ (&'_ Chosen, Killmail)| (post.sequence, post.killmail_id, killmail.revision);
-        let entries: Vec<_> = readable.iter().map(item).collect();
-        let items: Vec<Item<'_>> = readable
-            .iter()
-            .map(|(post, killmail)| Item {
-                killmail,
-                outcome: post.outcome,
-                style: post.style,
-                subscriptions: post.names.iter().map(String::as_str).collect(),
-            })
-            .collect();
-        let (mut pings, mut held_back) = self.pings(&readable, now)?;
-        let (mut message, taken) = render::killmails(&items, &pings);
-        if taken == 0 {
-            return Ok(None);
-        }
-        if taken < readable.len() {
-            // Only those that go along may ping.
-            (pings, held_back) = self.pings(&readable[..taken], now)?;
-            (message, _) = render::killmails(&items[..taken], &pings);
-        }
-        let entry = |(sequence, killmail_id, revision): (u64, u64, u32)| BatchEntryRow {
-            sequence,
-            killmail_id,
-            revision,
-        };
-        let entries = entries.into_iter().take(taken).map(entry).collect();
-        let style = readable.iter().take(taken).map(|(post, _)| post.style).max();
-        Ok(Some(BatchRow {
-            pings: pings.iter().map(Ping::to_string).collect(),
-            pings_held_back: held_back.iter().map(Ping::to_string).collect(),
-            style: style.unwrap_or_default().word().to_owned(),
-            ..self.batch(BatchKind::Post, entries, &message, now)?
-        }))
-    }
-
-    fn batch(
-        &self,
-        kind: BatchKind,
-        entries: Vec<BatchEntryRow>,
-        message: &Message,
-        now: u64,
-    ) -> Result<BatchRow, StorageError> {
-        let message = serde_json::to_vec(message).map_err(|error| unreadable(&error))?;
-        Ok(BatchRow {
-            kind: kind.into(),
-            nonce: nonce::nonce(&self.destination, kind, &entries),
-            entries,
-            message,
-            sealed: now,
-            ..Default::default()
-        })
-    }
-
-    /// Whom these ping now, and whom they would ping but for the cooldown. Each target has its own.
-    fn pings(&self, posts: &[(&Chosen, Killmail)], now: u64) -> Result<(Vec<Ping>, Vec<Ping>), StorageError> {
-        let mut wanted: Vec<Ping> = posts.iter().flat_map(|(post, _)| post.pings.iter().copied()).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let (mut pings, mut held_back) = (Vec::new(), Vec::new());
-        for ping in wanted {
-            let until = self.shared.outbox.cooldown(&self.destination, &ping.to_string())?;
-            if until <= now {
-                pings.push(ping)
-            } else {
-                held_back.push(ping)
-            }
-        }
-        Ok((pings, held_back))
-    }
-
     /// A batch that is sealed already: it may have been posted.
     async fn resume(&mut self, batch: &BatchRow) -> Result<Pace, DeliverError> {
+        if let Destination::Webhook(_) = self.destination {
+            // Neither a nonce nor a history: once more, counted on disk, and then not again.
+            if batch.tries > 1 {
+                let post = self.post(batch)?;
+                return self.carry_out(After::Lost(after::SENT_TWICE), batch, &post).await;
+            }
+            let batch = self.shared.outbox.tried(&self.destination, batch)?;
+            self.shared.outbox.flush().await?;
+            return self.send(&batch).await;
+        }
         if self.age(batch) < NONCE_LIFE {
             return self.send(batch).await;
         }
@@ -293,13 +224,7 @@ impl Worker {
         let pace = match after {
             After::Sent(message_id) => {
                 self.sent(batch, message_id)?;
-                if self.probing.take().is_some() {
-                    tracing::info!(destination = ?self.destination, "the destination takes posts again");
-                    self.shared
-                        .subscriptions
-                        .set_suspension(&self.destination, None)
-                        .await?;
-                }
+                self.takes_posts().await?;
                 Pace::Go
             }
             After::Unseal => {
@@ -324,29 +249,21 @@ impl Worker {
             After::Dead(reason) => {
                 let body = String::from_utf8_lossy(&batch.message);
                 tracing::error!(destination = ?self.destination, killmails = ?post.killmails, reason, %body, "Discord refuses this message: it is not posted");
+                metrics::dead_letters(PostState::Dead, batch.entries.len());
                 self.finish(batch, PostState::Dead, 0, &reason)?;
                 Pace::Go
             }
-            After::Lost => {
-                tracing::warn!(destination = ?self.destination, killmails = ?post.killmails,
-                    "whether this was posted cannot be told (the bot lacks Read Message History there): it is not posted again");
-                self.finish(batch, PostState::Unknown, 0, "outcome unknown")?;
+            After::Lost(why) => {
+                tracing::warn!(destination = ?self.destination, killmails = ?post.killmails, "{why}; it is not posted again");
+                metrics::dead_letters(PostState::Unknown, batch.entries.len());
+                self.finish(batch, PostState::Unknown, 0, why)?;
                 Pace::Go
             }
             After::Suspend { code, reason } => {
                 self.unseal(batch)?;
                 self.suspend(code, reason).await?
             }
-            After::Retire(reason) => {
-                tracing::warn!(destination = ?self.destination, reason, "the channel is gone: its subscriptions are retired");
-                self.shared.outbox.abandon(&self.destination, &reason, self.now())?;
-                let row = self.suspension(0, reason, true);
-                self.shared
-                    .subscriptions
-                    .set_suspension(&self.destination, Some(row))
-                    .await?;
-                Pace::Idle
-            }
+            After::Retire(reason) => self.retire(reason).await?,
             After::Stop => return Err(DeliverError::Unauthorized),
         };
         // Also the end of a batch: lost, it would have to be looked for, which not every sink can.
@@ -372,7 +289,14 @@ impl Worker {
     fn finish(&self, batch: &BatchRow, state: PostState, message_id: u64, detail: &str) -> Result<(), StorageError> {
         let now = self.now();
         let pinged = state == PostState::Sent && !batch.pings.is_empty();
+        let embeds = if state == PostState::Sent {
+            edit::embeds(batch)?
+        } else {
+            Vec::new()
+        };
         let end = BatchEnd {
+            embeds: &embeds,
+            guild: self.shared.subscriptions.snapshot().guild(&self.destination),
             state,
             message_id,
             detail,
@@ -383,44 +307,6 @@ impl Worker {
 
     fn unseal(&self, batch: &BatchRow) -> Result<(), StorageError> {
         self.shared.outbox.unseal(&self.destination, batch, self.now())
-    }
-
-    async fn suspend(&mut self, code: u32, reason: String) -> Result<Pace, DeliverError> {
-        let interval = match self.probing {
-            None => {
-                tracing::warn!(destination = ?self.destination, code, reason, "the destination takes no posts: suspended, tried again by itself");
-                let row = self.suspension(code, reason, false);
-                self.shared
-                    .subscriptions
-                    .set_suspension(&self.destination, Some(row))
-                    .await?;
-                self.shared.probe_interval
-            }
-            Some(probing) => (probing.interval * 2).min(LONGEST_PROBE.max(self.shared.probe_interval)),
-        };
-        self.probing = Some(Probing {
-            next: Instant::now() + interval,
-            interval,
-        });
-        Ok(Pace::Sleep(interval))
-    }
-
-    fn suspension(&self, code: u32, reason: String, retired: bool) -> SuspensionRow {
-        SuspensionRow {
-            reason,
-            code,
-            since: self.now(),
-            retired,
-        }
-    }
-
-    fn probe_now(&mut self) {
-        if let Some(probing) = &mut self.probing {
-            *probing = Probing {
-                next: Instant::now(),
-                interval: self.shared.probe_interval,
-            };
-        }
     }
 
     fn post(&self, batch: &BatchRow) -> Result<Post, StorageError> {
@@ -439,6 +325,7 @@ impl Worker {
         Attempt {
             divisible: batch.kind() == BatchKind::Post && batch.entries.len() > 1,
             failures: self.failures,
+            age: self.age(batch),
         }
     }
 
@@ -449,6 +336,12 @@ impl Worker {
     fn now(&self) -> u64 {
         self.shared.clock.now()
     }
+}
+
+/// To the next midnight of EVE time, and a little more so that it is past it.
+fn until_tomorrow(now: u64) -> Duration {
+    const DAY: u64 = 86_400_000;
+    Duration::from_millis(DAY - now % DAY + 1_000)
 }
 
 fn unreadable(error: &serde_json::Error) -> StorageError {

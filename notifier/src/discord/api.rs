@@ -32,17 +32,18 @@ pub(super) struct Api {
     http: reqwest::Client,
     /// `{api_url}/api/v10`
     base: String,
-    authorization: HeaderValue,
+    /// `None` for webhooks, whose paths are secrets of their own.
+    authorization: Option<HeaderValue>,
     limiter: Limiter,
     /// Set by the first 401: nothing will ever be accepted again.
     dead: AtomicBool,
 }
 
-/// A request. Everything here is Discord's own, never a secret.
+/// A request. It is never shown: the path of a webhook is a secret.
 pub(super) struct Request<'a> {
     pub(super) method: Method,
     pub(super) route: Route,
-    /// From `/` on, with its query.
+    /// From `/` on below the API's base, with its query; or a whole URL.
     pub(super) path: &'a str,
     pub(super) body: Option<Vec<u8>>,
 }
@@ -70,11 +71,20 @@ pub(super) enum NoAnswer {
 }
 
 impl Api {
-    /// `None` if the token cannot be a token, or no HTTP client can be made.
+    /// Refused if the token cannot be a token, or no HTTP client can be made.
     pub(super) fn new(api_url: &str, token: &Token) -> Result<Self, String> {
         let mut authorization = HeaderValue::from_str(&format!("Bot {}", token.expose()))
             .map_err(|_| "the token has characters that no token has".to_owned())?;
         authorization.set_sensitive(true);
+        Self::with(api_url, Some(authorization))
+    }
+
+    /// Without a token: for requests whose path is allowed by itself.
+    pub(super) fn without_token(api_url: &str) -> Result<Self, String> {
+        Self::with(api_url, None)
+    }
+
+    fn with(api_url: &str, authorization: Option<HeaderValue>) -> Result<Self, String> {
         let http = reqwest::Client::builder()
             .user_agent(USER_AGENT)
             .connect_timeout(CONNECT_TIMEOUT)
@@ -105,10 +115,14 @@ impl Api {
                 retry_after,
                 reason: "the rate limit does not allow it yet".into(),
             })?;
-        let mut builder = self
-            .http
-            .request(request.method, format!("{}{}", self.base, request.path))
-            .header(header::AUTHORIZATION, self.authorization.clone());
+        let url = match request.path {
+            below if below.starts_with('/') => format!("{}{below}", self.base),
+            whole => whole.to_owned(),
+        };
+        let mut builder = self.http.request(request.method, url);
+        if let Some(authorization) = &self.authorization {
+            builder = builder.header(header::AUTHORIZATION, authorization.clone());
+        }
         if let Some(body) = request.body {
             builder = builder.header(header::CONTENT_TYPE, "application/json").body(body);
         }
@@ -116,7 +130,7 @@ impl Api {
         let status = response.status();
         let feedback = Feedback::read(status, response.headers());
         permit.complete(feedback.clone());
-        if status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED && self.authorization.is_some() {
             self.dead.store(true, Ordering::Relaxed);
         }
         let body = read(response).await;

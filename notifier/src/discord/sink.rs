@@ -11,9 +11,10 @@ use super::{
     find,
     limiter::Route,
 };
-use crate::sink::{Destination, Found, Message, Post, SendOutcome, Sink};
+use crate::sink::{AllowedMentions, Destination, Edit, Embed, Found, Message, Post, SendOutcome, Sink};
 
 const CREATE_MESSAGE: &str = "POST /channels/{}/messages";
+const EDIT_MESSAGE: &str = "PATCH /channels/{}/messages/{}";
 
 /// Sends to Discord with a bot's token.
 pub(super) struct DiscordSink {
@@ -30,6 +31,22 @@ struct Body<'a> {
     enforce_nonce: bool,
 }
 
+/// An edit of the embeds alone. Nobody is pinged by an edit, and nothing else of the message changes.
+#[derive(Serialize)]
+pub(super) struct EditBody<'a> {
+    embeds: &'a [Embed],
+    allowed_mentions: AllowedMentions,
+}
+
+impl<'a> EditBody<'a> {
+    pub(super) fn new(edit: &'a Edit) -> Self {
+        Self {
+            embeds: &edit.embeds,
+            allowed_mentions: AllowedMentions::default(),
+        }
+    }
+}
+
 #[async_trait]
 impl Sink for DiscordSink {
     async fn send(&self, post: &Post) -> SendOutcome {
@@ -42,21 +59,35 @@ impl Sink for DiscordSink {
             nonce: &post.nonce,
             enforce_nonce: true,
         };
-        let body = match serde_json::to_vec(&body) {
-            Ok(body) => body,
-            Err(error) => return refused(0, 0, format!("the message cannot be written as JSON: {error}")),
+        let route = Route {
+            template: CREATE_MESSAGE,
+            major: channel,
         };
         let path = format!("/channels/{channel}/messages");
-        let request = Request {
-            method: Method::POST,
-            route: Route {
-                template: CREATE_MESSAGE,
-                major: channel,
-            },
-            path: &path,
-            body: Some(body),
+        call(&self.api, Method::POST, route, &path, &body).await
+    }
+
+    async fn edit(&self, edit: &Edit) -> SendOutcome {
+        let channel = match edit.destination {
+            Destination::Channel(channel) => channel,
+            Destination::Webhook(webhook) => return no_webhook(webhook),
         };
-        outcome(self.api.call(request).await)
+        let route = Route {
+            template: EDIT_MESSAGE,
+            major: channel,
+        };
+        let path = format!("/channels/{channel}/messages/{}", edit.message_id);
+        call(&self.api, Method::PATCH, route, &path, &EditBody::new(edit)).await
+    }
+
+    async fn tell(&self, user: u64, text: &str) -> bool {
+        match tell(&self.api, user, text).await {
+            SendOutcome::Sent { .. } => true,
+            outcome => {
+                tracing::info!(user, ?outcome, "somebody cannot be told by direct message");
+                false
+            }
+        }
     }
 
     async fn find(&self, post: &Post, since: SystemTime) -> Found {
@@ -65,6 +96,51 @@ impl Sink for DiscordSink {
             Destination::Webhook(_) => Found::CannotTell,
         }
     }
+}
+
+/// Opens the channel between the bot and a person, which Discord gives again if it is there, and writes into it.
+async fn tell(api: &Api, user: u64, text: &str) -> SendOutcome {
+    let route = |template, major| Route { template, major };
+    let recipient = serde_json::json!({"recipient_id": user.to_string()});
+    let opening = call(
+        api,
+        Method::POST,
+        route("POST /users/@me/channels", 0),
+        "/users/@me/channels",
+        &recipient,
+    );
+    let SendOutcome::Sent { message_id: channel } = opening.await else {
+        return SendOutcome::Unknown {
+            reason: "no channel to this person".into(),
+        };
+    };
+    let message = Message {
+        content: text.to_owned(),
+        ..Message::default()
+    };
+    let path = format!("/channels/{channel}/messages");
+    call(api, Method::POST, route(CREATE_MESSAGE, channel), &path, &message).await
+}
+
+/// One request with a JSON body whose answer carries an id.
+pub(super) async fn call(
+    api: &Api,
+    method: Method,
+    route: Route,
+    path: &str,
+    body: &(impl Serialize + Sync),
+) -> SendOutcome {
+    let body = match serde_json::to_vec(body) {
+        Ok(body) => body,
+        Err(error) => return refused(0, 0, format!("the message cannot be written as JSON: {error}")),
+    };
+    let request = Request {
+        method,
+        route,
+        path,
+        body: Some(body),
+    };
+    outcome(api.call(request).await)
 }
 
 /// What became of the message, from the answer alone.
@@ -119,7 +195,7 @@ fn refused(status: u16, code: u32, message: String) -> SendOutcome {
 }
 
 /// As Discord answers for a webhook that is gone (404, 10015): without its URL there is nothing else to say.
-fn no_webhook(webhook: u64) -> SendOutcome {
+pub(super) fn no_webhook(webhook: u64) -> SendOutcome {
     refused(
         404,
         10_015,

@@ -7,10 +7,11 @@ use sled::transaction::{ConflictableTransactionError as Abort, Transactional as 
 use super::{Arrival, Arrived, Outbox};
 use crate::{
     database::{
-        HandledRow, KillmailRow, MatchRow, PositionRow, PostRow, PostState, QueueRow, StorageError, decode,
+        CatchUpRow, HandledRow, KillmailRow, MatchRow, PositionRow, PostRow, PostState, QueueRow, StorageError, decode,
         decode_number, id_key, meta, post_key, queue_key,
     },
     matching::Match,
+    sink::Destination,
 };
 
 type Written<T> = Result<T, Abort<StorageError>>;
@@ -18,6 +19,28 @@ type Written<T> = Result<T, Abort<StorageError>>;
 impl Outbox {
     /// Writes what a run of events caused, and the position after them. Not acknowledged before [`Outbox::flush`].
     pub fn arrive(&self, arrivals: &[Arrival], position: Option<&Position>, now: u64) -> Result<Arrived, StorageError> {
+        let row = position.map(|position| PositionRow {
+            cursor: position.cursor.clone(),
+            time: Some(position.time),
+        });
+        let mark = Mark::Position(row.map(|row| row.encode_to_vec()));
+        self.write(arrivals, &mark, now)
+    }
+
+    /// The same for moved guilds that read a piece of the log later than everyone else: what was handled for others was not for
+    /// them; what they have is told by their posts. `left` is what is still to be read; `None` = nothing.
+    pub fn arrive_late(
+        &self,
+        arrivals: &[Arrival],
+        key: &[u8],
+        left: Option<&CatchUpRow>,
+        now: u64,
+    ) -> Result<Arrived, StorageError> {
+        let mark = Mark::CatchUp(key, left.map(|row| row.encode_to_vec()));
+        self.write(arrivals, &mark, now)
+    }
+
+    fn write(&self, arrivals: &[Arrival], mark: &Mark<'_>, now: u64) -> Result<Arrived, StorageError> {
         let database = &self.database;
         let trees = (
             &database.queue,
@@ -36,6 +59,7 @@ impl Outbox {
                 handled,
                 next: first,
                 now,
+                late: matches!(mark, Mark::CatchUp(..)),
                 arrived: Arrived::default(),
             };
             for arrival in arrivals {
@@ -44,21 +68,27 @@ impl Outbox {
             if transaction.next != first {
                 numbers.insert(meta::NEXT_SEQUENCE, &transaction.next.to_be_bytes())?;
             }
-            if let Some(position) = position {
-                let row = PositionRow {
-                    cursor: position.cursor.clone(),
-                    time: Some(position.time),
-                };
-                numbers.insert(meta::POSITION, row.encode_to_vec())?;
+            match mark {
+                Mark::Position(None) => {}
+                Mark::Position(Some(row)) => drop(numbers.insert(meta::POSITION, &row[..])?),
+                Mark::CatchUp(key, Some(row)) => drop(numbers.insert(*key, &row[..])?),
+                Mark::CatchUp(key, None) => drop(numbers.remove(*key)?),
             }
             Ok(transaction.arrived)
         })?;
-        if arrived.queued > 0 {
+        if arrived.queued + arrived.edits > 0 {
             let matches = arrivals.iter().flat_map(|arrival| &arrival.matches);
-            self.touch(matches.map(|found| found.destination.clone()));
+            let posted = arrivals.iter().flat_map(|arrival| &arrival.posted);
+            self.touch(matches.map(|found| &found.destination).chain(posted).cloned());
         }
         Ok(arrived)
     }
+}
+
+/// How far the events reach, encoded.
+enum Mark<'a> {
+    Position(Option<Vec<u8>>),
+    CatchUp(&'a [u8], Option<Vec<u8>>),
 }
 
 struct Transaction<'a> {
@@ -68,17 +98,39 @@ struct Transaction<'a> {
     handled: &'a TransactionalTree,
     next: u64,
     now: u64,
+    late: bool,
     arrived: Arrived,
 }
 
 impl Transaction<'_> {
     fn arrive(&mut self, arrival: &Arrival) -> Written<()> {
+        if !self.late && self.was_handled(arrival)? {
+            self.arrived.repeated += 1;
+            return Ok(());
+        }
+        let mut users = 0;
+        for found in &arrival.matches {
+            users += u64::from(self.queue_for(arrival, found)?);
+        }
+        for destination in &arrival.posted {
+            let key = post_key(destination, arrival.killmail_id);
+            if let Some(bytes) = self.posts.get(key)? {
+                let mut post: PostRow = decode("posts", &bytes).map_err(Abort::Abort)?;
+                post.revision = post.revision.max(arrival.revision);
+                users += u64::from(self.edit_later(arrival, destination, &mut post)?);
+                self.posts.insert(&key, post.encode_to_vec())?;
+            }
+        }
+        self.keep_bytes(arrival, users)
+    }
+
+    /// Whether this revision or a later one was; if not, it is from now on.
+    fn was_handled(&self, arrival: &Arrival) -> Written<bool> {
         let key = id_key(arrival.killmail_id);
         if let Some(bytes) = self.handled.get(key)? {
             let row: HandledRow = decode("handled", &bytes).map_err(Abort::Abort)?;
             if row.revision >= arrival.revision {
-                self.arrived.repeated += 1;
-                return Ok(());
+                return Ok(true);
             }
         }
         let row = HandledRow {
@@ -86,11 +138,33 @@ impl Transaction<'_> {
             at: self.now,
         };
         self.handled.insert(&key, row.encode_to_vec())?;
-        let mut users = 0;
-        for found in &arrival.matches {
-            users += u64::from(self.queue_for(arrival, found)?);
+        Ok(false)
+    }
+
+    /// Whether the post was put into the queue to be edited: it is there, and shows an earlier revision.
+    fn edit_later(&mut self, arrival: &Arrival, destination: &Destination, post: &mut PostRow) -> Written<bool> {
+        let shown = post.state() == PostState::Sent && !post.embed.is_empty();
+        if !shown || arrival.revision <= post.posted_revision {
+            return Ok(false);
         }
-        self.keep_bytes(arrival, users)
+        // Where an edit waits already it will show what is newest.
+        if post.sequence != 0 && self.queue.get(queue_key(destination, post.sequence))?.is_some() {
+            return Ok(false);
+        }
+        post.sequence = self.next;
+        let row = QueueRow {
+            killmail_id: arrival.killmail_id,
+            kill_time: arrival.kill_time,
+            published: arrival.published,
+            queued: self.now,
+            edit: true,
+            ..Default::default()
+        };
+        self.queue
+            .insert(&queue_key(destination, self.next), row.encode_to_vec())?;
+        self.next += 1;
+        self.arrived.edits += 1;
+        Ok(true)
     }
 
     /// Whether a row was put into the destination's queue.
@@ -100,12 +174,14 @@ impl Transaction<'_> {
             Some(bytes) => decode::<PostRow>("posts", &bytes).map_err(Abort::Abort)?,
             None => PostRow::default(),
         };
-        post.revision = arrival.revision;
+        let before = post.revision;
+        post.revision = post.revision.max(arrival.revision);
         // A later revision is posted only where no post of the killmail is, was counted, or may be.
-        let absent = matches!(
-            post.state(),
-            PostState::Unspecified | PostState::TooOld | PostState::Dropped
-        );
+        let absent = match post.state() {
+            PostState::Unspecified => true,
+            PostState::TooOld | PostState::Dropped => arrival.revision > before,
+            _ => false,
+        };
         let queued = absent && found.in_time;
         if absent {
             post.since = self.now;
@@ -121,6 +197,7 @@ impl Transaction<'_> {
                 kill_time: arrival.kill_time,
                 published: arrival.published,
                 queued: self.now,
+                edit: false,
             };
             self.queue
                 .insert(&queue_key(&found.destination, self.next), row.encode_to_vec())?;
@@ -128,23 +205,32 @@ impl Transaction<'_> {
             self.arrived.queued += 1;
         } else if absent {
             self.arrived.too_old += 1;
+        } else if post.state() == PostState::Sent {
+            post.matches = rows(found);
         }
+        let waits = queued || self.edit_later(arrival, &found.destination, &mut post)?;
         self.posts.insert(&key, post.encode_to_vec())?;
-        Ok(queued)
+        Ok(waits)
     }
 
     /// Where the killmail waits already, its newest revision replaces the bytes: what is posted is what is known then.
     fn keep_bytes(&mut self, arrival: &Arrival, users: u64) -> Written<()> {
         let key = id_key(arrival.killmail_id);
-        let before = match self.killmails.get(key)? {
-            Some(bytes) => decode::<KillmailRow>("killmails", &bytes).map_err(Abort::Abort)?.users,
-            None => 0,
+        let own = match self.killmails.get(key)? {
+            Some(bytes) => decode::<KillmailRow>("killmails", &bytes).map_err(Abort::Abort)?,
+            None => KillmailRow::default(),
         };
-        if before + users > 0 {
+        if own.users + users > 0 {
+            // Read later than everyone else, this may be an older revision than the one that waits.
+            let newest = if own.users > 0 && own.revision > arrival.revision {
+                (own.revision, own.killmail)
+            } else {
+                (arrival.revision, arrival.bytes.clone())
+            };
             let row = KillmailRow {
-                users: before + users,
-                revision: arrival.revision,
-                killmail: arrival.bytes.clone(),
+                users: own.users + users,
+                revision: newest.0,
+                killmail: newest.1,
             };
             self.killmails.insert(&key, row.encode_to_vec())?;
         }

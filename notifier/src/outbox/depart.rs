@@ -1,13 +1,15 @@
 //! Killmails leave: batches are sealed and unsealed, rows end.
 
+use std::cell::Cell;
+
 use prost::Message as _;
 use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _, TransactionalTree};
 
 use super::{Ended, Outbox};
 use crate::{
     database::{
-        BATCH_SEQUENCE, BatchRow, CooldownRow, KillmailRow, PostRow, PostState, QueueRow, StorageError, cooldown_key,
-        decode, decode_number, id_key, meta, post_key, queue_key,
+        BATCH_SEQUENCE, BatchRow, CooldownRow, KillmailRow, PostRow, PostState, PostsRow, QueueRow, StorageError,
+        cooldown_key, decode, decode_number, id_key, meta, post_key, queue_key,
     },
     sink::Destination,
 };
@@ -25,6 +27,42 @@ pub struct BatchEnd<'a> {
     pub detail: &'a str,
     /// The targets pinged by it are not pinged again before this; 0 = no change.
     pub cooldown_until: u64,
+    /// Whose channel it is; `None` = nobody counts its posts.
+    pub guild: Option<u64>,
+    /// The embed of each killmail as JSON, in the order of the entries; empty where they have none of their own.
+    pub embeds: &'a [Vec<u8>],
+}
+
+/// Milliseconds.
+pub(super) const DAY: u64 = 86_400_000;
+
+pub(super) fn posts_key(guild: u64) -> Vec<u8> {
+    [meta::POSTS.as_bytes(), &guild.to_be_bytes()[..]].concat()
+}
+
+/// Changes what a guild got today.
+fn change_posts(numbers: &TransactionalTree, guild: u64, now: u64, change: impl FnOnce(&mut PostsRow)) -> Written<()> {
+    let key = posts_key(guild);
+    let day = now / DAY;
+    let row = numbers.get(&key)?;
+    let row = row.map(|bytes| decode::<PostsRow>("meta", &bytes)).transpose();
+    let mut row = row
+        .map_err(Abort::Abort)?
+        .filter(|row| row.day == day)
+        .unwrap_or(PostsRow {
+            day,
+            ..Default::default()
+        });
+    change(&mut row);
+    numbers.insert(key, row.encode_to_vec())?;
+    Ok(())
+}
+
+/// What became of an edit.
+#[derive(Debug, Clone, Default)]
+pub struct Edited {
+    /// The embed as Discord has it now, and of which revision it is; `None` = the post stays as it was.
+    pub shows: Option<(Vec<u8>, u32)>,
 }
 
 impl Outbox {
@@ -40,6 +78,7 @@ impl Outbox {
         let trees = (&database.queue, &database.posts, &database.killmails, &database.meta);
         let sealed = trees.transaction(|(queue, posts, killmails, numbers)| {
             let transaction = Transaction {
+                next: Cell::new(0),
                 destination,
                 queue,
                 posts,
@@ -59,6 +98,9 @@ impl Outbox {
             let mut batch = batch.clone();
             batch.id = id;
             transaction.mark(&batch, id)?;
+            if batch.tells_limit != 0 {
+                change_posts(numbers, batch.tells_limit, now, |row| row.told = true)?;
+            }
             queue.insert(&queue_key(destination, BATCH_SEQUENCE), batch.encode_to_vec())?;
             Ok(Some(batch))
         })?;
@@ -68,9 +110,10 @@ impl Outbox {
     /// Opens the sealed batch again: its killmails wait as before.
     pub fn unseal(&self, destination: &Destination, batch: &BatchRow, now: u64) -> Result<(), StorageError> {
         let database = &self.database;
-        let trees = (&database.queue, &database.posts, &database.killmails);
-        trees.transaction(|(queue, posts, killmails)| {
+        let trees = (&database.queue, &database.posts, &database.killmails, &database.meta);
+        trees.transaction(|(queue, posts, killmails, numbers)| {
             let transaction = Transaction {
+                next: Cell::new(0),
                 destination,
                 queue,
                 posts,
@@ -78,7 +121,72 @@ impl Outbox {
                 now,
             };
             transaction.mark(batch, 0)?;
+            if batch.tells_limit != 0 {
+                change_posts(numbers, batch.tells_limit, now, |row| row.told = false)?;
+            }
             queue.remove(&queue_key(destination, BATCH_SEQUENCE))?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// Counts one more try of a sealed batch. Nothing may be sent before a flush.
+    pub fn tried(&self, destination: &Destination, batch: &BatchRow) -> Result<BatchRow, StorageError> {
+        let mut batch = batch.clone();
+        batch.tries += 1;
+        self.database
+            .queue
+            .insert(queue_key(destination, BATCH_SEQUENCE), batch.encode_to_vec())?;
+        Ok(batch)
+    }
+
+    /// The edit in the row `sequence` is done with.
+    pub fn finish_edit(
+        &self,
+        destination: &Destination,
+        sequence: u64,
+        edited: &Edited,
+        now: u64,
+    ) -> Result<(), StorageError> {
+        let database = &self.database;
+        let trees = (&database.queue, &database.posts, &database.killmails, &database.meta);
+        trees.transaction(|(queue, posts, killmails, numbers)| {
+            let number = numbers.get(meta::NEXT_SEQUENCE)?;
+            let first = decode_number(number.as_deref()).map_err(Abort::Abort)?.unwrap_or(1);
+            let transaction = Transaction {
+                next: Cell::new(first),
+                destination,
+                queue,
+                posts,
+                killmails,
+                now,
+            };
+            let Some(bytes) = queue.remove(&queue_key(destination, sequence))? else {
+                return Ok(());
+            };
+            let row: QueueRow = decode("queue", &bytes).map_err(Abort::Abort)?;
+            let key = post_key(destination, row.killmail_id);
+            let Some(bytes) = posts.get(key)? else {
+                return transaction.release(row.killmail_id);
+            };
+            let mut post: PostRow = decode("posts", &bytes).map_err(Abort::Abort)?;
+            post.sequence = 0;
+            match &edited.shows {
+                Some((embed, revision)) => {
+                    post.embed.clone_from(embed);
+                    post.posted_revision = *revision;
+                    transaction.settle(&key, &mut post, row)?;
+                }
+                None => {
+                    // What could not be edited is not tried again for this revision.
+                    post.posted_revision = post.revision;
+                    posts.insert(&key, post.encode_to_vec())?;
+                    transaction.release(row.killmail_id)?;
+                }
+            }
+            if transaction.next.get() != first {
+                numbers.insert(meta::NEXT_SEQUENCE, &transaction.next.get().to_be_bytes())?;
+            }
             Ok(())
         })?;
         Ok(())
@@ -98,18 +206,27 @@ impl Outbox {
             &database.posts,
             &database.killmails,
             &database.cooldowns,
+            &database.meta,
         );
-        trees.transaction(|(queue, posts, killmails, cooldowns)| {
+        trees.transaction(|(queue, posts, killmails, cooldowns, numbers)| {
+            let number = numbers.get(meta::NEXT_SEQUENCE)?;
+            let first = decode_number(number.as_deref()).map_err(Abort::Abort)?.unwrap_or(1);
             let transaction = Transaction {
+                next: Cell::new(first),
                 destination,
                 queue,
                 posts,
                 killmails,
                 now,
             };
-            for entry in &batch.entries {
+            let together: Vec<u64> = batch.entries.iter().map(|entry| entry.killmail_id).collect();
+            for (index, entry) in batch.entries.iter().enumerate() {
                 transaction.end(entry.sequence, |post| {
                     post.set_state(end.state);
+                    post.embed = end.embeds.get(index).cloned().unwrap_or_default();
+                    post.together.clone_from(&together);
+                    post.names.clone_from(&entry.names);
+                    post.style.clone_from(&entry.style);
                     post.message_id = end.message_id;
                     post.batch = batch.id;
                     post.detail = end.detail.to_owned();
@@ -118,6 +235,12 @@ impl Outbox {
                 })?;
             }
             queue.remove(&queue_key(destination, BATCH_SEQUENCE))?;
+            if transaction.next.get() != first {
+                numbers.insert(meta::NEXT_SEQUENCE, &transaction.next.get().to_be_bytes())?;
+            }
+            if let Some(guild) = end.guild.filter(|_| end.state == PostState::Sent) {
+                change_posts(numbers, guild, now, |row| row.posted += together.len() as u64)?;
+            }
             if end.cooldown_until > 0 {
                 for target in &batch.pings {
                     let row = CooldownRow {
@@ -133,6 +256,8 @@ impl Outbox {
 }
 
 struct Transaction<'a> {
+    /// The next local sequence, for a post that is to be edited as soon as it is there.
+    next: Cell<u64>,
     destination: &'a Destination,
     queue: &'a TransactionalTree,
     posts: &'a TransactionalTree,
@@ -152,11 +277,32 @@ impl Transaction<'_> {
             Some(bytes) => decode::<PostRow>("posts", &bytes).map_err(Abort::Abort)?,
             None => PostRow::default(),
         };
-        post.since = self.now;
         post.sequence = 0;
+        if row.edit {
+            // Whatever ends the edit, the post itself is where it was.
+            self.posts.insert(&key, post.encode_to_vec())?;
+            return self.release(row.killmail_id);
+        }
+        post.since = self.now;
         write(&mut post);
-        self.posts.insert(&key, post.encode_to_vec())?;
-        self.release(row.killmail_id)
+        self.settle(&key, &mut post, row)
+    }
+
+    /// Writes a post; where it shows an earlier revision than the newest one it waits again, to be edited.
+    fn settle(&self, key: &[u8], post: &mut PostRow, mut row: QueueRow) -> Written<()> {
+        let late = post.state() == PostState::Sent && post.revision > post.posted_revision && !post.embed.is_empty();
+        if !late {
+            self.posts.insert(key, post.encode_to_vec())?;
+            return self.release(row.killmail_id);
+        }
+        let sequence = self.next.get();
+        self.next.set(sequence + 1);
+        post.sequence = sequence;
+        (row.edit, row.batch) = (true, 0);
+        self.queue
+            .insert(&queue_key(self.destination, sequence), row.encode_to_vec())?;
+        self.posts.insert(key, post.encode_to_vec())?;
+        Ok(())
     }
 
     fn release(&self, killmail_id: u64) -> Written<()> {
@@ -203,6 +349,7 @@ impl Outbox {
             let trees = (&database.queue, &database.posts, &database.killmails);
             trees.transaction(|(queue, posts, killmails)| {
                 let transaction = Transaction {
+                    next: Cell::new(0),
                     destination,
                     queue,
                     posts,

@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 
 use killfeed::{client::Position, v1::Killmail};
 
-use super::{Head, Outbox};
+use super::{
+    DeadLetter, Head, Outbox,
+    depart::{DAY, posts_key},
+};
 use crate::{
     database::{
-        BATCH_SEQUENCE, CooldownRow, HandledRow, KillmailRow, PositionRow, PostRow, QueueRow, StorageError,
-        cooldown_key, decode, destination_key, id_key, meta, post_key, queue_key, read_destination, read_sequence,
+        BATCH_SEQUENCE, CatchUpRow, CooldownRow, HandledRow, KillmailRow, PositionRow, PostRow, PostState, PostsRow,
+        QueueRow, StorageError, cooldown_key, decode, destination_key, id_key, meta, post_key, queue_key,
+        read_destination, read_sequence,
     },
     sink::Destination,
 };
@@ -24,6 +28,16 @@ impl Outbox {
             cursor: row.cursor,
             time: row.time.unwrap_or_default(),
         }))
+    }
+
+    /// The pieces of the log that moved guilds are still to read, with their keys.
+    pub fn catch_ups(&self) -> Result<Vec<(Vec<u8>, CatchUpRow)>, StorageError> {
+        let rows = self.database.meta.scan_prefix(meta::CATCH_UP);
+        let read = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (key, bytes) = row?;
+            Ok((key.to_vec(), decode("meta", &bytes)?))
+        };
+        rows.map(read).collect()
     }
 
     /// Whether the killmail was handled in this revision or a later one.
@@ -87,6 +101,58 @@ impl Outbox {
     pub fn post(&self, destination: &Destination, killmail_id: u64) -> Result<Option<PostRow>, StorageError> {
         let bytes = self.database.posts.get(post_key(destination, killmail_id))?;
         bytes.map(|bytes| decode("posts", &bytes)).transpose()
+    }
+
+    /// Those of `candidates` that have a post of the killmail.
+    pub fn posted<'a>(
+        &self,
+        killmail_id: u64,
+        candidates: impl IntoIterator<Item = &'a Destination>,
+    ) -> Result<Vec<Destination>, StorageError> {
+        let mut found = Vec::new();
+        for destination in candidates {
+            let sent = |post: PostRow| post.state() == PostState::Sent;
+            if self.post(destination, killmail_id)?.is_some_and(sent) {
+                found.push(destination.clone());
+            }
+        }
+        Ok(found)
+    }
+
+    /// Killmails that were given up, the newest first, at most `limit` of them.
+    pub fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, StorageError> {
+        let mut found = Vec::new();
+        for row in &self.database.posts {
+            let (key, bytes) = row?;
+            let post: PostRow = decode("posts", &bytes)?;
+            if !matches!(post.state(), PostState::Dead | PostState::Unknown) {
+                continue;
+            }
+            let (Some(destination), Some(killmail_id)) = (read_destination(&key), read_sequence(&key)) else {
+                continue;
+            };
+            found.push(DeadLetter {
+                destination,
+                killmail_id,
+                state: post.state(),
+                since: post.since,
+                detail: post.detail,
+            });
+        }
+        found.sort_by_key(|letter| std::cmp::Reverse((letter.since, letter.killmail_id)));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// How many killmails a guild got today, and whether it was told that this is all.
+    pub fn posts_today(&self, guild: u64, now: u64) -> Result<PostsRow, StorageError> {
+        let row = self.database.meta.get(posts_key(guild))?;
+        let row = row.map(|bytes| decode::<PostsRow>("meta", &bytes)).transpose()?;
+        let day = now / DAY;
+        Ok(row.filter(|row| row.day == day).unwrap_or(PostsRow {
+            day,
+            ..Default::default()
+        }))
     }
 
     /// Until when a ping target of a destination is left alone; 0 = it is not.

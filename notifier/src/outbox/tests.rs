@@ -36,6 +36,7 @@ fn arrival(killmail_id: u64, revision: u32, destinations: &[&Destination]) -> Ar
         kill_time: 1,
         published: 2,
         matches: destinations.iter().map(matched).collect(),
+        posted: Vec::new(),
     }
 }
 
@@ -50,7 +51,7 @@ fn batch_of(head: &Head) -> BatchRow {
     let entry = |(sequence, row): &(u64, QueueRow)| BatchEntryRow {
         sequence: *sequence,
         killmail_id: row.killmail_id,
-        revision: 0,
+        ..Default::default()
     };
     BatchRow {
         kind: BatchKind::Post.into(),
@@ -104,6 +105,8 @@ fn bytes_live_as_long_as_somebody_waits() {
             message_id: 99,
             detail: "",
             cooldown_until: 500,
+            embeds: &[],
+            guild: None,
         };
         outbox.finish(&destination, &batch, end, 12).unwrap();
         let post = outbox.post(&destination, 7).unwrap().unwrap();

@@ -22,6 +22,11 @@ pub(super) fn add(embeds: &mut Vec<Embed>, embed: Embed) -> bool {
     fits
 }
 
+/// Whether these fit into one message.
+pub(super) fn fit(embeds: &[Embed]) -> bool {
+    embeds.len() <= EMBEDS && embeds.iter().map(characters).sum::<usize>() <= TOTAL
+}
+
 /// A field, or nothing where there is no value: Discord refuses empty ones.
 pub(super) fn field(name: &str, lines: &[String], inline: bool) -> Option<Field> {
     let lines: Vec<&str> = lines

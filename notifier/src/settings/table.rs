@@ -105,7 +105,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_MAX_POSTS",
         "5000",
-        "Posts a guild gets per day (not enforced by this version)",
+        "Killmails posted in a guild per day; beyond it they are counted, not posted",
     ),
     setting(
         "NOTIFIER_FORGET_AFTER",

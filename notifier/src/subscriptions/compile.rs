@@ -1,6 +1,10 @@
 //! Gets every subscription compiled by an ingestor, and again when the static data or the language change.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use killfeed::{
@@ -54,6 +58,12 @@ pub async fn compile_pending(
         Ok(build) => build,
         Err(error) => return Ok(Err(error)),
     };
+    // Many servers want the same: a text is asked for once a round. What cannot be said now is asked for again.
+    let compile: &dyn Compile = &Remembering {
+        inner: compile,
+        known: Mutex::default(),
+    };
+    let mut done = Vec::new();
     for subscription in subscriptions.list() {
         if !needs(&subscription, &build) {
             continue;
@@ -76,9 +86,42 @@ pub async fn compile_pending(
                 (kept, problem)
             }
         };
-        subscriptions.set_compiled(&subscription, compiled, problem).await?;
+        done.push((subscription, compiled, problem));
+        if done.len() == STORE_AT_ONCE {
+            subscriptions.set_compiled_all(std::mem::take(&mut done)).await?;
+        }
     }
+    subscriptions.set_compiled_all(done).await?;
     Ok(Ok(round))
+}
+
+/// Trees stored in one transaction: each one makes the snapshot anew.
+const STORE_AT_ONCE: usize = 200;
+
+/// Asks for each text once.
+struct Remembering<'a> {
+    inner: &'a dyn Compile,
+    /// Nothing is awaited under it.
+    known: Mutex<HashMap<String, Result<Filter, CompileError>>>,
+}
+
+#[async_trait]
+impl Compile for Remembering<'_> {
+    async fn static_data_build(&self) -> Result<String, CompileError> {
+        self.inner.static_data_build().await
+    }
+
+    async fn compile(&self, filter: &str) -> Result<Filter, CompileError> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(answer) = known().get(filter) {
+            return answer.clone();
+        }
+        let answer = self.inner.compile(filter).await;
+        if !matches!(answer, Err(CompileError::Unavailable(_))) {
+            known().insert(filter.to_owned(), answer.clone());
+        }
+        answer
+    }
 }
 
 /// How long to wait before the next round, after `failed` rounds without an answer. With full jitter by `roll` in 0..1.
@@ -170,10 +213,7 @@ pub fn caret(text: &str, diagnostic: &Diagnostic) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{Arc, Mutex},
-        time::SystemTime,
-    };
+    use std::{sync::Arc, time::SystemTime};
 
     use super::*;
     use crate::{

@@ -1,7 +1,7 @@
 //! What killmails are matched against: made from the subscriptions, never changed, swapped as a whole.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
     time::Duration,
 };
@@ -16,6 +16,8 @@ use crate::{database::SuspensionRow, sink::Destination};
 pub struct Active {
     /// Which.
     pub id: SubscriptionId,
+    /// Whose.
+    pub guild: u64,
     /// For the footer.
     pub name: String,
     /// Where its posts go.
@@ -36,6 +38,7 @@ pub struct Active {
     pub style: Style,
     /// Milliseconds: what was published before is not its business.
     pub active_from: u64,
+    made_of: Arc<Subscription>,
 }
 
 /// `us`, compiled for both sides.
@@ -53,14 +56,29 @@ pub struct Snapshot {
     destinations: BTreeMap<Destination, Vec<Arc<Active>>>,
     by_id: HashMap<SubscriptionId, Arc<Active>>,
     suspensions: BTreeMap<Destination, SuspensionRow>,
+    elsewhere: BTreeSet<Destination>,
+    /// Of all subscriptions, whether they can match or not.
+    here: BTreeSet<Destination>,
 }
 
 impl Snapshot {
     /// Those of `subscriptions` that can match; `max_age` is the notifier's own limit.
     pub fn new<'a>(subscriptions: impl IntoIterator<Item = &'a Subscription>, max_age: Duration) -> Self {
+        let subscriptions: Vec<_> = subscriptions.into_iter().cloned().map(Arc::new).collect();
+        Self::made_of(subscriptions.iter(), max_age, &Self::default())
+    }
+
+    /// The same, where those that have not changed are taken over from `before`: programs are made once, not at every change
+    /// of some other subscription.
+    pub(super) fn made_of<'a>(
+        subscriptions: impl Iterator<Item = &'a Arc<Subscription>>,
+        max_age: Duration,
+        before: &Self,
+    ) -> Self {
         let mut snapshot = Self::default();
         for subscription in subscriptions {
             let destination = &subscription.wish.destination;
+            snapshot.here.insert(destination.clone());
             if let Some(suspension) = &subscription.suspension {
                 snapshot.suspensions.insert(destination.clone(), suspension.clone());
             }
@@ -71,8 +89,11 @@ impl Snapshot {
             if subscription.wish.paused || retired {
                 continue;
             }
-            if let Some(active) = active(subscription, max_age) {
-                let active = Arc::new(active);
+            let unchanged = before.by_id.get(&subscription.id);
+            let unchanged = unchanged
+                .filter(|active| Arc::ptr_eq(&active.made_of, subscription))
+                .cloned();
+            if let Some(active) = unchanged.or_else(|| active(subscription, max_age).map(Arc::new)) {
                 snapshot.by_id.insert(active.id, active.clone());
                 snapshot
                     .destinations
@@ -101,6 +122,22 @@ impl Snapshot {
         self.suspensions.get(destination)
     }
 
+    /// Says which destinations only subscriptions that another process serves post to.
+    pub(super) fn set_elsewhere(&mut self, destinations: impl Iterator<Item = Destination>) {
+        let elsewhere = destinations.filter(|destination| !self.here.contains(destination));
+        self.elsewhere = elsewhere.collect();
+    }
+
+    /// Whether another process serves the destination: what waits for it here waits for being moved.
+    pub fn is_elsewhere(&self, destination: &Destination) -> bool {
+        self.elsewhere.contains(destination)
+    }
+
+    /// The guild of a destination that something may match for.
+    pub fn guild(&self, destination: &Destination) -> Option<u64> {
+        self.destinations.get(destination)?.first().map(|active| active.guild)
+    }
+
     /// How many can match.
     pub fn len(&self) -> usize {
         self.by_id.len()
@@ -112,7 +149,7 @@ impl Snapshot {
     }
 }
 
-fn active(subscription: &Subscription, max_age: Duration) -> Option<Active> {
+fn active(subscription: &Arc<Subscription>, max_age: Duration) -> Option<Active> {
     let wish = &subscription.wish;
     let compiled = subscription.compiled.as_ref()?;
     let program = |filter: &Option<killfeed::v1::Filter>| filter.as_ref().map(Program::new).transpose();
@@ -133,7 +170,9 @@ fn active(subscription: &Subscription, max_age: Duration) -> Option<Active> {
         }
     };
     Some(Active {
+        made_of: subscription.clone(),
         id: subscription.id,
+        guild: wish.guild,
         name: wish.name.clone(),
         destination: wish.destination.clone(),
         filter,

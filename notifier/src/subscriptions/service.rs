@@ -8,9 +8,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 
-use super::{Snapshot, Source, Subscription, SubscriptionId, Wish, store};
+use super::{Snapshot, Source, Subscription, SubscriptionId, WEBHOOK_GUILD, Wish, store};
 use crate::{
     database::{CompiledRow, Database, StorageError, SuspensionRow},
+    settings::Secret,
     sink::Destination,
 };
 
@@ -21,9 +22,20 @@ type Key = (u64, String);
 pub struct Subscriptions {
     database: Arc<Database>,
     max_age: Duration,
+    serves: Serves,
     /// Held by a writer over its read-decide-write, which never waits for anything but the disk: a std mutex is enough.
     all: Mutex<BTreeMap<Key, Arc<Subscription>>>,
     snapshot: ArcSwap<Snapshot>,
+}
+
+/// Which subscriptions this process serves; the others stay on disk and match nothing.
+#[derive(Clone)]
+pub(super) struct Serves(Arc<dyn Fn(&Subscription) -> bool + Send + Sync>);
+
+impl std::fmt::Debug for Serves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Serves(...)")
+    }
 }
 
 /// What taking over the subscriptions file changed.
@@ -44,14 +56,31 @@ pub struct Reconciled {
 impl Subscriptions {
     /// Reads them all. `max_age` is for those that say nothing.
     pub fn open(database: Arc<Database>, max_age: Duration) -> Result<Self, StorageError> {
-        let all = by_key(store::load(&database)?);
-        let snapshot = ArcSwap::from_pointee(Snapshot::new(all.values().map(Arc::as_ref), max_age));
-        Ok(Self {
+        Self::open_serving(database, max_age, |_| true)
+    }
+
+    /// The same, where only some are served here.
+    pub fn open_serving(
+        database: Arc<Database>,
+        max_age: Duration,
+        serves: impl Fn(&Subscription) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, StorageError> {
+        let opened = Self {
+            all: Mutex::new(by_key(store::load(&database)?)),
             database,
             max_age,
-            all: Mutex::new(all),
-            snapshot,
-        })
+            serves: Serves(Arc::new(serves)),
+            snapshot: ArcSwap::default(),
+        };
+        opened.snapshot.store(Arc::new(opened.snapshot_of(&opened.lock())));
+        Ok(opened)
+    }
+
+    fn snapshot_of(&self, all: &BTreeMap<Key, Arc<Subscription>>) -> Snapshot {
+        let (here, elsewhere): (Vec<_>, Vec<_>) = all.values().partition(|one| (self.serves.0)(one));
+        let mut snapshot = Snapshot::made_of(here.into_iter(), self.max_age, &self.snapshot.load());
+        snapshot.set_elsewhere(elsewhere.into_iter().map(|one| one.wish.destination.clone()));
+        snapshot
     }
 
     /// What killmails are matched against now.
@@ -62,6 +91,17 @@ impl Subscriptions {
     /// All of them, ordered by guild, then name.
     pub fn list(&self) -> Vec<Arc<Subscription>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// The URL of a webhook that some subscription posts through.
+    pub fn webhook_url(&self, id: u64) -> Option<Secret> {
+        let all = self.lock();
+        // Rows of webhooks belong to no guild, which sorts them first.
+        let of_webhooks = all.range((WEBHOOK_GUILD, String::new())..);
+        of_webhooks
+            .take_while(|((guild, _), _)| *guild == WEBHOOK_GUILD)
+            .find(|(_, one)| one.wish.destination == Destination::Webhook(id))
+            .and_then(|(_, one)| one.wish.webhook_url.clone())
     }
 
     /// Makes the file's rows be exactly `wishes`: those that say the same as before keep everything, an edited one keeps
@@ -114,22 +154,36 @@ impl Subscriptions {
         compiled: Option<CompiledRow>,
         problem: String,
     ) -> Result<(), StorageError> {
+        let of = Arc::new(of.clone());
+        self.set_compiled_all(vec![(of, compiled, problem)]).await
+    }
+
+    /// The same for many.
+    pub async fn set_compiled_all(
+        &self,
+        answers: Vec<(Arc<Subscription>, Option<CompiledRow>, String)>,
+    ) -> Result<(), StorageError> {
         {
             let mut all = self.lock();
-            let key = (of.wish.guild, of.wish.name.clone());
-            let same = |now: &&Arc<Subscription>| {
-                now.id == of.id && now.wish.filter == of.wish.filter && now.wish.us == of.wish.us
-            };
-            let Some(current) = all.get(&key).filter(same) else {
-                return Ok(());
-            };
-            if current.compiled == compiled && current.problem == problem {
+            let mut put = Vec::new();
+            for (of, compiled, problem) in answers {
+                let key = (of.wish.guild, of.wish.name.clone());
+                let same = |now: &&Arc<Subscription>| {
+                    now.id == of.id && now.wish.filter == of.wish.filter && now.wish.us == of.wish.us
+                };
+                let Some(current) = all.get(&key).filter(same) else {
+                    continue;
+                };
+                if current.compiled != compiled || current.problem != problem {
+                    let mut subscription = Subscription::clone(current);
+                    (subscription.compiled, subscription.problem) = (compiled, problem);
+                    put.push(subscription);
+                }
+            }
+            if put.is_empty() {
                 return Ok(());
             }
-            let mut subscription = Subscription::clone(current);
-            subscription.compiled = compiled;
-            subscription.problem = problem;
-            self.write(&mut all, &[subscription], &[])?;
+            self.write(&mut all, &put, &[])?;
         }
         self.database.flush().await
     }
@@ -159,6 +213,15 @@ impl Subscriptions {
         self.database.flush().await
     }
 
+    /// Writes these as they are.
+    pub(crate) async fn put_all(&self, put: &[Subscription]) -> Result<(), StorageError> {
+        {
+            let mut all = self.lock();
+            self.write(&mut all, put, &[])?;
+        }
+        self.database.flush().await
+    }
+
     /// The disk first, then the map, then the snapshot.
     fn write(
         &self,
@@ -171,8 +234,7 @@ impl Subscriptions {
             all.remove(key);
         }
         all.append(&mut by_key(written));
-        let snapshot = Snapshot::new(all.values().map(Arc::as_ref), self.max_age);
-        self.snapshot.store(Arc::new(snapshot));
+        self.snapshot.store(Arc::new(self.snapshot_of(all)));
         Ok(())
     }
 

@@ -41,8 +41,9 @@ pub(super) fn write(
         for subscription in &mut written {
             if subscription.id.0 == 0 {
                 subscription.id = SubscriptionId(next);
-                next += 1;
             }
+            // One that comes from a copy brings its id along.
+            next = next.max(subscription.id.0 + 1);
             let key = subscription_key(subscription.wish.guild, &subscription.wish.name);
             subscriptions.insert(key, prost::Message::encode_to_vec(&row(subscription)))?;
         }
@@ -52,7 +53,7 @@ pub(super) fn write(
     Ok(written)
 }
 
-fn row(subscription: &Subscription) -> SubscriptionRow {
+pub(super) fn row(subscription: &Subscription) -> SubscriptionRow {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let wish = &subscription.wish;
     SubscriptionRow {
@@ -89,7 +90,7 @@ fn row(subscription: &Subscription) -> SubscriptionRow {
     }
 }
 
-fn read(row: SubscriptionRow) -> Result<Subscription, StorageError> {
+pub(super) fn read(row: SubscriptionRow) -> Result<Subscription, StorageError> {
     let bad = |what: &str| StorageError::Row {
         tree: TREE,
         reason: format!("{what} of {:?} in guild {}", row.name, row.guild),

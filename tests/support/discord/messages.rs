@@ -81,7 +81,7 @@ pub(super) async fn create(State(world): State<Arc<World>>, Path(channel): Path<
     response
 }
 
-async fn post(world: &World, channel: u64, body: &[u8]) -> Response {
+pub(super) async fn post(world: &World, channel: u64, body: &[u8]) -> Response {
     let fault = world.lock().faults.get_mut(&channel).and_then(take);
     match fault {
         None => world.lock().accept(channel, body),
@@ -157,6 +157,7 @@ impl Inner {
             author: BOT,
             nonce,
             body,
+            edits: 0,
         };
         let answer = Json(payload::message(channel, &posted, true)).into_response();
         self.posts.entry(channel).or_default().push(posted);

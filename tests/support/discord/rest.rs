@@ -8,11 +8,11 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::get,
+    routing::{get, patch, post},
 };
 use serde_json::{Value, json};
 
-use super::{Asked, BOT, TOKEN, World, gateway, limits::Overrun, messages, payload};
+use super::{Asked, BOT, TOKEN, World, change, gateway, limits::Overrun, messages, payload};
 
 pub(super) fn routes(world: Arc<World>) -> Router {
     let api = Router::new()
@@ -23,6 +23,13 @@ pub(super) fn routes(world: Arc<World>) -> Router {
         .route(
             "/channels/{channel}/messages",
             get(messages::list).post(messages::create),
+        )
+        .route("/channels/{channel}/messages/{message}", patch(change::edit))
+        .route("/users/@me/channels", post(change::open_direct))
+        .route("/webhooks/{webhook}/{token}", post(change::webhook))
+        .route(
+            "/webhooks/{webhook}/{token}/messages/{message}",
+            patch(change::edit_by_webhook),
         )
         .route("/guilds/{guild}", get(guild))
         .route("/guilds/{guild}/members/{user}", get(member))
@@ -72,7 +79,10 @@ async fn guard(State(world): State<Arc<World>>, uri: Uri, request: Request, next
     let counted = world.lock().limits.count(Instant::now());
     let response = match counted {
         Err(overrun) => rate_limited(&overrun, "global"),
-        Ok(()) if asked.authorization != format!("Bot {TOKEN}") => refuse(401, 0, "401: Unauthorized"),
+        // A webhook's path is all that it needs.
+        Ok(()) if !asked.path.starts_with("/webhooks/") && asked.authorization != format!("Bot {TOKEN}") => {
+            refuse(401, 0, "401: Unauthorized")
+        }
         Ok(()) => next.run(request).await,
     };
     asked.status = response.status();

@@ -1,0 +1,300 @@
+//! How quickly and how cheaply posts are delivered: `cargo run --release --example delivery`. The table is for
+//! `docs/performance.md`.
+//!
+//! Real processes against the stand-ins on loopback. Ids of Discord's messages carry the millisecond in which they were
+//! posted, killmails the time at which they were ingested: the difference is the whole way from the log to Discord.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot be made ends with the reason"
+)]
+
+use std::{
+    collections::HashMap,
+    fmt::Write as _,
+    time::{Duration, Instant, SystemTime},
+};
+
+use killfeed::{
+    client::{Client, Follow, Start, What},
+    v1::Killmail,
+};
+use killfeed_support::{
+    Discord, Upstream, corpus,
+    discord::{CHANNEL, GUILD, permission},
+    process::{Binary, Service, eventually, free_address},
+    upstream::FIRST,
+};
+use serde_json::Value;
+
+/// One killmail every so often, as on a busy evening and then some: zKillboard publishes about one in 4 s.
+const PACE: Duration = Duration::from_millis(100);
+const SINGLE: usize = 600;
+const BURST: usize = 2_000;
+const GUILDS: u64 = 1_000;
+const SUBSCRIPTIONS_EACH: u64 = 10;
+/// Discord's epoch, 2015-01-01, in milliseconds since 1970.
+const DISCORD_EPOCH: u64 = 1_420_070_400_000;
+const LONG: Duration = Duration::from_secs(900);
+/// Discord's usual limit of a channel.
+const LIMIT: (u32, Duration) = (5, Duration::from_secs(5));
+
+struct World {
+    upstream: Upstream,
+    discord: Discord,
+    folder: tempfile::TempDir,
+    grpc: String,
+    _ingestor: Service,
+    notifier: Service,
+}
+
+impl World {
+    async fn start(rows: &str, guilds: &[(u64, u64)]) -> Self {
+        let upstream = Upstream::start().await;
+        let discord = Discord::start().await;
+        for (guild, channel) in guilds {
+            discord.add_channel(*guild, *channel, permission::ALL);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let grpc = free_address();
+        let mut settings = upstream.settings().to_vec();
+        settings.extend([
+            ("INGESTOR_GRPC_ADDR", grpc.clone()),
+            ("INGESTOR_HTTP_ADDR", free_address()),
+            (
+                "INGESTOR_DATA_DIR",
+                folder.path().join("ingestor").display().to_string(),
+            ),
+            ("INGESTOR_FEED_START", FIRST.to_string()),
+            ("INGESTOR_FEED_POLL_INTERVAL", "20ms".into()),
+            ("INGESTOR_FEED_RATE", "100000".into()),
+            ("INGESTOR_MAX_CALLS", "10000".into()),
+        ]);
+        let mut ingestor = Service::start(Binary::Ingestor, &settings).await;
+        ingestor.ready().await;
+        let file = folder.path().join("subscriptions.toml");
+        std::fs::write(&file, rows).unwrap();
+        let mut settings = discord.settings().to_vec();
+        settings.extend([
+            ("NOTIFIER_INGESTOR_URLS", format!("http://{grpc}")),
+            ("NOTIFIER_HTTP_ADDR", free_address()),
+            (
+                "NOTIFIER_DATA_DIR",
+                folder.path().join("notifier").display().to_string(),
+            ),
+            ("NOTIFIER_SUBSCRIPTIONS_FILE", file.display().to_string()),
+            ("NOTIFIER_ADMIN_ADDR", String::new()),
+        ]);
+        let mut notifier = Service::start(Binary::Notifier, &settings).await;
+        notifier.ready().await;
+        Self {
+            upstream,
+            discord,
+            folder,
+            grpc,
+            _ingestor: ingestor,
+            notifier,
+        }
+    }
+
+    /// When each of `count` killmails was ingested, in milliseconds.
+    async fn ingested(&self, count: usize) -> HashMap<u64, u64> {
+        let client = Client::builder()
+            .endpoint(format!("http://{}", self.grpc))
+            .build()
+            .unwrap();
+        let mut events = client.follow(Follow::new("", Start::Earliest));
+        let mut seen = HashMap::new();
+        while seen.len() < count {
+            if let What::Killmail(killmail) = events.next().await.unwrap().what {
+                seen.insert(killmail.killmail_id, millis(&killmail));
+            }
+        }
+        seen
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let mut table = String::from("| what | measured |\n|---|---|\n");
+    latency(&mut table).await;
+    burst(&mut table).await;
+    many_subscriptions(&mut table).await;
+    println!("{table}");
+    if cfg!(debug_assertions) {
+        println!("A debug build: these figures say little.");
+    }
+}
+
+async fn latency(table: &mut String) {
+    let rows = row("all", GUILD, CHANNEL, "");
+    let world = World::start(&rows, &[]).await;
+    world.discord.limit_posts(None);
+    for document in fresh(SINGLE) {
+        world.upstream.publish(document);
+        tokio::time::sleep(PACE).await;
+    }
+    eventually("all are posted", LONG, async || {
+        carried(&world.discord, CHANNEL).len() >= SINGLE
+    })
+    .await;
+    let ingested = world.ingested(SINGLE).await;
+    let mut waits: Vec<u64> = carried(&world.discord, CHANNEL)
+        .into_iter()
+        .map(|(killmail, posted)| posted.saturating_sub(ingested[&killmail]))
+        .collect();
+    waits.sort_unstable();
+    let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
+    let _ = writeln!(
+        table,
+        "| killmail ingested to message at Discord, one every {} ms, {SINGLE} of them, no rate limit | p50 {} ms, p99 {} ms, longest {} ms |",
+        PACE.as_millis(),
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+}
+
+async fn burst(table: &mut String) {
+    let rows = row("all", GUILD, CHANNEL, "");
+    let world = World::start(&rows, &[]).await;
+    world.discord.limit_posts(Some(LIMIT));
+    let begun = Instant::now();
+    world.upstream.publish_all(fresh(BURST));
+    eventually("all are posted", LONG, async || {
+        carried(&world.discord, CHANNEL).len() >= BURST
+    })
+    .await;
+    let took = begun.elapsed();
+    let messages = world.discord.posts(CHANNEL).len();
+    // As many as the limit lets through, without any other delay.
+    let alone = LIMIT.1.as_secs_f64() * BURST as f64 / f64::from(LIMIT.0);
+    let _ = writeln!(
+        table,
+        "| {BURST} killmails at once into one channel that takes 5 messages in 5 s | {:.1} min in {messages} messages; one embed a message cannot take less than {:.1} min |",
+        took.as_secs_f64() / 60.0,
+        alone / 60.0
+    );
+}
+
+async fn many_subscriptions(table: &mut String) {
+    let filters = [
+        "group:Titan",
+        "group:Supercarrier value>=1b",
+        "region:Delve space:nullsec",
+        "near(Jita, 5j) value>=100m",
+        "attacker.group:Dreadnought",
+        "victim.category:Structure",
+        "system:Turnur",
+        "space:wormhole class:>=5",
+        "solo NOT npc value>=2b",
+        "ship:Vulture attackers<=3",
+    ];
+    let guild = |n: u64| (n + 1) << 22;
+    let mut rows = String::new();
+    let mut guilds = Vec::new();
+    for n in 0..GUILDS {
+        guilds.push((guild(n), guild(n) + 1));
+        for (k, filter) in (0..SUBSCRIPTIONS_EACH).zip(filters.iter().cycle()) {
+            rows += &row(&format!("s{k}"), guild(n), guild(n) + 1, filter);
+        }
+    }
+    let begun = Instant::now();
+    let world = World::start(&rows, &guilds).await;
+    let ready = begun.elapsed();
+    world.discord.limit_posts(None);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let before = cpu(&world.notifier);
+    let documents = fresh(SINGLE);
+    let count = documents.len();
+    for document in documents {
+        world.upstream.publish(document);
+        tokio::time::sleep(PACE).await;
+    }
+    world.ingested(count).await;
+    eventually("nothing waits", LONG, async || {
+        let posts = world.discord.asked().len();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        posts == world.discord.asked().len()
+    })
+    .await;
+    let used = cpu(&world.notifier) - before;
+    let messages = world
+        .discord
+        .asked()
+        .iter()
+        .filter(|asked| asked.path.ends_with("/messages"))
+        .count();
+    let _ = writeln!(
+        table,
+        "| {} subscriptions in {GUILDS} guilds: first start with everything to compile, in all | {:.0} s |",
+        GUILDS * SUBSCRIPTIONS_EACH,
+        ready.as_secs_f64()
+    );
+    let _ = writeln!(
+        table,
+        "| the same, CPU of the notifier | {:.2} ms per killmail, with {messages} messages sent for {count} killmails |",
+        used * 1_000.0 / count as f64
+    );
+    let _ = writeln!(
+        table,
+        "| the same, memory | {:.0} MiB |",
+        world.notifier.resident().unwrap_or_default() as f64 / 1_048_576.0
+    );
+    drop(world.folder);
+}
+
+fn row(name: &str, guild: u64, channel: u64, filter: &str) -> String {
+    format!("[[subscription]]\nname = \"{name}\"\nguild = {guild}\nchannel = {channel}\nfilter = \"{filter}\"\n")
+}
+
+/// Real killmails as if they happened just now; where there are too few, again under other ids.
+fn fresh(count: usize) -> Vec<Value> {
+    let now = SystemTime::now();
+    let real = corpus::best().documents;
+    let again = real.iter().cycle().take(count).cloned().enumerate();
+    again
+        .map(|(index, mut document)| {
+            corpus::set_times(&mut document, now, now);
+            let round = (index / real.len()) as u64;
+            if round > 0 {
+                let id = document["killmail_id"].as_u64().unwrap() + round * 1_000_000_000;
+                document["killmail_id"] = id.into();
+                document["esi"]["killmail_id"] = id.into();
+            }
+            document
+        })
+        .collect()
+}
+
+/// Killmail → when it was posted, in milliseconds.
+fn carried(discord: &Discord, channel: u64) -> HashMap<u64, u64> {
+    let mut found = HashMap::new();
+    for post in discord.posts(channel) {
+        let posted = (post.id >> 22) + DISCORD_EPOCH;
+        for embed in post.body["embeds"].as_array().into_iter().flatten() {
+            let url = embed["url"].as_str().unwrap_or_default();
+            let id = url.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+            if let Ok(id) = id.parse() {
+                found.insert(id, posted);
+            }
+        }
+    }
+    found
+}
+
+fn millis(killmail: &Killmail) -> u64 {
+    let time = killmail.ingested_time.unwrap_or_default();
+    u64::try_from(time.seconds).unwrap() * 1_000 + u64::try_from(time.nanos).unwrap() / 1_000_000
+}
+
+/// Seconds of CPU that a process has used, as Linux counts them.
+fn cpu(service: &Service) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
+    // After the name, which ends with the last parenthesis, user and system time are the 12th and 13th field.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
+    // USER_HZ is 100 on every Linux there is.
+    (ticks(11) + ticks(12)) / 100.0
+}

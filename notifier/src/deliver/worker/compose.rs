@@ -1,0 +1,135 @@
+//! What a message of killmails says, and whom it pings.
+
+use killfeed::v1::Killmail;
+
+use super::{Worker, unreadable};
+use crate::{
+    database::{BatchEntryRow, BatchKind, BatchRow, PostState, StorageError},
+    deliver::{choose::Chosen, nonce},
+    outbox::Ended,
+    render::{self, Item},
+    sink::Message,
+    subscriptions::Ping,
+};
+
+impl Worker {
+    pub(super) fn fold(&self, folded: &[(u64, u64)], spent: Option<u64>, now: u64) -> Result<BatchRow, StorageError> {
+        let entry = |(sequence, killmail_id): &(u64, u64)| BatchEntryRow {
+            sequence: *sequence,
+            killmail_id: *killmail_id,
+            ..Default::default()
+        };
+        let entries = folded.iter().map(entry).collect();
+        let mut message = render::folded(folded.len());
+        if spent.is_some() {
+            message.content = format!(
+                "This server has had its {} killmails of today. More are counted until 00:00 EVE time, not posted.",
+                self.shared.limits.max_posts
+            );
+        }
+        Ok(BatchRow {
+            tells_limit: spent.unwrap_or_default(),
+            ..self.batch(BatchKind::Folded, entries, &message, now)?
+        })
+    }
+
+    /// As many of the chosen killmails as fit into one message; `None` if not one of them can be read.
+    pub(super) fn compose(
+        &self,
+        chosen: &[Chosen],
+        ended: &mut Vec<Ended>,
+        now: u64,
+    ) -> Result<Option<BatchRow>, StorageError> {
+        let mut readable: Vec<(&Chosen, Killmail)> = Vec::new();
+        for post in chosen {
+            match self.shared.outbox.killmail(post.killmail_id)? {
+                Some(killmail) => readable.push((post, killmail)),
+                None => {
+                    tracing::error!(
+                        killmail = post.killmail_id,
+                        "a queued killmail has no bytes: it cannot be posted"
+                    );
+                    ended.push(Ended {
+                        sequence: post.sequence,
+                        state: PostState::Dead,
+                    });
+                }
+            }
+        }
+        let entry = |(post, killmail): &(&Chosen, Killmail)| BatchEntryRow {
+            sequence: post.sequence,
+            killmail_id: post.killmail_id,
+            revision: killmail.revision,
+            names: post.names.clone(),
+            style: post.style.word().to_owned(),
+        };
+        let mut entries: Vec<_> = readable.iter().map(entry).collect();
+        let items: Vec<Item<'_>> = readable
+            .iter()
+            .map(|(post, killmail)| Item {
+                killmail,
+                outcome: post.outcome,
+                style: post.style,
+                subscriptions: post.names.iter().map(String::as_str).collect(),
+            })
+            .collect();
+        let (mut pings, mut held_back) = self.pings(&readable, now)?;
+        let (mut message, taken) = render::killmails(&items, &pings);
+        if taken == 0 {
+            return Ok(None);
+        }
+        if taken < readable.len() {
+            // Only those that go along may ping.
+            (pings, held_back) = self.pings(&readable[..taken], now)?;
+            (message, _) = render::killmails(&items[..taken], &pings);
+        }
+        entries.truncate(taken);
+        let style = readable.iter().take(taken).map(|(post, _)| post.style).max();
+        Ok(Some(BatchRow {
+            pings: pings.iter().map(Ping::to_string).collect(),
+            pings_held_back: held_back.iter().map(Ping::to_string).collect(),
+            style: style.unwrap_or_default().word().to_owned(),
+            ..self.batch(BatchKind::Post, entries, &message, now)?
+        }))
+    }
+
+    pub(super) fn batch(
+        &self,
+        kind: BatchKind,
+        entries: Vec<BatchEntryRow>,
+        message: &Message,
+        now: u64,
+    ) -> Result<BatchRow, StorageError> {
+        let message = serde_json::to_vec(message).map_err(|error| unreadable(&error))?;
+        Ok(BatchRow {
+            kind: kind.into(),
+            nonce: nonce::nonce(&self.destination, kind, &entries),
+            entries,
+            message,
+            sealed: now,
+            tries: 1,
+            ..Default::default()
+        })
+    }
+
+    /// Whom these ping now, and whom they would ping but for the cooldown. Each target has its own.
+    pub(super) fn pings(
+        &self,
+        posts: &[(&Chosen, Killmail)],
+        now: u64,
+    ) -> Result<(Vec<Ping>, Vec<Ping>), StorageError> {
+        let mut wanted: Vec<Ping> = posts.iter().flat_map(|(post, _)| post.pings.iter().copied()).collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let (mut pings, mut held_back) = (Vec::new(), Vec::new());
+        for ping in wanted {
+            let until = self.shared.outbox.cooldown(&self.destination, &ping.to_string())?;
+            if until <= now {
+                pings.push(ping)
+            } else {
+                held_back.push(ping)
+            }
+        }
+        Ok((pings, held_back))
+    }
+}

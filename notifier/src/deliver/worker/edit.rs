@@ -1,0 +1,143 @@
+//! A post that is there already is made to show a later revision.
+
+use crate::{
+    database::{BatchKind, BatchRow, Outcome, PostRow, QueueRow, StorageError},
+    deliver::{
+        DeliverError,
+        after::{self, After, Attempt},
+    },
+    matching, metrics,
+    outbox::Edited,
+    render::{self, Item},
+    sink::{Edit, Embed, Message, SendOutcome},
+    subscriptions::Style,
+};
+
+use super::{Pace, SEND_TIMEOUT, Worker, unreadable};
+
+impl Worker {
+    /// Edits the post of the row at the head. An edit is the same however often it is made, so an unknown outcome is simply
+    /// tried again.
+    pub(super) async fn edit(&mut self, sequence: u64, row: &QueueRow) -> Result<Pace, DeliverError> {
+        let Some((edit, edited)) = self.compose_edit(row.killmail_id)? else {
+            return self.end_edit(sequence, &Edited::default()).await;
+        };
+        let outcome = {
+            let _permit = self.shared.permits.acquire().await.ok();
+            let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(&edit));
+            editing.await.unwrap_or_else(|_| SendOutcome::Unknown {
+                reason: "the sink took too long".into(),
+            })
+        };
+        metrics::tried(&outcome);
+        tracing::debug!(destination = ?self.destination, killmail = row.killmail_id, ?outcome, "edited");
+        self.failures = self.failures.saturating_add(1);
+        let attempt = Attempt {
+            divisible: false,
+            failures: self.failures,
+            age: std::time::Duration::from_millis(self.now().saturating_sub(row.queued)),
+        };
+        match after::edited(&outcome, attempt) {
+            After::Sent(_) => {
+                self.takes_posts().await?;
+                self.end_edit(sequence, &edited).await
+            }
+            After::Wait(wait) => Ok(Pace::Sleep(wait)),
+            After::Unsure(at_most) => Ok(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
+            After::Suspend { code, reason } => self.suspend(code, reason).await,
+            After::Retire(reason) => {
+                let pace = self.retire(reason).await?;
+                self.shared.outbox.flush().await?;
+                Ok(pace)
+            }
+            After::Stop => Err(DeliverError::Unauthorized),
+            given_up => {
+                let body = serde_json::to_string(&edit.embeds).unwrap_or_default();
+                tracing::warn!(destination = ?self.destination, killmail = row.killmail_id, ?given_up, body, "a post stays as it is");
+                self.end_edit(sequence, &Edited::default()).await
+            }
+        }
+    }
+
+    async fn end_edit(&mut self, sequence: u64, edited: &Edited) -> Result<Pace, DeliverError> {
+        self.failures = 0;
+        let now = self.now();
+        self.shared
+            .outbox
+            .finish_edit(&self.destination, sequence, edited, now)?;
+        self.shared.outbox.flush().await?;
+        Ok(Pace::Go)
+    }
+
+    /// The whole message with the killmail as it is known now; `None` if there is nothing to edit.
+    fn compose_edit(&self, killmail_id: u64) -> Result<Option<(Edit, Edited)>, StorageError> {
+        let outbox = &self.shared.outbox;
+        let (Some(post), Some(killmail)) = (
+            outbox.post(&self.destination, killmail_id)?,
+            outbox.killmail(killmail_id)?,
+        ) else {
+            return Ok(None);
+        };
+        let mut embeds = Vec::new();
+        let mut place = None;
+        for id in &post.together {
+            let bytes = if *id == killmail_id {
+                place = Some(embeds.len());
+                Some(post.embed.clone())
+            } else {
+                outbox.post(&self.destination, *id)?.map(|other| other.embed)
+            };
+            match bytes.filter(|bytes| !bytes.is_empty()) {
+                Some(bytes) => embeds.push(read(&bytes)?),
+                // Without its neighbours a message cannot be written anew: better old than mutilated.
+                None => return Ok(None),
+            }
+        }
+        let Some(place) = place else { return Ok(None) };
+        let style: Style = post.style.parse().unwrap_or_default();
+        for style in [style, Style::Compact] {
+            let item = Item {
+                killmail: &killmail,
+                outcome: outcome(&post),
+                style,
+                subscriptions: post.names.iter().map(String::as_str).collect(),
+            };
+            let Some(embed) = render::killmails(&[item], &[]).0.embeds.pop() else {
+                return Ok(None);
+            };
+            embeds[place] = embed;
+            if render::fit(&embeds) {
+                let shows = serde_json::to_vec(&embeds[place]).map_err(|error| unreadable(&error))?;
+                let edit = Edit {
+                    destination: self.destination.clone(),
+                    message_id: post.message_id,
+                    embeds,
+                    added: Vec::new(),
+                };
+                let edited = Edited {
+                    shows: Some((shows, killmail.revision)),
+                };
+                return Ok(Some((edit, edited)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The embed of each killmail of a batch as JSON; empty where they have none of their own.
+pub(super) fn embeds(batch: &BatchRow) -> Result<Vec<Vec<u8>>, StorageError> {
+    let message: Message = serde_json::from_slice(&batch.message).map_err(|error| unreadable(&error))?;
+    if batch.kind() != BatchKind::Post || message.embeds.len() != batch.entries.len() {
+        return Ok(Vec::new());
+    }
+    let json = |embed: &Embed| serde_json::to_vec(embed).map_err(|error| unreadable(&error));
+    message.embeds.iter().map(json).collect()
+}
+
+fn outcome(post: &PostRow) -> Outcome {
+    matching::agreed(post.matches.iter().map(|found| found.outcome()))
+}
+
+fn read(bytes: &[u8]) -> Result<Embed, StorageError> {
+    serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
+}

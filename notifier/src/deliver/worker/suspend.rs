@@ -1,0 +1,103 @@
+//! A destination that takes no posts: suspended and tried again slowly, or gone for good. Whoever subscribed hears of it.
+
+use std::collections::BTreeSet;
+
+use tokio::time::Instant;
+
+use super::{LONGEST_PROBE, Pace, Probing, SEND_TIMEOUT, Worker};
+use crate::{
+    database::{StorageError, SuspensionRow},
+    deliver::DeliverError,
+    sink::Destination,
+};
+
+impl Worker {
+    /// A suspension, if there was one, is over.
+    pub(super) async fn takes_posts(&mut self) -> Result<(), StorageError> {
+        if self.probing.take().is_none() {
+            return Ok(());
+        }
+        tracing::info!(destination = ?self.destination, "the destination takes posts again");
+        let subscriptions = &self.shared.subscriptions;
+        subscriptions.set_suspension(&self.destination, None).await
+    }
+
+    /// The channel is gone, and with it everything that waits for it.
+    pub(super) async fn retire(&mut self, reason: String) -> Result<Pace, DeliverError> {
+        tracing::warn!(destination = ?self.destination, reason, "the channel is gone: its subscriptions are retired");
+        self.shared.outbox.abandon(&self.destination, &reason, self.now())?;
+        let row = self.suspension(0, reason, true);
+        self.shared
+            .subscriptions
+            .set_suspension(&self.destination, Some(row))
+            .await?;
+        self.tell(&format!(
+            "The channel {} that killfeed posted in is gone. Its subscriptions are retired: they are listed, and never tried again.",
+            self.channel()
+        ))
+        .await;
+        Ok(Pace::Idle)
+    }
+
+    pub(super) fn channel(&self) -> u64 {
+        match self.destination {
+            Destination::Channel(id) | Destination::Webhook(id) => id,
+        }
+    }
+
+    /// Tells those who made the subscriptions of this channel, each once and in private: a channel's name may be a secret, and
+    /// who cannot be told is not told elsewhere.
+    pub(super) async fn tell(&self, text: &str) {
+        let list = self.shared.subscriptions.list();
+        let here = list.iter().filter(|one| one.wish.destination == self.destination);
+        let people: BTreeSet<u64> = here.map(|one| one.created.0).filter(|user| *user != 0).collect();
+        for user in people {
+            let told = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.tell(user, text)).await;
+            tracing::debug!(user, told = told.unwrap_or(false), "told by direct message");
+        }
+    }
+
+    pub(super) async fn suspend(&mut self, code: u32, reason: String) -> Result<Pace, DeliverError> {
+        let interval = match self.probing {
+            None => {
+                tracing::warn!(destination = ?self.destination, code, reason, "the destination takes no posts: suspended, tried again by itself");
+                let row = self.suspension(code, reason.clone(), false);
+                self.shared
+                    .subscriptions
+                    .set_suspension(&self.destination, Some(row))
+                    .await?;
+                self.tell(&format!(
+                    "killfeed cannot post in <#{}> any more: {reason}. Its subscriptions there are suspended. It tries again by \
+                     itself, and goes on once it may.",
+                    self.channel()
+                ))
+                .await;
+                self.shared.probe_interval
+            }
+            Some(probing) => (probing.interval * 2).min(LONGEST_PROBE.max(self.shared.probe_interval)),
+        };
+        self.probing = Some(Probing {
+            next: Instant::now() + interval,
+            interval,
+        });
+        Ok(Pace::Sleep(interval))
+    }
+
+    pub(super) fn suspension(&self, code: u32, reason: String, retired: bool) -> SuspensionRow {
+        SuspensionRow {
+            reason,
+            code,
+            since: self.now(),
+            retired,
+        }
+    }
+
+    pub(super) fn probe_now(&mut self) {
+        if let Some(probing) = &mut self.probing {
+            *probing = Probing {
+                next: Instant::now(),
+                interval: self.shared.probe_interval,
+            };
+        }
+    }
+}

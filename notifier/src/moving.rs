@@ -1,0 +1,116 @@
+//! `killfeed-notifier export|import --shards 0-3/16`: guilds move between the data folders of stopped notifiers.
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Arg, ArgMatches, Command};
+use killfeed_notifier::{
+    database::moving::{self, MoveError, Summary},
+    shards::{ShardSetting, Shards},
+};
+
+use crate::BAD_CONFIGURATION;
+
+/// The two subcommands.
+pub(crate) fn commands() -> [Command; 2] {
+    let shards = Arg::new("shards")
+        .long("shards")
+        .required(true)
+        .value_name("SHARDS")
+        .help("Which guilds: those of these shards, like 0-3/16 or 0/2; webhooks belong to shard 0");
+    let file = Arg::new("file").long("file").value_name("PATH");
+    [
+        Command::new("export")
+            .about("Takes the guilds of some shards out of a stopped notifier's data folder (NOTIFIER_DATA_DIR)")
+            .arg(shards.clone())
+            .arg(file.clone().help("Where to: a new file [default: standard output]")),
+        Command::new("import")
+            .about("Puts exported guilds into a stopped notifier's data folder (NOTIFIER_DATA_DIR)")
+            .arg(shards)
+            .arg(file.help("Where from [default: standard input]")),
+    ]
+}
+
+/// Runs one of them.
+pub(crate) fn run(name: &str, settings: &ArgMatches, arguments: &ArgMatches) -> ExitCode {
+    let text = arguments.get_one::<String>("shards").map_or("", String::as_str);
+    let Some(ShardSetting::Given(shards)) = ShardSetting::parse(text) else {
+        eprintln!("--shards={text:?}: expected shards of a total counted from 0, like 0-3/16 or 0/2");
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
+    let folder = settings.get_one::<String>("NOTIFIER_DATA_DIR");
+    let folder = PathBuf::from(folder.map_or("data/notifier", String::as_str));
+    let file = arguments.get_one::<String>("file").map(PathBuf::from);
+    let moved = match name {
+        "export" => export(&folder, shards, file),
+        _ => import(&folder, shards, file),
+    };
+    match moved {
+        Ok(Summary {
+            guilds,
+            subscriptions,
+            waiting,
+        }) => {
+            eprintln!("{name}ed {guilds} guilds with {subscriptions} subscriptions and {waiting} waiting killmails");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            let configuration = match &error {
+                MoveError::Storage(error) => error.is_configuration(),
+                MoveError::File { .. } => false,
+                _ => true,
+            };
+            if configuration {
+                ExitCode::from(BAD_CONFIGURATION)
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn export(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Result<Summary, MoveError> {
+    let failed = |error| MoveError::File { what: "written", error };
+    let Some(path) = file else {
+        let mut out = io::stdout().lock();
+        if out.is_terminal() {
+            return Err(failed(io::Error::other(
+                "standard output is a terminal: redirect it into a file, or give --file",
+            )));
+        }
+        return moving::export(folder, shards, &mut out, || Ok(()));
+    };
+    // Never over a file that is there: it may be the only place where other guilds are.
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&path).map_err(failed)?;
+    let handle = file.try_clone().map_err(failed)?;
+    let moved = moving::export(folder, shards, &mut file, move || handle.sync_all());
+    // After a failed flush nobody knows whether the database still has them: then the file stays.
+    if moved
+        .as_ref()
+        .is_err_and(|error| !matches!(error, MoveError::Storage(_)))
+    {
+        // Half a file is of no use to anybody; that it cannot be deleted changes nothing for the worse.
+        let _ = file.flush();
+        let _ = std::fs::remove_file(&path);
+    }
+    moved
+}
+
+fn import(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Result<Summary, MoveError> {
+    match file {
+        None => moving::import(folder, shards, &mut io::stdin().lock()),
+        Some(path) => {
+            let mut file = File::open(path).map_err(|error| MoveError::File { what: "read", error })?;
+            moving::import(folder, shards, &mut file)
+        }
+    }
+}

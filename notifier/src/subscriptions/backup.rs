@@ -1,0 +1,237 @@
+//! The daily copies of all subscriptions in the data folder: what a damaged database is filled from again.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Subscription, Subscriptions, store};
+use crate::database::{StorageError, SubscriptionRow};
+
+/// So many days are kept.
+const KEPT: usize = 7;
+/// Of the copies' form.
+const VERSION: u32 = 1;
+
+#[derive(Serialize, Deserialize)]
+struct Copy {
+    version: u32,
+    /// Milliseconds.
+    made: u64,
+    subscriptions: Vec<SubscriptionRow>,
+}
+
+/// A copy that was read.
+#[derive(Debug)]
+pub struct Found {
+    /// Which file.
+    pub path: PathBuf,
+    /// When it was made, milliseconds.
+    pub made: u64,
+    rows: Vec<SubscriptionRow>,
+}
+
+/// Writes today's copy, if there is none yet, and deletes those older than the newest seven. Returns whether it wrote one.
+pub fn write(data_dir: &Path, subscriptions: &Subscriptions, now: u64) -> io::Result<bool> {
+    let dir = folder(data_dir);
+    fs::create_dir_all(&dir)?;
+    let name = format!("subscriptions-{}.json", day(now));
+    if dir.join(&name).exists() {
+        return Ok(false);
+    }
+    let list = subscriptions.list();
+    let copy = Copy {
+        version: VERSION,
+        made: now,
+        subscriptions: list.iter().map(|one| store::row(one)).collect(),
+    };
+    put(&dir, &name, &copy)?;
+    let old = copies(data_dir)?;
+    for path in old.iter().skip(KEPT) {
+        fs::remove_file(path)?;
+    }
+    Ok(true)
+}
+
+/// The newest copy that can be read.
+pub fn newest(data_dir: &Path) -> Option<Found> {
+    copies(data_dir).unwrap_or_default().into_iter().find_map(|path| {
+        let read = read(&path);
+        if let Err(error) = &read {
+            tracing::warn!(path = %path.display(), %error, "a copy of the subscriptions cannot be read: trying an older one");
+        }
+        let copy = read.ok()?;
+        Some(Found {
+            path,
+            made: copy.made,
+            rows: copy.subscriptions,
+        })
+    })
+}
+
+/// Takes guilds out of every copy: what was forgotten, or moved away, does not come back.
+pub fn without(data_dir: &Path, guilds: &[u64]) -> io::Result<()> {
+    for path in copies(data_dir)? {
+        let Ok(mut copy) = read(&path) else { continue };
+        let before = copy.subscriptions.len();
+        copy.subscriptions.retain(|row| !guilds.contains(&row.guild));
+        let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        if let Some(name) = name.filter(|_| copy.subscriptions.len() != before) {
+            put(&folder(data_dir), &name, &copy)?;
+        }
+    }
+    Ok(())
+}
+
+impl Subscriptions {
+    /// Fills an empty database from a copy; returns how many subscriptions that were.
+    pub async fn restore(&self, found: &Found) -> Result<usize, StorageError> {
+        let rows: Result<Vec<Subscription>, _> = found.rows.iter().cloned().map(store::read).collect();
+        let rows = rows?;
+        self.put_all(&rows).await?;
+        Ok(rows.len())
+    }
+}
+
+fn folder(data_dir: &Path) -> PathBuf {
+    data_dir.join("exports")
+}
+
+/// The newest first: their names sort as their days.
+fn copies(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs::read_dir(folder(data_dir)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found.reverse();
+    Ok(found)
+}
+
+fn read(path: &Path) -> io::Result<Copy> {
+    let copy: Copy = serde_json::from_slice(&fs::read(path)?)?;
+    if copy.version == VERSION {
+        Ok(copy)
+    } else {
+        Err(io::Error::other(format!(
+            "it has version {}, this killfeed-notifier knows {VERSION}",
+            copy.version
+        )))
+    }
+}
+
+/// Whole or not at all: under another name first. It holds webhooks' URLs, which are nobody else's business.
+fn put(dir: &Path, name: &str, copy: &Copy) -> io::Result<()> {
+    let unfinished = dir.join(format!("{name}.new"));
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(&unfinished)?;
+    file.write_all(&serde_json::to_vec_pretty(copy)?)?;
+    file.sync_all()?;
+    fs::rename(&unfinished, dir.join(name))?;
+    File::open(dir)?.sync_all()
+}
+
+/// `2026-11-26`.
+fn day(now: u64) -> String {
+    crate::render::day(i64::try_from(now / 1_000).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration, time::SystemTime};
+
+    use super::*;
+    use crate::{
+        database,
+        subscriptions::{WEBHOOK_GUILD, file},
+    };
+
+    const DAY: u64 = 86_400_000;
+    const TEXT: &str = r#"
+[[subscription]]
+name = "a"
+guild = 7
+channel = 2
+filter = "npc"
+us = "corporation:98"
+ping = "role:3"
+max_age = "unlimited"
+style = "compact"
+
+[[subscription]]
+name = "hook"
+webhook = "http://d/api/webhooks/9/secret"
+filter = ""
+"#;
+
+    async fn subscriptions(dir: &Path) -> Subscriptions {
+        let database = database::open(dir, SystemTime::now()).unwrap().database;
+        Subscriptions::open(Arc::new(database), Duration::from_secs(60)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn seven_days_are_kept_and_the_newest_readable_one_restores_everything() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = subscriptions(&dir.path().join("one")).await;
+        first
+            .take_file(file::parse(TEXT, "http://d").unwrap(), 5)
+            .await
+            .unwrap();
+        let start = 20_000 * DAY;
+        for day in 0..10 {
+            assert!(write(dir.path(), &first, start + day * DAY).unwrap());
+            assert!(
+                !write(dir.path(), &first, start + day * DAY + DAY / 2).unwrap(),
+                "once a day"
+            );
+        }
+        let kept = copies(dir.path()).unwrap();
+        assert_eq!(kept.len(), 7);
+        assert!(kept[0].ends_with("subscriptions-2024-10-13.json"), "{kept:?}");
+        // The newest one was being written when the power went.
+        fs::write(&kept[0], "{\"version\": 1, \"made\": 3").unwrap();
+        let found = newest(dir.path()).unwrap();
+        assert_eq!((&found.path, found.made), (&kept[1], start + 8 * DAY));
+        let second = subscriptions(&dir.path().join("two")).await;
+        assert_eq!(second.restore(&found).await.unwrap(), 2);
+        let wishes = |of: &Subscriptions| of.list().iter().map(|one| one.wish.clone()).collect::<Vec<_>>();
+        assert_eq!(wishes(&second), wishes(&first));
+        // What the file says is what is there: nothing is made anew.
+        let counts = second
+            .take_file(file::parse(TEXT, "http://d").unwrap(), 9)
+            .await
+            .unwrap();
+        assert_eq!((counts.kept, counts.added), (2, 0));
+
+        without(dir.path(), &[WEBHOOK_GUILD]).unwrap();
+        let left = newest(dir.path()).unwrap();
+        assert_eq!(left.rows.iter().map(|row| row.guild).collect::<Vec<_>>(), [7]);
+        assert!(newest(&dir.path().join("nowhere")).is_none());
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn nobody_else_reads_a_copy() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), &subscriptions(dir.path()).await, 0).unwrap();
+        let mode = fs::metadata(&copies(dir.path()).unwrap()[0])
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}

@@ -1,0 +1,218 @@
+//! What the notifier promises beside "each once": webhooks without a bot, later revisions, channels that come back, two notifiers
+//! side by side, guilds that move between them, a database that was damaged.
+
+use std::{path::Path, time::Duration};
+
+use killfeed_support::{
+    Discord, Upstream,
+    discord::{CHANNEL, Fault, GUILD, permission},
+    process::{Binary, Service, eventually},
+};
+use serde_json::{Value, json};
+
+use crate::{
+    notifier::{Notifier, fresh, matching, posted, row},
+    world::{Ingestor, LONG, get},
+};
+
+fn ids(documents: &[Value]) -> Vec<u64> {
+    documents.iter().map(|it| it["killmail_id"].as_u64().unwrap()).collect()
+}
+
+async fn posts_are(discord: &Discord, channel: u64, expected: &[u64]) {
+    let what = format!("{} killmails in channel {channel}", expected.len());
+    eventually(&what, LONG, async || posted(discord, channel).len() >= expected.len()).await;
+    assert_eq!(posted(discord, channel), expected);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_needs_no_bot_and_a_deleted_one_is_let_go() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let url = discord.add_webhook(77, "very-secret");
+    let rows = format!("[[subscription]]\nname = \"hook\"\nwebhook = \"{url}\"\nfilter = \"\"\nstyle = \"link\"\n");
+    let sink = [
+        ("NOTIFIER_SINK", "discord".to_owned()),
+        ("NOTIFIER_DISCORD_API_URL", discord.url()),
+    ];
+    let mut notifier = Notifier::start_with(&ingestor, &sink, &rows, &[("RUST_LOG", "debug")]).await;
+    let documents = fresh(12);
+    discord.fault(77, Fault::Status(503), Some(1));
+    upstream.publish_all(documents[..10].iter().cloned());
+    posts_are(&discord, 77, &ids(&documents[..10])).await;
+    assert_eq!(discord.identifies(), 0, "no bot");
+    assert!(discord.asked().iter().all(|asked| asked.authorization.is_empty()));
+    // Deleted: said once, and not asked for again.
+    discord.fault(77, Fault::Refused(404, 10_015), None);
+    upstream.publish(documents[10].clone());
+    eventually("retired", LONG, async || notifier.stderr().contains("retired")).await;
+    let asked = discord.asked().len();
+    upstream.publish(documents[11].clone());
+    ingestor.holds(12).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(discord.asked().len(), asked);
+    assert!(!notifier.stderr().contains("very-secret"), "{}", notifier.stderr());
+    assert_eq!(notifier.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_later_revision_edits_the_post_and_pings_nobody_again() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let rows = row("all", GUILD, CHANNEL, "").replace("\"link\"", "\"full\"\nping = \"here\"");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut document = fresh(1).remove(0);
+    upstream.publish(document.clone());
+    eventually("posted", LONG, async || discord.posts(CHANNEL).len() == 1).await;
+    discord.fail_edits(CHANNEL, 502, 2);
+    document["zkb"]["totalValue"] = json!(987_000_000_000.0_f64);
+    upstream.publish(document);
+    eventually("edited", LONG, async || discord.posts(CHANNEL)[0].edits == 1).await;
+    let posts = discord.posts(CHANNEL);
+    assert_eq!(posts.len(), 1);
+    let text = posts[0].body.to_string();
+    assert!(text.contains("987b"), "{text}");
+    assert!(
+        posts[0].body["content"].as_str().unwrap().contains("@here"),
+        "what it said stays"
+    );
+    assert_eq!(
+        posts[0].body["allowed_mentions"],
+        json!({"parse": []}),
+        "and pings nobody again"
+    );
+    assert_eq!(discord.rejected(), [""; 0]);
+    assert_eq!(notifier.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_resumes_at_once_when_the_permissions_are_back() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let rows = row("all", GUILD, CHANNEL, "");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    discord.add_channel(GUILD, CHANNEL, permission::VIEW_CHANNEL);
+    let documents = fresh(3);
+    upstream.publish_all(documents.iter().cloned());
+    eventually("suspended", LONG, async || notifier.stderr().contains("suspended")).await;
+    let asked = discord.asked().len();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(
+        discord.asked().len(),
+        asked,
+        "a channel that refuses is not asked in a loop"
+    );
+    // Not after the five minutes of NOTIFIER_PROBE_INTERVAL: the gateway says that something changed.
+    discord.add_channel(GUILD, CHANNEL, permission::ALL);
+    posts_are(&discord, CHANNEL, &ids(&documents)).await;
+    assert_eq!(notifier.stop().await, Some(0));
+}
+
+/// Guilds of shards 0 and 1 of 2.
+const EVEN: u64 = 8 << 22;
+const ODD: u64 = 9 << 22;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    discord.limit_posts(Some((2, Duration::from_secs(1))));
+    discord.add_channel(EVEN, EVEN + 1, permission::ALL);
+    discord.add_channel(ODD, ODD + 1, permission::ALL);
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let rows = row("even", EVEN, EVEN + 1, "") + &row("odd", ODD, ODD + 1, "");
+    // The same file for both: each takes the rows of its own shards.
+    let settings = discord.settings();
+    let mut first = Notifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "0/2")]).await;
+    let mut second = Notifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "1/2")]).await;
+    assert_eq!(discord.shards(), [[0, 2], [1, 2]]);
+    let ready = get(&format!("http://{}/readyz", second.http)).await;
+    assert_eq!(ready, "ready: shards 1/2\n");
+    // Only what is published after a subscription was made is its business.
+    let documents = fresh(160);
+    upstream.publish_all(documents[..60].iter().cloned());
+    eventually("both post", LONG, async || {
+        posted(&discord, EVEN + 1).len() > 5 && posted(&discord, ODD + 1).len() > 5
+    })
+    .await;
+
+    // The second one ends first, with killmails that wait; the first one goes on for a while.
+    second.kill().await;
+    upstream.publish_all(documents[60..110].iter().cloned());
+    ingestor.holds(110).await;
+    eventually("the first one has all", LONG, async || {
+        posted(&discord, EVEN + 1).len() == 110
+    })
+    .await;
+    first.kill().await;
+
+    let moved = tempfile::tempdir().unwrap();
+    let file = moved.path().join("guilds").display().to_string();
+    move_guilds("export", second.data.path(), "1/2", &file).await;
+    move_guilds("import", first.data.path(), "1/2", &file).await;
+    upstream.publish_all(documents[110..].iter().cloned());
+    // From now on one process serves everything.
+    first.set("NOTIFIER_SHARDS", "0-1/2");
+    first.begin().await;
+    let expected = matching(&ingestor, "").await;
+    assert_eq!(expected.len(), 160);
+    for channel in [EVEN + 1, ODD + 1] {
+        let what = format!("160 killmails in channel {channel}");
+        eventually(&what, LONG * 3, async || posted(&discord, channel).len() >= 160).await;
+    }
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(posted(&discord, EVEN + 1), expected);
+    assert_eq!(posted(&discord, ODD + 1), expected, "each once, in the log's order");
+    assert_eq!(first.stop().await, Some(0));
+}
+
+async fn move_guilds(what: &str, data: &Path, shards: &str, file: &str) {
+    let settings = [("NOTIFIER_DATA_DIR", data.join("data").display().to_string())];
+    let arguments = [what, "--shards", shards, "--file", file];
+    let mut service = Service::start_with_arguments(Binary::Notifier, &settings, &arguments).await;
+    let status = service.end().await;
+    assert!(status.success(), "{what}: {}", service.stderr());
+    assert!(
+        service.stderr().contains("1 guilds with 1 subscriptions"),
+        "{}",
+        service.stderr()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_kept_and_the_newest_copy_takes_its_place() {
+    let upstream = Upstream::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let console = [("NOTIFIER_SINK", "console".to_owned())];
+    let mut notifier = Notifier::start_with(&ingestor, &console, &row("all", GUILD, CHANNEL, ""), &[]).await;
+    let data = notifier.data.path().join("data");
+    eventually("today's copy", LONG, async || {
+        std::fs::read_dir(data.join("exports")).is_ok_and(|files| files.count() == 1)
+    })
+    .await;
+    assert_eq!(notifier.stop().await, Some(0));
+    let length = std::fs::metadata(data.join("sled/db")).unwrap().len();
+    std::fs::write(data.join("sled/db"), vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
+    // Without the file, so that only the copy can bring them back.
+    std::fs::write(notifier.data.path().join("subscriptions.toml"), "").unwrap();
+    notifier.set("NOTIFIER_SUBSCRIPTIONS_FILE", "");
+    notifier.begin().await;
+    let said = notifier.stderr();
+    assert!(
+        said.contains("moved aside") && said.contains("subscriptions=1"),
+        "{said}"
+    );
+    let aside = std::fs::read_dir(&data).unwrap().filter_map(Result::ok);
+    assert!(
+        aside
+            .map(|entry| entry.file_name())
+            .any(|name| name.to_string_lossy().contains("damaged"))
+    );
+    let documents = fresh(2);
+    upstream.publish_all(documents.iter().cloned());
+    eventually("it posts again", LONG, async || notifier.printed() == ids(&documents)).await;
+    assert_eq!(notifier.stop().await, Some(0));
+}
