@@ -54,9 +54,16 @@ impl Ingestor {
             ("INGESTOR_FEED_START", FIRST.to_string()),
             ("INGESTOR_FEED_POLL_INTERVAL", "50ms".to_owned()),
             ("INGESTOR_FEED_RATE", "100000".to_owned()),
+            // Tests ask many times a second how things stand.
+            ("INGESTOR_MAX_CALLS", "10000".to_owned()),
         ]);
         settings.extend(self.extra.iter().cloned());
         settings
+    }
+
+    /// Gives it another setting at its next start.
+    pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
+        self.extra.push((variable, value.to_owned()));
     }
 
     /// Starts it (again) and waits until it is ready.

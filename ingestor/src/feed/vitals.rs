@@ -62,6 +62,7 @@ impl Vitals {
     pub(super) fn good(&mut self, now: Millis) {
         self.last_good = Some(now);
         self.unanswered_since = None;
+        self.reason = None;
     }
 
     pub(super) fn bad(&mut self, reason: String) {

@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run document`
+#![no_main]
+
+#[path = "../check.rs"]
+mod check;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::document(bytes));

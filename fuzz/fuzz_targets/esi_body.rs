@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run esi_body`
+#![no_main]
+
+#[path = "../check.rs"]
+mod check;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| check::esi_body(bytes));

@@ -1,0 +1,319 @@
+//! Random histories of a zKillboard that misbehaves, and an ingestor that is killed in the middle of them: the log holds what
+//! was published, each killmail once, and a gap for what never came.
+//!
+//! `KILLFEED_CHAOS_CASES` sets how many histories, `KILLFEED_CHAOS_SEED` repeats one.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use fastrand::Rng;
+use killfeed::client::{Follow, Start, What};
+use killfeed_support::{
+    Upstream,
+    process::eventually,
+    upstream::{Fault, Host},
+};
+use serde_json::Value;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::id;
+use crate::world::{Ingestor, LONG};
+
+const DOCUMENTS: usize = 60;
+const KILLS: usize = 3;
+/// The last one lies far enough behind the latest upload on a busy machine.
+const RECHECKS: &str = "300ms,1s,6s";
+
+/// What becomes of one number.
+#[derive(Debug, Clone)]
+enum Fate {
+    Plain,
+    /// Reserved now, uploaded a little later.
+    Late,
+    /// Reserved, and never uploaded.
+    Never,
+    /// Published twice, the second time under another number.
+    Twice,
+    /// Uploaded again with another label, and announced.
+    ReUploaded,
+    Placeholder,
+    WithoutEsi,
+    /// 200 and something else than a document.
+    Broken(&'static str),
+    /// The right document in the end.
+    Faulty(Fault, usize),
+    /// Only ever that.
+    Hopeless(Fault),
+    /// Removed again at once: read or missed, as it happens.
+    Expired,
+}
+
+fn fate(random: &mut Rng) -> Fate {
+    let faults = [
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::NotFound,
+        Fault::Cut,
+        Fault::TruncatedGzip,
+        Fault::Empty,
+        Fault::TooManyRequests(Some(1)),
+        Fault::Late(Duration::from_millis(300)),
+    ];
+    let hopeless = [Fault::Status(502), Fault::TruncatedGzip, Fault::Empty, Fault::Cut];
+    let broken = [
+        "{\"killmail_id\": 1, ",
+        "[]",
+        "",
+        "{\"killmail_id\":\"x\",\"hash\":7,\"esi\":[],\"zkb\":{}}",
+    ];
+    match random.usize(..40) {
+        0 | 1 => Fate::Late,
+        2 => Fate::Never,
+        3 | 4 => Fate::Twice,
+        5 | 6 => Fate::ReUploaded,
+        7 => Fate::Placeholder,
+        8 | 9 => Fate::WithoutEsi,
+        10 => Fate::Broken(broken[random.usize(..broken.len())]),
+        11..=16 => Fate::Faulty(faults[random.usize(..faults.len())].clone(), random.usize(1..3)),
+        17 => Fate::Hopeless(hopeless[random.usize(..hopeless.len())].clone()),
+        18 => Fate::Expired,
+        _ => Fate::Plain,
+    }
+}
+
+/// What has to be in the log in the end.
+#[derive(Debug, Default)]
+struct Expected {
+    /// Each of these once.
+    there: BTreeSet<u64>,
+    /// These have the label in their newest revision, which is the first or the second.
+    relabelled: BTreeSet<u64>,
+    /// There, or missing.
+    perhaps: BTreeSet<u64>,
+    /// Numbers that nothing came of.
+    missing: u64,
+}
+
+/// Plays one number; what is to be uploaded late is returned.
+fn play(upstream: &Upstream, fate: Fate, mut document: Value, expected: &mut Expected) -> Option<(u64, Value)> {
+    let killmail = id(&document);
+    match fate {
+        Fate::Never => {
+            upstream.reserve();
+            expected.missing += 1;
+        }
+        Fate::Broken(text) => {
+            upstream.publish_raw(text);
+            expected.missing += 1;
+        }
+        Fate::Hopeless(fault) => {
+            let number = upstream.reserve();
+            upstream.fault(number, fault, None);
+            upstream.deliver(number, document);
+            expected.missing += 1;
+        }
+        Fate::Placeholder => {
+            upstream.publish_placeholder();
+        }
+        Fate::Expired => {
+            let number = upstream.publish(document);
+            upstream.expire(number);
+            expected.perhaps.insert(killmail);
+        }
+        Fate::Late => {
+            expected.there.insert(killmail);
+            return Some((upstream.reserve(), document));
+        }
+        Fate::Plain => {
+            upstream.publish(document);
+            expected.there.insert(killmail);
+        }
+        Fate::Twice => {
+            upstream.publish(document.clone());
+            upstream.publish(document);
+            expected.there.insert(killmail);
+        }
+        Fate::WithoutEsi => {
+            upstream.publish_without_esi(document);
+            expected.there.insert(killmail);
+        }
+        Fate::Faulty(fault, times) => {
+            let number = upstream.reserve();
+            upstream.fault(number, fault, Some(times));
+            upstream.deliver(number, document);
+            expected.there.insert(killmail);
+        }
+        Fate::ReUploaded => {
+            let number = upstream.publish(document.clone());
+            document["zkb"]["labels"].as_array_mut().unwrap().push("ganked".into());
+            upstream.deliver(number, document.clone());
+            // What announces it is the same killmail here: it says nothing new by itself.
+            document["sequence_updated"] = number.into();
+            upstream.publish(document);
+            expected.there.insert(killmail);
+            expected.relabelled.insert(killmail);
+        }
+    }
+    None
+}
+
+/// Everything that the log holds: killmail → its revisions in log order with whether they bear the label; documents missing.
+async fn logged(ingestor: &Ingestor, expected: &Expected) -> (BTreeMap<u64, Vec<(u32, bool)>>, u64) {
+    let mut follow = Follow::new("", Start::Earliest);
+    follow.include_updates = true;
+    let mut events = ingestor.client().follow(follow);
+    let mut there: BTreeMap<u64, Vec<(u32, bool)>> = BTreeMap::new();
+    let mut missing = 0;
+    let deadline = Instant::now() + LONG;
+    loop {
+        let settled = {
+            let all = expected.there.iter().all(|id| there.contains_key(id));
+            let relabelled = |id| {
+                there
+                    .get(id)
+                    .is_some_and(|seen: &Vec<(u32, bool)>| seen.iter().any(|(_, label)| *label))
+            };
+            let expired = expected.perhaps.iter().filter(|id| !there.contains_key(id)).count() as u64;
+            all && expected.relabelled.iter().all(relabelled) && missing >= expected.missing + expired
+        };
+        // When all has come, a little longer: what is too much would come now.
+        let patience = if settled {
+            Duration::from_millis(1_500)
+        } else {
+            deadline - Instant::now()
+        };
+        let Ok(event) = timeout(patience, events.next()).await else {
+            return (there, missing);
+        };
+        match event.unwrap().what {
+            What::Killmail(killmail) => {
+                let label = killmail.labels.iter().any(|label| label == "ganked");
+                there
+                    .entry(killmail.killmail_id)
+                    .or_default()
+                    .push((killmail.revision, label));
+            }
+            What::Gap(gap) => missing += gap.missing,
+            What::Progress(_) => {}
+        }
+    }
+}
+
+/// Gives one of them as many attackers as the largest killmail known has: about 1 MB.
+fn enlarge(documents: &mut [Value]) {
+    let crowded = |document: &&mut Value| {
+        document["esi"]["attackers"]
+            .as_array()
+            .is_some_and(|all| all.len() >= 100)
+    };
+    let document = documents.iter_mut().find(crowded).expect("the sample has a battle");
+    let attackers = document["esi"]["attackers"].as_array_mut().unwrap();
+    *attackers = attackers.iter().cycle().take(3_753).cloned().collect();
+}
+
+async fn history(seed: u64) {
+    let mut random = Rng::with_seed(seed);
+    let mut documents = super::documents(DOCUMENTS);
+    enlarge(&mut documents);
+    random.shuffle(&mut documents);
+    let kills: BTreeSet<usize> = (0..KILLS).map(|_| random.usize(1..documents.len())).collect();
+    println!("seed {seed}: {} documents, killed after {kills:?}", documents.len());
+
+    let upstream = Upstream::start_with_sample().await;
+    upstream.host_fault(Host::Esi, Fault::Status(503), Some(random.usize(..4)));
+    let mut expected = Expected::default();
+    let mut late: Vec<(u64, Value)> = Vec::new();
+    let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", RECHECKS)]).await;
+    for (nth, document) in documents.into_iter().enumerate() {
+        let fate = fate(&mut random);
+        late.extend(play(&upstream, fate, document, &mut expected));
+        if random.usize(..3) == 0
+            && let Some((number, document)) = late.pop()
+        {
+            upstream.deliver(number, document);
+        }
+        if random.usize(..8) == 0 {
+            upstream.rewrite_sequence();
+        }
+        sleep(Duration::from_millis(random.u64(..30))).await;
+        if kills.contains(&nth) {
+            ingestor.kill_and_begin().await;
+        }
+    }
+    for (number, document) in late {
+        upstream.deliver(number, document);
+    }
+    // The newest is an ordinary one, so that all before it are known to be below the head.
+    let mut last = super::documents(1).remove(0);
+    last["killmail_id"] = 1.into();
+    last["esi"]["killmail_id"] = 1.into();
+    upstream.publish(last);
+    expected.there.insert(1);
+    upstream.rewrite_sequence();
+
+    let (there, missing) = logged(&ingestor, &expected).await;
+    let ids: BTreeSet<u64> = there.keys().copied().collect();
+    let wanted: BTreeSet<u64> = expected.there.union(&expected.perhaps).copied().collect();
+    let lost: Vec<_> = expected.there.difference(&ids).collect();
+    let made_up: Vec<_> = ids.difference(&wanted).collect();
+    let said = ingestor.service().stderr();
+    assert!(
+        lost.is_empty() && made_up.is_empty(),
+        "seed {seed}: lost {lost:?}, made up {made_up:?}\n{said}"
+    );
+    let expired = expected.perhaps.iter().filter(|id| !ids.contains(id)).count() as u64;
+    assert_eq!(
+        missing,
+        expected.missing + expired,
+        "seed {seed}: documents missing\n{said}"
+    );
+    for (id, seen) in &there {
+        let revisions: Vec<u32> = seen.iter().map(|(revision, _)| *revision).collect();
+        let last = seen.last().is_some_and(|(_, label)| *label);
+        if expected.relabelled.contains(id) {
+            assert!(
+                revisions == [0] || revisions == [0, 1],
+                "seed {seed}: {id} in {revisions:?}"
+            );
+            assert!(last, "seed {seed}: the newest revision of {id} lacks the label");
+        } else {
+            assert_eq!(revisions, [0], "seed {seed}: {id}");
+        }
+    }
+    assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_the_log_holds_what_was_published_each_once() {
+    let number = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
+    if let Some(seed) = number("KILLFEED_CHAOS_SEED") {
+        return history(seed).await;
+    }
+    for _ in 0..number("KILLFEED_CHAOS_CASES").unwrap_or(3) {
+        history(fastrand::u64(..)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_stalls_or_drips_costs_its_fifteen_seconds_and_no_document() {
+    let upstream = Upstream::start_with_sample().await;
+    let documents = super::documents(4);
+    let numbers: Vec<u64> = documents
+        .iter()
+        .map(|document| upstream.publish(document.clone()))
+        .collect();
+    upstream.fault(numbers[1], Fault::StallInBody, Some(1));
+    upstream.fault(numbers[2], Fault::Drip(Duration::from_millis(20)), Some(1));
+    upstream.rewrite_sequence();
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    eventually("all four are logged", LONG, async || {
+        ingestor.status().await.killmails == 4
+    })
+    .await;
+    let mut events = crate::world::from_the_beginning(&ingestor.client(), "");
+    let seen = crate::world::killmails(&mut events, 4).await;
+    let in_order: Vec<u64> = seen.iter().map(|killmail| killmail.feed_sequence).collect();
+    assert_eq!(in_order, numbers);
+}

@@ -1,0 +1,121 @@
+//! OK, DELAYED or DOWN within ten seconds of the cause, with a reason in words, wherever health is shown.
+
+use std::time::{Duration, Instant};
+
+use killfeed::{
+    client::{Follow, Start, What},
+    v1::FeedHealth,
+};
+use killfeed_support::{
+    Upstream,
+    process::eventually,
+    upstream::{Fault, Host},
+};
+
+use super::{at_the_head, documents};
+use crate::world::{Ingestor, LONG};
+
+/// The contract's bound.
+const BOUND: Duration = Duration::from_secs(10);
+
+/// Waits until health is this, at most for the bound, and gives the reason; then looks at every place where it is shown.
+async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
+    let since = Instant::now();
+    let what = format!("{health:?} because of {reason:?}");
+    eventually(&what, BOUND, async || {
+        let status = ingestor.status().await;
+        status.feed_health() == health && status.feed_detail.contains(reason)
+    })
+    .await;
+    assert!(since.elapsed() <= BOUND);
+    let (word, grade) = match health {
+        FeedHealth::Ok => ("feed: OK (", 0.0),
+        FeedHealth::Delayed => ("feed: DELAYED (", 1.0),
+        FeedHealth::Down => ("feed: DOWN (", 2.0),
+        FeedHealth::Unspecified => unreachable!("no health to wait for"),
+    };
+    let url = format!("http://{}/readyz", ingestor.http);
+    let ready = reqwest::get(url).await.unwrap();
+    assert_eq!(ready.status(), 200, "an outage of the feed does not make it unready");
+    let ready = ready.text().await.unwrap();
+    assert!(ready.contains(word) && ready.contains(reason), "{ready}");
+    assert_eq!(ingestor.metric("killfeed_feed_health").await, grade);
+    let mut events = ingestor.client().follow(Follow::new("", Start::Latest));
+    let said = tokio::time::timeout(LONG, async {
+        loop {
+            if let What::Progress(progress) = events.next().await.unwrap().what {
+                return progress;
+            }
+        }
+    });
+    assert_eq!(said.await.expect("in time").feed_health(), health);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_cause_is_told_in_time_in_words_and_everywhere_and_passes() {
+    let upstream = Upstream::start_with_sample().await;
+    let mut all = documents(20).into_iter();
+    let mut next = || all.next().unwrap();
+    upstream.publish(next());
+    let rechecks = ("INGESTOR_FEED_HOLE_RECHECKS", "15s,30s");
+    let mut ingestor = Ingestor::start(&upstream, &[rechecks]).await;
+    becomes(&ingestor, FeedHealth::Ok, "at the head").await;
+
+    upstream.host_fault(Host::Feed, Fault::Status(503), None);
+    becomes(&ingestor, FeedHealth::Delayed, "503 Service Unavailable").await;
+    upstream.heal(Host::Feed);
+    becomes(&ingestor, FeedHealth::Ok, "at the head").await;
+
+    upstream.host_fault(Host::Feed, Fault::Stall, None);
+    becomes(&ingestor, FeedHealth::Delayed, "no answer yet").await;
+    upstream.heal(Host::Feed);
+    // The stalled request itself has up to 15 s.
+    eventually("the stalled request is over", LONG, async || {
+        ingestor.status().await.feed_health() == FeedHealth::Ok
+    })
+    .await;
+
+    // A document below the head that is not there.
+    let late = upstream.reserve();
+    let last = upstream.publish(next());
+    upstream.rewrite_sequence();
+    becomes(&ingestor, FeedHealth::Delayed, &format!("document {late} is missing")).await;
+    upstream.deliver(late, next());
+    at_the_head(&ingestor, last + 1).await;
+    becomes(&ingestor, FeedHealth::Ok, "at the head").await;
+
+    upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(3_600)), Some(1));
+    becomes(&ingestor, FeedHealth::Down, "429 Too Many Requests").await;
+    // And so says the next process, which asks nothing.
+    let asked = upstream.journal().of(Host::Feed).len();
+    ingestor.kill_and_begin().await;
+    becomes(&ingestor, FeedHealth::Down, "refused by the feed's host").await;
+    assert_eq!(upstream.journal().of(Host::Feed).len(), asked);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_is_down_reads_go_on_and_nothing_is_lost_when_there_is_room_again() {
+    let upstream = Upstream::start_with_sample().await;
+    let all = documents(12);
+    upstream.publish_all(all[..6].iter().cloned());
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.holds(6).await;
+    // More than any disk has: 2^40 MiB are an exbibyte.
+    ingestor.set("INGESTOR_DISK_RESERVE", "1099511627776");
+    ingestor.kill_and_begin().await;
+    upstream.publish_all(all[6..].iter().cloned());
+    becomes(&ingestor, FeedHealth::Down, "kept in reserve").await;
+    ingestor.holds(6).await;
+    let mut events = crate::world::from_the_beginning(&ingestor.client(), "");
+    assert_eq!(crate::world::killmails(&mut events, 6).await.len(), 6, "reads go on");
+
+    ingestor.set("INGESTOR_DISK_RESERVE", "1");
+    ingestor.kill_and_begin().await;
+    ingestor.holds(12).await;
+    assert_eq!(
+        crate::world::killmails(&mut events, 6).await.len(),
+        6,
+        "the stream goes on"
+    );
+    becomes(&ingestor, FeedHealth::Ok, "at the head").await;
+}

@@ -1,0 +1,282 @@
+//! The rules of zKillboard and of ESI, each read off the stand-ins' journals of requests, over kill -9 as well.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use killfeed_support::{
+    Upstream, corpus,
+    process::eventually,
+    upstream::{Fault, Host, Seen},
+};
+use serde_json::Value;
+
+use super::{at_the_head, documents};
+use crate::world::{Ingestor, LONG};
+
+/// Lets the ingestor go on for a while, with nothing to wait for but the time itself.
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+fn file(seen: &Seen) -> &str {
+    seen.path.strip_prefix("/ephemeral/").unwrap_or(&seen.path)
+}
+
+/// The shortest time between two requests for the same file.
+fn closest(seen: &[Seen], name: &str) -> Option<Duration> {
+    let times: Vec<Instant> = seen
+        .iter()
+        .filter(|seen| file(seen) == name)
+        .map(|seen| seen.at)
+        .collect();
+    times.windows(2).map(|pair| pair[1] - pair[0]).min()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_again() {
+    const RATE: usize = 20;
+    let upstream = Upstream::start_with_sample().await;
+    let all = documents(40);
+    upstream.publish_all(all.iter().cloned());
+    let settings = [("INGESTOR_FEED_RATE", "20"), ("INGESTOR_FEED_POLL_INTERVAL", "1s")];
+    let mut ingestor = Ingestor::start(&upstream, &settings).await;
+    for _ in 0..5 {
+        pass(Duration::from_millis(300)).await;
+        ingestor.kill_and_begin().await;
+    }
+    ingestor.holds(all.len() as u64).await;
+    let next = upstream.next_number();
+    at_the_head(&ingestor, next).await;
+    // And at the head: killed again and again it polls no more often than once in a poll interval.
+    for _ in 0..4 {
+        pass(Duration::from_millis(400)).await;
+        ingestor.kill_and_begin().await;
+    }
+    pass(Duration::from_millis(2_500)).await;
+    let seen = upstream.journal().of(Host::Feed);
+    let busiest = upstream.journal().busiest(Host::Feed, Duration::from_secs(1));
+    // A tenth of a second's worth may come at once; all requests are counted, those for sequence.json too.
+    // On a busy machine they arrive a little less evenly than they were sent.
+    assert!(busiest <= RATE + RATE / 4, "{busiest} requests within a second");
+    let polled = closest(&seen, &format!("{next}.json")).expect("polled more than once");
+    assert!(polled >= Duration::from_millis(990), "polled again after {polled:?}");
+    for name in all
+        .iter()
+        .zip(upstream.next_number() - 40..)
+        .map(|(_, number)| format!("{number}.json"))
+    {
+        let times = seen.iter().filter(|seen| file(seen) == name).count();
+        // Killed before it was on disk: fetched again, at most once a kill.
+        assert!((1..=6).contains(&times), "{name} was asked for {times} times");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ban_silences_every_process_until_it_is_over() {
+    let upstream = Upstream::start_with_sample().await;
+    let all = documents(10);
+    upstream.publish_all(all[..5].iter().cloned());
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.holds(5).await;
+    upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(4)), Some(1));
+    let banned = async || ingestor.metric("killfeed_feed_bans_total").await >= 1.0;
+    eventually("it is banned", LONG, banned).await;
+    upstream.publish_all(all[5..].iter().cloned());
+    // The answer that said so is the last one of before.
+    let refused = upstream.journal().of(Host::Feed);
+    let refused = refused.iter().find(|seen| seen.status == Some(429)).unwrap().at;
+    while refused.elapsed() < Duration::from_millis(2_500) {
+        pass(Duration::from_millis(200)).await;
+        ingestor.kill_and_begin().await;
+    }
+    ingestor.holds(10).await;
+    let after = upstream.journal().of(Host::Feed);
+    let first = after.iter().find(|seen| seen.at > refused).unwrap().at - refused;
+    assert!(first >= Duration::from_millis(3_990), "asked again after {first:?}");
+
+    // A 403 says no time: a minute at least.
+    upstream.host_fault(Host::Feed, Fault::Forbidden, Some(1));
+    let status = |seen: &Seen| seen.status == Some(403);
+    let refused = async || ingestor.status().await.feed_detail.contains("403 Forbidden");
+    eventually("it is refused", LONG, refused).await;
+    // A moment for the disk: what is not durable yet cannot survive.
+    pass(Duration::from_millis(500)).await;
+    for _ in 0..3 {
+        ingestor.kill_and_begin().await;
+        pass(Duration::from_millis(500)).await;
+    }
+    let seen = upstream.journal().of(Host::Feed);
+    assert!(
+        status(seen.last().unwrap()),
+        "nothing is asked after it: {:?}",
+        seen.last()
+    );
+    let detail = ingestor.status().await.feed_detail;
+    assert!(detail.contains("silent until"), "{detail}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_says_who_asks_takes_gzip_and_goes_past_caches_where_it_matters() {
+    let upstream = Upstream::start_with_sample().await;
+    let all = documents(30);
+    upstream.publish_all(all[..29].iter().cloned());
+    upstream.publish_without_esi(all[29].clone());
+    let contact = ("INGESTOR_CONTACT", "operator@example.com");
+    let mut ingestor = Ingestor::start(&upstream, &[contact]).await;
+    ingestor.holds(30).await;
+    let next = upstream.next_number();
+    let polls = || upstream.journal().count(Host::Feed, &format!("/ephemeral/{next}.json"));
+    eventually("it polls at the head", LONG, async || polls() >= 8).await;
+    ingestor.stop().await;
+    let agent = concat!("killfeed/", env!("CARGO_PKG_VERSION"), " (operator@example.com)");
+    let mut asked: HashMap<String, usize> = HashMap::new();
+    for seen in upstream.journal().all() {
+        assert_eq!(seen.header("user-agent"), agent, "{}", seen.path);
+        match seen.host {
+            Host::Feed => {
+                assert!(seen.header("accept-encoding").contains("gzip"), "{}", seen.path);
+                let again = asked.entry(seen.path.clone()).or_default();
+                *again += 1;
+                if *again > 1 || file(&seen) == "sequence.json" {
+                    assert_eq!(
+                        seen.header("cache-control"),
+                        "no-cache",
+                        "{} the {again}th time",
+                        seen.path
+                    );
+                }
+                assert_eq!(seen.header("if-none-match"), "", "no cache of our own either");
+            }
+            Host::Esi => assert_eq!(seen.header("x-compatibility-date"), "2026-08-18", "{}", seen.path),
+            Host::StaticData => {}
+        }
+    }
+    assert!(
+        asked["/ephemeral/sequence.json"] >= 2,
+        "a silence makes it look there: {asked:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_below_the_head_is_asked_for_at_its_times_and_nothing_beyond_is_probed() {
+    let upstream = Upstream::start_with_sample().await;
+    let all = documents(6);
+    upstream.publish_all(all[..2].iter().cloned());
+    let ingestor = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "1s,2s,4s")]).await;
+    ingestor.holds(2).await;
+    let hole = upstream.reserve();
+    upstream.publish_all(all[2..].iter().cloned());
+    upstream.rewrite_sequence();
+    ingestor.holds(6).await;
+    let lost = async || ingestor.metric("killfeed_feed_gaps_total").await >= 1.0;
+    eventually("it is given up", LONG, lost).await;
+    let seen = upstream.journal().of(Host::Feed);
+    let name = format!("{hole}.json");
+    let times: Vec<Instant> = seen
+        .iter()
+        .filter(|seen| file(seen) == name)
+        .map(|seen| seen.at)
+        .collect();
+    // As the head it was polled; from when it is known to be below, it is left alone until its times.
+    let last: Vec<_> = times[times.len() - 3..]
+        .windows(2)
+        .map(|pair| pair[1] - pair[0])
+        .collect();
+    assert!(
+        last[0] >= Duration::from_millis(950) && last[1] >= Duration::from_millis(1_950),
+        "{last:?}"
+    );
+    let beyond = upstream.next_number();
+    let numbers = seen
+        .iter()
+        .filter_map(|seen| file(seen).strip_suffix(".json")?.parse::<u64>().ok());
+    assert!(numbers.max() <= Some(beyond), "nothing beyond the head is asked for");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_asks_for_none_again() {
+    let upstream = Upstream::start().await;
+    let documents: Vec<Value> = corpus::best().documents.into_iter().take(400).collect();
+    let count = documents.len();
+    upstream.publish_all(documents.iter().cloned());
+    // Some of them bear no name in ESI: each of those fails every batch that it is in.
+    let victims = documents
+        .iter()
+        .filter_map(|document| document["esi"]["victim"]["character_id"].as_u64());
+    let nameless: Vec<u64> = victims.step_by(200).collect();
+    upstream.names(|names| nameless.iter().for_each(|id| names.forget(*id)));
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.holds(count as u64).await;
+    let settled = |times: usize| upstream.journal().of(Host::Esi).len() == times;
+    let mut before = 0;
+    eventually("the names have come", 5 * LONG, async || {
+        let quiet = before > 0 && settled(before);
+        before = upstream.journal().of(Host::Esi).len();
+        pass(Duration::from_secs(1)).await;
+        quiet
+    })
+    .await;
+    let seen = upstream.journal().of(Host::Esi);
+    let failed = |seen: &&Seen| seen.status.is_some_and(|status| status >= 400);
+    let failures: Vec<&Seen> = seen.iter().filter(failed).collect();
+    assert!(
+        failures.iter().all(|seen| seen.status == Some(404)),
+        "never as far as a 420"
+    );
+    // 100 a minute are allowed.
+    let minute = Duration::from_secs(60);
+    let within = |first: &&Seen| {
+        failures
+            .iter()
+            .filter(|seen| seen.at >= first.at && seen.at - first.at < minute)
+            .count()
+    };
+    let most = failures.iter().map(within).max().unwrap_or(0);
+    assert!((1..=60).contains(&most), "{most} failures within a minute");
+    let busiest = upstream.journal().busiest(Host::Esi, Duration::from_secs(1));
+    assert!(busiest <= 60, "{busiest} requests within a second");
+    let mut organisations: HashMap<&str, usize> = HashMap::new();
+    for seen in seen
+        .iter()
+        .filter(|seen| seen.path.starts_with("/corporations/") || seen.path.starts_with("/alliances/"))
+    {
+        *organisations.entry(&seen.path).or_default() += 1;
+    }
+    assert!(
+        organisations.values().all(|times| *times == 1),
+        "no ticker is asked for twice"
+    );
+
+    // All that came is on disk: the same people again cost nothing, also not the next process.
+    ingestor.kill_and_begin().await;
+    let asked = upstream.journal().of(Host::Esi).len();
+    let again = documents.iter().take(100).cloned().map(|mut document| {
+        document["zkb"]["totalValue"] = 1.into();
+        document
+    });
+    let (_, last) = upstream.publish_all(again);
+    at_the_head(&ingestor, last + 1).await;
+    let more = upstream.journal().of(Host::Esi).len() - asked;
+    assert!(more <= 25, "{more} requests for people who are known");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_by_esi_is_kept_to_by_the_next_process_and_costs_names_only() {
+    let upstream = Upstream::start_with_sample().await;
+    let all = documents(20);
+    upstream.host_fault(Host::Esi, Fault::TooManyRequests(Some(600)), None);
+    upstream.publish_all(all[..10].iter().cloned());
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.holds(10).await;
+    let refused = upstream.journal().of(Host::Esi).len();
+    assert!((1..=8).contains(&refused), "{refused} requests until it was understood");
+    upstream.heal(Host::Esi);
+    for document in &all[10..] {
+        upstream.publish(document.clone());
+        ingestor.kill_and_begin().await;
+    }
+    ingestor.holds(20).await;
+    assert_eq!(upstream.journal().of(Host::Esi).len(), refused);
+}

@@ -1,0 +1,124 @@
+//! Killmails that zKillboard publishes anew: changed content is the next revision, the same content is nothing.
+
+use killfeed::{
+    client::{Events, Follow, Start},
+    v1::{GetKillmailRequest, Killmail, ListKillmailsRequest},
+};
+use killfeed_support::{Upstream, process::eventually, upstream::Fault};
+
+use super::{at_the_head, documents, id};
+use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+
+fn with_updates(ingestor: &Ingestor) -> Events {
+    let mut follow = Follow::new("", Start::Earliest);
+    follow.include_updates = true;
+    ingestor.client().follow(follow)
+}
+
+fn told(killmails: &[Killmail]) -> Vec<(u64, u32)> {
+    killmails
+        .iter()
+        .map(|killmail| (killmail.killmail_id, killmail.revision))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
+    let upstream = Upstream::start_with_sample().await;
+    let mut all = documents(5);
+    let first = upstream.publish(all[0].clone());
+    upstream.publish_all(all[1..3].iter().cloned());
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.holds(3).await;
+
+    // As zKillboard adds the label: the old file is written again, and a later one says so.
+    let labels = all[0]["zkb"]["labels"].as_array_mut().unwrap();
+    labels.push("ganked".into());
+    all[0]["uploaded_at"] = (all[0]["uploaded_at"].as_u64().unwrap() + 600).into();
+    upstream.deliver(first, all[0].clone());
+    // The file is out of reach for a moment, and the ingestor is killed while it waits for it.
+    upstream.fault(first, Fault::Status(503), Some(2));
+    let mut announcing = all[3].clone();
+    announcing["sequence_updated"] = first.into();
+    upstream.publish(announcing.clone());
+    ingestor.holds(4).await;
+    ingestor.kill_and_begin().await;
+
+    let updated = (id(&all[0]), 1);
+    let mut events = with_updates(&ingestor);
+    let seen = killmails(&mut events, 5).await;
+    let mut expected: Vec<_> = all[..4].iter().map(|document| (id(document), 0)).collect();
+    expected.push(updated);
+    assert_eq!(told(&seen), expected);
+    assert!(seen[4].labels.iter().any(|label| label == "ganked"));
+    assert!(!seen[0].labels.iter().any(|label| label == "ganked"));
+    assert_eq!(seen[4].feed_sequence, first);
+
+    // The same file announced once more, and the announcing killmail under a new number: nothing new.
+    announcing["sequence_updated"] = first.into();
+    let last = upstream.publish(announcing);
+    upstream.publish(all[4].clone());
+    at_the_head(&ingestor, last + 2).await;
+    eventually("the announced file is read again", LONG, async || {
+        ingestor.metric("killfeed_duplicates_total").await >= 2.0
+    })
+    .await;
+    assert_eq!(told(&killmails(&mut events, 1).await), [(id(&all[4]), 0)]);
+
+    // Who did not ask for updates sees each killmail once.
+    let mut plain = from_the_beginning(&ingestor.client(), "");
+    let plain = told(&killmails(&mut plain, 5).await);
+    assert_eq!(plain, all.iter().map(|document| (id(document), 0)).collect::<Vec<_>>());
+    ingestor.holds(5).await;
+
+    // What is asked for by itself is the newest revision.
+    let client = ingestor.client();
+    let request = GetKillmailRequest {
+        killmail_id: id(&all[0]),
+    };
+    let one = client.killmails().get_killmail(request).await.unwrap().into_inner();
+    assert_eq!(one.killmail.as_ref().map(|killmail| killmail.revision), Some(1));
+    let request = ListKillmailsRequest {
+        filter: "ganked".into(),
+        ..Default::default()
+    };
+    let listed = client.killmails().list_killmails(request).await.unwrap().into_inner();
+    assert_eq!(
+        told(&listed.killmails).iter().filter(|told| **told == updated).count(),
+        1
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killmail_processed_anew_under_a_new_number_is_an_update_only_if_it_says_something_new() {
+    let upstream = Upstream::start_with_sample().await;
+    let all = documents(3);
+    upstream.publish_all(all.iter().cloned());
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.holds(3).await;
+
+    let mut again = all[1].clone();
+    again["uploaded_at"] = (again["uploaded_at"].as_u64().unwrap() + 60).into();
+    upstream.publish(again.clone());
+    again["zkb"]["totalValue"] = 123_456_789.5.into();
+    upstream.publish(again.clone());
+    // The same once more, but its body has to be had from ESI: null and whole are one content.
+    let last = upstream.publish_without_esi(again);
+    at_the_head(&ingestor, last + 1).await;
+
+    let mut events = with_updates(&ingestor);
+    let seen = killmails(&mut events, 4).await;
+    assert_eq!(
+        told(&seen),
+        [(id(&all[0]), 0), (id(&all[1]), 0), (id(&all[2]), 0), (id(&all[1]), 1)]
+    );
+    assert_eq!(
+        seen[3].value.as_ref().and_then(|value| value.total),
+        Some(123_456_789.5)
+    );
+    eventually("the others were dropped", LONG, async || {
+        ingestor.metric("killfeed_duplicates_total").await == 2.0
+    })
+    .await;
+    ingestor.holds(3).await;
+}
