@@ -101,12 +101,15 @@ impl Ingestor {
     }
 
     pub(crate) async fn status(&self) -> GetFeedStatusResponse {
-        self.client()
-            .killmails()
-            .get_feed_status(GetFeedStatusRequest {})
-            .await
-            .unwrap()
-            .into_inner()
+        let client = self.client();
+        let mut killmails = client.killmails();
+        match killmails.get_feed_status(GetFeedStatusRequest {}).await {
+            Ok(status) => status.into_inner(),
+            Err(error) => {
+                let said = self.service.as_ref().map(Service::stderr).unwrap_or_default();
+                panic!("the ingestor does not say its status: {error}\n{said}");
+            }
+        }
     }
 
     /// Waits until the log holds so many killmails.

@@ -277,10 +277,11 @@ impl R2z2 {
 impl Feed for R2z2 {
     async fn next(&mut self) -> Batch {
         loop {
-            self.report();
+            // What has to be stored is said only after: who reads that we are banned may trust that a kill does not undo it.
             if let Some(batch) = self.take_batch() {
                 return batch;
             }
+            self.report();
             let Some(until) = self.step() else { continue };
             if self.urgent {
                 continue;

@@ -257,15 +257,12 @@ async fn a_refusal_is_handed_out_to_be_stored_and_keeps_the_next_process_silent(
     let url = board.serve().await;
     let mut first = rig(&url, FeedStart::Sequence(100), None);
     let mut read = Vec::new();
-    // The refusal comes out with the last documents, or in a batch of its own.
-    let state = loop {
-        let batch = first.next().await;
+    let mut state = Bytes::new();
+    // The refusal comes out with the last documents, or in a batch of its own; then there is silence.
+    while let Ok(batch) = tokio::time::timeout(Duration::from_millis(500), first.feed.next()).await {
         read.extend(numbers(&batch));
-        let state = first.settle(&batch);
-        if first.health.borrow().health == FeedHealth::Down {
-            break state;
-        }
-    };
+        state = first.settle(&batch);
+    }
     assert_eq!(read, [100, 101]);
     assert!(
         tokio::time::timeout(Duration::from_millis(200), first.feed.next())
