@@ -6,7 +6,7 @@
 //!
 //! [`compile`] reads text, asks a [`Resolve`] what the names in it stand for and gives the tree as a message
 //! ([`v1::Filter`]), its [`canonical`] text and its [`describe`]d meaning, or [`v1::Diagnostic`]s that say what is wrong
-//! and where. [`Program`] is a tree that was checked and is ready to run. Nothing here knows a clock, a disk or a runtime.
+//! and where. [`Program`] is a tree that was checked and is ready to run; a [`FilterSet`] asks a million of them at once. Nothing here knows a clock, a disk or a runtime.
 
 mod bare;
 mod condition;
@@ -21,6 +21,7 @@ mod program;
 mod quantity;
 mod resolve;
 mod scanner;
+mod set;
 mod syntax;
 mod text;
 mod tree;
@@ -32,6 +33,7 @@ mod tests;
 use crate::v1::{self, EntityKind};
 
 pub use program::Program;
+pub use set::FilterSet;
 pub use text::fold;
 use tree::Tree;
 
@@ -184,6 +186,31 @@ pub fn canonical(filter: &v1::Filter) -> String {
         Ok(tree) => print::canonical(&tree),
         Err(_) => "@broken".to_owned(),
     }
+}
+
+/// What every one of the filters matches.
+pub fn all_of<'a>(filters: impl IntoIterator<Item = &'a v1::Filter>) -> Result<v1::Filter, InvalidFilter> {
+    let trees = filters
+        .into_iter()
+        .map(Tree::from_filter)
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(Tree::all(trees).to_filter())
+}
+
+/// What at least one of the filters matches. Without any, an error: there is no filter that matches nothing.
+pub fn any_of<'a>(filters: impl IntoIterator<Item = &'a v1::Filter>) -> Result<v1::Filter, InvalidFilter> {
+    let trees = filters
+        .into_iter()
+        .map(Tree::from_filter)
+        .collect::<Result<Vec<_>, _>>()?;
+    if trees.is_empty() {
+        let reason = "it is one of no filters";
+        return Err(InvalidFilter::Node { node: 0, reason });
+    }
+    // "Everything" is a filter as a whole only.
+    let everything = trees.contains(&Tree::EVERYTHING);
+    let tree = if everything { Tree::EVERYTHING } else { Tree::any(trees) };
+    Ok(tree.to_filter())
 }
 
 fn compiled(tree: &Tree, warnings: Vec<v1::Diagnostic>) -> Compiled {

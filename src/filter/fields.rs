@@ -284,6 +284,17 @@ fn all_names() -> Vec<String> {
     names
 }
 
+/// Every field and flag, without roles: for whoever explains them all.
+#[cfg(test)]
+pub(super) fn bare_names() -> Vec<&'static str> {
+    let names = PARTICIPANT
+        .iter()
+        .map(|row| row.0)
+        .chain(NUMBERS.iter().map(|row| row.0));
+    let names = names.chain(OTHERS.iter().map(|row| row.0));
+    names.chain(FLAGS.iter().map(|row| row.0)).collect()
+}
+
 /// The flags and fields that a bare word may have been meant as.
 pub(super) fn similar_words(word: &str) -> Vec<String> {
     nearest(&word.to_lowercase(), FLAGS.iter().map(|row| row.0))

@@ -159,14 +159,7 @@ impl Test {
                 comparison,
                 value,
             } => number(killmail, *field).is_some_and(|number| compare(*comparison, &number, value)),
-            Self::Flag(flag) => match flag {
-                KillmailFlag::Npc => killmail.npc,
-                KillmailFlag::Solo => killmail.solo,
-                KillmailFlag::Awox => killmail.awox,
-                KillmailFlag::War => killmail.war_id != 0,
-                KillmailFlag::Ganked => killmail.labels.iter().any(|label| same_label(label, "ganked")),
-                KillmailFlag::Unspecified => false,
-            },
+            Self::Flag(flag) => is_set(killmail, *flag),
             Self::Label(wanted) => killmail
                 .labels
                 .iter()
@@ -211,13 +204,17 @@ impl Member {
     }
 }
 
-enum Participant<'a> {
+/// One of those who took part.
+pub(super) enum Participant<'a> {
+    /// Who lost the ship.
     Victim(&'a v1::Victim),
+    /// One of those who shot.
     Attacker(&'a v1::Attacker),
 }
 
 impl Participant<'_> {
-    fn id(&self, field: ParticipantField) -> u64 {
+    /// 0 = none.
+    pub(super) fn id(&self, field: ParticipantField) -> u64 {
         match (self, field) {
             (_, ParticipantField::Unspecified) => 0,
             (Self::Victim(victim), ParticipantField::Character) => victim.character_id,
@@ -241,9 +238,11 @@ impl Participant<'_> {
     }
 }
 
-const NANOS: i128 = 1_000_000_000;
+/// Nanoseconds in a second.
+pub(super) const NANOS: i128 = 1_000_000_000;
 
-fn instant(time: prost_types::Timestamp) -> i128 {
+/// Nanoseconds since 1970.
+pub(super) fn instant(time: prost_types::Timestamp) -> i128 {
     i128::from(time.seconds) * NANOS + i128::from(time.nanos)
 }
 
@@ -282,7 +281,7 @@ fn some_item(killmail: &v1::Killmail, is_wanted: impl Fn(&v1::Item) -> bool) -> 
 }
 
 /// Where it happened, if that is known.
-fn place(killmail: &v1::Killmail) -> Option<&v1::Location> {
+pub(super) fn place(killmail: &v1::Killmail) -> Option<&v1::Location> {
     killmail
         .location
         .as_ref()
@@ -294,7 +293,7 @@ fn place(killmail: &v1::Killmail) -> Option<&v1::Location> {
     clippy::cast_precision_loss,
     reason = "exact below 2^53, and no count or damage comes near"
 )]
-fn number(killmail: &v1::Killmail, field: NumberField) -> Option<f64> {
+pub(super) fn number(killmail: &v1::Killmail, field: NumberField) -> Option<f64> {
     let value = killmail.value.as_ref();
     let number = match field {
         NumberField::Unspecified => None,
@@ -328,6 +327,18 @@ fn displayed_security(security: f64) -> f64 {
         0.1
     } else {
         (10.0 * security + 0.5).floor() / 10.0
+    }
+}
+
+/// Whether the killmail has the flag.
+pub(super) fn is_set(killmail: &v1::Killmail, flag: KillmailFlag) -> bool {
+    match flag {
+        KillmailFlag::Npc => killmail.npc,
+        KillmailFlag::Solo => killmail.solo,
+        KillmailFlag::Awox => killmail.awox,
+        KillmailFlag::War => killmail.war_id != 0,
+        KillmailFlag::Ganked => killmail.labels.iter().any(|label| same_label(label, "ganked")),
+        KillmailFlag::Unspecified => false,
     }
 }
 

@@ -1,9 +1,11 @@
 //! The language from outside: goldens of what people see, properties over random texts, rules of evaluation.
 
+mod docs;
 mod evaluate;
 mod goldens;
 mod properties;
 mod reference;
+mod set;
 mod universe;
 
 use super::*;

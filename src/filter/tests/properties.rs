@@ -1,6 +1,7 @@
 //! Random texts, random bytes, random killmails.
 
 use proptest::{collection::vec, prelude::*, sample::select};
+use prost::Message as _;
 use prost_types::Timestamp;
 
 use super::{super::program::Program, reference, universe, *};
@@ -107,7 +108,7 @@ fn operators(inner: BoxedStrategy<String>) -> impl Strategy<Value = String> {
     ]
 }
 
-fn filter() -> impl Strategy<Value = String> {
+pub(super) fn filter() -> impl Strategy<Value = String> {
     condition().prop_recursive(5, 24, 3, operators)
 }
 
@@ -119,6 +120,11 @@ fn scrambled() -> impl Strategy<Value = String> {
         "age", "<", "2h", "!=", "≥", "\u{200b}", "\u{202e}", "é", "🚀", "'", "’", "0", "class", "label", "=",
     ];
     vec(select(pieces), 0..40).prop_map(|pieces| pieces.concat())
+}
+
+/// Random bytes, as far as they are text.
+fn bytes() -> impl Strategy<Value = String> {
+    vec(any::<u8>(), 0..300).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 fn id(kind: EntityKind) -> impl Strategy<Value = u64> {
@@ -214,7 +220,7 @@ fn place() -> impl Strategy<Value = Option<Location>> {
     })
 }
 
-fn killmail() -> impl Strategy<Value = Killmail> {
+pub(super) fn killmail() -> impl Strategy<Value = Killmail> {
     let isk = || proptest::option::of(select(vec![0.0, 1.0, 4.999e6, 1e9, 1.5e9, 3e12, f64::NAN]));
     let value = proptest::option::of(
         (isk(), isk(), isk(), isk()).prop_map(|(total, fitted, dropped, destroyed)| Valuation {
@@ -307,7 +313,7 @@ proptest! {
 
     /// Whatever is typed: an answer, with places that are in the text.
     #[test]
-    fn nothing_panics(text in prop_oneof![scrambled(), any::<String>(), ".*"]) {
+    fn nothing_panics(text in prop_oneof![scrambled(), any::<String>(), ".*", bytes()]) {
         names(&text);
         match compile(&text, &Universe) {
             Outcome::Compiled(first) => {
@@ -324,5 +330,27 @@ proptest! {
             }
             Outcome::Unavailable(names) => prop_assert!(!names.is_empty()),
         }
+    }
+
+    /// A tree from anywhere is refused or is a filter, for the program and the set alike.
+    #[test]
+    fn no_tree_panics(text in filter(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), killmail in killmail()) {
+        prop_assume!(text.chars().count() <= 1_500);
+        let mut bytes = compiled(&text).filter.encode_to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let Ok(filter) = v1::Filter::decode(bytes.as_slice()) else { return Ok(()) };
+        let mut set = FilterSet::new();
+        match Program::new(&filter) {
+            Ok(program) => {
+                set.add(7, &filter).unwrap();
+                prop_assert_eq!(!set.matches(&killmail).is_empty(), program.matches(&killmail), "{:?}", filter);
+            }
+            Err(error) => prop_assert_eq!(set.add(7, &filter), Err(error)),
+        }
+        describe(&filter);
+        canonical(&filter);
     }
 }

@@ -6,7 +6,7 @@ use crate::v1::{EntityKind as Kind, Location, Space};
 pub(super) struct Universe;
 
 /// What bears a name.
-pub(super) const NAMES: [(Kind, u64, &str); 36] = [
+pub(super) const NAMES: [(Kind, u64, &str); 37] = [
     (Kind::Character, 90_000_001, "Chribba"),
     (Kind::Character, 90_000_002, "Mynxee O'Neill"),
     (Kind::Corporation, 98_000_001, "Dreddit"),
@@ -30,6 +30,7 @@ pub(super) const NAMES: [(Kind, u64, &str); 36] = [
     (Kind::Type, 40_004, "Fall of “Hoth”"),
     (Kind::Group, 29, "Capsule"),
     (Kind::Group, 30, "Titan"),
+    (Kind::Group, 55, "Projectile Weapon"),
     (Kind::Group, 485, "Dreadnought"),
     (Kind::Group, 547, "Carrier"),
     (Kind::Group, 659, "Supercarrier"),

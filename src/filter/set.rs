@@ -1,0 +1,323 @@
+//! Many filters at once: which of a million does this killmail match?
+//!
+//! # How
+//!
+//! **Keys.** A killmail has things that filters ask for: a victim's alliance, an attacker's ship, a region, a label, an hour. Each is a
+//! word (`key`), and all that one killmail has are gathered once (`facts`): thousands of attackers of one alliance are one key.
+//!
+//! **Covers.** Of each filter it is found out which keys it needs (`cover`): no killmail that it matches is without one of them, and
+//! they are as rare as the filter allows. The filter waits in the lists of these keys and nowhere else. `value>=1b` waits in a list of its
+//! bound: bounds lie in order, and a killmail reads the lists up to its value. What needs nothing (`-alliance:X`) waits in the one list that
+//! every killmail reads.
+//!
+//! **Lists** (`postings`) lie in memory as they are read, from front to back: a filter's id, and beside it what else has to hold, as a
+//! few words (`code`) that are answered from the killmail's keys. `alliance:X` has nothing else, and is matched by being read. No
+//! filter's own tree is ever touched.
+//!
+//! **Wide sets** (`wide`): the systems of `near( )` and the ids of wildcards and long lists are one key a set, found through blocks of 64 ids; the
+//! same set in many filters is there once.
+//!
+//! **Groups**: `attacker(alliance:X group:Y)` waits for the rarer of `attacker.alliance:X` and `attacker.group:Y`, and is then decided
+//! over those attackers that have the rarer of the two ids.
+//!
+//! **Snapshots.** All of it lies in maps that share what they have in common (`map`): a [`FilterSet`] is copied by copying a few
+//! pointers, and a change copies the way to the lists it changes if a copy of the set is still used somewhere. Who reads has a set that never
+//! changes; who writes copies it, changes the copy and swaps it in (an `ArcSwap`).
+//!
+//! # What it costs
+//!
+//! Reading costs a look-up for every distinct key of the killmail that can be waited for, and a few nanoseconds for every filter in the
+//! lists of these keys. So it grows with what matches or nearly matches, not with the number of filters. What is slow: many
+//! filters that need no rare key and match rarely all the same (`-category:Ship` a hundred thousand times), each of which is read for every killmail.
+//! Adding and removing cost one walk to each list that the filter waits in, at most [`cover::FEW`] for a list of ids, and one for each
+//! block of a wide set that was not there before. In memory a filter is some ten words; a different wide set 16 bytes for each
+//! block of 64 ids that it has ids in, twice. `cargo run --release --example match_million` measures it.
+
+mod code;
+mod cover;
+mod expr;
+mod facts;
+mod key;
+mod map;
+mod postings;
+mod wide;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{InvalidFilter, Program, tree::Tree};
+use crate::v1::{self, Killmail};
+use code::Judge;
+use cover::{Cover, List};
+use expr::{Expr, Has};
+use facts::Facts;
+use key::{ALWAYS, AT_LEAST, AT_MOST, KINDS, Key, field_id, key, kind, number_id, role};
+use map::Map;
+use postings::{Entry, Postings};
+use wide::Wides;
+
+/// Filters, each under an id, of which it is asked which a killmail matches. Cheap to clone; clones do not see each other's changes.
+#[derive(Debug, Clone, Default)]
+pub struct FilterSet {
+    filters: Map<Kept>,
+    len: usize,
+    lists: Map<Postings>,
+    /// The lists of bounds, in order.
+    bounds: Arc<BTreeMap<Key, Postings>>,
+    wides: Wides,
+    waiting: Waiting,
+    /// Those that name an id which has no key: looked at one by one. No killmail of EVE has such an id.
+    odd: Arc<BTreeMap<u64, Program>>,
+}
+
+/// Code of more words in all is kept once, not beside every key of its filter.
+const MOST_WORDS: usize = 64;
+
+/// What is known of a filter: enough to take it out again.
+#[derive(Debug, Clone)]
+enum Kept {
+    /// It waits in one list.
+    Simple(Key),
+    Other(Arc<Other>),
+}
+
+#[derive(Debug, Default)]
+struct Other {
+    lists: Vec<Key>,
+    wides: Vec<Key>,
+    /// All of it, if it is too large to lie in the lists.
+    code: Option<Vec<u64>>,
+    odd: bool,
+}
+
+/// By kind and role: how many wait for such keys, alone or in wide sets. What nobody waits for is not looked up.
+#[derive(Debug, Clone)]
+struct Waiting {
+    lists: [[u32; 4]; KINDS],
+    wides: [[u32; 4]; KINDS],
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self {
+            lists: [[0; 4]; KINDS],
+            wides: [[0; 4]; KINDS],
+        }
+    }
+}
+
+impl FilterSet {
+    /// Without any filter.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a filter under an id, in the place of what had this id before. On an error nothing is changed.
+    pub fn add(&mut self, id: u64, filter: &v1::Filter) -> Result<(), InvalidFilter> {
+        let tree = Tree::from_filter(filter)?;
+        self.remove(id);
+        self.len += 1;
+        let kept = match Expr::of(&tree) {
+            Some(expr) => self.wait(id, &expr),
+            None => {
+                Arc::make_mut(&mut self.odd).insert(id, Program::of(&tree));
+                Kept::Other(Arc::new(Other {
+                    odd: true,
+                    ..Other::default()
+                }))
+            }
+        };
+        *self.filters.entry(spread(id), || Kept::Simple(ALWAYS)) = kept;
+        Ok(())
+    }
+
+    /// Takes a filter out; whether it was there.
+    pub fn remove(&mut self, id: u64) -> bool {
+        let Some(kept) = self.filters.remove(spread(id)) else {
+            return false;
+        };
+        self.len -= 1;
+        match kept {
+            Kept::Simple(list) => self.leave(id, list),
+            Kept::Other(other) => {
+                if other.odd {
+                    Arc::make_mut(&mut self.odd).remove(&id);
+                }
+                other.lists.iter().for_each(|&list| self.leave(id, list));
+                for &set in &other.wides {
+                    if let Some((kind, role)) = self.wides.remove(set) {
+                        let waiting = &mut self.waiting.wides[usize::from(kind)][usize::from(role)];
+                        *waiting = waiting.saturating_sub(1);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Whether there is a filter under this id.
+    pub fn contains(&self, id: u64) -> bool {
+        self.filters.get(spread(id)).is_some()
+    }
+
+    /// How many filters there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The ids of the filters that match the killmail: each once, in no order.
+    pub fn matches(&self, killmail: &Killmail) -> Vec<u64> {
+        let mut facts = Facts::of(killmail);
+        let lists = self.lists_for(&mut facts);
+        let judge = Judge {
+            facts: &facts,
+            wides: &self.wides,
+        };
+        let (mut found, mut several, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
+        for list in lists {
+            list.for_each(|entry| {
+                if entry.elsewhere {
+                    elsewhere.push(entry.id);
+                } else if judge.holds(entry.code) {
+                    if entry.several { &mut several } else { &mut found }.push(entry.id);
+                }
+            });
+        }
+        for ids in [&mut several, &mut elsewhere] {
+            ids.sort_unstable();
+            ids.dedup();
+        }
+        elsewhere.retain(|&id| match self.filters.get(spread(id)) {
+            Some(Kept::Other(other)) => other.code.as_ref().is_some_and(|code| judge.holds(code)),
+            _ => false,
+        });
+        found.append(&mut several);
+        found.append(&mut elsewhere);
+        let odd = self.odd.iter().filter(|(_, program)| program.matches(killmail));
+        found.extend(odd.map(|(id, _)| *id));
+        found
+    }
+
+    /// Every list that this killmail reads. The wide sets that it is in become facts as well.
+    fn lists_for(&self, facts: &mut Facts<'_>) -> Vec<&Postings> {
+        let mut lists = Vec::new();
+        let mut sets = Vec::new();
+        for &key in facts.keys() {
+            let (kind, role) = (usize::from(kind(key)), usize::from(role(key)));
+            if self.waiting.lists[kind][role] > 0 {
+                lists.extend(self.lists.get(key));
+            }
+            if self.waiting.wides[kind][role] > 0 {
+                sets.extend(self.wides.holding(key));
+            }
+        }
+        for set in sets {
+            if facts.insert(set) {
+                lists.extend(self.lists.get(set));
+            }
+        }
+        for (field, number) in facts.numbers() {
+            let here = number_id(field, number);
+            let at_least = key(AT_LEAST, 0, field_id(field))..=key(AT_LEAST, 0, here);
+            let at_most = key(AT_MOST, 0, here)..key(AT_MOST, 0, field_id(field + 1));
+            lists.extend(self.bounds.range(at_least).map(|(_, list)| list));
+            lists.extend(self.bounds.range(at_most).map(|(_, list)| list));
+        }
+        lists.extend(self.lists.get(ALWAYS));
+        lists
+    }
+
+    /// Puts a filter into the lists of its cover.
+    fn wait(&mut self, id: u64, expr: &Expr) -> Kept {
+        let Cover { paths, several } = cover::cover(expr);
+        let mut used = Vec::new();
+        let (wides, waiting) = (&mut self.wides, &mut self.waiting);
+        let mut wide = |has: &Has| {
+            let set = wides.add(has);
+            if wides.users(set) == 1 {
+                waiting.wides[usize::from(has.kind)][usize::from(has.role)] += 1;
+            }
+            used.push(set);
+            set
+        };
+        // Two parts of an OR can wait for the same key; then either of them decides.
+        let mut rests: BTreeMap<Key, Expr> = BTreeMap::new();
+        for path in paths {
+            let list = match &path.list {
+                List::Key(key) => *key,
+                List::Wide(has) => wide(has),
+            };
+            let rest = match rests.remove(&list) {
+                Some(other) => Expr::any([other, path.rest]),
+                None => path.rest,
+            };
+            rests.insert(list, rest);
+        }
+        let several = several && rests.len() > 1;
+        let code = |(list, rest): (Key, Expr)| (list, code::code(&rest, &mut wide));
+        let entries: Vec<_> = rests.into_iter().map(code).collect();
+        let words: usize = entries.iter().map(|(_, code)| code.len()).sum();
+        let whole = (words > MOST_WORDS).then(|| code::code(expr, &mut wide));
+        for (list, code) in &entries {
+            let entry = Entry {
+                id,
+                several,
+                elsewhere: whole.is_some(),
+                code: if whole.is_some() { &[] } else { code },
+            };
+            self.enter(*list, entry);
+        }
+        match entries.as_slice() {
+            [(list, _)] if used.is_empty() && whole.is_none() => Kept::Simple(*list),
+            _ => Kept::Other(Arc::new(Other {
+                lists: entries.into_iter().map(|(list, _)| list).collect(),
+                wides: used,
+                code: whole,
+                odd: false,
+            })),
+        }
+    }
+
+    fn enter(&mut self, list: Key, entry: Entry<'_>) {
+        let postings = if is_bound(list) {
+            Arc::make_mut(&mut self.bounds).entry(list).or_default()
+        } else {
+            self.waiting.lists[usize::from(kind(list))][usize::from(role(list))] += 1;
+            self.lists.entry(list, Postings::default)
+        };
+        postings.insert(entry);
+    }
+
+    fn leave(&mut self, id: u64, list: Key) {
+        if is_bound(list) {
+            let bounds = Arc::make_mut(&mut self.bounds);
+            if let Some(postings) = bounds.get_mut(&list) {
+                postings.remove(id);
+                if postings.is_empty() {
+                    bounds.remove(&list);
+                }
+            }
+            return;
+        }
+        let waiting = &mut self.waiting.lists[usize::from(kind(list))][usize::from(role(list))];
+        *waiting = waiting.saturating_sub(1);
+        let postings = self.lists.entry(list, Postings::default);
+        postings.remove(id);
+        if postings.is_empty() {
+            self.lists.remove(list);
+        }
+    }
+}
+
+fn is_bound(list: Key) -> bool {
+    matches!(kind(list), AT_LEAST | AT_MOST)
+}
+
+/// An id as a key of the map, whose hash leaves out the two lowest bits.
+fn spread(id: u64) -> Key {
+    id.rotate_left(2)
+}

@@ -1,0 +1,195 @@
+//! A map whose copies share what they have in common: copying it is copying a pointer, and a change copies only the way from the
+//! root to one leaf, if anybody else has it. That is what makes snapshots cheap.
+
+use std::sync::Arc;
+
+use super::key::Key;
+
+/// Branches have so many children: five bits of the hash each.
+const CHILDREN: usize = 32;
+/// A leaf with more entries becomes a branch...
+const LARGEST_LEAF: usize = 16;
+/// ... as long as the hash has bits left.
+const DEEPEST: u32 = 12;
+
+/// Keys that differ in their role alone lie side by side in one leaf: who looks up one has the others at hand.
+#[derive(Debug, Clone)]
+pub(super) struct Map<V> {
+    root: Node<V>,
+}
+
+#[derive(Debug, Clone)]
+enum Node<V> {
+    Empty,
+    Leaf(Arc<Leaf<V>>),
+    Branch(Arc<[Node<V>; CHILDREN]>),
+}
+
+#[derive(Debug, Clone)]
+struct Leaf<V> {
+    /// Apart from the values: most look-ups find nothing, and then see only these.
+    keys: Vec<Key>,
+    values: Vec<V>,
+}
+
+impl<V> Default for Map<V> {
+    fn default() -> Self {
+        Self { root: Node::Empty }
+    }
+}
+
+impl<V: Clone> Map<V> {
+    pub(super) fn get(&self, key: Key) -> Option<&V> {
+        let mut node = &self.root;
+        let mut hash = hash(key);
+        loop {
+            match node {
+                Node::Empty => return None,
+                Node::Branch(children) => node = &children[child(hash)],
+                Node::Leaf(leaf) => {
+                    let at = leaf.keys.iter().position(|&known| known == key)?;
+                    return leaf.values.get(at);
+                }
+            }
+            hash >>= 5;
+        }
+    }
+
+    /// The value for changing it.
+    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut V> {
+        self.get(key)?;
+        let mut node = &mut self.root;
+        let mut hash = hash(key);
+        loop {
+            match node {
+                Node::Empty => return None,
+                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash)],
+                Node::Leaf(leaf) => {
+                    let leaf = Arc::make_mut(leaf);
+                    let at = leaf.keys.iter().position(|&known| known == key)?;
+                    return leaf.values.get_mut(at);
+                }
+            }
+            hash >>= 5;
+        }
+    }
+
+    /// The value, made by `new` if there is none, for changing it.
+    pub(super) fn entry(&mut self, key: Key, new: impl FnOnce() -> V) -> &mut V {
+        let mut node = &mut self.root;
+        let mut hash = hash(key);
+        let mut depth = 0;
+        loop {
+            if matches!(node, Node::Empty) {
+                *node = Node::Leaf(Arc::new(Leaf {
+                    keys: Vec::new(),
+                    values: Vec::new(),
+                }));
+            }
+            if let Node::Leaf(leaf) = node
+                && leaf.keys.len() >= LARGEST_LEAF
+                && depth < DEEPEST
+                && !leaf.keys.contains(&key)
+            {
+                *node = split(leaf, depth);
+            }
+            match node {
+                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash)],
+                Node::Leaf(leaf) => {
+                    let leaf = Arc::make_mut(leaf);
+                    let at = leaf.keys.iter().position(|&known| known == key).unwrap_or_else(|| {
+                        leaf.keys.push(key);
+                        leaf.values.push(new());
+                        leaf.keys.len() - 1
+                    });
+                    return &mut leaf.values[at];
+                }
+                // Just made a leaf.
+                Node::Empty => {}
+            }
+            hash >>= 5;
+            depth += 1;
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: Key) -> Option<V> {
+        self.get(key)?;
+        let mut node = &mut self.root;
+        let mut hash = hash(key);
+        loop {
+            match node {
+                Node::Empty => return None,
+                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash)],
+                Node::Leaf(shared) => {
+                    let leaf = Arc::make_mut(shared);
+                    let at = leaf.keys.iter().position(|&known| known == key)?;
+                    leaf.keys.swap_remove(at);
+                    let value = leaf.values.swap_remove(at);
+                    if leaf.keys.is_empty() {
+                        *node = Node::Empty;
+                    }
+                    return Some(value);
+                }
+            }
+            hash >>= 5;
+        }
+    }
+}
+
+fn split<V: Clone>(leaf: &Leaf<V>, depth: u32) -> Node<V> {
+    let mut leaves: [(Vec<Key>, Vec<V>); CHILDREN] = std::array::from_fn(|_| Default::default());
+    for (&key, value) in leaf.keys.iter().zip(&leaf.values) {
+        let (keys, values) = &mut leaves[child(hash(key) >> (5 * depth))];
+        keys.push(key);
+        values.push(value.clone());
+    }
+    let children = leaves.map(|(keys, values)| match keys.is_empty() {
+        true => Node::Empty,
+        false => Node::Leaf(Arc::new(Leaf { keys, values })),
+    });
+    Node::Branch(Arc::new(children))
+}
+
+fn child(hash: u64) -> usize {
+    (hash % CHILDREN as u64) as usize
+}
+
+/// Of all but the role. The finalizer of SplitMix64: every bit of the key moves every bit of the hash.
+fn hash(key: Key) -> u64 {
+    let mixed = (key >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn it_is_a_map_and_copies_do_not_see_later_changes() {
+        let (mut map, mut model) = (Map::default(), HashMap::new());
+        let mut kept = Vec::new();
+        for step in 0..20_000_u64 {
+            // Keys that differ in the role alone, and such as come back.
+            let key = (step * 7_919) % 9_001;
+            if step % 3 == 0 {
+                assert_eq!(map.remove(key), model.remove(&key));
+            } else {
+                *map.entry(key, || 0) = step;
+                model.insert(key, step);
+            }
+            if step % 5_000 == 0 {
+                kept.push((map.clone(), model.clone()));
+            }
+        }
+        kept.push((map, model));
+        for (map, model) in kept {
+            for key in 0..9_001 {
+                assert_eq!(map.get(key), model.get(&key));
+            }
+        }
+    }
+}
