@@ -199,7 +199,7 @@ impl Names {
                     ship_group_id: victim.ship_group_id,
                     ..Attacker::default()
                 },
-                at => killmail.attackers[at - 1].clone(),
+                at => killmail.attackers[at - 1],
             }
         };
         let someone = attacker(random);
