@@ -21,6 +21,7 @@
 mod builder;
 mod events;
 mod failover;
+mod moment;
 mod retry;
 mod ring;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use std::{fmt, sync::Arc};
 pub use builder::{BadClient, Builder};
 pub use events::{Event, Events, State, What};
 pub use failover::Failover;
+pub use moment::Moment;
 pub use retry::FollowError;
 
 use crate::v1::{killmail_service_client::KillmailServiceClient, universe_service_client::UniverseServiceClient};

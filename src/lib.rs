@@ -12,6 +12,7 @@
 //!
 //! - [`id`]: EVE's ids as types that cannot be mixed up
 //! - [`v1`]: messages and services, generated from the proto files
+//! - [`v1::Killmail::name`]: the name of an id in a killmail
 //! - [`cursor`]: where in which log a reader is
 //! - [`wire`]: sending events that are encoded already
 //! - [`filter`]: the filter language: text → tree → does this killmail match
@@ -31,6 +32,7 @@ pub mod client;
 pub mod cursor;
 pub mod filter;
 pub mod id;
+mod killmail;
 pub mod setting;
 pub mod wire;
 

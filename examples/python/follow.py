@@ -122,7 +122,8 @@ def follow(arguments, pb, stub, state):
                 elif kind == "gap":
                     reason = pb_name(event.gap, "reason")
                     print(f"note: killmails may be missing here: {reason}, {event.gap.missing or 'unknown'} of them", file=sys.stderr)
-                elif kind == "progress":
+                # In the middle of a long scan a Progress says where the scan is, not when.
+                elif kind == "progress" and event.progress.caught_up:
                     state.time = event.progress.server_time.ToNanoseconds() / 1e9
                 # Only now: what was handled is never lost, and what was not handled comes again.
                 state.cursor = event.cursor

@@ -17,7 +17,7 @@ use std::{future::IntoFuture as _, sync::Arc, time::Duration};
 
 use killfeed::{
     v1::{FILE_DESCRIPTOR_SET, universe_service_server::UniverseServiceServer},
-    wire::raw_server::KillmailServiceServer,
+    wire::raw_server::{KillmailService, KillmailServiceServer},
 };
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
@@ -134,6 +134,18 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let edge = Edge::new(&settings, log, names, feed, Box::new(static_build), shutdown);
     serve_edge(listener, settings, Arc::new(edge)).await
+}
+
+/// `KillmailService` alone, to be served over a transport of the caller's own: what the simulated network of the tests runs.
+pub fn killmail_service(
+    settings: &GrpcSettings,
+    log: Arc<dyn LogRead>,
+    names: Arc<dyn Names>,
+    feed: watch::Receiver<FeedReport>,
+    shutdown: CancellationToken,
+) -> KillmailServiceServer<impl KillmailService> {
+    let edge = Edge::new(settings, log, names, feed, Box::new(String::new), shutdown);
+    KillmailServiceServer::new(Killmails(Arc::new(edge))).max_decoding_message_size(MAX_REQUEST)
 }
 
 async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edge>) -> Result<(), ServeError> {

@@ -3,23 +3,26 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Uri, uri::Scheme};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use super::{
     Client,
     failover::{Endpoints, Target},
+    moment::{Moment, Observer},
 };
 
 /// Says where the ingestors are, and how to reach them.
 #[derive(Clone)]
 pub struct Builder {
-    uris: Vec<String>,
+    /// In the order in which they are tried; with a channel where the caller made it.
+    uris: Vec<(String, Option<Channel>)>,
     token: Option<String>,
     ca: Option<Vec<u8>>,
     identity: Option<(Vec<u8>, Vec<u8>)>,
     client_name: String,
     connect_timeout: Duration,
     call_timeout: Duration,
+    observer: Observer,
 }
 
 /// Why no client can be made of these settings.
@@ -58,6 +61,7 @@ impl Default for Builder {
             client_name: String::new(),
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
+            observer: Observer::default(),
         }
     }
 }
@@ -65,13 +69,20 @@ impl Default for Builder {
 impl Builder {
     /// One more ingestor; the first one is tried first.
     pub fn endpoint(mut self, uri: impl Into<String>) -> Self {
-        self.uris.push(uri.into());
+        self.uris.push((uri.into(), None));
+        self
+    }
+
+    /// One more ingestor, reached through a channel of the caller's own: another transport, a proxy, a simulated network. The
+    /// `uri` names it in messages; certificates and timeouts for connecting are the channel's business.
+    pub fn channel(mut self, uri: impl Into<String>, channel: Channel) -> Self {
+        self.uris.push((uri.into(), Some(channel)));
         self
     }
 
     /// Several ingestors: the next one on failure.
     pub fn endpoints<U: Into<String>>(mut self, uris: impl IntoIterator<Item = U>) -> Self {
-        self.uris.extend(uris.into_iter().map(Into::into));
+        self.uris.extend(uris.into_iter().map(|uri| (uri.into(), None)));
         self
     }
 
@@ -111,6 +122,13 @@ impl Builder {
         self
     }
 
+    /// Called at each [`Moment`] of every stream that the client follows: for metrics, and for whatever else wants to know. It
+    /// runs inside the poll, so it has to be quick: count, and go.
+    pub fn observe(mut self, observer: impl Fn(&Moment<'_>) + Send + Sync + 'static) -> Self {
+        self.observer = Observer::new(observer);
+        self
+    }
+
     /// The client. Nothing is connected yet, but a Tokio runtime must be there for the connections to come.
     pub fn build(self) -> Result<Client, BadClient> {
         if self.uris.is_empty() {
@@ -120,19 +138,25 @@ impl Builder {
         let targets = self
             .uris
             .iter()
-            .map(|uri| self.target(uri))
+            .map(|(uri, channel)| self.target(uri, channel.as_ref()))
             .collect::<Result<Vec<_>, _>>()?;
         let encrypted = targets.iter().any(|target| target.uri.scheme() == Some(&Scheme::HTTPS));
         if !encrypted && (self.ca.is_some() || self.identity.is_some()) {
             return Err(BadClient::TlsUnused);
         }
-        let endpoints = Endpoints::new(targets, authorization, self.client_name, self.call_timeout);
+        let endpoints = Endpoints::new(
+            targets,
+            authorization,
+            self.client_name,
+            self.call_timeout,
+            self.observer,
+        );
         Ok(Client {
             endpoints: endpoints.into(),
         })
     }
 
-    fn target(&self, text: &str) -> Result<Target, BadClient> {
+    fn target(&self, text: &str, channel: Option<&Channel>) -> Result<Target, BadClient> {
         let bad = || BadClient::Endpoint { uri: text.into() };
         let uri: Uri = text.trim().parse().map_err(|_| bad())?;
         let encrypted = match uri.scheme() {
@@ -140,6 +164,10 @@ impl Builder {
             Some(scheme) if *scheme == Scheme::HTTPS => true,
             _ => return Err(bad()),
         };
+        if let Some(channel) = channel {
+            let channel = channel.clone();
+            return Ok(Target { uri, channel });
+        }
         let endpoint = Endpoint::from(uri.clone())
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)

@@ -20,6 +20,7 @@ use tonic::{Code, Status, Streaming};
 use super::{
     Follow, MAX_MESSAGE, Position, Start,
     failover::Endpoints,
+    moment::Moment,
     retry::{self, Failure, FollowError, Next, Situation},
     ring::Ring,
 };
@@ -188,9 +189,9 @@ impl Events {
                             silence: Box::pin(tokio::time::sleep(SILENCE)),
                             waiting: false,
                         };
-                        self.state.send_replace(State::Connected {
-                            endpoint: self.endpoints.name(self.endpoint),
-                        });
+                        let endpoint = self.endpoints.name(self.endpoint);
+                        self.tell(&Moment::Connected { endpoint: &endpoint });
+                        self.state.send_replace(State::Connected { endpoint });
                     }
                     Err(status) => self.failed(Failure::from(&status)),
                 },
@@ -235,7 +236,12 @@ impl Events {
             client.stream_killmails(request).await.map(tonic::Response::into_inner)
         }));
         let endpoint = self.endpoints.name(self.endpoint);
+        self.tell(&Moment::Connecting { endpoint: &endpoint });
         self.state.send_replace(State::Connecting { endpoint });
+    }
+
+    fn tell(&self, moment: &Moment<'_>) {
+        self.endpoints.observer.tell(moment);
     }
 
     /// With several endpoints a gap is accepted only when all of them have been asked for the events themselves.
@@ -261,7 +267,9 @@ impl Events {
         let what = match event {
             stream_killmails_response::Event::Killmail(killmail) => {
                 let seen = self.follow.seen.as_ref();
-                if seen.is_some_and(|seen| seen(killmail.killmail_id, killmail.revision)) {
+                let (killmail_id, revision) = (killmail.killmail_id, killmail.revision);
+                if seen.is_some_and(|seen| seen(killmail_id, revision)) {
+                    self.tell(&Moment::Repeated { killmail_id, revision });
                     return None;
                 }
                 What::Killmail(Box::new(killmail))
@@ -269,7 +277,9 @@ impl Events {
             stream_killmails_response::Event::Progress(progress) => What::Progress(progress),
             stream_killmails_response::Event::Gap(gap) => What::Gap(gap),
         };
-        Some(Event { position, what })
+        let event = Event { position, what };
+        self.tell(&Moment::Event { event: &event });
+        Some(event)
     }
 
     fn failed(&mut self, failure: Failure) {
@@ -282,13 +292,20 @@ impl Events {
             may_continue: self.follow.on_expired_continue && !self.asks_for_gap(),
         };
         self.phase = Phase::Idle;
+        self.tell(&Moment::Failed {
+            endpoint: &endpoint,
+            code: failure.code,
+            message: &failure.message,
+        });
         match retry::next(&failure, &endpoint, situation) {
             Next::ResumeByTime => {
+                self.tell(&Moment::OtherLog { endpoint: &endpoint });
                 let seconds = self.time.seconds.saturating_sub(OVERLAP_SECONDS).max(0);
                 self.start = Start::Since(Timestamp { seconds, nanos: 0 });
             }
             Next::AcceptGap => self.accept_gap = true,
             Next::End(error) => {
+                self.tell(&Moment::Ended { error: &error });
                 self.phase = Phase::Ended(error.clone());
                 self.state.send_replace(State::Ended(error));
             }
@@ -302,6 +319,8 @@ impl Events {
                 let asked = self.ring.soonest(now).saturating_duration_since(now);
                 let wait = asked + retry::backoff(self.failed_rounds, fastrand::f64());
                 self.ring.forget_tries();
+                let failed_rounds = self.failed_rounds;
+                self.tell(&Moment::Waiting { wait, failed_rounds });
                 self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(wait)));
                 self.state.send_replace(State::Waiting {
                     endpoint,

@@ -19,6 +19,8 @@ use tonic::{
     transport::Channel,
 };
 
+use super::moment::Observer;
+
 /// The one call whose answer has no end, and so cannot be bounded as a whole.
 const STREAM: &str = "/killfeed.v1.KillmailService/StreamKillmails";
 
@@ -37,6 +39,7 @@ pub(crate) struct Endpoints {
     authorization: Option<HeaderValue>,
     pub(crate) client_name: String,
     pub(crate) call_timeout: Duration,
+    pub(crate) observer: Observer,
 }
 
 impl Endpoints {
@@ -46,6 +49,7 @@ impl Endpoints {
         authorization: Option<HeaderValue>,
         client_name: String,
         call_timeout: Duration,
+        observer: Observer,
     ) -> Self {
         Self {
             targets,
@@ -53,6 +57,7 @@ impl Endpoints {
             authorization,
             client_name,
             call_timeout,
+            observer,
         }
     }
 

@@ -16,6 +16,7 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 use super::{
     Client, Event, Follow, FollowError, Position, Start, State, What,
     failover::{Endpoints, Target},
+    moment::{Moment, Observer},
 };
 use crate::v1::{
     Gap, GetFeedStatusRequest, GetFeedStatusResponse, GetKillmailRequest, GetKillmailResponse, Killmail,
@@ -91,6 +92,10 @@ impl KillmailService for Scripted {
 
 /// A client of these ingestors; `None` = nobody listens there.
 fn client(ingestors: Vec<Option<Scripted>>) -> Client {
+    watched(ingestors, Observer::default())
+}
+
+fn watched(ingestors: Vec<Option<Scripted>>, observer: Observer) -> Client {
     let target = |(index, ingestor): (usize, Option<Scripted>)| {
         let uri: http::Uri = format!("http://ingestor-{index}/").parse().unwrap();
         let connections = ingestor.map(|ingestor| {
@@ -118,7 +123,7 @@ fn client(ingestors: Vec<Option<Scripted>>) -> Client {
         Target { uri, channel }
     };
     let targets = ingestors.into_iter().enumerate().map(target).collect();
-    let endpoints = Endpoints::new(targets, None, "test".into(), Duration::from_secs(10));
+    let endpoints = Endpoints::new(targets, None, "test".into(), Duration::from_secs(10), observer);
     Client {
         endpoints: endpoints.into(),
     }
@@ -264,6 +269,45 @@ async fn waits_as_long_as_it_is_asked_to() {
     let took = begun.elapsed().as_secs_f32();
     assert!((20.0..21.0).contains(&took), "{took}");
     assert!(matches!(*state.borrow(), State::Connected { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_moment_is_told_to_the_observer() {
+    let mismatch = Err(refused(Code::FailedPrecondition, "LOG_MISMATCH"));
+    let ingestor = Scripted::new([
+        mismatch,
+        Ok(vec![killmail(1), killmail(2), Err(Status::unavailable("restarting"))]),
+        Ok(vec![gap()]),
+        Err(Status::unauthenticated("who")),
+    ]);
+    let told: Arc<Mutex<Vec<String>>> = Arc::default();
+    let writes = told.clone();
+    let observer = Observer::new(move |moment: &Moment<'_>| {
+        writes.lock().unwrap().push(match moment {
+            Moment::Connecting { endpoint } => format!("to {endpoint}"),
+            Moment::Connected { .. } => "connected".into(),
+            Moment::Event { event } => format!("event {}", event.position.cursor),
+            Moment::Repeated { killmail_id, .. } => format!("had {killmail_id}"),
+            Moment::Failed { code, .. } => format!("failed {code:?}"),
+            Moment::OtherLog { .. } => "other log".into(),
+            Moment::Waiting { failed_rounds, .. } => format!("waiting {failed_rounds}"),
+            Moment::Ended { error } => error.to_string(),
+        });
+    });
+    let follow = Follow {
+        seen: Some(Arc::new(|id, _| id == 1)),
+        ..Follow::new("", after("old", 10_003))
+    };
+    let mut events = watched(vec![None, Some(ingestor)], observer).follow(follow);
+    assert_eq!(id(events.next().await.unwrap()), 2);
+    assert!(matches!(events.next().await.unwrap().what, What::Gap(_)));
+    let told = told.lock().unwrap().join(", ");
+    assert_eq!(
+        told,
+        "to http://ingestor-0/, failed Unavailable, to http://ingestor-1/, failed FailedPrecondition, other log, \
+         to http://ingestor-1/, connected, had 1, event c2, failed Unavailable, to http://ingestor-0/, failed Unavailable, \
+         waiting 1, to http://ingestor-1/, connected, event gap"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,11 +4,15 @@
 //! - [`corpus`]: killmails to publish there: the real ones beside the project, or the bundled sample
 //! - [`discord`]: a stand-in Discord, REST and gateway, in this process, on loopback
 //! - [`process`]: the two real binaries as processes, with their output, readiness, signals and exit codes
+//! - [`proxy`]: between a client and a server, cutting and freezing connections
+//! - [`validator`]: holds what clients saw against the stream's seven guarantees
 
 pub mod corpus;
 pub mod discord;
 pub mod process;
+pub mod proxy;
 pub mod upstream;
+pub mod validator;
 
 pub use discord::Discord;
 pub use upstream::Upstream;

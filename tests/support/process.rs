@@ -37,9 +37,29 @@ impl Binary {
 
     /// Where it is, after building it if that has not happened yet.
     pub async fn path(self) -> PathBuf {
-        static BUILT: OnceCell<HashMap<String, PathBuf>> = OnceCell::const_new();
-        BUILT.get_or_init(build).await[self.name()].clone()
+        built(self.name()).await
     }
+}
+
+/// An example program that tests run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Example {
+    /// `examples/follow.rs`
+    Follow,
+}
+
+impl Example {
+    /// Where it is, after building it if that has not happened yet.
+    pub async fn path(self) -> PathBuf {
+        match self {
+            Self::Follow => built("follow").await,
+        }
+    }
+}
+
+async fn built(name: &str) -> PathBuf {
+    static BUILT: OnceCell<HashMap<String, PathBuf>> = OnceCell::const_new();
+    BUILT.get_or_init(build).await[name].clone()
 }
 
 /// How long a service may take until it is ready, on a busy machine in a debug build.
@@ -268,7 +288,7 @@ async fn build() -> HashMap<String, PathBuf> {
     // asks for release is an example, and should not have to wait for optimized tests.
     cargo.args(["build", "--workspace", "--bins", "--message-format=json"]);
     if cfg!(debug_assertions) {
-        cargo.args(["--test", "system"]);
+        cargo.args(["--test", "system", "--example", "follow"]);
     } else {
         cargo.args(["--release", "--example", "footprint"]);
     }
@@ -301,7 +321,8 @@ async fn build() -> HashMap<String, PathBuf> {
         .filter_map(|line| serde_json::from_str::<Value>(line).ok())
         .filter_map(|message| {
             let path = message["executable"].as_str()?;
-            let is_program = message["target"]["kind"][0] == "bin" && message["profile"]["test"] == false;
+            let kind = &message["target"]["kind"][0];
+            let is_program = (kind == "bin" || kind == "example") && message["profile"]["test"] == false;
             let name = message["target"]["name"].as_str()?;
             is_program.then(|| (name.to_owned(), PathBuf::from(path)))
         })

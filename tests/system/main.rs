@@ -10,14 +10,18 @@
 
 mod bad_input;
 mod cancellation;
+mod chaos;
+mod clients;
 mod delivery;
 mod discord_side;
 mod feed;
 mod filters;
 mod fuzz;
+mod guarantees;
 mod notifier;
 mod python;
 mod readme;
+mod recorder;
 mod stand_in;
 mod stream;
 mod tidy;

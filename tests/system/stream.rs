@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use killfeed::{
-    client::{Follow, Start, What},
+    client::What,
     v1::{GetKillmailRequest, Killmail, SearchEntitiesRequest},
 };
 use killfeed_support::{Upstream, corpus, process::eventually};
@@ -49,6 +49,7 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
     })
     .await;
     ingestor.holds(expected.len() as u64).await;
+    events.holds_against(&ingestor).await;
 
     for killmail in &seen {
         let place = killmail.location.as_ref().unwrap();
@@ -106,7 +107,7 @@ async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
     let documents: Vec<Value> = corpus::best().documents.into_iter().take(400).collect();
     let expected = ids(&documents);
     let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    let mut events = ingestor.client().follow(Follow::new("", Start::Earliest));
+    let mut events = from_the_beginning(&ingestor.client(), "");
     let mut seen = Vec::new();
     for (round, part) in documents.chunks(documents.len().div_ceil(4)).enumerate() {
         upstream.publish_all(part.iter().cloned());
@@ -121,6 +122,7 @@ async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
         "the stream resumed exactly after what it had seen"
     );
     ingestor.holds(expected.len() as u64).await;
+    events.holds_against(&ingestor).await;
 
     // A second reader finds the same history.
     let mut again = from_the_beginning(&ingestor.client(), "");

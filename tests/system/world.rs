@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use killfeed::{
-    client::{Client, Events, Follow, Start, What},
+    client::{Client, Follow, Start, What},
     v1::{GetFeedStatusRequest, GetFeedStatusResponse, Killmail},
 };
 use killfeed_support::{
@@ -12,6 +12,8 @@ use killfeed_support::{
     upstream::FIRST,
 };
 use tempfile::TempDir;
+
+use crate::recorder::{NextEvent, Watched};
 
 /// How long anything in a test may take on a busy machine in a debug build.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -141,16 +143,16 @@ pub(crate) async fn get(url: &str) -> String {
     client.get(url).send().await.unwrap().text().await.unwrap()
 }
 
-/// Follows from the log's beginning.
-pub(crate) fn from_the_beginning(client: &Client, filter: &str) -> Events {
-    client.follow(Follow::new(filter, Start::Earliest))
+/// Follows from the log's beginning, under the validator's eyes.
+pub(crate) fn from_the_beginning(client: &Client, filter: &str) -> Watched {
+    Watched::new(client, Follow::new(filter, Start::Earliest))
 }
 
 /// The next `n` killmails of a stream.
-pub(crate) async fn killmails(events: &mut Events, n: usize) -> Vec<Killmail> {
+pub(crate) async fn killmails(events: &mut impl NextEvent, n: usize) -> Vec<Killmail> {
     let mut seen = Vec::with_capacity(n);
     while seen.len() < n {
-        let event = tokio::time::timeout(LONG, events.next()).await;
+        let event = tokio::time::timeout(LONG, events.next_event()).await;
         let event = event.unwrap_or_else(|_| panic!("{} of {n} killmails came within {LONG:?}", seen.len()));
         if let What::Killmail(killmail) = event.unwrap().what {
             seen.push(*killmail);

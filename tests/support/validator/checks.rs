@@ -1,0 +1,259 @@
+//! One function for each guarantee. Each reads the whole history and says in words what breaks its guarantee.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use super::{
+    History,
+    history::{Seen, Start, Stream},
+};
+
+/// Calls `check` with every stream and its name.
+fn each_stream(history: &History, mut check: impl FnMut(&str, &Stream, &mut Vec<String>)) -> Vec<String> {
+    let mut found = Vec::new();
+    for client in &history.clients {
+        for (number, stream) in client.streams.iter().enumerate() {
+            check(&format!("{}, stream {}", client.name, number + 1), stream, &mut found);
+        }
+    }
+    found
+}
+
+/// Cursors of a stream only go forward, and the log holds what was published in the order in which it was published.
+pub(super) fn ordered(history: &History) -> Vec<String> {
+    let mut found = each_stream(history, |name, stream, found| {
+        for pair in stream.events.windows(2) {
+            let (before, now) = (&pair[0], &pair[1]);
+            let forward = match now.seen {
+                Seen::Record(_) => now.offset > before.offset,
+                Seen::Progress | Seen::Expired => now.offset >= before.offset,
+            };
+            if !forward {
+                found.push(format!("{name}: {now:?} came after {before:?}"));
+            }
+        }
+    });
+    let mut last = i64::MIN;
+    // A gap does not say when it was logged.
+    for (offset, record) in history.log.iter().filter(|(_, record)| record.killmail.is_some()) {
+        if record.ingested_ms < last {
+            found.push(format!("the log: ingested_time goes back at offset {offset}"));
+        }
+        last = record.ingested_ms;
+    }
+    if let Some(published) = &history.published {
+        let place: HashMap<_, _> = published.iter().enumerate().map(|(place, key)| (*key, place)).collect();
+        let places: Vec<_> = history
+            .log
+            .values()
+            .filter_map(|record| place.get(&record.killmail?))
+            .collect();
+        if let Some(pair) = places.windows(2).find(|pair| pair[0] > pair[1]) {
+            found.push(format!(
+                "the log: number {} of the feed stands before number {}",
+                pair[0], pair[1]
+            ));
+        }
+    }
+    found
+}
+
+/// A killmail and revision once per stream, once in a chain of streams each of which begins where the last one ended, and once
+/// in the log.
+pub(super) fn unique(history: &History) -> Vec<String> {
+    let mut found = Vec::new();
+    for client in &history.clients {
+        let mut seen = HashSet::new();
+        let mut last = None;
+        for stream in &client.streams {
+            if !matches!((&stream.start, last), (Start::After(offset), Some(last)) if *offset == last) {
+                seen.clear();
+            }
+            for event in &stream.events {
+                if let Seen::Record(record) = &event.seen
+                    && let Some(killmail) = record.killmail
+                    && !seen.insert(killmail)
+                {
+                    found.push(format!(
+                        "{}: {killmail:?} came twice, now at {}",
+                        client.name, event.offset
+                    ));
+                }
+            }
+            last = stream.events.last().map(|event| event.offset).or(last);
+        }
+    }
+    let mut seen = HashSet::new();
+    for (offset, record) in &history.log {
+        if let Some(killmail) = record.killmail
+            && !seen.insert(killmail)
+        {
+            found.push(format!("the log: {killmail:?} again at offset {offset}"));
+        }
+    }
+    found
+}
+
+/// Every record wanted between a stream's beginning and its last event came, but for those that a Gap CURSOR_EXPIRED covers
+/// and retention really took; and everything published is in the log.
+pub(super) fn reliable(history: &History) -> Vec<String> {
+    let mut found = each_stream(history, |name, stream, found| {
+        let Some(after) = stream.due_after(&history.log) else {
+            return;
+        };
+        let end = if stream.to_the_end {
+            u64::MAX
+        } else {
+            let last = stream.events.iter().rev().find(|event| event.seen != Seen::Progress);
+            last.map_or(0, |event| event.offset)
+        };
+        let mut due: BTreeSet<u64> = due_between(history, stream, after, end).collect();
+        let mut at = after;
+        for event in &stream.events {
+            match event.seen {
+                Seen::Expired => {
+                    if event.offset > history.trimmed {
+                        found.push(format!("{name}: a gap up to {}, which is still kept", event.offset));
+                    }
+                    due.retain(|offset| *offset <= at || *offset > event.offset);
+                }
+                Seen::Record(_) => drop(due.remove(&event.offset)),
+                Seen::Progress => {}
+            }
+            at = event.offset;
+        }
+        if let Some(first) = due.first() {
+            let what = &history.log[first];
+            found.push(format!(
+                "{name}: {} records never came, the first at {first}: {what:?}",
+                due.len()
+            ));
+        }
+    });
+    if let Some(published) = &history.published {
+        let logged: HashSet<_> = history.log.values().filter_map(|record| record.killmail).collect();
+        let lost: Vec<_> = published.iter().filter(|key| !logged.contains(*key)).collect();
+        if let Some(first) = lost.first() {
+            found.push(format!(
+                "the log: {} published killmails are not there, the first: {first:?}",
+                lost.len()
+            ));
+        }
+    }
+    found
+}
+
+/// A stream that starts after a cursor delivers nothing up to it, and first of all the first record wanted behind it.
+pub(super) fn resumable(history: &History) -> Vec<String> {
+    each_stream(history, |name, stream, found| {
+        let Start::After(cursor) = stream.start else {
+            return;
+        };
+        if let Some(early) = stream.events.iter().find(|event| match event.seen {
+            Seen::Record(_) => event.offset <= cursor,
+            Seen::Progress | Seen::Expired => event.offset < cursor,
+        }) {
+            found.push(format!("{name}: asked after {cursor}, got {early:?}"));
+        }
+        let Some(first) = stream.events.iter().find(|event| event.seen != Seen::Progress) else {
+            return;
+        };
+        if let Seen::Record(_) = first.seen
+            && let Some(due) = due_between(history, stream, cursor, first.offset).next()
+            && due != first.offset
+        {
+            found.push(format!(
+                "{name}: asked after {cursor}, got {} and not {due} first",
+                first.offset
+            ));
+        }
+    })
+}
+
+/// When a Progress comes, every record wanted up to its cursor has come.
+pub(super) fn bookmarkable(history: &History) -> Vec<String> {
+    each_stream(history, |name, stream, found| {
+        let Some(mut after) = stream.due_after(&history.log) else {
+            return;
+        };
+        let mut came = BTreeSet::new();
+        for event in &stream.events {
+            match event.seen {
+                Seen::Record(_) => drop(came.insert(event.offset)),
+                Seen::Expired => after = after.max(event.offset),
+                Seen::Progress => {
+                    let missing = due_between(history, stream, after, event.offset).find(|due| !came.contains(due));
+                    if let Some(missing) = missing {
+                        found.push(format!(
+                            "{name}: a Progress at {} covers {missing}, which had not come",
+                            event.offset
+                        ));
+                    }
+                    after = after.max(event.offset);
+                    came.clear();
+                }
+            }
+        }
+    })
+}
+
+/// Everything that anybody saw is in the log, at the same place, byte for byte, and was so after every crash.
+pub(super) fn durable_first(history: &History) -> Vec<String> {
+    each_stream(history, |name, stream, found| {
+        for event in &stream.events {
+            for crash in &history.crashes {
+                if event.at <= crash.at && event.offset > crash.head_after {
+                    found.push(format!(
+                        "{name}: {event:?} was seen before the crash at {:?}, after which the log ended at {}",
+                        crash.at, crash.head_after
+                    ));
+                }
+            }
+            if let Seen::Record(record) = &event.seen {
+                match history.log.get(&event.offset) {
+                    None => found.push(format!("{name}: {event:?} is not in the log")),
+                    Some(logged) if logged != record => {
+                        found.push(format!("{name}: {event:?} is {logged:?} in the log"));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+    })
+}
+
+/// Stalling clients cost so much each and no more, and those that read at once were served in time.
+pub(super) fn bounded(history: &History) -> Vec<String> {
+    let mut found = Vec::new();
+    let memory = &history.memory;
+    for (clients, resident) in &memory.stalled {
+        let allowed = memory.before + memory.slack + clients * memory.per_client;
+        if *resident > allowed {
+            found.push(format!(
+                "{resident} bytes resident with {clients} stalling clients, {} without, {allowed} allowed",
+                memory.before
+            ));
+        }
+    }
+    for (killmail, wait) in &history.latency.waits {
+        if *wait > history.latency.limit {
+            found.push(format!(
+                "killmail {killmail} took {wait:?} to a client that reads at once, {:?} allowed",
+                history.latency.limit
+            ));
+        }
+    }
+    found
+}
+
+/// Offsets of what is due in `after < offset <= end`.
+fn due_between<'a>(
+    history: &'a History,
+    stream: &'a Stream,
+    after: u64,
+    end: u64,
+) -> impl Iterator<Item = u64> + use<'a> {
+    let range = history.log.range(after.min(end)..=end);
+    range
+        .filter(move |(offset, record)| **offset > after && stream.wants(record))
+        .map(|(offset, _)| *offset)
+}

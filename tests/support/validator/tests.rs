@@ -1,0 +1,243 @@
+//! Each check fires on the fault planted for it, and on nothing in a history without faults.
+
+use std::time::Duration;
+
+use super::*;
+
+/// Killmails 101, 102, ... at offsets 10, 20, ..., 103 again as revision 1 at 60, a gap at 70, 107 at 80.
+fn log() -> Vec<(u64, Appended)> {
+    let record = |n: u64, killmail| {
+        let appended = Appended {
+            ingested_ms: 1_000 + n as i64,
+            killmail,
+            digest: n * 7,
+        };
+        (n * 10, appended)
+    };
+    let mut log: Vec<_> = (1..=5).map(|n| record(n, Some((100 + n, 0)))).collect();
+    log.extend([record(6, Some((103, 1))), record(7, None), record(8, Some((107, 0)))]);
+    log
+}
+
+fn at(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn record(n: u64) -> Received {
+    let (offset, appended) = log()[n as usize - 1].clone();
+    Received {
+        at: at(n),
+        offset,
+        seen: Seen::Record(appended),
+    }
+}
+
+fn progress(offset: u64) -> Received {
+    Received {
+        at: at(offset / 10),
+        offset,
+        seen: Seen::Progress,
+    }
+}
+
+fn expired(offset: u64) -> Received {
+    Received {
+        at: at(offset / 10),
+        offset,
+        seen: Seen::Expired,
+    }
+}
+
+fn stream(start: Start, events: impl IntoIterator<Item = Received>) -> Stream {
+    Stream {
+        start,
+        wanted: None,
+        updates: true,
+        events: events.into_iter().collect(),
+        to_the_end: false,
+    }
+}
+
+/// Four clients that saw what they should: everything; an interrupted one; a filtered one; one that was overtaken by retention.
+fn sound() -> History {
+    let everything = Stream {
+        to_the_end: true,
+        ..stream(
+            Start::Earliest { trimmed: 0 },
+            (1..=8).map(record).chain([progress(80)]),
+        )
+    };
+    let interrupted = vec![
+        stream(Start::Latest, [progress(0), record(1), record(2)]),
+        stream(Start::After(20), []),
+        stream(Start::After(20), [record(3), record(4), progress(40)]),
+        stream(Start::Since(1_004), [record(4), record(5)]),
+    ];
+    let filtered = Stream {
+        wanted: Some([102, 103].into()),
+        updates: false,
+        to_the_end: true,
+        ..stream(
+            Start::After(0),
+            [record(2), progress(25), record(3), record(7), progress(80)],
+        )
+    };
+    let overtaken = stream(Start::After(10), [expired(30), record(4), record(5), progress(50)]);
+    let client = |name: &str, streams| Client {
+        name: name.into(),
+        streams,
+    };
+    History {
+        published: Some(log().into_iter().filter_map(|(_, record)| record.killmail).collect()),
+        log: log().into_iter().collect(),
+        trimmed: 30,
+        clients: vec![
+            client("everything", vec![everything]),
+            client("interrupted", interrupted),
+            client("filtered", vec![filtered]),
+            client("overtaken", vec![overtaken]),
+        ],
+        crashes: vec![Crash {
+            at: at(5),
+            head_after: 50,
+        }],
+        memory: Memory {
+            before: 1_000,
+            stalled: vec![(2, 1_250), (2, 1_300)],
+            slack: 100,
+            per_client: 100,
+        },
+        latency: Latency {
+            waits: vec![(107, at(40))],
+            limit: at(100),
+        },
+    }
+}
+
+/// Plants a fault, and gives the guarantees that were found broken.
+fn broken_by(fault: impl FnOnce(&mut History)) -> Vec<Guarantee> {
+    let mut history = sound();
+    fault(&mut history);
+    let mut found: Vec<_> = violations(&history)
+        .iter()
+        .map(|violation| violation.guarantee)
+        .collect();
+    found.dedup();
+    found
+}
+
+fn events(history: &mut History, client: usize, stream: usize) -> &mut Vec<Received> {
+    &mut history.clients[client].streams[stream].events
+}
+
+fn remove_first(history: &mut History, client: usize, stream: usize) {
+    events(history, client, stream).remove(0);
+}
+
+#[test]
+fn a_sound_history_breaks_nothing() {
+    validate(&sound());
+    validate(&History::default());
+}
+
+#[test]
+fn order_is_checked() {
+    assert_eq!(
+        broken_by(|history| events(history, 0, 0).swap(3, 4)),
+        [Guarantee::Ordered]
+    );
+    let back = |history: &mut History| events(history, 0, 0).push(progress(70));
+    assert_eq!(broken_by(back), [Guarantee::Ordered]);
+    let feed = |history: &mut History| history.published.as_mut().unwrap().swap(0, 1);
+    assert_eq!(broken_by(feed), [Guarantee::Ordered], "the log against the feed");
+}
+
+#[test]
+fn repeats_are_found_within_a_stream_over_resumes_and_in_the_log() {
+    let twice = |history: &mut History| {
+        let again = Received {
+            offset: 85,
+            ..record(5)
+        };
+        events(history, 0, 0).insert(8, again.clone());
+        let Seen::Record(record) = again.seen else {
+            unreachable!()
+        };
+        history.log.insert(85, record);
+    };
+    assert!(broken_by(twice).contains(&Guarantee::Unique));
+    let over_a_resume = |history: &mut History| events(history, 1, 2).insert(0, record(2));
+    assert!(broken_by(over_a_resume).contains(&Guarantee::Unique));
+}
+
+#[test]
+fn what_never_came_is_missed() {
+    assert_eq!(
+        broken_by(|history| remove_first(history, 1, 3)),
+        [Guarantee::Reliable],
+        "the first one since a time"
+    );
+    let at_the_end = |history: &mut History| events(history, 0, 0).truncate(7);
+    assert_eq!(broken_by(at_the_end), [Guarantee::Reliable]);
+    let unwarranted = |history: &mut History| history.trimmed = 20;
+    assert_eq!(
+        broken_by(unwarranted),
+        [Guarantee::Reliable],
+        "a gap over what is still kept"
+    );
+    let feed = |history: &mut History| history.published.as_mut().unwrap().push((999, 0));
+    assert_eq!(broken_by(feed), [Guarantee::Reliable], "the log against the feed");
+    let in_silence = |history: &mut History| remove_first(history, 3, 0);
+    assert!(
+        broken_by(in_silence).contains(&Guarantee::Reliable),
+        "expired, and not told"
+    );
+}
+
+#[test]
+fn a_resume_continues_exactly_after_the_cursor() {
+    let again = |history: &mut History| events(history, 3, 0).insert(0, record(1));
+    assert_eq!(broken_by(again), [Guarantee::Resumable]);
+    let skipped = |history: &mut History| remove_first(history, 1, 2);
+    assert!(broken_by(skipped).contains(&Guarantee::Resumable));
+}
+
+#[test]
+fn a_bookmark_covers_nothing_undelivered() {
+    let in_time = |history: &mut History| events(history, 2, 0)[1] = progress(29);
+    assert_eq!(broken_by(in_time), [], "29 covers nothing that is due");
+    let covers = |history: &mut History| {
+        let events = events(history, 2, 0);
+        events.remove(2);
+        events.insert(2, progress(35));
+    };
+    assert!(broken_by(covers).contains(&Guarantee::Bookmarkable));
+    let only = |history: &mut History| events(history, 1, 2).insert(1, progress(45));
+    let found = broken_by(only);
+    assert!(found.contains(&Guarantee::Bookmarkable), "{found:?}");
+}
+
+#[test]
+fn what_a_crash_took_back_was_streamed_too_early() {
+    let lost = |history: &mut History| history.crashes[0].head_after = 40;
+    assert_eq!(broken_by(lost), [Guarantee::DurableFirst]);
+    let changed = |history: &mut History| {
+        let Seen::Record(record) = &mut events(history, 1, 3)[0].seen else {
+            unreachable!()
+        };
+        record.digest += 1;
+    };
+    assert_eq!(
+        broken_by(changed),
+        [Guarantee::DurableFirst],
+        "two clients saw two things at one place"
+    );
+}
+
+#[test]
+fn stalling_clients_may_cost_so_much_and_delay_nobody() {
+    let grows = |history: &mut History| history.memory.stalled.push((2, 1_301));
+    assert_eq!(broken_by(grows), [Guarantee::Bounded]);
+    let delays = |history: &mut History| history.latency.waits.push((108, at(101)));
+    assert_eq!(broken_by(delays), [Guarantee::Bounded]);
+}

@@ -1,0 +1,412 @@
+//! The seven guarantees under everything at once: clients that come, go, stall and resume; kill -9 of the server; connections cut
+//! and frozen; retention racing readers. Random, from a seed that is printed: `KILLFEED_SEED=n` repeats a run's decisions,
+//! `KILLFEED_CHAOS_SECONDS=n` makes it longer.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use fastrand::Rng;
+use killfeed::{
+    client::{self, Follow},
+    v1::{
+        OnExpired, Position, StreamKillmailsRequest, StreamKillmailsResponse,
+        killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response::Event,
+    },
+};
+use killfeed_support::{
+    Upstream, corpus,
+    process::eventually,
+    proxy::{Cut, Proxy},
+    validator::{Client, Crash, Seen, Start, Stream, offset, validate},
+};
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tonic::{Code, Streaming};
+
+use crate::{
+    recorder::{Recorder, begun, whole_log},
+    world::{Ingestor, LONG},
+};
+
+/// One of each five follows with the client library, the others by hand.
+const CLIENTS: usize = 30;
+const RETENTION: Duration = Duration::from_secs(10);
+const KILLS: usize = 2;
+
+/// A filter, and the same judged from the document that zKillboard published.
+type Filter = (&'static str, fn(&Value) -> bool);
+
+const FILTERS: [Filter; 4] = [
+    ("", |_| true),
+    ("npc", |document| document["zkb"]["npc"] == true),
+    ("attackers>=3", |document| attackers(document) >= 3),
+    ("NOT solo attackers<10", |document| {
+        document["zkb"]["solo"] != true && attackers(document) < 10
+    }),
+];
+
+fn attackers(document: &Value) -> usize {
+    document["esi"]["attackers"].as_array().map_or(0, Vec::len)
+}
+
+/// What every client knows.
+#[derive(Clone)]
+struct World {
+    recorder: Recorder,
+    /// Through the proxy.
+    rough: String,
+    direct: String,
+    /// `Some(head)`: the rough time is over, everybody reads up to there and goes home.
+    over: watch::Receiver<Option<u64>>,
+    wanted: [Option<BTreeSet<u64>>; FILTERS.len()],
+}
+
+impl World {
+    async fn over(&self) -> u64 {
+        let mut over = self.over.clone();
+        let head = over
+            .wait_for(Option::is_some)
+            .await
+            .expect("the test says so in the end");
+        head.expect("it was waited for")
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.borrow().is_some()
+    }
+}
+
+/// A client that resumes by hand.
+struct ByHand {
+    world: World,
+    rng: Rng,
+    filter: usize,
+    updates: bool,
+    cursor: Option<String>,
+    on_expired: OnExpired,
+    client: Client,
+}
+
+impl ByHand {
+    async fn live(mut self, n: usize) -> Client {
+        while !self.world.is_over() {
+            let mut over = self.world.over.clone();
+            tokio::select! {
+                biased;
+                _ = over.wait_for(Option::is_some) => break,
+                () = self.visit(n) => {}
+            }
+        }
+        let head = self.world.over().await;
+        let url = self.world.direct.clone();
+        // Whatever retention took meanwhile is told, and then it goes on.
+        self.on_expired = OnExpired::Continue;
+        let mut stream = self
+            .open(&url)
+            .await
+            .expect("the server is up and nothing stands between");
+        loop {
+            let next = timeout(LONG, stream.message()).await.expect("in time");
+            let response = next.expect("nothing breaks now").expect("without end");
+            let (at, progress) = (
+                offset(&response.cursor),
+                matches!(response.event, Some(Event::Progress(_))),
+            );
+            self.take(response);
+            if progress && at >= head {
+                break;
+            }
+        }
+        self.current().to_the_end = true;
+        self.client
+    }
+
+    /// One connection, left for one reason or another.
+    async fn visit(&mut self, n: usize) {
+        // One in ten stays away for longer than the log goes back.
+        if n % 10 == 3 && self.cursor.is_some() {
+            tokio::time::sleep(RETENTION + Duration::from_secs(3)).await;
+        }
+        let url = self.world.rough.clone();
+        let opened = timeout(Duration::from_secs(5), self.open(&url)).await;
+        let Ok(Some(mut stream)) = opened else {
+            return self.pause(50..300).await;
+        };
+        let leaves_after = self.rng.usize(1..600);
+        let stalls_at = self.rng.usize(0..1_000);
+        let dawdles = self.rng.u8(0..4) == 0;
+        for read in 0..leaves_after {
+            if read == stalls_at {
+                self.pause(1_000..8_000).await;
+            }
+            if dawdles {
+                self.pause(1..40).await;
+            }
+            match timeout(Duration::from_secs(20), stream.message()).await {
+                Ok(Ok(Some(response))) => self.take(response),
+                Ok(Err(status)) if status.code() == Code::OutOfRange => {
+                    self.on_expired = OnExpired::Continue;
+                    return;
+                }
+                _ => return self.pause(10..300).await,
+            }
+        }
+    }
+
+    async fn pause(&mut self, milliseconds: std::ops::Range<u64>) {
+        let pause = Duration::from_millis(self.rng.u64(milliseconds));
+        tokio::time::sleep(pause).await;
+    }
+
+    async fn open(&mut self, url: &str) -> Option<Streaming<StreamKillmailsResponse>> {
+        use stream_killmails_request::Start as Asked;
+        let (start, asked) = match &self.cursor {
+            // Now and then it has forgotten where it was.
+            Some(cursor) if self.world.is_over() || self.rng.u8(0..10) > 0 => {
+                (Start::After(offset(cursor)), Asked::AfterCursor(cursor.clone()))
+            }
+            _ => match self.rng.u8(0..3) {
+                0 => (Start::Latest, Asked::Position(Position::Latest.into())),
+                1 => {
+                    let since = SystemTime::now() - Duration::from_millis(self.rng.u64(0..2_000));
+                    let ms = since.duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+                    let time = prost_types::Timestamp {
+                        seconds: ms / 1_000,
+                        nanos: (ms % 1_000) as i32 * 1_000_000,
+                    };
+                    (Start::Since(ms), Asked::Since(time))
+                }
+                // What is due is known once the first event has come.
+                _ => (
+                    Start::Earliest { trimmed: u64::MAX },
+                    Asked::Position(Position::Earliest.into()),
+                ),
+            },
+        };
+        let request = StreamKillmailsRequest {
+            filter: FILTERS[self.filter].0.into(),
+            start: Some(asked),
+            on_expired: self.on_expired.into(),
+            include_updates: self.updates,
+            client_name: self.client.name.clone(),
+        };
+        let mut client = KillmailServiceClient::connect(url.to_owned()).await.ok()?;
+        match client.stream_killmails(request).await {
+            Ok(stream) => {
+                let wanted = self.world.wanted[self.filter].clone();
+                self.client.streams.push(begun(start, wanted, self.updates));
+                Some(stream.into_inner())
+            }
+            Err(status) => {
+                if status.code() == Code::OutOfRange {
+                    self.on_expired = OnExpired::Continue;
+                }
+                None
+            }
+        }
+    }
+
+    fn current(&mut self) -> &mut Stream {
+        self.client.streams.last_mut().expect("one was opened")
+    }
+
+    fn take(&mut self, response: StreamKillmailsResponse) {
+        let received = self.world.recorder.response(&response);
+        let at = received.offset;
+        let stream = self.current();
+        // Retention moves on while one reads: nothing is certain before the first event that came.
+        if stream.start == (Start::Earliest { trimmed: u64::MAX }) {
+            let is_record = matches!(received.seen, Seen::Record(_));
+            stream.start = Start::Earliest {
+                trimmed: at.saturating_sub(u64::from(is_record)),
+            };
+        }
+        stream.events.push(received);
+        self.cursor = Some(response.cursor);
+        self.on_expired = OnExpired::Fail;
+    }
+}
+
+/// A client that leaves resuming to the library; it stalls now and then.
+async fn by_library(world: World, mut rng: Rng, n: usize) -> Client {
+    let filter = n % FILTERS.len();
+    let client = client::Client::builder().endpoint(&world.rough).build().unwrap();
+    let mut events = client.follow(Follow {
+        on_expired_continue: true,
+        include_updates: true,
+        ..Follow::new(FILTERS[filter].0, client::Start::Earliest)
+    });
+    let mut stream = begun(Start::Earliest { trimmed: 0 }, world.wanted[filter].clone(), true);
+    loop {
+        let next = timeout(LONG, events.next()).await.expect("in time").unwrap();
+        let received = world.recorder.event(&next);
+        let (at, progress) = (received.offset, received.seen == Seen::Progress);
+        stream.events.push(received);
+        let head = *world.over.borrow();
+        if progress && head.is_some_and(|head| at >= head) {
+            stream.to_the_end = true;
+            break;
+        }
+        if head.is_none() && rng.u8(0..100) == 0 {
+            tokio::time::sleep(Duration::from_millis(rng.u64(0..3_000))).await;
+        }
+    }
+    Client {
+        name: format!("client {n}, by the library"),
+        streams: vec![stream],
+    }
+}
+
+/// Publishes documents, some of them again with another value, until the time is over.
+struct Publisher {
+    documents: Vec<Value>,
+    next: usize,
+    published: Vec<(u64, u32)>,
+    revisions: HashMap<u64, u32>,
+}
+
+impl Publisher {
+    fn publish(&mut self, upstream: &Upstream, rng: &mut Rng) {
+        if self.next > 0 && rng.u8(0..10) == 0 {
+            let again = rng.usize(0..self.next);
+            let document = &mut self.documents[again];
+            let id = document["killmail_id"].as_u64().unwrap();
+            let revision = self.revisions.entry(id).or_default();
+            *revision += 1;
+            document["zkb"]["totalValue"] = (f64::from(*revision) + 0.25).into();
+            self.published.push((id, *revision));
+            upstream.publish(document.clone());
+        } else if let Some(document) = self.documents.get(self.next) {
+            self.published.push((document["killmail_id"].as_u64().unwrap(), 0));
+            upstream.publish(document.clone());
+            self.next += 1;
+        }
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_all_seven_guarantees_hold() {
+    let seed = number("KILLFEED_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seconds = number("KILLFEED_CHAOS_SECONDS").unwrap_or(24);
+    println!("KILLFEED_SEED={seed} KILLFEED_CHAOS_SECONDS={seconds}");
+    let mut rng = Rng::with_seed(seed);
+
+    let upstream = Upstream::start().await;
+    let documents = corpus::best().documents;
+    let wanted = FILTERS.map(|(text, matches)| {
+        let ids = documents.iter().filter(|document| matches(document));
+        (!text.is_empty()).then(|| ids.filter_map(|document| document["killmail_id"].as_u64()).collect())
+    });
+    let retention = format!("{}s", RETENTION.as_secs());
+    let extra = [
+        ("INGESTOR_RETENTION", retention.as_str()),
+        ("INGESTOR_MAX_STREAMS_PER_TOKEN", "1000"),
+    ];
+    let mut ingestor = Ingestor::start(&upstream, &extra).await;
+    let proxy = Proxy::start(ingestor.grpc.clone()).await;
+    let (over, is_over) = watch::channel(None);
+    let world = World {
+        recorder: Recorder::new(),
+        rough: proxy.url(),
+        direct: ingestor.url(),
+        over: is_over,
+        wanted,
+    };
+
+    let mut clients = JoinSet::new();
+    for n in 0..CLIENTS {
+        let own = Rng::with_seed(rng.u64(..));
+        if n % 5 == 0 {
+            clients.spawn(by_library(world.clone(), own, n));
+        } else {
+            let by_hand = ByHand {
+                world: world.clone(),
+                rng: own,
+                filter: rng.usize(0..FILTERS.len()),
+                updates: rng.bool(),
+                cursor: None,
+                on_expired: OnExpired::Fail,
+                client: Client {
+                    name: format!("client {n}, by hand"),
+                    streams: Vec::new(),
+                },
+            };
+            clients.spawn(by_hand.live(n));
+        }
+    }
+
+    let mut publisher = Publisher {
+        documents,
+        next: 0,
+        published: Vec::new(),
+        revisions: HashMap::new(),
+    };
+    let mut crashes = Vec::new();
+    let mut troubles = 0;
+    while world.recorder.now() < Duration::from_secs(seconds) {
+        for _ in 0..rng.usize(1..6) {
+            publisher.publish(&upstream, &mut rng);
+        }
+        tokio::time::sleep(Duration::from_millis(rng.u64(20..160))).await;
+        let due = (crashes.len() as u64 + 1) * seconds / (KILLS as u64 + 1);
+        if crashes.len() < KILLS && world.recorder.now().as_secs() >= due {
+            let at = world.recorder.now();
+            ingestor.kill_and_begin().await;
+            let head_after = offset(&ingestor.status().await.head_cursor);
+            crashes.push(Crash { at, head_after });
+        }
+        troubles += 1;
+        match rng.u8(0..30) {
+            0 => proxy.cut_all(),
+            1 => proxy.freeze(true),
+            2 => proxy.cut_next(Cut::AfterBytes(rng.usize(0..300_000))),
+            3 => proxy.cut_next(Cut::InMessage(rng.usize(0..200))),
+            4 => proxy.cut_next(Cut::AfterMessages(rng.usize(0..200))),
+            5..15 => proxy.freeze(false),
+            15..20 => proxy.cut_next(Cut::Never),
+            _ => troubles -= 1,
+        }
+    }
+    proxy.freeze(false);
+    proxy.cut_next(Cut::Never);
+    let last = upstream.next_number();
+    eventually("everything published is walked", LONG, async || {
+        ingestor.status().await.upstream_sequence == last
+    })
+    .await;
+    let mut history = whole_log(&ingestor).await;
+    let head = offset(&ingestor.status().await.head_cursor);
+    over.send_replace(Some(head));
+    history.clients = timeout(2 * LONG, clients.join_all()).await.expect("all go home");
+
+    history.trimmed = offset(&ingestor.status().await.earliest_cursor);
+    history.crashes = crashes;
+    history.published = Some(publisher.published);
+    // What retention took is known from those who saw it in time: together they saw all of it, or the last check says so.
+    history.learn_log();
+    let streams = || history.clients.iter().flat_map(|client| &client.streams);
+    let events = || streams().flat_map(|stream| &stream.events);
+    let resumed = streams()
+        .filter(|stream| matches!(stream.start, Start::After(_)))
+        .count();
+    let expired = events().filter(|event| event.seen == Seen::Expired).count();
+    println!(
+        "{} records, {} clients, {} streams ({resumed} resumed), {} events, {troubles} troubles, {} kills, {expired} expired",
+        history.log.len(),
+        history.clients.len(),
+        streams().count(),
+        events().count(),
+        history.crashes.len(),
+    );
+    validate(&history);
+    // What was not tried was not tested.
+    assert_eq!(history.crashes.len(), KILLS);
+    assert!(resumed > CLIENTS && expired > 0 && history.trimmed > 0);
+    assert_eq!(ingestor.stop().await, Some(0));
+}

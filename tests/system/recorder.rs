@@ -1,0 +1,212 @@
+//! Records what clients see, in the validator's terms, and holds it against what the log holds in the end.
+
+use std::{
+    collections::BTreeSet,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
+
+use killfeed::{
+    client::{Client, Event, Events, Follow, FollowError, Start, What},
+    v1::{
+        Gap, GapReason, Killmail, StreamKillmailsRequest, StreamKillmailsResponse,
+        killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response,
+    },
+};
+use killfeed_support::validator::{self, Appended, History, Received, Seen, Stream, offset, validate};
+use prost::Message as _;
+use tokio::time::Instant;
+
+use crate::world::{Ingestor, LONG};
+
+/// Gives everything recorded its time, counted from the run's beginning.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recorder(Instant);
+
+impl Recorder {
+    pub(crate) fn new() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(self) -> Duration {
+        self.0.elapsed()
+    }
+
+    fn received(self, cursor: &str, seen: Seen) -> Received {
+        Received {
+            at: self.now(),
+            offset: offset(cursor),
+            seen,
+        }
+    }
+
+    pub(crate) fn event(self, event: &Event) -> Received {
+        let seen = match &event.what {
+            What::Killmail(killmail) => Seen::Record(killmail_record(killmail)),
+            What::Gap(gap) => gap_seen(gap),
+            What::Progress(_) => Seen::Progress,
+        };
+        self.received(&event.position.cursor, seen)
+    }
+
+    pub(crate) fn response(self, response: &StreamKillmailsResponse) -> Received {
+        use stream_killmails_response::Event;
+        let seen = match response.event.as_ref().expect("every response carries an event") {
+            Event::Killmail(killmail) => Seen::Record(killmail_record(killmail)),
+            Event::Gap(gap) => gap_seen(gap),
+            Event::Progress(_) => Seen::Progress,
+        };
+        self.received(&response.cursor, seen)
+    }
+}
+
+fn killmail_record(killmail: &Killmail) -> Appended {
+    let time = killmail.ingested_time.expect("every killmail was ingested");
+    Appended {
+        ingested_ms: time.seconds * 1_000 + i64::from(time.nanos) / 1_000_000,
+        killmail: Some((killmail.killmail_id, killmail.revision)),
+        digest: digest(&killmail.encode_to_vec()),
+    }
+}
+
+fn gap_seen(gap: &Gap) -> Seen {
+    if gap.reason() == GapReason::CursorExpired {
+        return Seen::Expired;
+    }
+    Seen::Record(Appended {
+        ingested_ms: 0,
+        killmail: None,
+        digest: digest(&gap.encode_to_vec()),
+    })
+}
+
+fn digest(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    bytes.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A stream as the validator reads it, nothing received yet.
+pub(crate) fn begun(start: validator::Start, wanted: Option<BTreeSet<u64>>, updates: bool) -> Stream {
+    Stream {
+        start,
+        wanted,
+        updates,
+        events: Vec::new(),
+        to_the_end: false,
+    }
+}
+
+/// [`Events`] of the client library under watch: when they are dropped, what came has to be consistent in itself; with
+/// [`Watched::holds_against`] it has to be all that the log holds.
+pub(crate) struct Watched {
+    events: Events,
+    recorder: Recorder,
+    stream: Stream,
+}
+
+impl Watched {
+    pub(crate) fn new(client: &Client, follow: Follow) -> Self {
+        let start = match &follow.start {
+            Start::Latest => validator::Start::Latest,
+            Start::Earliest => validator::Start::Earliest { trimmed: 0 },
+            Start::After(position) => validator::Start::After(offset(&position.cursor)),
+            Start::Since(time) => validator::Start::Since(time.seconds * 1_000),
+        };
+        let mut stream = begun(start, None, follow.include_updates);
+        if !follow.filter.is_empty() {
+            // What the filter wants is for the tests of the filter to say: here only what came can be judged.
+            stream.wanted = Some(BTreeSet::new());
+        }
+        Self {
+            events: client.follow(follow),
+            recorder: Recorder::new(),
+            stream,
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<Event, FollowError> {
+        let event = self.events.next().await?;
+        self.stream.events.push(self.recorder.event(&event));
+        Ok(event)
+    }
+
+    /// All seven guarantees, against the log as it is now; this stream has read it to its end.
+    pub(crate) async fn holds_against(&self, ingestor: &Ingestor) {
+        let mut history = whole_log(ingestor).await;
+        let stream = Stream {
+            to_the_end: self.stream.wanted.is_none(),
+            ..self.stream.clone()
+        };
+        history.clients.push(validator::Client {
+            name: "the client".into(),
+            streams: vec![stream],
+        });
+        validate(&history);
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
+        let mut history = History {
+            // What retention took is not known here.
+            trimmed: u64::MAX,
+            clients: vec![validator::Client {
+                name: "a watched client".into(),
+                streams: vec![self.stream.clone()],
+            }],
+            ..History::default()
+        };
+        history.learn_log();
+        validate(&history);
+    }
+}
+
+/// Where the next event comes from, watched or not.
+pub(crate) trait NextEvent {
+    async fn next_event(&mut self) -> Result<Event, FollowError>;
+}
+
+impl NextEvent for Events {
+    async fn next_event(&mut self) -> Result<Event, FollowError> {
+        self.next().await
+    }
+}
+
+impl NextEvent for Watched {
+    async fn next_event(&mut self) -> Result<Event, FollowError> {
+        self.next().await
+    }
+}
+
+/// A history with the log as it is now, read to its head by a stream of its own, and no clients yet.
+pub(crate) async fn whole_log(ingestor: &Ingestor) -> History {
+    let status = ingestor.status().await;
+    let mut history = History {
+        trimmed: offset(&status.earliest_cursor),
+        ..History::default()
+    };
+    let head = offset(&status.head_cursor);
+    let mut client = KillmailServiceClient::connect(ingestor.url()).await.unwrap();
+    let request = StreamKillmailsRequest {
+        start: Some(stream_killmails_request::Start::AfterCursor(status.earliest_cursor)),
+        include_updates: true,
+        ..Default::default()
+    };
+    let mut stream = client.stream_killmails(request).await.unwrap().into_inner();
+    let recorder = Recorder::new();
+    loop {
+        let next = tokio::time::timeout(LONG, stream.message()).await.expect("in time");
+        let received = recorder.response(&next.unwrap().expect("a stream has no end"));
+        let at = received.offset;
+        if let Seen::Record(record) = received.seen {
+            history.log.insert(at, record);
+        }
+        if at >= head {
+            return history;
+        }
+    }
+}
