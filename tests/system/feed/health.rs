@@ -35,7 +35,7 @@ async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
         FeedHealth::Unspecified => unreachable!("no health to wait for"),
     };
     let url = format!("http://{}/readyz", ingestor.http);
-    let ready = reqwest::get(url).await.unwrap();
+    let ready = reqwest::Client::new().get(url).timeout(LONG).send().await.unwrap();
     assert_eq!(ready.status(), 200, "an outage of the feed does not make it unready");
     let ready = ready.text().await.unwrap();
     assert!(ready.contains(word) && ready.contains(reason), "{ready}");
