@@ -122,7 +122,7 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
         stream.message().await.unwrap().expect("a first event");
         stalled.push(stream);
     }
-    let (sender, mut received) = mpsc::unbounded_channel();
+    let (sender, mut received) = mpsc::channel(1_024);
     for n in 0..PROMPT {
         let mut client = KillmailServiceClient::connect(ingestor.url()).await.unwrap();
         let mut stream = client
@@ -134,7 +134,8 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
         tokio::spawn(async move {
             while let Ok(Some(response)) = stream.message().await {
                 let at = Instant::now();
-                if sender.send((n, at, recorder.response(&response), response)).is_err() {
+                let seen = (n, at, recorder.response(&response), response);
+                if sender.send(seen).await.is_err() {
                     return;
                 }
             }
