@@ -35,9 +35,17 @@ pub use failover::Failover;
 pub use moment::Moment;
 pub use retry::FollowError;
 
-use crate::v1::{killmail_service_client::KillmailServiceClient, universe_service_client::UniverseServiceClient};
+use crate::{
+    v1::{
+        StreamKillmailsRequest, killmail_service_client::KillmailServiceClient,
+        universe_service_client::UniverseServiceClient,
+    },
+    wire::{ReceiveCodec, ReceivedEvent},
+};
 use failover::Endpoints;
+use http::uri::PathAndQuery;
 use prost_types::Timestamp;
+use tonic::{Status, Streaming};
 
 /// The largest message taken: above any killmail (the largest document known is 1 MB of JSON), below what could hurt.
 const MAX_MESSAGE: usize = 32 * 1024 * 1024;
@@ -62,6 +70,19 @@ impl Client {
     /// Calls of `UniverseService`: each has a timeout, and goes to the next endpoint if one cannot be reached.
     pub fn universe(&self) -> UniverseServiceClient<Failover> {
         UniverseServiceClient::new(Failover::new(self.endpoints.clone())).max_decoding_message_size(MAX_MESSAGE)
+    }
+
+    /// Opens one stream at the endpoint in use, and hands its events out as they came, for who stores them unchanged. It neither
+    /// resumes nor fails over: that is the caller's affair.
+    pub async fn receive(&self, request: StreamKillmailsRequest) -> Result<Streaming<ReceivedEvent>, Status> {
+        let service = self.endpoints.only(self.endpoints.in_use());
+        let mut call = tonic::client::Grpc::new(service).max_decoding_message_size(MAX_MESSAGE);
+        call.ready()
+            .await
+            .map_err(|error| Status::unavailable(builder::causes(&*error)))?;
+        let path = PathAndQuery::from_static(failover::STREAM);
+        let opened = call.server_streaming(tonic::Request::new(request), path, ReceiveCodec);
+        opened.await.map(tonic::Response::into_inner)
     }
 
     /// Follows the stream, for as long as it is polled. Connects when first polled.

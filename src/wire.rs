@@ -1,11 +1,15 @@
-//! Sending events that are encoded already.
+//! Sending events that are encoded already, and receiving them as they are.
 //!
 //! A killmail is encoded once, when it is logged; each stream only puts its cursor in front. [`raw_server`] is
 //! `KillmailService` with a stream of [`EncodedEvent`]; clients see no difference.
 
+mod receive;
+
 use bytes::{Bytes, BytesMut};
 use prost::encoding::{self, WireType};
 use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
+
+pub use receive::{ReceiveCodec, Received, ReceivedEvent};
 
 use crate::v1::{Gap, Progress, StreamKillmailsRequest};
 
@@ -15,6 +19,10 @@ pub mod raw_server {
     include!(concat!(env!("OUT_DIR"), "/killfeed.v1.KillmailService.rs"));
     pub use killmail_service_server::{KillmailService, KillmailServiceServer};
 }
+
+/// Metadata of a GetFeedStatus answer: the ids that the log's history bore before, oldest first, each as the cursor of its last
+/// offset, separated by commas. Relays take it over; other clients have no use for it.
+pub const LINEAGE: &str = "killfeed-lineage";
 
 // Field numbers of StreamKillmailsResponse, held against the generated type by a test below.
 const CURSOR: u32 = 1;

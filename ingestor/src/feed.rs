@@ -4,17 +4,26 @@
 //! repeats work and loses nothing.
 
 mod ban;
+mod body;
 mod fetch;
+mod handover;
+pub mod history;
 mod limiter;
 pub mod metric;
 pub mod r2z2;
+pub mod relay;
+pub mod replay;
 mod state;
 mod vitals;
 mod walk;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use killfeed::v1::Gap;
+use killfeed::{
+    cursor::{LogId, Offset},
+    id::KillmailId,
+    v1::Gap,
+};
 
 /// What a feed hands out at once. May be empty: then only the state changed (a ban, say).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -35,6 +44,60 @@ pub enum Item {
     },
     /// Documents are missing here.
     Gap(Gap),
+    /// The log continues another ingestor's history from here on.
+    History(History),
+    /// A record of that history, to be kept as it is.
+    Relayed(Relayed),
+}
+
+/// Whose history a log holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct History {
+    /// Its log id.
+    pub id: LogId,
+    /// Oldest first: the ids before, each with the last offset it gave out.
+    pub ancestors: Vec<(LogId, Offset)>,
+    /// It begins after this one: what was up to here is gone.
+    pub trimmed: Offset,
+}
+
+/// A record as another ingestor's log has it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relayed {
+    /// Where.
+    pub offset: Offset,
+    /// When it was appended there, in milliseconds since 1970.
+    pub ingested_ms: i64,
+    /// What.
+    pub body: RelayedBody,
+}
+
+/// What a relayed record says.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RelayedBody {
+    /// A killmail.
+    Killmail {
+        /// Which.
+        id: KillmailId,
+        /// Which revision of it.
+        revision: u32,
+        /// It came with what zKillboard adds; from archives it does not.
+        judged: bool,
+        /// zKillboard's upload, in seconds since 1970.
+        published: Option<i64>,
+        /// The encoded `killfeed.v1.Killmail`.
+        bytes: Bytes,
+    },
+    /// An encoded `killfeed.v1.Gap`.
+    Gap(Bytes),
+}
+
+impl Relayed {
+    fn len(&self) -> usize {
+        match &self.body {
+            RelayedBody::Killmail { bytes, .. } | RelayedBody::Gap(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// What became of a document.

@@ -74,6 +74,8 @@ pub struct GrpcSettings {
     pub drain_timeout: Duration,
     /// A stream older than this is ended with UNAVAILABLE; `None` = never.
     pub max_stream_age: Option<Duration>,
+    /// True once the log may be read from any place; `None` = from the start. A relay has to catch up first.
+    pub ready: Option<watch::Receiver<bool>>,
 }
 
 impl Default for GrpcSettings {
@@ -87,6 +89,7 @@ impl Default for GrpcSettings {
             max_calls: 20,
             drain_timeout: Duration::from_secs(10),
             max_stream_age: None,
+            ready: None,
         }
     }
 }
@@ -151,9 +154,12 @@ pub fn killmail_service(
 async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edge>) -> Result<(), ServeError> {
     let (shutdown, streams) = (edge.shutdown.clone(), edge.streams.clone());
     let (mut reporter, health) = tonic_health::server::health_reporter();
-    for name in HEALTH_NAMES {
-        reporter.set_service_status(name, ServingStatus::Serving).await;
-    }
+    let ready = settings.ready.clone();
+    let status = match &ready {
+        Some(ready) if !*ready.borrow() => ServingStatus::NotServing,
+        _ => ServingStatus::Serving,
+    };
+    say(&mut reporter, status).await;
     let reflection = || {
         let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -189,6 +195,12 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
     let incoming = socket::incoming(listener, cut.clone());
     let serving = router.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let draining = async {
+        if let Some(mut ready) = ready {
+            let caught_up = async { ready.wait_for(|ready| *ready).await.is_ok() };
+            if shutdown.run_until_cancelled(caught_up).await == Some(true) {
+                say(&mut reporter, ServingStatus::Serving).await;
+            }
+        }
         shutdown.cancelled().await;
         tracing::info!(streams = streams.open(), "draining");
         not_serving(&mut reporter).await;
@@ -206,13 +218,17 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
 
 /// Tells who watches, then ends their watch: a watch never ends by itself, and would hold the drain up to its deadline.
 async fn not_serving(reporter: &mut HealthReporter) {
-    for name in HEALTH_NAMES {
-        reporter.set_service_status(name, ServingStatus::NotServing).await;
-    }
+    say(reporter, ServingStatus::NotServing).await;
     // A watcher sees a value only if it is polled before the sender goes.
     tokio::time::sleep(WATCHERS).await;
     for name in HEALTH_NAMES {
         reporter.clear_service_status(name).await;
+    }
+}
+
+async fn say(reporter: &mut HealthReporter, status: ServingStatus) {
+    for name in HEALTH_NAMES {
+        reporter.set_service_status(name, status).await;
     }
 }
 

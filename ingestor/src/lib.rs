@@ -18,6 +18,8 @@ pub mod pipeline;
 pub mod universe;
 pub mod grpc;
 
+pub mod backfill;
+
 pub mod clock;
 pub mod health;
 pub mod http;

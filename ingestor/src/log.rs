@@ -31,8 +31,7 @@ mod writer;
 
 pub use disk::FreeSpace;
 pub use embedded::EmbeddedLog;
-pub use format::Origin;
-pub use open::{FILE_NAME, OpenError, Options, new_log_id};
+pub use open::{FILE_NAME, OpenError, Options, Source, new_log_id};
 pub use retention::{Clock, Moment};
 
 /// One record, shared by all who read it.
@@ -173,6 +172,17 @@ impl Head {
     }
 }
 
+/// Whose history a log holds. A relay takes it over from the ingestor that it follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ancestry {
+    /// The log's own id.
+    pub id: LogId,
+    /// Oldest first: the ids before, each with the last offset it gave out.
+    pub ancestors: Vec<(LogId, Offset)>,
+    /// Where it begins: up to here its records are gone.
+    pub trimmed: Offset,
+}
+
 /// The log's bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Status {
@@ -241,6 +251,10 @@ pub enum LogError {
 pub trait LogRead: Send + Sync + 'static {
     /// Its identity.
     fn id(&self) -> LogId;
+    /// The ids that its history bore before, oldest first, each with its last offset.
+    fn ancestors(&self) -> Vec<(LogId, Offset)> {
+        Vec::new()
+    }
     /// What `cursor` means here.
     fn place(&self, cursor: Cursor) -> Place;
     /// Records after `after`, oldest first; empty at the head. Recent ones come from memory, older ones from the engine,
@@ -271,6 +285,17 @@ pub trait LogWrite: Send + Sync + 'static {
     /// before the newest record's, a revision that is not above the killmail's mark. Once begun it goes on also when the future
     /// is dropped.
     async fn append(&self, batch: AppendBatch) -> Result<Head, LogError>;
+    /// What the killmail's newest record said, as long as the log holds it.
+    async fn said(&self, _id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
+        Ok(None)
+    }
+    /// Continues another log's history under its id, before its records are appended at their offsets. Refused unless what this
+    /// log holds is the beginning of that history, or nothing.
+    async fn adopt(&self, _ancestry: Ancestry) -> Result<Head, LogError> {
+        Err(LogError::Refused(
+            "this log cannot take over the history of another".into(),
+        ))
+    }
 }
 
 #[cfg(test)]

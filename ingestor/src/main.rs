@@ -1,23 +1,33 @@
 //! Wiring only: flags, settings, logging, signals, exit codes.
 
-use std::{io::IsTerminal as _, net::SocketAddr, process::ExitCode, time::Duration};
+mod progress;
+
+use std::{collections::BTreeMap, io::IsTerminal as _, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgMatches, Command};
+use killfeed::setting::{BadSetting, Setting};
 use killfeed_ingestor::{
+    backfill::{self, BackfillError},
+    feed::history::Day,
     log,
     settings::{LogFormat, SETTINGS, Settings},
     start,
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 /// sysexits.h EX_CONFIG: something only the operator can mend; a supervisor need not try again.
 const CONFIG: u8 = 78;
+/// EX_TEMPFAIL: the same command may work later, with nothing changed.
+const LATER: u8 = 75;
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
-    let settings = match Settings::load(|setting| flag_or_env(&matches, setting)) {
+    let settings = match read_settings(&matches) {
         Ok(settings) => settings,
         Err(error) => return fail(CONFIG, &error),
     };
@@ -31,6 +41,7 @@ fn main() -> ExitCode {
     match matches.subcommand_name() {
         Some("health") => runtime.block_on(health(settings.http_addr)),
         Some("new-log-id") => new_log_id(&settings),
+        Some("backfill") => runtime.block_on(backfill(&settings, &matches)),
         _ => runtime.block_on(serve(settings)),
     }
 }
@@ -43,36 +54,78 @@ fn command() -> Command {
             setting.default
         };
         let help = format!("{} [env: {}] [default: {default}]", setting.help, setting.variable);
-        Arg::new(setting.variable)
-            .long(setting.flag())
-            .value_name("VALUE")
-            .help(help)
-            .global(true)
+        argument(setting.variable.to_owned(), setting.flag()).help(help)
+    });
+    let files = SETTINGS.iter().filter(|setting| setting.secret).map(|setting| {
+        let variable = file_variable(setting);
+        let help = format!("File with the text of {} [env: {variable}]", setting.variable);
+        argument(variable, format!("{}-file", setting.flag())).help(help)
     });
     Command::new("killfeed-ingestor")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Walks zKillboard's feed, keeps a durable log of killmails, streams it over gRPC")
         .args(args)
+        .args(files)
         .subcommand(Command::new("health").about("Asks a running ingestor's /readyz; exits 0 if it is ready"))
         .subcommand(Command::new("new-log-id").about(
             "Begins a new log id in the data folder: needed after restoring a backup, so that no old cursor is misread",
         ))
+        .subcommand(backfill_command())
 }
 
-fn flag_or_env(matches: &ArgMatches, setting: &killfeed::setting::Setting) -> Option<String> {
-    let flag = matches.get_one::<String>(setting.variable).cloned();
+fn backfill_command() -> Command {
+    let day = |name, help| Arg::new(name).long(name).value_name("DAY").required(true).help(help);
+    Command::new("backfill")
+        .about("Fills the log from zKillboard's history, in the order in which the kills happened")
+        .after_help(
+            "Needs the data folder for itself. Asks within the feed's limits, leaves out what the log knows, and may be ended at any \
+             time: the same command goes on where it was. Exit code 75: try again later.",
+        )
+        .arg(day("from", "First day, like 2026-08-01"))
+        .arg(day("to", "Last day, included; yesterday at the latest"))
+}
+
+fn argument(variable: String, flag: String) -> Arg {
+    Arg::new(variable).long(flag).value_name("VALUE").global(true)
+}
+
+fn file_variable(setting: &Setting) -> String {
+    format!("{}_FILE", setting.variable)
+}
+
+/// Flags first, then variables; a secret may also stand in a file.
+fn read_settings(matches: &ArgMatches) -> Result<Settings, BadSetting> {
+    let mut texts = BTreeMap::new();
+    for setting in SETTINGS {
+        let mut text = flag_or_env(matches, setting.variable);
+        if text.is_none() && setting.secret {
+            text = secret_from_file(matches, &file_variable(setting))?;
+        }
+        texts.extend(text.map(|text| (setting.variable, text)));
+    }
+    Settings::load(|setting| texts.get(setting.variable).cloned())
+}
+
+fn secret_from_file(matches: &ArgMatches, variable: &str) -> Result<Option<String>, BadSetting> {
+    let Some(path) = flag_or_env(matches, variable) else {
+        return Ok(None);
+    };
+    // A file ends with a line break that belongs to no secret.
+    std::fs::read_to_string(path.trim())
+        .map(|text| Some(text.trim().to_owned()))
+        .map_err(|error| BadSetting::new(variable, &path, format!("a readable file with the secret ({error})")))
+}
+
+fn flag_or_env(matches: &ArgMatches, variable: &str) -> Option<String> {
+    let flag = matches.get_one::<String>(variable).cloned();
     // An empty variable is as good as none: compose files cannot leave one out.
-    flag.or_else(|| {
-        std::env::var(setting.variable)
-            .ok()
-            .filter(|text| !text.trim().is_empty())
-    })
+    flag.or_else(|| std::env::var(variable).ok().filter(|text| !text.trim().is_empty()))
 }
 
-fn init_logging(settings: &Settings) -> Result<(), killfeed::setting::BadSetting> {
+fn init_logging(settings: &Settings) -> Result<(), BadSetting> {
     let filter = EnvFilter::try_new(&settings.log_filter).map_err(|_| {
         let expected = "a filter like info or killfeed_ingestor=debug";
-        killfeed::setting::BadSetting::new("RUST_LOG", &settings.log_filter, expected)
+        BadSetting::new("RUST_LOG", &settings.log_filter, expected)
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -118,6 +171,53 @@ async fn serve(settings: Settings) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err((code, reason)) => fail(code, &reason),
+    }
+}
+
+async fn backfill(settings: &Settings, matches: &ArgMatches) -> ExitCode {
+    let day = |name: &str| -> Result<Day, String> {
+        let given = matches
+            .subcommand()
+            .and_then(|(_, given)| given.get_one::<String>(name));
+        let text = given.map(String::as_str).unwrap_or_default();
+        text.parse().map_err(|error| format!("--{name}: {error}"))
+    };
+    let (from, to) = match (day("from"), day("to")) {
+        (Ok(from), Ok(to)) => (from, to),
+        (Err(error), _) | (_, Err(error)) => return fail(CONFIG, &error),
+    };
+    let shutdown = CancellationToken::new();
+    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
+        (Err(error), _) | (_, Err(error)) => return fail(1, &format!("signals cannot be received: {error}")),
+    };
+    let stop = shutdown.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stop.cancel();
+    });
+    let (told, progress) = watch::channel(None);
+    let shown = tokio::spawn(progress::show(progress, from, to));
+    let ended = backfill::backfill(settings, from, to, told, shutdown).await;
+    // The last line comes before the verdict.
+    let _ = shown.await;
+    match ended {
+        Ok(last) => {
+            println!("{from} to {to}: {}", progress::totals(&last));
+            if last.unreadable > 0 {
+                let text = format!(
+                    "{} killmails could not be had: run the same command again later",
+                    last.unreadable
+                );
+                return fail(LATER, &text);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error @ BackfillError::Configuration(_)) => fail(CONFIG, &error),
+        Err(error @ BackfillError::Later(_)) => fail(LATER, &error),
     }
 }
 

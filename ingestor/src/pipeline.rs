@@ -3,6 +3,8 @@
 //! One batch at a time: parse, drop what is known, add names and places, append together with the feed's new state. A
 //! batch is asked of the feed only when the one before is durable, so pressure ends here and never in memory.
 
+mod relay;
+
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
@@ -117,6 +119,10 @@ impl Pipeline {
     }
 
     async fn process(&mut self, batch: Batch) {
+        if relay::of_relay(&batch) {
+            let feed_state = self.feed.settle(&[]);
+            return self.stages.relay(batch, feed_state).await;
+        }
         let (pieces, verdicts) = self.stages.read(batch).await;
         let feed_state = self.feed.settle(&verdicts);
         self.stages.store(pieces, feed_state).await;
@@ -149,6 +155,7 @@ impl Stages {
                 return (Some(Piece::Gap(gap)), None);
             }
             Item::Document { sequence, body } => (sequence, body),
+            Item::History(_) | Item::Relayed(_) => return (None, None),
         };
         let (piece, verdict) = match self.read_document(sequence, &body).await {
             Ok(Some(mut document)) => {
@@ -224,7 +231,14 @@ impl Stages {
                 Piece::Document(document) => *document,
             };
             let id = KillmailId(killmail.killmail_id);
-            match decide(known.get(&id).copied(), content) {
+            let mark = known.get(&id).copied();
+            let decision = match decide(mark, content) {
+                Decision::Remark(revision) if relay::is_relayed(mark) && !self.says_nothing_new(&killmail).await => {
+                    Decision::Append(revision + 1)
+                }
+                decision => decision,
+            };
+            match decision {
                 Decision::Drop => metrics::duplicate(),
                 Decision::Remark(revision) => {
                     let mark = Mark {

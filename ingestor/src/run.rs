@@ -1,5 +1,7 @@
 //! Opens everything in order, wires it, and ends it in order.
 
+mod source;
+
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use tokio::{
@@ -12,11 +14,11 @@ use tracing::{info, warn};
 use crate::{
     clock::SystemClock,
     enrich::{Enrich, EnrichSettings},
-    feed::r2z2::{R2z2, R2z2Settings},
+    feed::r2z2::R2z2Settings,
     grpc::{self, GrpcSettings, Tokens},
     health,
     http::{self, Probes},
-    log::{EmbeddedLog, LogRead as _, LogWrite as _, Options},
+    log::{EmbeddedLog, LogRead as _, Options},
     metrics,
     pipeline::Pipeline,
     settings::Settings,
@@ -91,14 +93,14 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     if settings.otlp_endpoint.is_some() {
         warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but this version sends no traces");
     }
-    let grpc_settings = grpc_settings(&settings)?;
+    let mut grpc_settings = grpc_settings(&settings)?;
     let log = Arc::new(open_log(&settings).await?);
     let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone())
         .await
         .map_err(configuration)?;
     let (report, feed_health) = health::channel();
-    let state = log.feed_state().await.map_err(failed)?;
-    let feed = R2z2::new(feed_settings(&settings), state, report.clone()).map_err(configuration)?;
+    let source = source::open(&settings, &log, report.clone()).await?;
+    grpc_settings.ready = source.ready.clone();
 
     let grpc_listener = bind("INGESTOR_GRPC_ADDR", settings.grpc_addr).await?;
     let http_listener = bind("INGESTOR_HTTP_ADDR", settings.http_addr).await?;
@@ -106,13 +108,13 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let http_addr = http_listener.local_addr().map_err(failed)?;
 
     let mut tasks = JoinSet::new();
-    let static_data = enrich.clone();
-    let ready = move || {
-        if static_data.ready() {
-            Ok(())
-        } else {
-            Err("static data is not loaded yet".to_owned())
+    let (static_data, caught_up) = (enrich.clone(), source.ready);
+    let ready = move || match &caught_up {
+        _ if !static_data.ready() => Err("static data is not loaded yet".to_owned()),
+        Some(caught_up) if !*caught_up.borrow() => {
+            Err("the log does not hold yet what the ingestor that it follows holds".to_owned())
         }
+        _ => Ok(()),
     };
     let probes = Probes {
         metrics: render,
@@ -136,11 +138,16 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
 
     let head = *log.head().borrow();
     info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %log.id(), head = head.offset.0, "started");
-    let pipeline = Pipeline::new(Box::new(feed), log, enrich.clone(), Arc::new(SystemClock), head).reporting(report);
+    let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Arc::new(SystemClock), head).reporting(report);
     let stop = shutdown.clone();
     tasks.spawn(async move {
         // Without static data a killmail would be logged without its place for good.
-        if stop.run_until_cancelled(enrich.wait_ready()).await.is_some() {
+        let ready = async {
+            if source.needs_static_data {
+                enrich.wait_ready().await;
+            }
+        };
+        if stop.run_until_cancelled(ready).await.is_some() {
             pipeline.run(stop).await;
         }
         Ok(())
@@ -158,6 +165,7 @@ async fn open_log(settings: &Settings) -> Result<EmbeddedLog, StartError> {
     let dir = settings.data_dir.clone();
     let options = Options {
         reserve_bytes: settings.disk_reserve,
+        source: source::log_source(settings),
         ..Options::new(settings.retention)
     };
     // Opening reads the file and checks it.

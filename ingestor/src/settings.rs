@@ -1,10 +1,13 @@
 //! Settings: flags over environment over defaults, checked before anything is opened or bound.
 
+mod source;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
 use killfeed::setting::{self, BadSetting, Raw, Setting};
 
+pub use self::source::{RelaySource, Secret, Source};
 use crate::feed::FeedStart;
 
 const fn setting(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
@@ -104,7 +107,30 @@ pub const SETTINGS: &[Setting] = &[
         "1",
         "Replicas for INGESTOR_LOG=nats://... (not in this version)",
     ),
-    setting("INGESTOR_SOURCE", "r2z2", "Where killmails come from: r2z2"),
+    setting(
+        "INGESTOR_SOURCE",
+        "r2z2",
+        "Where killmails come from: r2z2, relay:http://other:50051 (follow another ingestor) or replay:PATH[@SPEED] (files)",
+    ),
+    Setting {
+        secret: true,
+        ..setting(
+            "INGESTOR_RELAY_TOKEN",
+            "",
+            "Bearer token for the ingestor that relay:... follows",
+        )
+    },
+    setting(
+        "INGESTOR_RELAY_CA",
+        "",
+        "PEM file of the CA that signed that ingestor's certificate",
+    ),
+    setting(
+        "INGESTOR_RELAY_CERT",
+        "",
+        "PEM file of our certificate, if that ingestor asks for one; with INGESTOR_RELAY_KEY",
+    ),
+    setting("INGESTOR_RELAY_KEY", "", "PEM file of its key"),
     setting(
         "INGESTOR_TOKENS_FILE",
         "",
@@ -176,6 +202,8 @@ pub struct Settings {
     pub http_addr: SocketAddr,
     /// The data folder.
     pub data_dir: PathBuf,
+    /// Where killmails come from.
+    pub source: Source,
     /// Base of `/ephemeral/...`, without a slash at its end.
     pub feed_url: String,
     /// Where the walk begins while the log is empty.
@@ -236,6 +264,7 @@ impl Settings {
             grpc_addr: raw.addr("INGESTOR_GRPC_ADDR")?,
             http_addr: raw.addr("INGESTOR_HTTP_ADDR")?,
             data_dir: raw.require("INGESTOR_DATA_DIR", "a folder")?.into(),
+            source: source::source(raw)?,
             feed_start: raw.parse_required(
                 "INGESTOR_FEED_START",
                 "latest, earliest or a sequence number",
@@ -308,12 +337,6 @@ impl Settings {
         if raw.get("INGESTOR_LOG") != Some("embedded") {
             return bad("INGESTOR_LOG", "embedded (nats://... is not in this version)");
         }
-        if raw.get("INGESTOR_SOURCE") != Some("r2z2") {
-            return bad(
-                "INGESTOR_SOURCE",
-                "r2z2 (relay:... and replay:... are not in this version)",
-            );
-        }
         Ok(())
     }
 
@@ -327,11 +350,13 @@ impl Settings {
 }
 
 fn url(raw: &Raw, variable: &str) -> Result<String, BadSetting> {
-    raw.parse_required(variable, "an http:// or https:// URL without query", |text| {
-        let uri: Uri = text.parse().ok()?;
-        let plain = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none();
-        plain.then(|| text.trim_end_matches('/').to_owned())
-    })
+    raw.parse_required(variable, "an http:// or https:// URL without query", base_url)
+}
+
+fn base_url(text: &str) -> Option<String> {
+    let uri: Uri = text.parse().ok()?;
+    let plain = matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some() && uri.query().is_none();
+    plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
 fn host_is(url: &str, owner: &str) -> bool {
@@ -399,98 +424,4 @@ fn tls(raw: &Raw) -> Result<Option<Tls>, BadSetting> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(given: &[(&str, &str)]) -> Result<Settings, String> {
-        let lookup = |setting: &Setting| {
-            let found = given.iter().find(|(variable, _)| *variable == setting.variable);
-            found.map(|(_, value)| (*value).to_owned())
-        };
-        Settings::load(lookup).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_defaults_need_only_a_contact() {
-        let error = load(&[]).unwrap_err();
-        assert!(
-            error.starts_with("INGESTOR_CONTACT: expected an e-mail address or URL"),
-            "{error}"
-        );
-        let settings = load(&[("INGESTOR_CONTACT", "me@example.com")]).unwrap();
-        assert_eq!(
-            settings.user_agent(),
-            format!("killfeed/{} (me@example.com)", env!("CARGO_PKG_VERSION"))
-        );
-        assert_eq!(
-            settings
-                .feed_hole_rechecks
-                .iter()
-                .map(Duration::as_secs)
-                .collect::<Vec<_>>(),
-            [60, 300, 1800, 21600]
-        );
-    }
-
-    #[test]
-    fn bad_values_are_named() {
-        let contact = ("INGESTOR_CONTACT", "me@example.com");
-        for (variable, value) in [
-            ("INGESTOR_GRPC_ADDR", "localhost"),
-            ("INGESTOR_GRPC_ADDR", "0.0.0.0:50051"),
-            ("INGESTOR_FEED_URL", "r2z2.zkillboard.com"),
-            ("INGESTOR_FEED_POLL_INTERVAL", "1s"),
-            ("INGESTOR_FEED_RATE", "11"),
-            ("INGESTOR_FEED_RATE", "0"),
-            ("INGESTOR_FEED_RATE", "inf"),
-            ("INGESTOR_FEED_START", "newest"),
-            ("INGESTOR_FEED_START", "0"),
-            ("INGESTOR_FEED_HOLE_RECHECKS", "5m,1m"),
-            ("INGESTOR_FEED_HOLE_RECHECKS", "0s"),
-            ("INGESTOR_RETENTION", "500ms"),
-            ("INGESTOR_MAX_STREAMS", "0"),
-            ("INGESTOR_MAX_CALLS", "-1"),
-            ("INGESTOR_LOG", "nats://localhost:4222"),
-            ("INGESTOR_LOG", "postgres"),
-            ("INGESTOR_SOURCE", "relay:http://other:50051"),
-            ("INGESTOR_ALLOW_ANONYMOUS", "yes"),
-            ("INGESTOR_CONTACT", "nobody"),
-            ("INGESTOR_CONTACT", "me@example.com)\r\nX: y"),
-            ("LOG_FORMAT", "xml"),
-        ] {
-            // The first match wins in the lookup, so a bad contact stands before the good one.
-            let error = load(&[(variable, value), contact]).unwrap_err();
-            assert!(
-                error.starts_with(&format!("{variable}={value:?}: expected ")),
-                "{error}"
-            );
-            assert_eq!(error.lines().count(), 1);
-        }
-        let error = load(&[("INGESTOR_TLS_CERT", "cert.pem"), contact]).unwrap_err();
-        assert!(error.starts_with("INGESTOR_TLS_KEY: expected a PEM file"), "{error}");
-    }
-
-    #[test]
-    fn other_hosts_may_be_asked_faster_and_need_no_contact() {
-        let elsewhere = [
-            ("INGESTOR_FEED_URL", "http://127.0.0.1:9999/"),
-            ("INGESTOR_ESI_URL", "http://127.0.0.1:9999"),
-            ("INGESTOR_STATIC_DATA_URL", "http://127.0.0.1:9999"),
-            ("INGESTOR_FEED_POLL_INTERVAL", "50ms"),
-            ("INGESTOR_FEED_RATE", "1000"),
-        ];
-        let settings = load(&elsewhere).unwrap();
-        assert_eq!(settings.feed_url, "http://127.0.0.1:9999");
-        assert!(!host_is("https://notzkillboard.com", "zkillboard.com"));
-        assert!(host_is("https://R2Z2.zkillboard.com:443/x", "zkillboard.com"));
-    }
-
-    #[test]
-    fn a_public_address_needs_tokens_or_consent() {
-        let contact = ("INGESTOR_CONTACT", "me@example.com");
-        let public = ("INGESTOR_GRPC_ADDR", "[::]:50051");
-        assert!(load(&[contact, public, ("INGESTOR_TOKENS_FILE", "tokens")]).is_ok());
-        assert!(load(&[contact, public, ("INGESTOR_ALLOW_ANONYMOUS", "true")]).is_ok());
-        assert!(load(&[contact, public]).is_err());
-    }
-}
+mod tests;

@@ -22,7 +22,7 @@ use tonic::{
 use super::moment::Observer;
 
 /// The one call whose answer has no end, and so cannot be bounded as a whole.
-const STREAM: &str = "/killfeed.v1.KillmailService/StreamKillmails";
+pub(crate) const STREAM: &str = "/killfeed.v1.KillmailService/StreamKillmails";
 
 /// One endpoint.
 #[derive(Clone, Debug)]

@@ -15,6 +15,10 @@ const WHOLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Decompressed. The largest known document has 1 MB.
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
+/// A day's bodies are some 60 MB.
+const DAY_TIMEOUT: Duration = Duration::from_secs(300);
+const LARGEST_DAY: usize = 1024 * 1024 * 1024;
+
 /// What came of a request.
 #[derive(Debug)]
 pub(super) struct Answered {
@@ -69,19 +73,28 @@ impl Fetcher {
         self.get(&number.to_string(), again).await
     }
 
+    /// A file of the history: `20260801` or `raw/20260801`.
+    pub(super) async fn history(self, name: String) -> Answered {
+        let request = self.client.get(format!("{}/history/{name}.json", self.base));
+        match request.timeout(DAY_TIMEOUT).send().await {
+            Ok(response) => read(response, LARGEST_DAY).await,
+            Err(error) => failed(describe(&error)),
+        }
+    }
+
     async fn get(&self, name: &str, past_caches: bool) -> Answered {
         let mut request = self.client.get(format!("{}/ephemeral/{name}.json", self.base));
         if past_caches {
             request = request.header(header::CACHE_CONTROL, "no-cache");
         }
         match request.send().await {
-            Ok(response) => read(response).await,
+            Ok(response) => read(response, LARGEST_BODY).await,
             Err(error) => failed(describe(&error)),
         }
     }
 }
 
-async fn read(mut response: Response) -> Answered {
+async fn read(mut response: Response, largest: usize) -> Answered {
     let status = response.status();
     let reason = status.to_string();
     let retry_after = || retry_after(response.headers());
@@ -105,8 +118,8 @@ async fn read(mut response: Response) -> Answered {
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > LARGEST_BODY => {
-                return garbled(format!("the body is larger than {LARGEST_BODY} bytes"));
+            Ok(Some(chunk)) if body.len() + chunk.len() > largest => {
+                return garbled(format!("the body is larger than {largest} bytes"));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,

@@ -12,6 +12,7 @@ pub use super::state::StateError;
 use super::{
     Batch, Feed, FeedStart, Item, Millis, Verdict,
     fetch::{Answered, Fetcher},
+    handover,
     limiter::Bucket,
     metric,
     state::State,
@@ -98,7 +99,7 @@ impl R2z2 {
     ) -> Result<Self, StateError> {
         let clock = Clock::start();
         let now = clock.now();
-        let state = state.map_or_else(|| Ok(State::default()), |bytes| State::from_bytes(&bytes))?;
+        let state = state.map_or_else(|| Ok(State::default()), |bytes| handover::to_r2z2(&bytes))?;
         let state = state.restored(now);
         let zkillboard = is_zkillboard(&settings.base_url);
         let poll_interval = if zkillboard {
@@ -316,13 +317,13 @@ impl Feed for R2z2 {
 }
 
 /// Wall-clock time that goes on evenly while the program runs, whatever is done to the wall clock meanwhile.
-struct Clock {
+pub(super) struct Clock {
     wall: Millis,
     since: Instant,
 }
 
 impl Clock {
-    fn start() -> Self {
+    pub(super) fn start() -> Self {
         let wall = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
@@ -332,7 +333,7 @@ impl Clock {
         }
     }
 
-    fn now(&self) -> Millis {
+    pub(super) fn now(&self) -> Millis {
         self.wall + Millis::try_from(self.since.elapsed().as_millis()).unwrap_or(0)
     }
 }

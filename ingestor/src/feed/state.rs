@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::{Millis, ban::Ban, limiter::SavedBucket};
+use super::{Millis, ban::Ban, history::Day, limiter::SavedBucket};
 
 const VERSION: u32 = 1;
 const KIND: &str = "r2z2";
@@ -37,6 +37,19 @@ pub(super) struct State {
     /// What may be sent.
     #[serde(default)]
     pub(super) bucket: SavedBucket,
+    /// A backfill that is not over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) backfill: Option<Backfill>,
+}
+
+/// How far a backfill came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Backfill {
+    /// As it was asked for: its first and its last day.
+    pub(super) from: Day,
+    pub(super) to: Day,
+    /// The day it goes on with.
+    pub(super) next: Day,
 }
 
 /// A number below the head without a usable document.
@@ -107,6 +120,14 @@ struct Labelled<'s> {
 #[derive(Deserialize)]
 struct Unlabelled {
     state: State,
+}
+
+/// Which source wrote a state.
+pub(super) fn source(bytes: &[u8]) -> Result<String, StateError> {
+    let label: Label = serde_json::from_slice(bytes).map_err(|error| StateError::Malformed {
+        reason: error.to_string(),
+    })?;
+    Ok(label.source)
 }
 
 impl State {

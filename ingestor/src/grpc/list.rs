@@ -27,6 +27,7 @@ const PAGE_SCANS: usize = 20_000;
 
 pub(super) async fn list(edge: &Edge, request: Request<ListKillmailsRequest>) -> Result<ListKillmailsResponse, Status> {
     let caller = edge.admit(&request)?;
+    edge.caught_up()?;
     let request = request.into_inner();
     let page_size = page_size(request.page_size)?;
     let program = edge.program(&caller, &request.filter).await?;

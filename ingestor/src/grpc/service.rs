@@ -14,14 +14,14 @@ use killfeed::{
     id::KillmailId,
     v1::{
         GetFeedStatusRequest, GetFeedStatusResponse, GetKillmailRequest, GetKillmailResponse, ListKillmailsRequest,
-        ListKillmailsResponse, StreamKillmailsRequest, filter_node::Node,
+        ListKillmailsResponse, StreamKillmailsRequest, filter_node::Node, stream_killmails_request::Start,
     },
-    wire::{EncodedEvent, raw_server::KillmailService},
+    wire::{EncodedEvent, LINEAGE, raw_server::KillmailService},
 };
 use metrics::counter;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue};
 
 use super::{
     GrpcSettings,
@@ -43,6 +43,9 @@ const NAMES_PER_MINUTE: f64 = 60.0;
 /// Kept of what a client calls itself.
 const LONGEST_CLIENT_NAME: usize = 64;
 
+/// Ancestors told of: a header has to stay small, and cursors that old have expired.
+const MOST_ANCESTORS: usize = 64;
+
 /// What the services answer from. One for all connections.
 pub(super) struct Edge {
     pub(super) log: Arc<dyn LogRead>,
@@ -55,6 +58,7 @@ pub(super) struct Edge {
     calls: Rate,
     names_asked: Rate,
     max_stream_age: Option<Duration>,
+    ready: Option<watch::Receiver<bool>>,
 }
 
 impl Edge {
@@ -79,6 +83,7 @@ impl Edge {
             calls: Rate::new(per_second, per_second * 2.0),
             names_asked: Rate::new(NAMES_PER_MINUTE / 60.0, NAMES_PER_MINUTE),
             max_stream_age: settings.max_stream_age,
+            ready: settings.ready.clone(),
         }
     }
 
@@ -93,6 +98,14 @@ impl Edge {
         let taken = self.calls.take(&caller, 1.0, Instant::now());
         taken.map_err(status::too_many_calls)?;
         Ok(caller)
+    }
+
+    /// A relay that has not caught up would pass off old killmails as news, and miss others.
+    pub(super) fn caught_up(&self) -> Result<(), Status> {
+        match &self.ready {
+            Some(ready) if !*ready.borrow() => Err(status::catching_up()),
+            _ => Ok(()),
+        }
     }
 
     /// Text → filter, on this caller's account as far as ESI has to be asked for names.
@@ -136,6 +149,10 @@ impl Edge {
         if self.shutdown.is_cancelled() {
             return Err(status::draining());
         }
+        // A cursor says exactly where to go on: what this log has after it is right at any time.
+        if !matches!(request.get_ref().start, Some(Start::AfterCursor(_))) {
+            self.caught_up()?;
+        }
         let seat = self.streams.enter(&caller)?;
         let request = request.into_inner();
         let client = client_name(&request.client_name);
@@ -172,6 +189,7 @@ impl Edge {
 
     async fn get(&self, request: Request<GetKillmailRequest>) -> Result<GetKillmailResponse, Status> {
         self.admit(&request)?;
+        self.caught_up()?;
         let id = request.get_ref().killmail_id;
         let unknown = || status::unknown_killmail(id);
         let newest = self.log.newest(KillmailId::new(id).ok_or_else(unknown)?).await;
@@ -182,6 +200,26 @@ impl Edge {
         Ok(GetKillmailResponse {
             killmail: Some(killmail.clone()),
         })
+    }
+
+    /// For relays, which take it over: beside the message, because nobody else has a use for it.
+    fn lineage(&self) -> Option<AsciiMetadataValue> {
+        let ancestors = self.log.ancestors();
+        let newest = ancestors.len().saturating_sub(MOST_ANCESTORS);
+        let cursors: Vec<String> = ancestors[newest..]
+            .iter()
+            .map(|(log, offset)| {
+                Cursor {
+                    log: *log,
+                    offset: *offset,
+                }
+                .to_string()
+            })
+            .collect();
+        if cursors.is_empty() {
+            return None;
+        }
+        cursors.join(",").parse().ok()
     }
 
     fn feed_status(&self) -> GetFeedStatusResponse {
@@ -241,7 +279,11 @@ impl KillmailService for Killmails {
         request: Request<GetFeedStatusRequest>,
     ) -> Result<Response<GetFeedStatusResponse>, Status> {
         let answer = self.0.admit(&request).map(|_| self.0.feed_status());
-        counted("GetFeedStatus", answer)
+        let mut answer = counted("GetFeedStatus", answer)?;
+        if let Some(lineage) = self.0.lineage() {
+            answer.metadata_mut().insert(LINEAGE, lineage);
+        }
+        Ok(answer)
     }
 }
 

@@ -96,6 +96,15 @@ pub(super) fn ahead() -> Status {
     Status::with_error_details(Code::Unavailable, text, details)
 }
 
+/// A relay that does not hold yet what its upstream holds.
+pub(super) fn catching_up() -> Status {
+    retry(
+        Code::Unavailable,
+        "this ingestor follows another one and has not caught up yet: try again, or another ingestor",
+        AHEAD_RETRY,
+    )
+}
+
 /// The server is about to stop.
 pub(super) fn draining() -> Status {
     retry(
@@ -240,6 +249,7 @@ mod tests {
     fn what_may_pass_says_when_to_come_back() {
         for status in [
             ahead(),
+            catching_up(),
             draining(),
             too_old(),
             names_unavailable(&[]),

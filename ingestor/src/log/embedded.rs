@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::{
-    AppendBatch, Head, LogError, LogRead, LogWrite, Mark, Place, ReadLimit, Record, Status,
+    Ancestry, AppendBatch, Head, LogError, LogRead, LogWrite, Mark, Place, ReadLimit, Record, Status,
     open::{self, OpenError, Opened, Options},
     retention::ClockGuard,
     shared::{Door, Handle, Shared},
@@ -198,6 +198,10 @@ impl LogRead for EmbeddedLog {
         self.shared.identity().id
     }
 
+    fn ancestors(&self) -> Vec<(LogId, Offset)> {
+        self.shared.identity().lineage.clone()
+    }
+
     fn place(&self, cursor: Cursor) -> Place {
         self.shared.place(cursor)
     }
@@ -253,6 +257,17 @@ impl LogWrite for EmbeddedLog {
         let _turn = self.appends.acquire().await.map_err(|_| LogError::Closed)?;
         let (reply, done) = oneshot::channel();
         self.send(Job::Append { batch, reply })?;
+        done.await.map_err(|_| LogError::Closed)?
+    }
+
+    async fn said(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
+        self.newest(id).await
+    }
+
+    async fn adopt(&self, ancestry: Ancestry) -> Result<Head, LogError> {
+        let _turn = self.appends.acquire().await.map_err(|_| LogError::Closed)?;
+        let (reply, done) = oneshot::channel();
+        self.send(Job::Adopt { ancestry, reply })?;
         done.await.map_err(|_| LogError::Closed)?
     }
 }

@@ -35,7 +35,7 @@
 //! | name | value |
 //! |---|---|
 //! | `schema` | u32, 1 |
-//! | `log_id` | u64 |
+//! | `log_id` | u64; 0 = not known yet: a relay that never met its upstream |
 //! | `lineage` | 16 bytes for each ancestor, oldest first: log id u64, its last offset u64 |
 //! | `origin` | text: `own`, or `relay:` and the upstream's log id as 16 hexadecimal digits |
 //! | `next` | u64: the lowest offset that the next record may take; the newest record ever had the one below |
@@ -68,9 +68,9 @@ pub(super) const MARK: usize = 22;
 #[error("{0}")]
 pub(super) struct Damaged(pub(super) String);
 
-/// Where the records of a log come from. Another answer at the next opening means another history, hence a new log id.
+/// Where the records of a log come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Origin {
+pub(super) enum Origin {
     /// This ingestor numbers them itself.
     #[default]
     Own,
@@ -84,6 +84,9 @@ pub(super) struct RecordHeader {
     pub(super) ingested_ms: i64,
     pub(super) kind: RecordKind,
 }
+
+/// The log id of a relay that has not met its upstream yet. No log has it: [`super::open`] gives out random ones.
+pub(super) const UNKNOWN_ID: LogId = LogId(0);
 
 pub(super) fn encode_record(ingested_ms: i64, kind: RecordKind, event: &[u8]) -> Vec<u8> {
     let (tag, id, revision) = match kind {

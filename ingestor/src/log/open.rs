@@ -14,7 +14,7 @@ use redb::Database;
 
 use super::{
     disk::FreeSpace,
-    format::{Origin, SCHEMA},
+    format::{Origin, SCHEMA, UNKNOWN_ID},
     migrate,
     preview::Preview,
     retention::Clock,
@@ -34,8 +34,8 @@ const MIB: usize = 1024 * 1024;
 pub struct Options {
     /// How long records are kept.
     pub retention: Duration,
-    /// Where the records come from. Another answer than last time begins a new log id.
-    pub origin: Origin,
+    /// Where the records will come from.
+    pub source: Source,
     /// Memory for redb's cache; redb's own default would be 1 GiB.
     pub cache_bytes: usize,
     /// Memory for the newest records, decoded forms included.
@@ -56,7 +56,7 @@ impl Options {
     pub fn new(retention: Duration) -> Self {
         Self {
             retention,
-            origin: Origin::Own,
+            source: Source::Own,
             cache_bytes: 64 * MIB,
             window_bytes: 32 * MIB,
             reserve_bytes: 256 * MIB as u64,
@@ -65,6 +65,18 @@ impl Options {
             free_space: FreeSpace::of_disk(),
         }
     }
+}
+
+/// Where the records will come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Source {
+    /// This ingestor numbers them itself. A log that was relayed until now goes on under a new log id.
+    #[default]
+    Own,
+    /// Another ingestor, whose history [`super::LogWrite::adopt`] takes over once it is known.
+    Relay,
+    /// This ingestor, for the while of one command; a log that is relayed is refused.
+    Command,
 }
 
 /// Why a data folder was not opened. Nothing that was in it has been changed.
@@ -120,6 +132,17 @@ pub enum OpenError {
         /// A copy of the file, made before.
         copy: PathBuf,
     },
+    /// The log belongs to another ingestor's history.
+    #[error(
+        "{} follows another ingestor (log {log_id}): nothing may be added to it here; run this on that ingestor's data folder, or start this one once without INGESTOR_SOURCE=relay, so that it goes on by itself",
+        path.display()
+    )]
+    Relayed {
+        /// The file.
+        path: PathBuf,
+        /// Its id.
+        log_id: LogId,
+    },
     /// There is no log where one is needed.
     #[error("{} does not exist: expected a log that an ingestor wrote; check INGESTOR_DATA_DIR", path.display())]
     Missing {
@@ -159,12 +182,17 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
         migrate::migrate(&path, found, options.cache_bytes)?;
     }
     let (db, mut stored) = open_file(&path, options.cache_bytes)?;
-    if stored.identity.origin != options.origin {
-        let id = random_id();
-        tracing::info!(old = %stored.identity.id, new = %id, was = ?stored.identity.origin, is = ?options.origin,
-            "the log's records come from elsewhere from now on: it goes on under a new log id");
-        store::begin_log_id(&db, id, options.origin).map_err(|error| failed(&path, error))?;
-        stored = store::load(&db).map_err(|error| failed(&path, error))?;
+    match (options.source, stored.identity.origin) {
+        (Source::Own, Origin::Relay(upstream)) => {
+            let id = random_id();
+            tracing::warn!(%upstream, new = %id, head = %stored.status.head.offset,
+                "this log followed another ingestor and goes on by itself from here, under a new log id");
+            store::begin_log_id(&db, id, Origin::Own).map_err(|error| failed(&path, error))?;
+            stored = store::load(&db).map_err(|error| failed(&path, error))?;
+        }
+        (Source::Command, Origin::Relay(log_id)) => return Err(OpenError::Relayed { path, log_id }),
+        // A relay is told by its upstream whose history that is.
+        (Source::Own | Source::Command, Origin::Own) | (Source::Relay, _) => {}
     }
     Ok(Opened {
         db,
@@ -183,16 +211,15 @@ pub fn new_log_id(dir: &Path) -> Result<LogId, OpenError> {
         Ok(false) => return Err(OpenError::Missing { path }),
         Err(source) => return Err(io_error(&path, source)),
     }
-    let mut options = Options::new(Duration::MAX);
+    let options = Options::new(Duration::MAX);
     let _folder = FolderLock::take(dir)?;
     let found = examine(&path, &options)?;
     if found < SCHEMA {
         migrate::migrate(&path, found, options.cache_bytes)?;
     }
     let (db, stored) = open_file(&path, options.cache_bytes)?;
-    options.origin = stored.identity.origin;
     let id = random_id();
-    store::begin_log_id(&db, id, options.origin).map_err(|error| failed(&path, error))?;
+    store::begin_log_id(&db, id, stored.identity.origin).map_err(|error| failed(&path, error))?;
     db.close().map_err(|error| failed(&path, error.into()))?;
     Ok(id)
 }
@@ -271,15 +298,15 @@ fn create(dir: &Path, path: &Path, options: &Options) -> Result<u32, OpenError> 
         Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(io_error(&unfinished, source)),
         _ => {}
     }
-    let id = match options.origin {
-        Origin::Own => random_id(),
-        Origin::Relay(upstream) => upstream,
+    let (id, origin) = match options.source {
+        Source::Own | Source::Command => (random_id(), Origin::Own),
+        Source::Relay => (UNKNOWN_ID, Origin::Relay(UNKNOWN_ID)),
     };
     caught(|| {
         let db = Database::builder()
             .set_cache_size(options.cache_bytes)
             .create(&unfinished)?;
-        store::create(&db, id, options.origin)?;
+        store::create(&db, id, origin)?;
         Ok(db.close()?)
     })
     .map_err(|error| failed(&unfinished, error))?;
@@ -320,7 +347,9 @@ impl FolderLock {
 /// 64 bits that no other log has: two logs of one id would pass for one history.
 fn random_id() -> LogId {
     // The standard library's hasher has random keys from the system, so the hash of nothing is random too.
-    LogId(RandomState::new().hash_one(0_u8))
+    let id = RandomState::new().hash_one(0_u8);
+    // 0 says that there is none yet.
+    LogId(id.max(UNKNOWN_ID.0 + 1))
 }
 
 /// What redb said, for a person.

@@ -7,7 +7,9 @@ use redb::Database;
 use tokio::sync::watch;
 
 use super::{
-    Head, Place, ReadLimit, Record, Status, names,
+    Head, Place, ReadLimit, Record, Status,
+    format::UNKNOWN_ID,
+    names,
     store::{Appended, Identity, Removal, Stored},
     window::Window,
 };
@@ -34,7 +36,8 @@ pub(super) enum Door {
 /// an await.
 #[derive(Debug)]
 pub(super) struct Shared {
-    identity: Identity,
+    /// Changes only when a relay takes over its upstream's history.
+    identity: RwLock<Arc<Identity>>,
     /// A watch rather than an arc-swap, because readers also have to wait for the next database.
     door: watch::Sender<Door>,
     head: watch::Sender<Head>,
@@ -46,7 +49,7 @@ impl Shared {
     pub(super) fn new(db: Database, stored: Stored, window: Window) -> Self {
         let handle = Arc::new(Handle { db, generation: 0 });
         Self {
-            identity: stored.identity,
+            identity: RwLock::new(Arc::new(stored.identity)),
             door: watch::Sender::new(Door::Open(handle)),
             head: watch::Sender::new(stored.status.head),
             status: Mutex::new(stored.status),
@@ -54,8 +57,20 @@ impl Shared {
         }
     }
 
-    pub(super) fn identity(&self) -> &Identity {
-        &self.identity
+    pub(super) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The log is a part of another history from now on.
+    pub(super) fn adopted(&self, stored: Stored) {
+        let before = self.status().head;
+        if stored.status.head != before {
+            self.with_window(|window| window.restart(stored.status.head.offset));
+            *self.locked_status() = stored.status;
+        }
+        // Bounds first: a cursor of that history must not be ahead of a log that begins elsewhere.
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stored.identity);
+        self.head.send_replace(stored.status.head);
     }
 
     pub(super) fn status(&self) -> Status {
@@ -67,7 +82,7 @@ impl Shared {
     }
 
     pub(super) fn place(&self, cursor: Cursor) -> Place {
-        place(&self.identity, &self.status(), cursor)
+        place(&self.identity(), &self.status(), cursor)
     }
 
     /// Records from memory, if it reaches back far enough.
@@ -143,6 +158,7 @@ impl Shared {
             *status = stored.status;
             status.trimmed = trimmed;
         }
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stored.identity.clone());
         self.door.send_replace(Door::Open(Arc::new(Handle { db, generation })));
         self.head.send_replace(stored.status.head);
     }
@@ -164,6 +180,10 @@ impl Shared {
 
 /// What a cursor means to a log. Pure.
 fn place(identity: &Identity, status: &Status, cursor: Cursor) -> Place {
+    if identity.id == UNKNOWN_ID {
+        // A relay that has not met its upstream: whose cursor this is will be known then.
+        return Place::Ahead;
+    }
     if cursor.log == identity.id {
         if cursor.offset > status.head.offset {
             return Place::Ahead;

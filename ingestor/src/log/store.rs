@@ -11,11 +11,13 @@ use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, TableDefi
 
 use super::{
     Head, Mark, ReadLimit, Record, RecordKind, Status,
-    format::{self, Damaged, MARK, Origin, SCHEMA},
+    format::{self, Damaged, MARK, Origin, SCHEMA, UNKNOWN_ID},
 };
 
+mod adopt;
 mod change;
 
+pub(super) use adopt::adopt;
 pub(super) use change::{Appended, Removal, append, plan_removal, remove};
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
@@ -139,7 +141,9 @@ pub(super) fn load(db: &Database) -> Result<Stored, StoreError> {
 pub(super) fn begin_log_id(db: &Database, id: LogId, origin: Origin) -> Result<(), StoreError> {
     let stored = load(db)?;
     let mut lineage = stored.identity.lineage;
-    lineage.push((stored.identity.id, stored.status.head.offset));
+    if stored.identity.id != UNKNOWN_ID {
+        lineage.push((stored.identity.id, stored.status.head.offset));
+    }
     let tx = begin(db)?;
     {
         let mut meta = tx.open_table(META)?;

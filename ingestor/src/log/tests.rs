@@ -5,6 +5,7 @@ mod disk;
 mod model;
 mod opening;
 mod reading;
+mod relaying;
 mod removing;
 
 use std::{

@@ -16,7 +16,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    AppendBatch, Head, LogError, names,
+    Ancestry, AppendBatch, Head, LogError, names,
     open::{self, FolderLock, Options},
     retention::{self, ClockGuard, Distrust, Verdict},
     shared::{Door, Shared},
@@ -35,6 +35,11 @@ const REOPEN_LAST: Duration = Duration::from_secs(10);
 pub(super) enum Job {
     Append {
         batch: AppendBatch,
+        reply: oneshot::Sender<Result<Head, LogError>>,
+    },
+    /// Continues another log's history.
+    Adopt {
+        ancestry: Ancestry,
         reply: oneshot::Sender<Result<Head, LogError>>,
     },
     /// A reader met an error in this generation of the database.
@@ -74,6 +79,9 @@ impl Writer {
                 Ok(Job::Append { batch, reply }) => {
                     // Nobody may be waiting any more; the batch is durable nevertheless.
                     let _ = reply.send(self.append(&batch));
+                }
+                Ok(Job::Adopt { ancestry, reply }) => {
+                    let _ = reply.send(self.adopt(&ancestry));
                 }
                 Ok(Job::Suspect { generation, reason }) if generation == self.generation && self.shared.is_open() => {
                     self.close(&reason);
@@ -140,6 +148,29 @@ impl Writer {
                     self.reopen().map_err(|error| LogError::Io(error.to_string()))?;
                     again = false;
                 }
+            }
+        }
+    }
+
+    fn adopt(&mut self, ancestry: &Ancestry) -> Result<Head, LogError> {
+        self.check_room()?;
+        let handle = match self.shared.door() {
+            Door::Open(handle) => handle,
+            Door::Failing { reason } => return Err(LogError::Io(reason)),
+            Door::Shut => return Err(LogError::Closed),
+        };
+        match open::caught(|| store::adopt(&handle.db, ancestry)) {
+            Ok(stored) => {
+                let head = stored.status.head;
+                tracing::info!(log_id = %ancestry.id, head = head.offset.0, "the log is a part of its upstream's history");
+                self.shared.adopted(stored);
+                Ok(head)
+            }
+            Err(StoreError::Refused(reason)) => Err(LogError::Refused(reason)),
+            Err(error) => {
+                drop(handle);
+                self.close(&error.to_string());
+                Err(LogError::Io(error.to_string()))
             }
         }
     }

@@ -167,7 +167,7 @@ impl Rig {
 fn numbers(batch: &Batch) -> Vec<u64> {
     let number = |item: &Item| match item {
         Item::Document { sequence, .. } => Some(*sequence),
-        Item::Gap(_) => None,
+        _ => None,
     };
     batch.items.iter().filter_map(number).collect()
 }
@@ -175,7 +175,7 @@ fn numbers(batch: &Batch) -> Vec<u64> {
 fn gaps(batch: &Batch) -> u64 {
     let missing = |item: &Item| match item {
         Item::Gap(gap) => gap.missing,
-        Item::Document { .. } => 0,
+        _ => 0,
     };
     batch.items.iter().map(missing).sum()
 }

@@ -13,7 +13,7 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
 };
 
-use super::{FakeLog, GrpcSettings, Harness, cursor, details, earliest};
+use super::{FakeLog, GrpcSettings, Harness, after, cursor, details, earliest};
 use crate::grpc::Tokens;
 
 fn with_token<T>(token: &str, message: T) -> Request<T> {
@@ -346,4 +346,41 @@ async fn an_oversized_request_is_refused() {
     };
     let status = harness.client().await.stream_killmails(request).await.unwrap_err();
     assert_eq!(status.code(), Code::OutOfRange, "tonic's own code for it: {status}");
+}
+
+#[tokio::test]
+async fn a_relay_that_has_not_caught_up_serves_cursors_only() {
+    let (caught_up, ready) = tokio::sync::watch::channel(false);
+    let settings = GrpcSettings {
+        ready: Some(ready),
+        ..GrpcSettings::default()
+    };
+    let harness = Harness::start(settings, FakeLog::of(3)).await;
+    let mut client = harness.client().await;
+    let mut health = HealthClient::new(harness.channel().await);
+    let asked = HealthCheckRequest::default;
+    let not_serving = health.check(asked()).await.unwrap().into_inner().status;
+    assert_eq!(not_serving, tonic_health::ServingStatus::NotServing as i32);
+    let refused = [
+        client.stream_killmails(earliest()).await.map(|_| ()),
+        client.list_killmails(ListKillmailsRequest::default()).await.map(|_| ()),
+        client
+            .get_killmail(GetKillmailRequest { killmail_id: 2 })
+            .await
+            .map(|_| ()),
+    ];
+    for refused in refused {
+        let status = refused.unwrap_err();
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(details(&status).2.is_some());
+    }
+    assert!(client.get_feed_status(GetFeedStatusRequest {}).await.is_ok());
+    let after = after(&harness.log, 10);
+    assert!(client.stream_killmails(after).await.is_ok());
+
+    caught_up.send_replace(true);
+    assert!(client.stream_killmails(earliest()).await.is_ok());
+    // Told by a task of its own: watched rather than asked again and again.
+    let mut watch = health.watch(asked()).await.unwrap().into_inner();
+    while watch.message().await.unwrap().unwrap().status != tonic_health::ServingStatus::Serving as i32 {}
 }

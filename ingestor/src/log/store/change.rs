@@ -76,7 +76,11 @@ pub(in crate::log) fn append(db: &Database, batch: &AppendBatch) -> Result<Appen
                         revision: *revision,
                         hash: *hash,
                     };
-                    tables.news(*id, &mark)?;
+                    match event.offset {
+                        // Where the history is another's, it decides what is news.
+                        Some(_) => tables.relayed(*id, &mark)?,
+                        None => tables.news(*id, &mark)?,
+                    }
                     killmails += u64::from(!tables.holds(*id)?);
                     tables.index.insert((id.0, *revision), offset.0)?;
                     (
@@ -153,7 +157,11 @@ pub(in crate::log) fn remove(db: &Database, removal: &Removal) -> Result<u64, St
                 None => None,
             };
             if let Some(RecordKind::Killmail { id, revision }) = header.map(|header| header.kind) {
-                tables.index.remove((id.0, revision))?;
+                // A relayed history may hold one revision twice: the index names the later one.
+                let named = tables.index.get((id.0, revision))?.map(|offset| offset.value());
+                if named == Some(offset.0) {
+                    tables.index.remove((id.0, revision))?;
+                }
                 killmails = killmails.saturating_sub(u64::from(!tables.holds(id)?));
             }
         }
@@ -196,6 +204,17 @@ impl<'tx> Tables<'tx> {
                     mark.revision, known.revision
                 )));
             }
+        }
+        self.marks.insert(id.0, format::encode_mark(mark))?;
+        Ok(())
+    }
+
+    /// Moves the mark for a revision of somebody else's history: never back, whatever comes.
+    fn relayed(&mut self, id: KillmailId, mark: &Mark) -> Result<(), StoreError> {
+        if let Some(known) = self.marks.get(id.0)?
+            && format::decode_mark(&known.value())?.revision > mark.revision
+        {
+            return Ok(());
         }
         self.marks.insert(id.0, format::encode_mark(mark))?;
         Ok(())

@@ -191,23 +191,6 @@ async fn a_new_log_id_keeps_the_history_and_counts_on() {
     assert!(contents(nowhere.path()).is_empty());
 }
 
-#[test]
-fn another_origin_begins_a_new_log_id() {
-    let dir = tempfile::tempdir().unwrap();
-    let relayed = |upstream| Options {
-        origin: Origin::Relay(LogId(upstream)),
-        ..options()
-    };
-    // An empty relay takes its upstream's id, and keeps it as long as it follows that one.
-    let opened = |options| EmbeddedLog::open(dir.path(), options).unwrap().id();
-    assert_eq!(opened(relayed(5)), LogId(5));
-    assert_eq!(opened(relayed(5)), LogId(5));
-    let promoted = opened(options());
-    assert_ne!(promoted, LogId(5));
-    assert_eq!(opened(options()), promoted);
-    assert_ne!(opened(relayed(5)), LogId(5));
-}
-
 #[tokio::test]
 async fn a_damaged_record_reads_as_a_gap() {
     let dir = filled().await;

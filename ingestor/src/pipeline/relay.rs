@@ -1,0 +1,264 @@
+//! Records of another ingestor's log on their way into ours: nothing is parsed, enriched or told apart.
+
+use bytes::Bytes;
+use killfeed::{
+    id::ContentHash,
+    v1::{Attacker, Item as CarriedItem, Killmail, Location, Victim},
+};
+use prost::Message as _;
+
+use super::{Stages, Wait};
+use crate::{
+    feed::{Batch, History, Item, Relayed, RelayedBody},
+    log::{Ancestry, AppendBatch, Head, Mark, NewBody, NewEvent, Record},
+    metrics,
+};
+
+/// Hash of a killmail whose document was never seen here, of rules older than any: the first document rewrites the mark.
+const OF_A_RELAY: ContentHash = ContentHash {
+    version: 0,
+    digest: [0; 16],
+};
+
+/// Whether it came through a relay and its document was never seen since.
+pub(super) fn is_relayed(mark: Option<Mark>) -> bool {
+    mark.is_some_and(|mark| mark.hash == Some(OF_A_RELAY))
+}
+
+/// Whether a batch is a relay's.
+pub(super) fn of_relay(batch: &Batch) -> bool {
+    batch
+        .items
+        .iter()
+        .any(|item| matches!(item, Item::History(_) | Item::Relayed(_)))
+}
+
+impl Stages {
+    /// Stores a relay's batch as it is.
+    pub(super) async fn relay(&mut self, batch: Batch, feed_state: Bytes) {
+        let mut append = AppendBatch {
+            feed_state: Some(feed_state),
+            ..AppendBatch::default()
+        };
+        let mut uploads = Vec::new();
+        for item in batch.items {
+            match item {
+                Item::History(history) => self.head = self.adopt(history).await,
+                Item::Relayed(record) => {
+                    if let RelayedBody::Killmail {
+                        revision: 0,
+                        published: Some(seconds),
+                        ..
+                    } = record.body
+                    {
+                        uploads.push(seconds.saturating_mul(1_000));
+                    }
+                    append.events.push(event(record));
+                }
+                // A relay hands out nothing else.
+                Item::Document { .. } | Item::Gap(_) => {}
+            }
+        }
+        metrics::logged(&append.events, &uploads, self.clock.now_ms());
+        self.head = self.append(append).await;
+    }
+
+    async fn adopt(&self, history: History) -> Head {
+        let ancestry = Ancestry {
+            id: history.id,
+            ancestors: history.ancestors,
+            trimmed: history.trimmed,
+        };
+        let mut wait = Wait::default();
+        loop {
+            match self.log.adopt(ancestry.clone()).await {
+                Ok(head) => {
+                    wait.over(self.health.as_ref());
+                    return head;
+                }
+                Err(error) => wait.after(&error, self.health.as_ref()).await,
+            }
+        }
+    }
+
+    /// Whether a document says what the log has of its killmail from a relay. What the log does not hold any more is not known to
+    /// be otherwise.
+    pub(super) async fn says_nothing_new(&self, killmail: &Killmail) -> bool {
+        let Some(id) = killfeed::id::KillmailId::new(killmail.killmail_id) else {
+            return true;
+        };
+        let mut wait = Wait::default();
+        let record = loop {
+            match self.log.said(id).await {
+                Ok(record) => {
+                    wait.over(self.health.as_ref());
+                    break record;
+                }
+                Err(error) => wait.after(&error, self.health.as_ref()).await,
+            }
+        };
+        let said = record.as_deref().and_then(Record::killmail);
+        said.is_none_or(|said| content(said) == content(killmail))
+    }
+}
+
+fn event(record: Relayed) -> NewEvent {
+    let body = match record.body {
+        RelayedBody::Gap(bytes) => NewBody::Gap(bytes),
+        RelayedBody::Killmail {
+            id,
+            revision,
+            judged,
+            bytes,
+            ..
+        } => NewBody::Killmail {
+            id,
+            revision,
+            hash: judged.then_some(OF_A_RELAY),
+            bytes,
+        },
+    };
+    NewEvent {
+        offset: Some(record.offset),
+        ingested_ms: record.ingested_ms,
+        body,
+    }
+}
+
+/// What of a killmail its document said, without what an ingestor adds.
+fn content(killmail: &Killmail) -> Vec<u8> {
+    let location = killmail.location.as_ref().map(|location| Location {
+        system_id: location.system_id,
+        celestial_id: location.celestial_id,
+        position: location.position,
+        ..Default::default()
+    });
+    let victim = killmail.victim.as_ref().map(|victim| Victim {
+        ship_group_id: 0,
+        ship_category_id: 0,
+        items: items(&victim.items),
+        ..victim.clone()
+    });
+    let attackers = killmail.attackers.iter().map(|attacker| Attacker {
+        ship_group_id: 0,
+        ship_category_id: 0,
+        weapon_group_id: 0,
+        ..*attacker
+    });
+    let plain = Killmail {
+        killmail_id: killmail.killmail_id,
+        hash: killmail.hash.clone(),
+        kill_time: killmail.kill_time,
+        location,
+        victim,
+        attackers: attackers.collect(),
+        value: killmail.value,
+        npc: killmail.npc,
+        solo: killmail.solo,
+        awox: killmail.awox,
+        points: killmail.points,
+        labels: killmail.labels.clone(),
+        war_id: killmail.war_id,
+        ..Default::default()
+    };
+    plain.encode_to_vec()
+}
+
+fn items(carried: &[CarriedItem]) -> Vec<CarriedItem> {
+    let plain = |item: &CarriedItem| CarriedItem {
+        group_id: 0,
+        items: items(&item.items),
+        ..item.clone()
+    };
+    carried.iter().map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use killfeed::{
+        cursor::Offset,
+        id::KillmailId,
+        v1::{Entity, Valuation},
+    };
+
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_relayed_killmail_keeps_its_place_and_its_mark_waits_for_a_document() {
+        let record = |judged| Relayed {
+            offset: Offset(70),
+            ingested_ms: 5,
+            body: RelayedBody::Killmail {
+                id: KillmailId(7),
+                revision: 3,
+                judged,
+                published: None,
+                bytes: Bytes::from_static(b"as it came"),
+            },
+        };
+        let expected = |hash| NewEvent {
+            offset: Some(Offset(70)),
+            ingested_ms: 5,
+            body: NewBody::Killmail {
+                id: KillmailId(7),
+                revision: 3,
+                hash,
+                bytes: Bytes::from_static(b"as it came"),
+            },
+        };
+        assert_eq!(event(record(true)), expected(Some(OF_A_RELAY)));
+        // From an archive: the first full document is news, as upstream.
+        assert_eq!(event(record(false)), expected(None));
+        let mark = |hash| Some(Mark { revision: 3, hash });
+        assert!(is_relayed(mark(Some(OF_A_RELAY))));
+        assert!(!is_relayed(mark(None)) && !is_relayed(None));
+    }
+
+    #[test]
+    fn content_is_what_the_document_said() {
+        let document = Killmail {
+            killmail_id: 7,
+            labels: vec!["pvp".into()],
+            value: Some(Valuation {
+                total: Some(1.0),
+                ..Default::default()
+            }),
+            victim: Some(Victim {
+                ship_type_id: 587,
+                items: vec![CarriedItem {
+                    type_id: 34,
+                    items: vec![CarriedItem {
+                        type_id: 35,
+                        ..Default::default()
+                    }],
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+            location: Some(Location {
+                system_id: 30_002_086,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut enriched = document.clone();
+        enriched.revision = 2;
+        enriched.feed_sequence = 9;
+        enriched.ingested_time = Some(clock::timestamp(1));
+        enriched.published_time = Some(clock::timestamp(1));
+        enriched.entities = vec![Entity::default()];
+        let victim = enriched.victim.as_mut().unwrap();
+        victim.ship_group_id = 25;
+        victim.items[0].group_id = 18;
+        victim.items[0].items[0].group_id = 18;
+        enriched.location.as_mut().unwrap().system_name = "Turnur".into();
+        assert_eq!(content(&enriched), content(&document));
+        let mut ganked = document.clone();
+        ganked.labels.push("ganked".into());
+        assert_ne!(content(&ganked), content(&document));
+        let mut dearer = document.clone();
+        dearer.value.as_mut().unwrap().total = Some(2.0);
+        assert_ne!(content(&dearer), content(&document));
+    }
+}

@@ -1,0 +1,102 @@
+//! The source that the settings name, made and introduced to the log.
+
+use std::{path::Path, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{StartError, configuration, failed, feed_settings, read};
+use crate::{
+    feed::{
+        Feed,
+        r2z2::R2z2,
+        relay::{Place, Relay, RelaySettings},
+        replay::{Replay, ReplaySettings},
+    },
+    health::FeedReport,
+    log::{EmbeddedLog, LogRead as _, LogWrite as _, Source as LogSource},
+    settings::{RelaySource, Settings, Source},
+};
+
+/// An upstream gets this long to say whose log it has before the start goes on without it.
+const INTRODUCTION: Duration = Duration::from_secs(5);
+
+/// A source, ready to be asked.
+pub(super) struct Opened {
+    pub(super) feed: Box<dyn Feed>,
+    /// Turns true once the log may be read from any place; `None` = from the start.
+    pub(super) ready: Option<watch::Receiver<bool>>,
+    /// Its documents get their places from static data.
+    pub(super) needs_static_data: bool,
+}
+
+/// Where the log's records will come from.
+pub(super) fn log_source(settings: &Settings) -> LogSource {
+    match settings.source {
+        Source::Relay(_) => LogSource::Relay,
+        Source::R2z2 | Source::Replay { .. } => LogSource::Own,
+    }
+}
+
+/// Makes the source. A relay asks its upstream first whether this log may follow it.
+pub(super) async fn open(
+    settings: &Settings,
+    log: &EmbeddedLog,
+    report: watch::Sender<FeedReport>,
+) -> Result<Opened, StartError> {
+    let state = log.feed_state().await.map_err(failed)?;
+    match &settings.source {
+        Source::R2z2 => {
+            let feed = R2z2::new(feed_settings(settings), state, report).map_err(configuration)?;
+            Ok(Opened {
+                feed: Box::new(feed),
+                ready: None,
+                needs_static_data: true,
+            })
+        }
+        Source::Relay(relay) => {
+            let head = *log.head().borrow();
+            let place = Place {
+                id: log.id(),
+                ancestors: log.ancestors(),
+                head: head.offset,
+                head_ms: head.ingested_ms,
+            };
+            let relay = Relay::new(&relay_settings(relay)?, place, state, report).map_err(configuration)?;
+            relay.introduce(INTRODUCTION).await.map_err(configuration)?;
+            Ok(Opened {
+                ready: Some(relay.ready()),
+                feed: Box::new(relay),
+                needs_static_data: false,
+            })
+        }
+        Source::Replay { path, speed } => {
+            let replay = ReplaySettings {
+                path: path.clone(),
+                speed: *speed,
+            };
+            let feed = Replay::new(&replay, state, report).map_err(configuration)?;
+            Ok(Opened {
+                feed: Box::new(feed),
+                ready: None,
+                needs_static_data: true,
+            })
+        }
+    }
+}
+
+fn relay_settings(relay: &RelaySource) -> Result<RelaySettings, StartError> {
+    let pem = |variable: &str, path: &Path| read(variable, path);
+    let ca = relay.ca.as_deref().map(|path| pem("INGESTOR_RELAY_CA", path));
+    let identity = relay.identity.as_ref().map(|(certificate, key)| {
+        Ok::<_, StartError>((
+            pem("INGESTOR_RELAY_CERT", certificate)?,
+            pem("INGESTOR_RELAY_KEY", key)?,
+        ))
+    });
+    Ok(RelaySettings {
+        url: relay.url.clone(),
+        token: relay.token.as_ref().map(|token| token.0.clone()),
+        ca: ca.transpose()?,
+        identity: identity.transpose()?,
+    })
+}
