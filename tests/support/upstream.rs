@@ -7,6 +7,7 @@
 mod esi;
 mod fault;
 mod feed;
+mod history;
 mod journal;
 mod names;
 mod static_data;
@@ -56,6 +57,7 @@ struct World {
 #[derive(Debug)]
 struct Inner {
     feed: feed::Board,
+    history: history::History,
     names: Names,
     /// (killmail id, hash) → ESI body, of everything published.
     killmails: HashMap<(u64, String), Value>,
@@ -86,6 +88,7 @@ impl Upstream {
         let world = Arc::new(World {
             inner: Mutex::new(Inner {
                 feed: feed::Board::new(FIRST),
+                history: history::History::default(),
                 names: Names::bundled(),
                 killmails: HashMap::new(),
                 static_data,
@@ -97,7 +100,7 @@ impl Upstream {
         let mut servers = Vec::new();
         let mut addresses = Vec::new();
         for (host, routes) in [
-            (Host::Feed, feed::routes()),
+            (Host::Feed, feed::routes().merge(history::routes())),
             (
                 Host::Esi,
                 esi::routes().layer(middleware::from_fn_with_state(Arc::clone(&world), esi::limits)),
@@ -210,6 +213,14 @@ impl Upstream {
         self.publish(serde_json::json!({
             "killmail_id": null, "hash": null, "esi": null, "zkb": zkb, "uploaded_at": null
         }))
+    }
+
+    /// Writes a day (`20260801`) of the history: all of these in the list of hashes; the bodies of those that `has_body` says no to are
+    /// to be had from ESI alone.
+    pub fn write_history(&self, day: &str, documents: &[Value], has_body: impl Fn(u64) -> bool) {
+        let mut inner = self.world.lock();
+        documents.iter().for_each(|document| inner.remember(document));
+        inner.history.write(day, documents, has_body);
     }
 
     /// Makes a document disappear, as files past their keeping time do.

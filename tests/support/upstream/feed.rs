@@ -99,7 +99,7 @@ async fn document(State(world): State<Arc<World>>, Path(file): Path<String>, hea
 }
 
 /// The file, compressed if the client can take that.
-fn whole(body: Bytes, headers: &HeaderMap) -> Response {
+pub(super) fn whole(body: Bytes, headers: &HeaderMap) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
     let accepted = headers
         .get(header::ACCEPT_ENCODING)
