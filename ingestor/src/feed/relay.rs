@@ -407,19 +407,7 @@ impl Relay {
         }
         let report = self.judge_health(now);
         gauge!(metric::POSITION).set(report.upstream_sequence as f64);
-        let changed = self.health.borrow().health != report.health;
-        if changed {
-            tracing::info!(
-                health = report.health.as_str_name(),
-                detail = report.detail,
-                "feed health changed"
-            );
-        }
-        self.health.send_if_modified(|current| {
-            let changed = *current != report;
-            *current = report;
-            changed
-        });
+        report.publish(&self.health);
     }
 
     fn judge_health(&self, now: Instant) -> FeedReport {

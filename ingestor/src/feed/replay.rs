@@ -178,12 +178,13 @@ impl Replay {
                 format!("the replay of {path} stopped after {documents} documents: {reason}"),
             ),
         };
-        self.health.send_replace(FeedReport {
+        let report = FeedReport {
             health,
             detail,
             last_document: self.last_document,
             upstream_sequence: self.sequence,
-        });
+        };
+        report.publish(&self.health);
     }
 }
 
