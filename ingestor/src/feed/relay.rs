@@ -399,8 +399,8 @@ impl Relay {
     /// Says how it goes.
     fn report(&mut self) {
         let now = Instant::now();
-        let alone = self.last_good.is_none()
-            && now.duration_since(self.started) >= ALONE_AFTER
+        let lost = self.failing.as_ref();
+        let alone = lost.is_some_and(|failing| now.duration_since(failing.since) >= ALONE_AFTER)
             && self.follower.place().head.0 > 0;
         if (self.caught_up && self.pending.is_empty()) || alone {
             self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
