@@ -218,6 +218,10 @@ pub fn new_log_id(dir: &Path) -> Result<LogId, OpenError> {
         migrate::migrate(&path, found, options.cache_bytes)?;
     }
     let (db, stored) = open_file(&path, options.cache_bytes)?;
+    if let Origin::Relay(log_id) = stored.identity.origin {
+        // An older state of another log's history is that history all the same, and goes on as a part of it.
+        return Err(OpenError::Relayed { path, log_id });
+    }
     let id = random_id();
     store::begin_log_id(&db, id, stored.identity.origin).map_err(|error| failed(&path, error))?;
     db.close().map_err(|error| failed(&path, error.into()))?;

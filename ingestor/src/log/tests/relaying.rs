@@ -77,6 +77,9 @@ async fn promoted_it_goes_on_under_a_new_id_and_its_ancestors_cursors_stay_valid
         "{refused}"
     );
 
+    // Nor is a restored backup of it another history.
+    assert!(matches!(new_log_id(dir.path()), Err(OpenError::Relayed { .. })));
+
     let log = open(dir.path());
     let id = log.id();
     assert!(id != LogId(9) && id != LogId(0));
