@@ -233,9 +233,7 @@ impl Stages {
             let id = KillmailId(killmail.killmail_id);
             let mark = known.get(&id).copied();
             let decision = match decide(mark, content) {
-                Decision::Remark(revision) if relay::is_relayed(mark) && !self.says_nothing_new(&killmail).await => {
-                    Decision::Append(revision + 1)
-                }
+                Decision::Remark(revision) if relay::is_relayed(mark) => self.beside_record(&killmail, revision).await,
                 decision => decision,
             };
             match decision {

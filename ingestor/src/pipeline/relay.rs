@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use killfeed::{
-    id::ContentHash,
+    id::{ContentHash, KillmailId},
     v1::{Attacker, Item as CarriedItem, Killmail, Location, Victim},
 };
 use prost::Message as _;
 
-use super::{Stages, Wait};
+use super::{Decision, Stages, Wait};
 use crate::{
     feed::{Batch, History, Item, Relayed, RelayedBody},
     log::{Ancestry, AppendBatch, Head, Mark, NewBody, NewEvent, Record},
@@ -81,12 +81,9 @@ impl Stages {
         }
     }
 
-    /// Whether a document says what the log has of its killmail from a relay. What the log does not hold any more is not known to
-    /// be otherwise.
-    pub(super) async fn says_nothing_new(&self, killmail: &Killmail) -> bool {
-        let Some(id) = killfeed::id::KillmailId::new(killmail.killmail_id) else {
-            return true;
-        };
+    /// What to do with a document of a killmail that came through a relay: held against the record, which is all that is known.
+    pub(super) async fn beside_record(&self, killmail: &Killmail, revision: u32) -> Decision {
+        let id = KillmailId(killmail.killmail_id);
         let mut wait = Wait::default();
         let record = loop {
             match self.log.said(id).await {
@@ -97,8 +94,19 @@ impl Stages {
                 Err(error) => wait.after(&error, self.health.as_ref()).await,
             }
         };
-        let said = record.as_deref().and_then(Record::killmail);
-        said.is_none_or(|said| content(said) == content(killmail))
+        compare(killmail, record.as_deref().and_then(Record::killmail), revision)
+    }
+}
+
+/// `said`: the killmail's newest record, while the log holds it.
+fn compare(killmail: &Killmail, said: Option<&Killmail>, revision: u32) -> Decision {
+    match said {
+        // What the log does not hold any more is not known to be otherwise.
+        None => Decision::Remark(revision),
+        // An older document: what it said was replaced by the record's.
+        Some(said) if killmail.feed_sequence < said.feed_sequence => Decision::Drop,
+        Some(said) if content(said) == content(killmail) => Decision::Remark(revision),
+        Some(_) => Decision::Append(revision + 1),
     }
 }
 
@@ -177,7 +185,6 @@ fn items(carried: &[CarriedItem]) -> Vec<CarriedItem> {
 mod tests {
     use killfeed::{
         cursor::Offset,
-        id::KillmailId,
         v1::{Entity, Valuation},
     };
 
@@ -257,6 +264,45 @@ mod tests {
         let mut ganked = document.clone();
         ganked.labels.push("ganked".into());
         assert_ne!(content(&ganked), content(&document));
+        let numbered = |killmail: &Killmail, feed_sequence| Killmail {
+            feed_sequence,
+            ..killmail.clone()
+        };
+        for (seen, said, expected, why) in [
+            (numbered(&document, 9), None, Decision::Remark(2), "its record is gone"),
+            (
+                numbered(&document, 9),
+                Some(numbered(&enriched, 9)),
+                Decision::Remark(2),
+                "the very same",
+            ),
+            (
+                numbered(&document, 12),
+                Some(numbered(&enriched, 9)),
+                Decision::Remark(2),
+                "processed anew",
+            ),
+            (
+                numbered(&ganked, 9),
+                Some(numbered(&enriched, 9)),
+                Decision::Append(3),
+                "uploaded anew",
+            ),
+            (
+                numbered(&ganked, 12),
+                Some(numbered(&enriched, 9)),
+                Decision::Append(3),
+                "published anew",
+            ),
+            (
+                numbered(&ganked, 8),
+                Some(numbered(&enriched, 9)),
+                Decision::Drop,
+                "what the record replaced",
+            ),
+        ] {
+            assert_eq!(compare(&seen, said.as_ref(), 2), expected, "{why}");
+        }
         let mut dearer = document.clone();
         dearer.value.as_mut().unwrap().total = Some(2.0);
         assert_ne!(content(&dearer), content(&document));
