@@ -101,7 +101,7 @@ pub async fn backfill(
     match &last.outcome {
         Some(Outcome::Done) => Ok(last),
         Some(Outcome::NotThere(day)) => Err(BackfillError::Later(format!(
-            "zKillboard has not written {day} down yet (history/{day}.json is not there); the days before it are done: run the same command again later"
+            "zKillboard has not written {day} down yet; the days before it are done: run the same command again later"
         ))),
         Some(Outcome::GaveUp(reason)) => Err(BackfillError::Later(format!(
             "{reason}: run the same command again later, it goes on with {}",
