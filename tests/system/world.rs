@@ -46,11 +46,6 @@ impl Ingestor {
         ingestor
     }
 
-    /// Another setting for the next start.
-    pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
-        self.extra.push((variable, value.to_owned()));
-    }
-
     /// Its settings; later ones win.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = self.upstream.clone();
