@@ -254,7 +254,9 @@ impl Walk {
         }
         self.rechecked = true;
         if self.state.holes.contains_key(&number) {
-            if !there {
+            // Asked for out of turn because it was announced: that is no re-check.
+            let announced = self.take_announced(number);
+            if !there && !announced {
                 self.recheck_failed(number, now);
             }
             // Found: it stays a hole until the verdict says that it can be used.
@@ -373,7 +375,7 @@ impl Walk {
 
     fn announce(&mut self, older: u64, by: u64, now: Millis) {
         // Only ever older ones, so that announcements cannot go round in a circle.
-        let known = self.state.holes.contains_key(&older) || self.state.again.iter().any(|again| again.number == older);
+        let known = self.state.again.iter().any(|again| again.number == older);
         if older >= by || known {
             return;
         }
@@ -389,6 +391,11 @@ impl Walk {
             at: now,
             tries: 0,
         });
+    }
+
+    fn take_announced(&mut self, number: u64) -> bool {
+        let place = self.state.again.iter().position(|again| again.number == number);
+        place.is_some_and(|place| self.state.again.remove(place).is_some())
     }
 
     fn refetched(&mut self, number: u64, there: bool, now: Millis) -> Keep {

@@ -27,6 +27,8 @@ use crate::enrich::{
 const TICKERS_AT_ONCE: usize = 4;
 /// And no more within this time: 20 a second. A cold start wants thousands, and nobody waits for them.
 const TICKERS_PACE: Duration = Duration::from_millis(200);
+/// After a quiet while so much time's worth of them may go at once.
+const TICKERS_SAVED: Duration = Duration::from_secs(1);
 
 /// `POST /universe/names`.
 #[derive(Debug)]
@@ -132,11 +134,16 @@ impl Work<Key> for FetchNames {
 pub(super) struct FetchTickers {
     esi: Esi,
     cached: Cached,
+    not_before: Instant,
 }
 
 impl FetchTickers {
     pub(super) fn new(esi: Esi, cached: Cached) -> Self {
-        Self { esi, cached }
+        Self {
+            esi,
+            cached,
+            not_before: Instant::now(),
+        }
     }
 
     /// What is to be changed, and the new tag.
@@ -168,7 +175,7 @@ impl Work<Key> for FetchTickers {
         let known = self.cached.tags(&keys).await;
         let wanted: Vec<_> = keys.into_iter().zip(known).collect();
         for wanted in wanted.chunks(TICKERS_AT_ONCE) {
-            let pace = tokio::time::sleep(TICKERS_PACE);
+            tokio::time::sleep_until(self.not_before).await;
             let (mut changes, mut tags, mut failure) = (Vec::new(), Vec::new(), None);
             let answers = wanted.iter().map(|(key, etag)| self.one(*key, etag.clone()));
             for ((key, _), answer) in wanted.iter().zip(join_all(answers).await) {
@@ -192,7 +199,10 @@ impl Work<Key> for FetchTickers {
                 Some(error) => tracing::debug!(%error, "a ticker is left out"),
                 None => {}
             }
-            pace.await;
+            // What was saved up in quiet times may go at once: an ordinary killmail waits for nothing.
+            let now = Instant::now();
+            let saved_up = now.checked_sub(TICKERS_SAVED).unwrap_or(now);
+            self.not_before = self.not_before.max(saved_up) + TICKERS_PACE;
         }
     }
 }

@@ -127,6 +127,7 @@ impl Walk {
             self.open_hole(number, now, true);
         } else if self.state.holes.contains_key(&number) {
             self.rechecked = true;
+            self.take_announced(number);
             self.recheck_failed(number, now);
         } else {
             self.rechecked = true;

@@ -110,3 +110,27 @@ fn no_rechecks_means_no_waiting() {
     assert!(matches!(walk.next(0), Action::Report(gap) if gap.missing == 1));
     assert!(matches!(walk.next(0), Action::Fetch { number: 101, .. }));
 }
+
+#[test]
+fn a_hole_that_is_announced_is_asked_for_at_once_besides_its_rechecks() {
+    for there in [true, false] {
+        let files = (99..=110).filter(|number| *number != 102);
+        let mut world = World::restart(at(100), FeedStart::Latest, files, 110);
+        world.verdicts.insert(105, Verdict::Taken { fetch_again: Some(102) });
+        // Its first re-check is over, the walk goes on past it.
+        world.run_until(MINUTE + 400);
+        assert!(world.walk.state.holes.contains_key(&102));
+        if there {
+            world.files.insert(102);
+        }
+        world.run_until(2 * MINUTE);
+        assert_eq!(world.delivered().contains(&102), there);
+        world.run_until(7 * HOUR);
+        let first = world.asked(102)[0];
+        let asked: Vec<_> = world.asked(102).iter().map(|time| (time - first) / MINUTE).collect();
+        let expected: &[Millis] = if there { &[0, 1, 1] } else { &[0, 1, 1, 5, 30, 360] };
+        assert_eq!(asked, expected);
+        assert_eq!(world.gaps().len(), usize::from(!there));
+        assert!(world.walk.state.again.is_empty());
+    }
+}
