@@ -92,8 +92,9 @@ impl Follower {
         for arrival in arrivals.iter_mut().filter(|arrival| arrival.revision > 0) {
             // Where it does not match any more its post shows the later revision all the same.
             let matched: BTreeSet<_> = arrival.matches.iter().map(|found| &found.destination).collect();
-            let others = snapshot.destinations().map(|(destination, _)| destination);
-            let others = others.filter(|destination| !matched.contains(destination));
+            let others = snapshot
+                .destinations()
+                .filter(|destination| !matched.contains(destination));
             arrival.posted = self.outbox.posted(arrival.killmail_id, others)?;
         }
         Ok((arrivals, position))

@@ -23,26 +23,29 @@ pub struct Match {
 pub fn matches(killmail: &Killmail, snapshot: &Snapshot, now: u64) -> Vec<Match> {
     let published = seconds(&killmail.published_time);
     let age = now.saturating_sub(millis(&killmail.kill_time));
-    let mut found = Vec::new();
-    for (destination, candidates) in snapshot.destinations() {
-        let mut in_time = false;
-        let mut subscriptions = Vec::new();
-        for subscription in candidates {
-            // zKillboard publishes in whole seconds: what comes in the second of the change is new.
-            if published < subscription.active_from / 1_000 {
-                continue;
-            }
-            if let Some(outcome) = outcome(killmail, subscription) {
-                in_time |= admits(subscription, age);
-                subscriptions.push((subscription.id, outcome));
-            }
+    let mut found: Vec<Match> = Vec::new();
+    for subscription in snapshot.candidates(killmail) {
+        // zKillboard publishes in whole seconds: what comes in the second of the change is new.
+        if published < subscription.active_from / 1_000 {
+            continue;
         }
-        if !subscriptions.is_empty() {
+        let Some(outcome) = outcome(killmail, subscription) else {
+            continue;
+        };
+        // Candidates come ordered by destination.
+        if found
+            .last()
+            .is_none_or(|last| last.destination != subscription.destination)
+        {
             found.push(Match {
-                destination: destination.clone(),
-                subscriptions,
-                in_time,
+                destination: subscription.destination.clone(),
+                subscriptions: Vec::new(),
+                in_time: false,
             });
+        }
+        if let Some(last) = found.last_mut() {
+            last.in_time |= admits(subscription, age);
+            last.subscriptions.push((subscription.id, outcome));
         }
     }
     found

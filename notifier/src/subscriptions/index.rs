@@ -6,10 +6,16 @@ use std::{
     time::Duration,
 };
 
-use killfeed::filter::{InvalidFilter, Program};
+use killfeed::{
+    filter::{self, FilterSet, InvalidFilter, Program},
+    v1::{Filter, Killmail},
+};
 
 use super::{MaxAge, PING_MAX_AGE, Ping, Side, Style, Subscription, SubscriptionId};
-use crate::{database::SuspensionRow, sink::Destination};
+use crate::{
+    database::{CompiledRow, SuspensionRow},
+    sink::Destination,
+};
 
 /// A subscription that can match: compiled and not paused, its defaults filled in.
 #[derive(Debug)]
@@ -53,7 +59,10 @@ pub struct Us {
 /// All of them at one moment, resolved per destination.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    destinations: BTreeMap<Destination, Vec<Arc<Active>>>,
+    /// What each asks of a killmail, `us` included, under its id: found by killmail.
+    set: FilterSet,
+    /// Of those that can match, and the guild of the first of them.
+    destinations: BTreeMap<Destination, u64>,
     by_id: HashMap<SubscriptionId, Arc<Active>>,
     suspensions: BTreeMap<Destination, SuspensionRow>,
     elsewhere: BTreeSet<Destination>,
@@ -75,7 +84,10 @@ impl Snapshot {
         max_age: Duration,
         before: &Self,
     ) -> Self {
-        let mut snapshot = Self::default();
+        let mut snapshot = Self {
+            set: before.set.clone(),
+            ..Self::default()
+        };
         for subscription in subscriptions {
             let destination = &subscription.wish.destination;
             snapshot.here.insert(destination.clone());
@@ -93,23 +105,29 @@ impl Snapshot {
             let unchanged = unchanged
                 .filter(|active| Arc::ptr_eq(&active.made_of, subscription))
                 .cloned();
-            if let Some(active) = unchanged.or_else(|| active(subscription, max_age).map(Arc::new)) {
-                snapshot.by_id.insert(active.id, active.clone());
-                snapshot
-                    .destinations
-                    .entry(destination.clone())
-                    .or_default()
-                    .push(active);
+            let active = unchanged.or_else(|| active(subscription, max_age, &mut snapshot.set).map(Arc::new));
+            if let Some(active) = active {
+                snapshot.destinations.entry(destination.clone()).or_insert(active.guild);
+                snapshot.by_id.insert(active.id, active);
             }
+        }
+        for gone in before.by_id.keys().filter(|id| !snapshot.by_id.contains_key(id)) {
+            snapshot.set.remove(gone.0);
         }
         snapshot
     }
 
-    /// Each destination with what may match for it.
-    pub fn destinations(&self) -> impl Iterator<Item = (&Destination, &[Arc<Active>])> {
-        self.destinations
-            .iter()
-            .map(|(destination, active)| (destination, &active[..]))
+    /// What may want this killmail: all whose filter and `us` match it, and hardly any other. Ordered by destination, then name.
+    pub fn candidates(&self, killmail: &Killmail) -> Vec<&Active> {
+        let found = self.set.matches(killmail).into_iter();
+        let mut candidates: Vec<&Active> = found.filter_map(|id| self.get(SubscriptionId(id))).collect();
+        candidates.sort_unstable_by(|a, b| (&a.destination, &a.name, a.id).cmp(&(&b.destination, &b.name, b.id)));
+        candidates
+    }
+
+    /// Each destination for which something may match.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        self.destinations.keys()
     }
 
     /// One of them; `None` if it was deleted, paused or retired, or has no filter.
@@ -135,7 +153,7 @@ impl Snapshot {
 
     /// The guild of a destination that something may match for.
     pub fn guild(&self, destination: &Destination) -> Option<u64> {
-        self.destinations.get(destination)?.first().map(|active| active.guild)
+        self.destinations.get(destination).copied()
     }
 
     /// How many can match.
@@ -149,16 +167,22 @@ impl Snapshot {
     }
 }
 
-fn active(subscription: &Arc<Subscription>, max_age: Duration) -> Option<Active> {
+/// Made ready, and put into the set in the place of what had its id before.
+fn active(subscription: &Arc<Subscription>, max_age: Duration, set: &mut FilterSet) -> Option<Active> {
+    set.remove(subscription.id.0);
     let wish = &subscription.wish;
     let compiled = subscription.compiled.as_ref()?;
-    let program = |filter: &Option<killfeed::v1::Filter>| filter.as_ref().map(Program::new).transpose();
-    let programs = || -> Result<_, InvalidFilter> {
+    let program = |filter: &Option<Filter>| filter.as_ref().map(Program::new).transpose();
+    let mut programs = || -> Result<_, InvalidFilter> {
         let us = match (program(&compiled.victim_is_us)?, program(&compiled.attacker_is_us)?) {
             (Some(victim), Some(attacker)) => Some(Us { victim, attacker }),
             _ => None,
         };
-        Ok((program(&compiled.filter)?, us))
+        let filter = program(&compiled.filter)?;
+        if let Some(wanted) = wanted(compiled, wish.side)? {
+            set.add(subscription.id.0, &wanted)?;
+        }
+        Ok((filter, us))
     };
     let (filter, us) = match programs() {
         Ok((Some(filter), us)) => (filter, us),
@@ -188,4 +212,18 @@ fn active(subscription: &Arc<Subscription>, max_age: Duration) -> Option<Active>
         style: wish.style,
         active_from: subscription.active_from,
     })
+}
+
+/// What a subscription asks of a killmail as one filter: its own, and that `us` took part on a side that is wanted.
+fn wanted(compiled: &CompiledRow, side: Side) -> Result<Option<Filter>, InvalidFilter> {
+    let Some(own) = &compiled.filter else { return Ok(None) };
+    let (Some(victim), Some(attacker)) = (&compiled.victim_is_us, &compiled.attacker_is_us) else {
+        return Ok(Some(own.clone()));
+    };
+    let us = match side {
+        Side::Losses => victim.clone(),
+        Side::Kills => attacker.clone(),
+        Side::Both => filter::any_of([victim, attacker])?,
+    };
+    filter::all_of([own, &us]).map(Some)
 }
