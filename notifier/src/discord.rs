@@ -3,18 +3,24 @@
 //! - [`start()`] asks Discord whether it may connect at all, then starts the gateway; `gateway` runs it: readiness, events,
 //!   fatal ends; `probe` finds out why a shard does not get in.
 //! - `webhook` sends through webhooks, without a bot.
+//! - `interactions` answers people; what the commands do and say is in `commands`, one file each; `world` knows who may do
+//!   what in which channel.
 //! - `sink` sends messages and `find` looks for them, both through `api`, whose `limiter` keeps Discord's rate limits. Nothing
 //!   of it goes through serenity's own HTTP client.
 
 mod api;
+mod commands;
 mod find;
 mod gateway;
+mod interactions;
+mod invite;
 mod limiter;
 mod permissions;
 mod probe;
 mod sink;
 mod start;
 mod webhook;
+mod world;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -30,6 +36,8 @@ use crate::{
 use api::{Api, GetError};
 pub use {
     gateway::{GatewayEvent, METRIC_EVENTS_DROPPED, METRIC_GUILDS, METRIC_SHARDS_READY},
+    interactions::{Interactions, METRIC_DROPPED, METRIC_INTERACTIONS},
+    invite::invitation,
     limiter::METRIC_PAUSED,
     start::{StartError, start},
     webhook::{Routed, WebhookUrls, Webhooks},
@@ -58,6 +66,8 @@ pub struct Discord {
     pub ready: watch::Receiver<Readiness>,
     /// What the gateway says about guilds and shards.
     pub events: mpsc::Receiver<GatewayEvent>,
+    /// What people ask; nobody is answered before it is served.
+    pub interactions: Interactions,
     /// The shards served here: which guilds are this process's.
     pub shards: Shards,
     /// Ends with `Ok` after a shutdown, else when the bot can no longer work.

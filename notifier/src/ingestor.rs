@@ -1,10 +1,17 @@
-//! What is asked of an ingestor beside the stream: trees for filters.
+//! What is asked of an ingestor beside the stream: trees for filters, names, and what is in the log.
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use killfeed::{
+    Timestamp,
     client::Client,
-    v1::{CompileFilterRequest, Filter, GetFeedStatusRequest},
+    v1::{
+        CompileFilterRequest, CompileFilterResponse, Entity, EntityKind, Filter, GetFeedStatusRequest,
+        GetFeedStatusResponse, GetKillmailRequest, Killmail, ListKillmailsRequest, SearchEntitiesRequest,
+    },
 };
+use tonic::{Code, Status};
 
 use crate::{
     settings::{Secret, Settings},
@@ -47,16 +54,153 @@ pub fn client(settings: &Settings) -> Result<Client, BadSetting> {
     })
 }
 
-/// Compiles with an ingestor.
+/// An ingestor that is asked.
 #[derive(Debug, Clone)]
 pub struct Ingestor(pub Client);
+
+/// No ingestor can say it now: why, for a person.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Away(pub String);
+
+/// An ingestor lets a caller ask so often only; a question that came too soon is asked again after this.
+const TOO_SOON: Duration = Duration::from_millis(700);
+/// How often that is done: longer than its burst takes to come back.
+const TOO_SOON_TRIES: u32 = 8;
+
+impl Ingestor {
+    /// Text → tree, canonical text, description, warnings; or diagnostics.
+    pub async fn describe(&self, filter: &str) -> Result<CompileFilterResponse, Away> {
+        let ask = || {
+            let request = CompileFilterRequest {
+                filter: filter.to_owned(),
+            };
+            let mut client = self.0.universe();
+            async move { client.compile_filter(request).await }
+        };
+        Ok(patiently(ask).await?.into_inner())
+    }
+
+    /// Names like `query`, best first. Not asked again: an autocomplete is over by then.
+    pub async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Result<Vec<Entity>, Away> {
+        let request = SearchEntitiesRequest {
+            query: query.to_owned(),
+            kinds: kinds.iter().map(|kind| i32::from(*kind)).collect(),
+            page_size: i32::try_from(limit).unwrap_or(i32::MAX),
+        };
+        let answer = self.0.universe().search_entities(request).await;
+        Ok(answer.map_err(away)?.into_inner().entities)
+    }
+
+    /// How the feed and the log are.
+    pub async fn feed_status(&self) -> Result<GetFeedStatusResponse, Away> {
+        let ask = || {
+            let mut client = self.0.killmails();
+            async move { client.get_feed_status(GetFeedStatusRequest {}).await }
+        };
+        Ok(patiently(ask).await?.into_inner())
+    }
+
+    /// How many killmails of the log match, ingested in `since..until` (milliseconds).
+    pub async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, Away> {
+        let ask = || {
+            let request = ListKillmailsRequest {
+                filter: filter.to_owned(),
+                since: Some(timestamp(since)),
+                until: Some(timestamp(until)),
+                count_only: true,
+                ..Default::default()
+            };
+            let mut client = self.0.killmails();
+            async move { client.list_killmails(request).await }
+        };
+        Ok(patiently(ask).await?.into_inner().matched)
+    }
+
+    /// The newest killmails that match, ingested at or after `since` (milliseconds): `limit` at most, newest first.
+    pub async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, Away> {
+        let mut found = Vec::new();
+        let mut page_token = String::new();
+        loop {
+            let ask = || {
+                let request = ListKillmailsRequest {
+                    filter: filter.to_owned(),
+                    since: Some(timestamp(since)),
+                    page_size: i32::try_from(limit).unwrap_or(i32::MAX),
+                    page_token: page_token.clone(),
+                    ..Default::default()
+                };
+                let mut client = self.0.killmails();
+                async move { client.list_killmails(request).await }
+            };
+            let page = patiently(ask).await?.into_inner();
+            found.extend(page.killmails);
+            // A page may be empty and yet not the last: an ingestor looks at so many records at a time.
+            if found.len() >= limit || page.next_page_token.is_empty() {
+                found.truncate(limit);
+                return Ok(found);
+            }
+            page_token = page.next_page_token;
+        }
+    }
+
+    /// One killmail in its newest revision; `None` = not in the log.
+    pub async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Away> {
+        let answer = self
+            .0
+            .killmails()
+            .get_killmail(GetKillmailRequest { killmail_id })
+            .await;
+        match answer {
+            Ok(answer) => Ok(answer.into_inner().killmail),
+            Err(status) if status.code() == Code::NotFound => Ok(None),
+            Err(status) => Err(away(status)),
+        }
+    }
+}
+
+/// Asks, and again where it was only too soon.
+async fn patiently<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Away> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(status) if status.code() == Code::ResourceExhausted && tries < TOO_SOON_TRIES => {
+                tokio::time::sleep(TOO_SOON.mul_f64(0.5 + fastrand::f64())).await;
+            }
+            Err(status) => return Err(away(status)),
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "an error is turned into another one")]
+fn away(status: Status) -> Away {
+    if std::error::Error::source(&status).is_some() {
+        // Addresses are for the operator's log, not for everybody who asks.
+        tracing::warn!(%status, "no ingestor could be asked");
+        return Away("it cannot be reached".to_owned());
+    }
+    Away(match status.message() {
+        "" => format!("it answered {:?}", status.code()),
+        message => message.to_owned(),
+    })
+}
+
+fn timestamp(ms: u64) -> Timestamp {
+    Timestamp {
+        seconds: i64::try_from(ms / 1_000).unwrap_or(i64::MAX),
+        nanos: i32::try_from(ms % 1_000 * 1_000_000).unwrap_or(0),
+    }
+}
 
 #[async_trait]
 impl Compile for Ingestor {
     async fn static_data_build(&self) -> Result<String, CompileError> {
-        let answer = self.0.killmails().get_feed_status(GetFeedStatusRequest {}).await;
-        let status = answer.map_err(|status| CompileError::Unavailable(status.message().to_owned()))?;
-        let build = status.into_inner().static_data_build;
+        let status = self.feed_status().await;
+        let build = status
+            .map_err(|away| CompileError::Unavailable(away.0))?
+            .static_data_build;
         if build.is_empty() {
             return Err(CompileError::Unavailable(
                 "the ingestor has not loaded its static data yet".to_owned(),
@@ -66,14 +210,9 @@ impl Compile for Ingestor {
     }
 
     async fn compile(&self, filter: &str) -> Result<Filter, CompileError> {
-        let request = CompileFilterRequest {
-            filter: filter.to_owned(),
-        };
-        let answer = self.0.universe().compile_filter(request).await;
         // Bad text is no error of the call: whatever is one says nothing about the filter.
-        let answer = answer
-            .map_err(|status| CompileError::Unavailable(status.message().to_owned()))?
-            .into_inner();
+        let answer = self.describe(filter).await;
+        let answer = answer.map_err(|away| CompileError::Unavailable(away.0))?;
         for warning in &answer.warnings {
             tracing::info!(
                 filter,

@@ -16,6 +16,8 @@ pub mod outbox;
 pub mod deliver;
 pub mod render;
 
+pub mod admin;
+pub mod commands;
 pub mod discord;
 pub mod guilds;
 pub mod sink;

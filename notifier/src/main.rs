@@ -17,6 +17,8 @@ use tokio_util::sync::CancellationToken;
 /// sysexits.h: something in the configuration is wrong; a restart changes nothing.
 const BAD_CONFIGURATION: u8 = 78;
 
+mod subcommands;
+
 fn main() -> ExitCode {
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
@@ -31,13 +33,16 @@ fn main() -> ExitCode {
             };
         }
     };
-    if let Some((name, arguments)) = matches.subcommand() {
+    if let Some((name @ ("export" | "import"), arguments)) = matches.subcommand() {
         return moving::run(name, &matches, arguments);
     }
-    let settings = match read_settings(&matches) {
-        Ok(settings) => settings,
+    let (settings, wanted) = match read_settings(&matches) {
+        Ok(read) => read,
         Err(code) => return code,
     };
+    if let Some(wanted) = wanted {
+        return subcommands::run(wanted, &settings);
+    }
     if let Err(error) = start_logging(&settings) {
         eprintln!("{error}");
         return ExitCode::from(BAD_CONFIGURATION);
@@ -108,8 +113,8 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Flags over environment over defaults.
-fn read_settings(matches: &clap::ArgMatches) -> Result<Settings, ExitCode> {
+/// Flags over environment over defaults; and the subcommand, if one was given.
+fn read_settings(matches: &clap::ArgMatches) -> Result<(Settings, Option<subcommands::Wanted>), ExitCode> {
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let bad = |error: BadSetting| {
         eprintln!("{error}");
@@ -121,7 +126,16 @@ fn read_settings(matches: &clap::ArgMatches) -> Result<Settings, ExitCode> {
             texts.insert(setting.variable, text);
         }
     }
-    Settings::load(|setting| texts.get(setting.variable).cloned()).map_err(bad)
+    let wanted = subcommands::read(matches).map_err(|error| {
+        eprintln!("{error}");
+        ExitCode::from(BAD_CONFIGURATION)
+    })?;
+    if wanted.is_some() && !texts.contains_key("NOTIFIER_DISCORD_TOKEN") {
+        // A subcommand posts nothing: without a token it needs no sink that wants one.
+        texts.entry("NOTIFIER_SINK").or_insert_with(|| "console".to_owned());
+    }
+    let settings = Settings::load(|setting| texts.get(setting.variable).cloned()).map_err(bad)?;
+    Ok((settings, wanted))
 }
 
 /// Each setting as a flag and a variable; a secret also as the name of a file.
@@ -131,7 +145,8 @@ fn command() -> clap::Command {
         .about("Follows a killfeed ingestor, matches subscriptions, posts to Discord")
         .after_help(
             "Durations are <number><unit> with ms, s, m, h, d. Flags come before variables, variables before defaults.",
-        );
+        )
+        .subcommands(subcommands::declared());
     for setting in SETTINGS {
         command = command.arg(argument(setting.variable.to_owned(), setting.flag(), help(setting)));
         if setting.secret {

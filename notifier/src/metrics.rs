@@ -1,6 +1,10 @@
 //! Every number the notifier shows, named in one place. Units are in the names; counters count from the start.
 
-use std::{sync::OnceLock, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
+};
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -67,6 +71,14 @@ fn describe() {
     describe_gauge!(WAITING, "Killmails waiting over all destinations");
     describe_gauge!(discord::METRIC_SHARDS_READY, "Shards connected to Discord's gateway");
     describe_gauge!(discord::METRIC_GUILDS, "Guilds the bot is in, on these shards");
+    describe_counter!(
+        discord::METRIC_INTERACTIONS,
+        "Interactions, by outcome: answered, failed, foreign (another process answered it)"
+    );
+    describe_counter!(
+        discord::METRIC_DROPPED,
+        "Interactions not answered because too many came at once"
+    );
     describe_counter!(discord::METRIC_EVENTS_DROPPED, "Gateway events nobody took in time");
     describe_gauge!(
         discord::METRIC_PAUSED,
@@ -119,6 +131,25 @@ pub(crate) fn dead_letters(state: PostState, count: usize) {
 
 pub(crate) fn posted(after: Duration) {
     histogram!(KILL_TO_POST).record(after.as_secs_f64());
+    let mut newest = newest_posts();
+    if newest.len() == NEWEST_POSTS {
+        newest.pop_front();
+    }
+    newest.push_back(after.as_secs_f64());
+}
+
+/// Seconds from kill to post of the newest posts, for people: they have no Prometheus.
+pub(crate) fn kill_to_post() -> Vec<f64> {
+    newest_posts().iter().copied().collect()
+}
+
+/// How many posts `/killfeed status` counts its median over.
+const NEWEST_POSTS: usize = 1_000;
+
+fn newest_posts() -> MutexGuard<'static, VecDeque<f64>> {
+    static NEWEST: Mutex<VecDeque<f64>> = Mutex::new(VecDeque::new());
+    // Numbers only: whatever a panic left is as good as before.
+    NEWEST.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 // Gauges are floating-point numbers; what is counted here is far below what they hold exactly.

@@ -10,6 +10,7 @@ mod arrive;
 mod depart;
 mod expire;
 mod read;
+mod withdraw;
 
 use std::{
     collections::BTreeSet,

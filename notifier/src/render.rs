@@ -5,7 +5,7 @@ mod compact;
 mod full;
 mod limits;
 mod names;
-mod text;
+pub(crate) mod text;
 
 use killfeed::v1::Killmail;
 

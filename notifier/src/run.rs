@@ -17,7 +17,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admin,
     clock::Clock,
+    commands::{Commands, Office, Terms},
     database::{self, Database},
     deliver::{Deliver, Limits},
     discord::{self, Discord, DiscordSettings, Token},
@@ -70,6 +72,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         return Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", settings::TOKEN_EXPECTED).into());
     }
     let client = ingestor::client(&settings)?;
+    let admin_tokens = settings.admin_tokens_file.as_deref().map(read_tokens).transpose()?;
     let opened = database::open(&settings.data_dir, std::time::SystemTime::now())?;
     if let Some(moved) = &opened.moved_aside {
         tracing::error!(
@@ -95,6 +98,13 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let listener = TcpListener::bind(settings.http_addr)
         .await
         .with_context(|| format!("cannot listen on NOTIFIER_HTTP_ADDR={}", settings.http_addr))?;
+    let admin = match settings.admin_addr {
+        None => None,
+        Some(addr) => {
+            let listener = TcpListener::bind(addr).await;
+            Some(listener.with_context(|| format!("cannot listen on NOTIFIER_ADMIN_ADDR={addr}"))?)
+        }
+    };
     tracing::info!(http = %listener.local_addr()?, data = %settings.data_dir.display(), "the notifier has started");
 
     // The first one that ends, however it ends, ends the others: half a notifier is none.
@@ -122,6 +132,15 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         Some(sink) => (sink, None),
         None => start_sink(&settings, &subscriptions, &stop).await?,
     };
+    let office: Arc<dyn Commands> = Arc::new(Office {
+        terms: terms(&settings),
+        ingestor: Ingestor(client.clone()),
+        subscriptions: subscriptions.clone(),
+        outbox: outbox.clone(),
+        sink: sink.clone(),
+        following: following.clone(),
+        clock: clock.clone(),
+    });
     let deliver = Deliver::new(
         outbox.clone(),
         subscriptions.clone(),
@@ -144,6 +163,12 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
             Ok(following.await?)
         });
         tasks.spawn(async move { Ok(task.await??) });
+        tasks.spawn(bot.interactions.serve(office.clone(), stop.clone()));
+    }
+    if let Some(listener) = admin {
+        let (settings, stop) = (settings.clone(), stop.clone());
+        let serves = Arc::new(move |guild| settings.serves(guild));
+        tasks.spawn(admin::serve(listener, office.clone(), admin_tokens, serves, stop));
     }
     let token = stop.clone();
     tasks.spawn(async move { Ok(deliver.run(token).await?) });
@@ -208,8 +233,20 @@ fn say_what_is_not_there_yet(settings: &Settings) {
     if settings.otlp_endpoint.is_some() {
         tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces are not in this version");
     }
-    if settings.admin_tokens_file.is_some() {
-        tracing::warn!("NOTIFIER_ADMIN_TOKENS_FILE is set, but SubscriptionService is not in this version");
+}
+
+fn read_tokens(path: &Path) -> Result<admin::Tokens, BadSetting> {
+    admin::Tokens::read(path)
+        .map_err(|error| BadSetting::new("NOTIFIER_ADMIN_TOKENS_FILE", &path.to_string_lossy(), error.to_string()))
+}
+
+fn terms(settings: &Settings) -> Terms {
+    Terms {
+        guilds: settings.guilds.clone(),
+        max_subscriptions: settings.max_subscriptions,
+        max_age: settings.max_age,
+        max_delay: settings.max_delay,
+        discord_api_url: settings.discord_api_url.clone(),
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Settings {
     pub discord_api_url: String,
     /// Which shards run here.
     pub shards: ShardSetting,
-    /// `SubscriptionService` (not served by this version); `None` = off.
+    /// `SubscriptionService`; `None` = off.
     pub admin_addr: Option<SocketAddr>,
     /// Tokens of its callers.
     pub admin_tokens_file: Option<PathBuf>,

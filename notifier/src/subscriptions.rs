@@ -10,9 +10,9 @@ mod store;
 
 use std::{fmt, str::FromStr, time::Duration};
 
-pub use compile::{Compile, CompileError, Round, backoff, caret, compile_pending};
+pub use compile::{Compile, CompileError, Round, backoff, caret, compile_pending, trees};
 pub use index::{Active, Snapshot, Us};
-pub use service::{Reconciled, Subscriptions};
+pub use service::{By, ChangeError, Reconciled, Subscriptions};
 
 use crate::{
     database::{CompiledRow, SuspensionRow},

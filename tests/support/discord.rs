@@ -8,6 +8,7 @@ mod change;
 mod check;
 mod fault;
 mod gateway;
+mod interactions;
 mod limits;
 mod messages;
 mod payload;
@@ -26,6 +27,8 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 pub use fault::Fault;
 use gateway::Sessions;
+use interactions::Interactions;
+pub use interactions::{Answered, Ask, USER};
 use limits::Limits;
 
 /// The bot's token.
@@ -47,7 +50,11 @@ pub mod permission {
     pub const EMBED_LINKS: u64 = 1 << 14;
     /// Read what was posted; without it a list is empty.
     pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
-    /// All of these.
+    /// Ping everybody.
+    pub const MENTION_EVERYONE: u64 = 1 << 17;
+    /// Everything that there is.
+    pub const EVERYTHING: u64 = (1 << 53) - 1;
+    /// What the bot needs.
     pub const ALL: u64 = VIEW_CHANNEL | SEND_MESSAGES | EMBED_LINKS | READ_MESSAGE_HISTORY;
 }
 
@@ -125,6 +132,7 @@ struct Inner {
     limits: Limits,
     bot: BotGateway,
     sessions: Sessions,
+    interactions: Interactions,
     asked: Vec<Asked>,
     rejected: Vec<String>,
 }
@@ -193,6 +201,7 @@ impl Discord {
                     reset_after: Duration::from_secs(12 * 60 * 60),
                 },
                 sessions: Sessions::default(),
+                interactions: Interactions::default(),
                 asked: Vec::new(),
                 rejected: Vec::new(),
             }),

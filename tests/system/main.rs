@@ -13,6 +13,7 @@ mod cancellation;
 mod chaos;
 mod clients;
 mod delivery;
+mod commands;
 mod discord_side;
 mod feed;
 mod filters;

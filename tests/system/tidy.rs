@@ -35,7 +35,7 @@ const CRATES: [(&str, &[&str]); 6] = [
 ];
 
 /// (paths, modules of the same crate that they may not name)
-const MODULES: [(&str, &[&str]); 13] = [
+const MODULES: [(&str, &[&str]); 16] = [
     ("src/id.rs", &["client", "filter", "wire", "v1"]),
     ("src/cursor.rs", &["client", "filter", "wire", "v1"]),
     ("src/filter*", &["client", "wire", "cursor"]),
@@ -61,6 +61,9 @@ const MODULES: [(&str, &[&str]); 13] = [
     ("notifier/src/subscriptions*", &["follow", "deliver", "discord"]),
     ("notifier/src/outbox*", &["follow", "discord", "deliver"]),
     ("notifier/src/deliver*", &["follow", "discord"]),
+    ("notifier/src/commands*", &["follow", "discord", "admin", "deliver"]),
+    ("notifier/src/admin*", &["follow", "discord", "outbox", "deliver"]),
+    ("notifier/src/discord*", &["follow", "outbox", "deliver", "admin"]),
 ];
 
 /// (paths, texts that may not stand there, why)

@@ -113,6 +113,8 @@ fn fate<'a>(row: &QueueRow, snapshot: &'a Snapshot, limits: &Limits, overflows: 
         .matches
         .iter()
         .filter_map(|found| Some((snapshot.get(SubscriptionId(found.subscription))?, found.outcome())))
+        // What waited while it was paused, or before it was edited, is not its any more.
+        .filter(|(active, _)| row.queued >= active.active_from)
         .collect();
     if there.is_empty() {
         return Fate::End(PostState::Dropped);

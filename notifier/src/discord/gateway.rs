@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     FatalError, Identity, Readiness, Token,
     api::{Api, GetError, NoAnswer},
+    interactions::Heard,
     probe, start,
 };
 use crate::shards::Shards;
@@ -60,6 +61,7 @@ pub(super) struct Plan {
     pub(super) identity: Identity,
     pub(super) ready: watch::Sender<Readiness>,
     pub(super) events: mpsc::Sender<GatewayEvent>,
+    pub(super) heard: mpsc::Sender<Heard>,
 }
 
 /// serenity, running.
@@ -100,6 +102,7 @@ impl Gateway {
             identity: plan.identity.clone(),
             events: plan.events.clone(),
             guilds: Default::default(),
+            heard: plan.heard.clone(),
         };
         let builder = client(&plan, handler);
         let url = plan.gateway_url.clone();

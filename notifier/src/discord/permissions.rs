@@ -6,8 +6,23 @@ use serde::{Deserialize, Deserializer};
 pub(super) const VIEW_CHANNEL: u64 = 1 << 10;
 /// May read what was posted before; without it a list of messages is empty.
 pub(super) const READ_MESSAGE_HISTORY: u64 = 1 << 16;
+/// May write there.
+pub(super) const SEND_MESSAGES: u64 = 1 << 11;
+/// May write in threads, where it stands for [`SEND_MESSAGES`].
+pub(super) const SEND_MESSAGES_IN_THREADS: u64 = 1 << 38;
+/// May show embeds; without it they are left out silently.
+pub(super) const EMBED_LINKS: u64 = 1 << 14;
+/// May ping @here, @everyone and roles that not everybody may mention.
+pub(super) const MENTION_EVERYONE: u64 = 1 << 17;
+/// May use the commands, unless a server says otherwise.
+pub(super) const MANAGE_CHANNELS: u64 = 1 << 4;
 /// May do everything.
 const ADMINISTRATOR: u64 = 1 << 3;
+
+/// Whether all of `wanted` is among what Discord says that somebody may do.
+pub(super) fn may(permissions: u64, wanted: u64) -> bool {
+    permissions & ADMINISTRATOR != 0 || permissions & wanted == wanted
+}
 
 /// A channel, as far as permissions go.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,36 +49,42 @@ impl Channel {
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Overwrite {
     #[serde(deserialize_with = "id")]
-    id: u64,
+    pub(super) id: u64,
     #[serde(deserialize_with = "id")]
-    allow: u64,
+    pub(super) allow: u64,
     #[serde(deserialize_with = "id")]
-    deny: u64,
+    pub(super) deny: u64,
 }
 
 /// A guild, as far as permissions go.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Guild {
     #[serde(deserialize_with = "id")]
-    id: u64,
+    pub(super) id: u64,
     #[serde(deserialize_with = "id")]
-    owner_id: u64,
-    roles: Vec<Role>,
+    pub(super) owner_id: u64,
+    pub(super) roles: Vec<Role>,
 }
 
+/// A role of a guild.
 #[derive(Debug, Clone, Deserialize)]
-struct Role {
+pub(super) struct Role {
     #[serde(deserialize_with = "id")]
-    id: u64,
+    pub(super) id: u64,
+    #[serde(default)]
+    pub(super) name: String,
     #[serde(deserialize_with = "id")]
-    permissions: u64,
+    pub(super) permissions: u64,
+    /// Everybody may mention it.
+    #[serde(default)]
+    pub(super) mentionable: bool,
 }
 
 /// A member of a guild.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Member {
     #[serde(deserialize_with = "ids")]
-    roles: Vec<u64>,
+    pub(super) roles: Vec<u64>,
 }
 
 /// What `member` (whose user id is `user`) may do where `overwrites` hold.
@@ -120,7 +141,12 @@ mod tests {
     const SEND: u64 = 1 << 11;
 
     fn guild(everyone: u64, role: u64) -> Guild {
-        let role_of = |id, permissions| Role { id, permissions };
+        let role_of = |id, permissions| Role {
+            id,
+            permissions,
+            name: String::new(),
+            mentionable: false,
+        };
         Guild {
             id: 1,
             owner_id: 9,

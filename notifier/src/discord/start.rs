@@ -14,6 +14,7 @@ use super::{
     Discord, DiscordSettings, Identity, Readiness,
     api::{Api, GetError, NoAnswer},
     gateway,
+    interactions::{Interactions, WAITING},
     limiter::Route,
     sink::DiscordSink,
 };
@@ -115,6 +116,14 @@ pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Re
         connected: Default::default(),
     });
     let (events_in, events) = mpsc::channel(EVENTS);
+    let (heard_in, heard) = mpsc::channel(WAITING);
+    let interactions = Interactions {
+        heard,
+        api: Arc::clone(&api),
+        api_url: api_url.clone(),
+        identity: identity.clone(),
+        shards,
+    };
     let plan = gateway::Plan {
         api: Arc::clone(&api),
         api_url,
@@ -124,12 +133,14 @@ pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Re
         identity: identity.clone(),
         ready: ready_in,
         events: events_in,
+        heard: heard_in,
     };
     let gateway = gateway::Gateway::connect(plan).await.map_err(StartError::Local)?;
     Ok(Discord {
         sink: Arc::new(DiscordSink { api, identity }),
         ready,
         events,
+        interactions,
         shards,
         task: tokio::spawn(gateway.run(shutdown)),
     })

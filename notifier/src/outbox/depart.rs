@@ -255,19 +255,19 @@ impl Outbox {
     }
 }
 
-struct Transaction<'a> {
+pub(super) struct Transaction<'a> {
     /// The next local sequence, for a post that is to be edited as soon as it is there.
-    next: Cell<u64>,
-    destination: &'a Destination,
-    queue: &'a TransactionalTree,
-    posts: &'a TransactionalTree,
-    killmails: &'a TransactionalTree,
-    now: u64,
+    pub(super) next: Cell<u64>,
+    pub(super) destination: &'a Destination,
+    pub(super) queue: &'a TransactionalTree,
+    pub(super) posts: &'a TransactionalTree,
+    pub(super) killmails: &'a TransactionalTree,
+    pub(super) now: u64,
 }
 
 impl Transaction<'_> {
     /// Takes a row out of the queue and writes how it ended.
-    fn end(&self, sequence: u64, write: impl FnOnce(&mut PostRow)) -> Written<()> {
+    pub(super) fn end(&self, sequence: u64, write: impl FnOnce(&mut PostRow)) -> Written<()> {
         let Some(bytes) = self.queue.remove(&queue_key(self.destination, sequence))? else {
             return Ok(());
         };

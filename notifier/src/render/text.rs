@@ -4,7 +4,7 @@
 ///
 /// Names are chosen by players, so they are hostile: control characters, marks that change the writing direction, and
 /// characters of no width are left out.
-pub(super) fn plain(name: &str, limit: usize) -> String {
+pub(crate) fn plain(name: &str, limit: usize) -> String {
     let visible: String = name
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })
@@ -15,7 +15,7 @@ pub(super) fn plain(name: &str, limit: usize) -> String {
 }
 
 /// A [`plain`] name for a place where Discord reads markdown: every sign that could mean something is escaped.
-pub(super) fn escaped(name: &str, limit: usize) -> String {
+pub(crate) fn escaped(name: &str, limit: usize) -> String {
     let plain = plain(name, limit);
     let mut text = String::with_capacity(plain.len() + 8);
     for (index, c) in plain.chars().enumerate() {
@@ -33,7 +33,7 @@ pub(super) fn escaped(name: &str, limit: usize) -> String {
 }
 
 /// At most `limit` of Discord's characters; what is cut off shows as `…`.
-pub(super) fn cut(text: &str, limit: usize) -> String {
+pub(crate) fn cut(text: &str, limit: usize) -> String {
     if length(text) <= limit {
         return text.to_owned();
     }
@@ -60,7 +60,7 @@ pub(super) fn length(text: &str) -> usize {
 }
 
 /// ISK with three significant digits: `1.23b ISK`, `45.6m ISK`, `789k ISK`, `12 ISK`.
-pub(super) fn isk(value: f64) -> String {
+pub(crate) fn isk(value: f64) -> String {
     format!("{} ISK", short(value))
 }
 
@@ -88,7 +88,7 @@ fn three_digits(value: f64) -> String {
 }
 
 /// The security status as the game shows it: 0.1 if 0 < s < 0.05, else rounded half up to one decimal.
-pub(super) fn security(status: f64) -> String {
+pub(crate) fn security(status: f64) -> String {
     let shown = if status > 0.0 && status < 0.05 {
         0.1
     } else {
@@ -99,7 +99,7 @@ pub(super) fn security(status: f64) -> String {
 }
 
 /// `YYYY-MM-DD HH:MM` of seconds since 1970, UTC, which is EVE time.
-pub(super) fn eve_time(seconds: i64) -> String {
+pub(crate) fn eve_time(seconds: i64) -> String {
     let (year, month, day) = date(seconds.div_euclid(86_400));
     let of_day = seconds.rem_euclid(86_400);
     format!(

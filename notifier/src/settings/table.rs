@@ -64,12 +64,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_ADMIN_ADDR",
         "127.0.0.1:50061",
-        "Address of SubscriptionService, empty = off (not served by this version)",
+        "Address of SubscriptionService, for operators and web front ends; empty = off",
     ),
     setting(
         "NOTIFIER_ADMIN_TOKENS_FILE",
         "",
-        "Tokens of its callers, one `name token` a line; required off loopback",
+        "Tokens of its callers, one `name token` a line; required off loopback and for webhooks",
     ),
     setting(
         "NOTIFIER_SUBSCRIPTIONS_FILE",

@@ -12,7 +12,7 @@ use killfeed::{
     v1::{Diagnostic, Filter},
 };
 
-use super::{Subscription, Subscriptions};
+use super::{Subscription, Subscriptions, Wish};
 use crate::database::{CompiledRow, StorageError};
 
 /// Why a text has no tree.
@@ -68,7 +68,7 @@ pub async fn compile_pending(
         if !needs(&subscription, &build) {
             continue;
         }
-        let (compiled, problem) = match trees(compile, &subscription, &build).await {
+        let (compiled, problem) = match trees(compile, &subscription.wish, &build).await {
             Ok(compiled) => {
                 round.compiled += 1;
                 (Some(compiled), String::new())
@@ -136,12 +136,12 @@ fn needs(subscription: &Subscription, build: &str) -> bool {
     !subscription.compiled.as_ref().is_some_and(current)
 }
 
-async fn trees(
+/// The trees of a wish, made with the static data `build`; or which of its fields has none, and why.
+pub async fn trees(
     compile: &dyn Compile,
-    subscription: &Subscription,
+    wish: &Wish,
     build: &str,
 ) -> Result<CompiledRow, (&'static str, CompileError)> {
-    let wish = &subscription.wish;
     let filter = compile.compile(&wish.filter).await.map_err(|error| ("filter", error))?;
     let (victim_is_us, attacker_is_us) = if wish.us.is_empty() {
         (None, None)

@@ -30,6 +30,11 @@ pub enum BadFile {
 
 /// Reads the file. JSON begins with a brace, TOML never does. Webhooks may also lie under `api_url`.
 pub fn parse(text: &str, api_url: &str) -> Result<Vec<Wish>, BadFile> {
+    parse_each(text, api_url)?.into_iter().collect()
+}
+
+/// As [`parse`], with every row that cannot be used in its place.
+pub fn parse_each(text: &str, api_url: &str) -> Result<Vec<Result<Wish, BadFile>>, BadFile> {
     let text = text.trim_start_matches('\u{feff}');
     let document: Document = if text.trim_start().starts_with('{') {
         serde_json::from_str(text).map_err(|error| BadFile::Syntax(error.to_string()))?
@@ -37,12 +42,10 @@ pub fn parse(text: &str, api_url: &str) -> Result<Vec<Wish>, BadFile> {
         toml::from_str(text).map_err(|error| BadFile::Syntax(one_line(&error, text)))?
     };
     let mut names = HashSet::new();
-    document
-        .subscription
-        .into_iter()
-        .enumerate()
+    let rows = document.subscription.into_iter().enumerate();
+    Ok(rows
         .map(|(index, row)| wish(index + 1, row, api_url, &mut names))
-        .collect()
+        .collect())
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,7 @@
 //! The subscriptions of this process: on disk first, then in the snapshot. One writer at a time.
 
+mod change;
+
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -7,6 +9,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+pub use change::{By, ChangeError};
 
 use super::{Snapshot, Source, Subscription, SubscriptionId, WEBHOOK_GUILD, Wish, store};
 use crate::{

@@ -1,6 +1,10 @@
 //! Is a message one that Discord would take? Its own API description says most of it, the rest is said here.
 
-use std::{path::Path, sync::OnceLock};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
@@ -19,6 +23,66 @@ pub(super) fn message(body: &Value) -> Option<String> {
         }
     }
     beyond_the_description(body)
+}
+
+/// What is wrong with the body of `PUT /applications/{id}/commands`.
+pub(super) fn registration(body: &Value) -> Option<String> {
+    let mut coerced = body.clone();
+    for command in coerced.as_array_mut().into_iter().flatten() {
+        if let Some(permissions) = command["default_member_permissions"]
+            .as_str()
+            .and_then(|text| text.parse::<u64>().ok())
+        {
+            command["default_member_permissions"] = permissions.into();
+        }
+    }
+    against(
+        "ApplicationCommandUpdateRequest",
+        coerced.as_array().into_iter().flatten(),
+    )
+}
+
+/// What is wrong with the body of an interaction's callback.
+pub(super) fn callback(body: &Value) -> Option<String> {
+    let schema = match body["type"].as_u64() {
+        Some(4 | 5) => "CreateMessageInteractionCallbackRequest",
+        Some(6 | 7) => "UpdateMessageInteractionCallbackRequest",
+        Some(8) => "ApplicationCommandAutocompleteCallbackRequest",
+        Some(9) => "ModalInteractionCallbackRequest",
+        other => return Some(format!("there is no callback of type {other:?}")),
+    };
+    against(schema, [body]).or_else(|| interaction_message(&body["data"]))
+}
+
+/// What is wrong with the body of an answer that was deferred.
+pub(super) fn edited(body: &Value) -> Option<String> {
+    against("IncomingWebhookUpdateRequestPartial", [body]).or_else(|| interaction_message(body))
+}
+
+/// Limits of messages that hold for answers too; and the house rule that none of them pings.
+fn interaction_message(data: &Value) -> Option<String> {
+    let said = data.get("embeds").is_some() || data.get("content").is_some();
+    if said && data["allowed_mentions"]["parse"] != json!([]) {
+        return Some("allowed_mentions is not said, or not empty".into());
+    }
+    if said { beyond_the_description(data) } else { None }
+}
+
+/// The first thing that is wrong by a schema of the description.
+fn against<'a>(schema: &str, bodies: impl IntoIterator<Item = &'a Value>) -> Option<String> {
+    static BUILT: Mutex<BTreeMap<String, Option<Arc<Validator>>>> = Mutex::new(BTreeMap::new());
+    let validator = {
+        let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+        let made = built
+            .entry(schema.to_owned())
+            .or_insert_with(|| build(schema).map(Arc::new));
+        made.clone()?
+    };
+    bodies.into_iter().find_map(|body| {
+        let coerced = coerce(body.clone());
+        let error = validator.iter_errors(&coerced).next()?;
+        Some(format!("{}: {error}", error.instance_path()))
+    })
 }
 
 fn beyond_the_description(body: &Value) -> Option<String> {
@@ -91,6 +155,11 @@ fn validator() -> Option<&'static Validator> {
 }
 
 fn read() -> Option<Validator> {
+    build("MessageCreateRequest")
+}
+
+/// Of one of the description's schemas.
+fn build(schema: &str) -> Option<Validator> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/discord-openapi.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
         eprintln!(
@@ -100,7 +169,7 @@ fn read() -> Option<Validator> {
     };
     let mut description: Value = serde_json::from_str(&text).expect("Discord's API description is JSON");
     let schema = json!({
-        "$ref": "#/components/schemas/MessageCreateRequest",
+        "$ref": format!("#/components/schemas/{schema}"),
         "components": { "schemas": description["components"]["schemas"].take() },
     });
     let validator = jsonschema::options()

@@ -90,3 +90,15 @@ pub(super) fn message(channel: u64, posted: &Posted, with_nonce: bool) -> Value 
     }
     message
 }
+
+/// A message of the bot's without anything in it.
+pub(super) fn plain_message(channel: u64, id: u64) -> Value {
+    let posted = Posted {
+        id,
+        author: BOT,
+        nonce: String::new(),
+        body: json!({}),
+        edits: 0,
+    };
+    message(channel, &posted, false)
+}

@@ -8,11 +8,11 @@ use axum::{
     http::{HeaderMap, HeaderName, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse as _, Response},
-    routing::{get, patch, post},
+    routing::{get, patch, post, put},
 };
 use serde_json::{Value, json};
 
-use super::{Asked, BOT, TOKEN, World, change, gateway, limits::Overrun, messages, payload};
+use super::{Asked, BOT, TOKEN, World, change, gateway, interactions, limits::Overrun, messages, payload};
 
 pub(super) fn routes(world: Arc<World>) -> Router {
     let api = Router::new()
@@ -33,10 +33,19 @@ pub(super) fn routes(world: Arc<World>) -> Router {
         )
         .route("/guilds/{guild}", get(guild))
         .route("/guilds/{guild}/members/{user}", get(member))
+        .route("/applications/{application}/commands", put(interactions::register))
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&world), guard));
+    // Interactions carry their own token, and do not count against the bot's limits.
+    let own_token = Router::new()
+        .route("/interactions/{id}/{token}/callback", post(interactions::callback))
+        .route(
+            "/webhooks/{application}/{token}/messages/@original",
+            patch(interactions::later),
+        );
     Router::new()
-        .nest("/api/v10", api)
+        .nest("/api/v10", own_token.merge(api))
+        .route("/attachments/{name}", get(interactions::attachment))
         .route("/", get(gateway::connect))
         .with_state(world)
 }

@@ -6,7 +6,10 @@ use async_trait::async_trait;
 use serenity::all::{ChannelId, Context, Event, GuildId, RawEventHandler};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::super::Identity;
+use super::super::{
+    Identity,
+    interactions::{Heard, METRIC_DROPPED},
+};
 
 /// How many guilds the shards served here have.
 pub const METRIC_GUILDS: &str = "notifier_discord_guilds";
@@ -58,6 +61,8 @@ pub(super) struct Events {
     pub(super) events: mpsc::Sender<GatewayEvent>,
     /// A `std` mutex: never held across an await.
     pub(super) guilds: Mutex<BTreeSet<u64>>,
+    /// Who answers people.
+    pub(super) heard: mpsc::Sender<Heard>,
 }
 
 /// Hands an event on. One that does not fit is dropped: each only hastens what a failed post or a probe finds as well.
@@ -70,9 +75,16 @@ pub(super) fn send(events: &mpsc::Sender<GatewayEvent>, event: GatewayEvent) {
 
 #[async_trait]
 impl RawEventHandler for Events {
-    async fn raw_event(&self, _: Context, event: Event) {
+    async fn raw_event(&self, context: Context, event: Event) {
         match event {
+            Event::InteractionCreate(event) => {
+                self.hand_over(Heard::Interaction(Box::new(event.interaction), context.cache));
+            }
             Event::Ready(event) => {
+                self.hand_over(Heard::Ready {
+                    application: event.ready.application.id.get(),
+                    guilds: event.ready.guilds.len(),
+                });
                 self.identity.set(event.ready.user.id.get());
                 let guilds: Vec<u64> = event.ready.guilds.iter().map(|guild| guild.id.get()).collect();
                 self.count(|known| known.extend(&guilds));
@@ -109,6 +121,14 @@ impl RawEventHandler for Events {
 }
 
 impl Events {
+    /// Hands it to who answers; one that does not fit would be answered too late anyway.
+    fn hand_over(&self, heard: Heard) {
+        if let Err(TrySendError::Full(_)) = self.heard.try_send(heard) {
+            metrics::counter!(METRIC_DROPPED).increment(1);
+            tracing::warn!("too many interactions at once: one is not answered");
+        }
+    }
+
     fn changed(&self, guild: GuildId, channel: Option<ChannelId>) {
         let event = GatewayEvent::PermissionsMayHaveChanged {
             guild: guild.get(),

@@ -1,0 +1,120 @@
+//! hazardous-killbot: its commands as they were typed, one a line.
+
+use super::{Foreign, Row, any_of, isk};
+use crate::commands::Offender;
+
+const COMMAND: &str = "zkill-subscribe";
+
+pub(super) fn read(text: &str) -> Option<Foreign> {
+    let mut foreign = Foreign {
+        from: "hazardous-killbot",
+        ..Default::default()
+    };
+    if !text.contains(COMMAND) {
+        return None;
+    }
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        match command(line) {
+            Ok(filter) => foreign.rows.push(Row {
+                name: line
+                    .split_once(COMMAND)
+                    .map_or(line, |(_, rest)| rest)
+                    .trim()
+                    .chars()
+                    .take(100)
+                    .collect(),
+                filter,
+                ..Default::default()
+            }),
+            Err(why) => foreign.untranslated.push(Offender {
+                name: line.chars().take(80).collect(),
+                why: why.to_owned(),
+            }),
+        }
+    }
+    Some(foreign)
+}
+
+fn command(line: &str) -> Result<String, &'static str> {
+    let rest = line
+        .trim_start_matches('/')
+        .strip_prefix(COMMAND)
+        .ok_or("not a /zkill-subscribe command")?;
+    // Discord shows `name:value`; people also write `name: value`, or the values alone in their order.
+    let rest = rest.replace(": ", ":");
+    let mut words = rest.split_whitespace();
+    let what = words
+        .next()
+        .ok_or("it does not say what to subscribe to")?
+        .to_lowercase();
+    let (mut id, mut min_value, mut url) = (None, None, None);
+    let mut terms = Vec::new();
+    for word in words {
+        let (name, value) = match word.split_once(':') {
+            Some((name, value)) if !name.starts_with("http") => (name.to_lowercase(), value),
+            _ if what == "link" && url.is_none() => ("url".to_owned(), word),
+            _ if id.is_none() && !matches!(what.as_str(), "public" | "link") => ("id".to_owned(), word),
+            _ => ("min-value".to_owned(), word),
+        };
+        match name.as_str() {
+            "id" => id = Some(value.parse::<u64>().map_err(|_| "its id is no number")?),
+            "min-value" => min_value = Some(isk(value).ok_or("its min-value is no number")?),
+            "url" | "link" => url = Some(value.to_owned()),
+            "limit-region-ids" => terms.push(limit("region", value)?),
+            "limit-constellation-ids" => terms.push(limit("constellation", value)?),
+            "limit-system-ids" => terms.push(limit("system", value)?),
+            _ => return Err("it has an option that is not known here"),
+        }
+    }
+    let first = match what.as_str() {
+        "public" => None,
+        "link" => Some(link(&url.ok_or("it has no link")?)?),
+        "corporation" | "alliance" | "character" | "region" | "constellation" | "system" | "group" | "ship"
+        | "faction" => Some(format!("{what}:{}", id.ok_or("it has no id")?)),
+        _ => return Err("this kind of subscription is not known here"),
+    };
+    let value = min_value
+        .filter(|value| *value > 0)
+        .map(|value| format!("value>={value}"));
+    let all: Vec<String> = first.into_iter().chain(terms).chain(value).collect();
+    Ok(all.join(" "))
+}
+
+fn limit(field: &str, ids: &str) -> Result<String, &'static str> {
+    let ids: Option<Vec<u64>> = ids.split(',').map(|id| id.trim().parse().ok()).collect();
+    ids.and_then(|ids| any_of(field, &ids))
+        .ok_or("its limit is no list of ids")
+}
+
+/// A page of zKillboard → a filter.
+fn link(url: &str) -> Result<String, &'static str> {
+    let path = url
+        .split_once("zkillboard.com/")
+        .ok_or("its link is not zKillboard's")?
+        .1;
+    let mut parts = path.split('/').filter(|part| !part.is_empty());
+    let none = "this page of zKillboard has no equivalent as a filter";
+    let (Some(field), Some(id)) = (parts.next(), parts.next()) else {
+        return Err(none);
+    };
+    let id: u64 = id.parse().map_err(|_| none)?;
+    let field = if field == "location" { return Err(none) } else { field };
+    let of_people = matches!(
+        field,
+        "corporation" | "alliance" | "character" | "ship" | "group" | "faction"
+    );
+    if !of_people && !matches!(field, "region" | "constellation" | "system") {
+        return Err(none);
+    }
+    let mut filter = format!("{field}:{id}");
+    for part in parts {
+        match part {
+            "kills" if of_people => filter = format!("attacker.{field}:{id}"),
+            "losses" if of_people => filter = format!("victim.{field}:{id}"),
+            "solo" => filter.push_str(" solo"),
+            "page" | "1" => {}
+            _ => return Err(none),
+        }
+    }
+    Ok(filter)
+}

@@ -1,0 +1,211 @@
+//! Carries the commands out.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use async_trait::async_trait;
+use killfeed::v1::{CompileFilterResponse, Entity, EntityKind, GetFeedStatusResponse, Killmail};
+use tokio::sync::watch;
+
+use super::{Away, By, ChangeError, Commands, History, Standing, Terms};
+use crate::{
+    clock::Clock,
+    database::{CompiledRow, PostRow, StorageError},
+    ingestor::Ingestor,
+    matching, metrics,
+    outbox::Outbox,
+    sink::{Destination, Post, SendOutcome, Sink},
+    subscriptions::{self, Compile, CompileError, Subscription, Subscriptions, Wish},
+};
+
+/// Everything that the commands stand on.
+pub struct Office {
+    /// What the operator has set.
+    pub terms: Terms,
+    /// Who is asked about filters, names and the log.
+    pub ingestor: Ingestor,
+    /// What is changed.
+    pub subscriptions: Arc<Subscriptions>,
+    /// What became of killmails.
+    pub outbox: Arc<Outbox>,
+    /// Where tests go.
+    pub sink: Arc<dyn Sink>,
+    /// Whether the stream is open.
+    pub following: watch::Receiver<bool>,
+    /// The wall clock.
+    pub clock: Clock,
+}
+
+impl Office {
+    /// Drops, at once, what waits only for these; they match nothing any more.
+    async fn withdraw(&self, gone: &[Arc<Subscription>]) -> Result<(), StorageError> {
+        let destinations: BTreeSet<&Destination> = gone.iter().map(|one| &one.wish.destination).collect();
+        for destination in destinations {
+            let here = gone.iter().filter(|one| one.wish.destination == *destination);
+            let ids: BTreeSet<u64> = here.map(|one| one.id.0).collect();
+            let dropped = self.outbox.withdraw(destination, &ids, self.clock.now())?;
+            if dropped > 0 {
+                tracing::info!(
+                    ?destination,
+                    dropped,
+                    "killmails waited only for what was removed or paused"
+                );
+                self.outbox.touch([destination.clone()]);
+            }
+        }
+        self.outbox.flush().await
+    }
+}
+
+#[async_trait]
+impl Commands for Office {
+    fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    async fn describe(&self, filter: &str) -> Result<CompileFilterResponse, Away> {
+        self.ingestor.describe(filter).await
+    }
+
+    async fn build(&self) -> Result<String, Away> {
+        let build = self.ingestor.static_data_build().await;
+        build.map_err(|error| Away(error.to_string()))
+    }
+
+    async fn trees(&self, wish: &Wish, build: &str) -> Result<CompiledRow, (&'static str, CompileError)> {
+        subscriptions::trees(&self.ingestor, wish, build).await
+    }
+
+    async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Result<Vec<Entity>, Away> {
+        self.ingestor.search(query, kinds, limit).await
+    }
+
+    async fn feed_status(&self) -> Result<GetFeedStatusResponse, Away> {
+        self.ingestor.feed_status().await
+    }
+
+    async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, Away> {
+        self.ingestor.count(filter, since, until).await
+    }
+
+    async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, Away> {
+        self.ingestor.newest(filter, since, limit).await
+    }
+
+    async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Away> {
+        self.ingestor.killmail(killmail_id).await
+    }
+
+    fn subscriptions(&self, guild: u64) -> Vec<Arc<Subscription>> {
+        self.subscriptions.of_guild(guild)
+    }
+
+    fn all(&self) -> Vec<Arc<Subscription>> {
+        self.subscriptions.list()
+    }
+
+    async fn add(&self, wishes: Vec<(Wish, CompiledRow)>, by: By) -> Result<Vec<Arc<Subscription>>, ChangeError> {
+        let added = self.subscriptions.add(wishes, self.terms.max_subscriptions, by).await?;
+        metrics::subscriptions(self.subscriptions.snapshot().len());
+        Ok(added)
+    }
+
+    async fn edit(
+        &self,
+        guild: u64,
+        name: &str,
+        wish: Wish,
+        compiled: CompiledRow,
+        by: By,
+    ) -> Result<Arc<Subscription>, ChangeError> {
+        let old = self.subscriptions.get(guild, name);
+        let edited = self.subscriptions.edit(guild, name, wish, compiled, by).await?;
+        if let Some(old) = old {
+            self.withdraw(&[old]).await?;
+        }
+        Ok(edited)
+    }
+
+    async fn set_paused(
+        &self,
+        guild: u64,
+        names: &[String],
+        paused: bool,
+        by: By,
+    ) -> Result<Vec<Arc<Subscription>>, ChangeError> {
+        let changed = self.subscriptions.set_paused(guild, names, paused, by).await?;
+        if paused {
+            self.withdraw(&changed).await?;
+        }
+        metrics::subscriptions(self.subscriptions.snapshot().len());
+        Ok(changed)
+    }
+
+    async fn remove(&self, guild: u64, names: &[String]) -> Result<Vec<Arc<Subscription>>, ChangeError> {
+        let removed = self.subscriptions.remove(guild, names).await?;
+        self.withdraw(&removed).await?;
+        metrics::subscriptions(self.subscriptions.snapshot().len());
+        Ok(removed)
+    }
+
+    async fn forget(&self, guild: u64, channels: BTreeSet<u64>) -> Result<usize, StorageError> {
+        let removed = self.subscriptions.forget(guild).await?;
+        let of_rows = removed.iter().map(|one| one.wish.destination.clone());
+        let destinations: BTreeSet<Destination> =
+            channels.into_iter().map(Destination::Channel).chain(of_rows).collect();
+        for destination in &destinations {
+            self.outbox.forget(destination, self.clock.now())?;
+        }
+        self.outbox.flush().await?;
+        metrics::subscriptions(self.subscriptions.snapshot().len());
+        Ok(removed.len())
+    }
+
+    fn post(&self, destination: &Destination, killmail_id: u64) -> Result<Option<PostRow>, StorageError> {
+        self.outbox.post(destination, killmail_id)
+    }
+
+    fn received(&self, killmail_id: u64) -> Result<bool, StorageError> {
+        self.outbox.seen(killmail_id, 0)
+    }
+
+    async fn history(&self, destinations: BTreeSet<Destination>) -> Result<History, StorageError> {
+        let (outbox, now) = (self.outbox.clone(), self.clock.now());
+        // Thousands of rows a channel, perhaps: off the runtime.
+        let counted = tokio::task::spawn_blocking(move || {
+            let mut history = History::default();
+            for destination in &destinations {
+                for row in outbox.posts(destination) {
+                    history.count(destination, &row?.1, now);
+                }
+            }
+            Ok(history)
+        });
+        counted
+            .await
+            .unwrap_or_else(|error| Err(StorageError::Interrupted(error.to_string())))
+    }
+
+    fn standing(&self) -> Result<Standing, StorageError> {
+        let position = self.outbox.position()?;
+        Ok(Standing {
+            following: *self.following.borrow(),
+            time: position
+                .as_ref()
+                .map_or(0, |position| matching::millis(&Some(position.time))),
+            cursor: position.map(|position| position.cursor).unwrap_or_default(),
+            waiting: self.outbox.waiting(),
+        })
+    }
+
+    fn kill_to_post(&self) -> Vec<f64> {
+        metrics::kill_to_post()
+    }
+
+    async fn send(&self, post: &Post) -> SendOutcome {
+        self.sink.send(post).await
+    }
+}

@@ -1,0 +1,233 @@
+//! `/killfeed`: what each subcommand, button and form does and says. One file per subcommand; what they share is in `wish`
+//! (options → a subscription), `words` (how things are said), `describe` (what a subscription will do) and `seen` (whose
+//! channels somebody may know of).
+
+mod check;
+mod complete;
+mod describe;
+mod edit;
+mod export;
+mod forget;
+mod help;
+mod import;
+mod list;
+mod pause;
+mod preview;
+mod registration;
+mod seen;
+mod status;
+mod subscribe;
+mod test;
+mod unsubscribe;
+mod why;
+mod wish;
+mod words;
+
+use std::sync::Arc;
+
+pub(super) use complete::complete;
+pub(super) use registration::registration;
+
+use super::{
+    api::GetError,
+    interactions::{Answer, Answers, BAD, Call, Given, Reply, What},
+    world::World,
+};
+use crate::{
+    commands::{Away, By, ChangeError, Commands},
+    database::StorageError,
+    subscriptions::{Source, Subscription},
+};
+
+/// What the commands stand on.
+pub(super) struct Desk<'a> {
+    pub(super) commands: &'a dyn Commands,
+    pub(super) world: World,
+    pub(super) answers: &'a Answers,
+    /// Another process answered an interaction of this one's shards.
+    pub(super) foreign: bool,
+}
+
+/// Why a command ends before its end.
+enum Stop {
+    /// Something stands in the way: what to say.
+    Say(Box<Reply>),
+    /// The process must end.
+    Storage(StorageError),
+}
+
+type Done = Result<Answer, Stop>;
+
+/// Carries it out. `Err` = the process must end.
+pub(super) async fn answer(desk: &Desk<'_>, call: &Call) -> Result<Answer, StorageError> {
+    let done = match &call.what {
+        What::Command(given) => command(desk, call, given).await,
+        What::Button { custom_id, shown } => button(desk, call, custom_id, shown).await,
+        What::Form { custom_id, inputs } => match custom_id.strip_prefix("kf:form:").and_then(|id| id.parse().ok()) {
+            Some(id) => edit::form(desk, call, id, inputs).await,
+            None => Err(outdated()),
+        },
+        What::Typing(..) => Ok(Answer::Choices(complete(desk, call).await)),
+    };
+    match done {
+        Ok(answer) => Ok(answer),
+        Err(Stop::Say(reply)) => Ok(Answer::Say(*reply)),
+        Err(Stop::Storage(error)) => Err(error),
+    }
+}
+
+/// Whether it takes its turn in the guild.
+pub(super) fn changes(call: &Call) -> bool {
+    match &call.what {
+        What::Command(given) => matches!(
+            given.subcommand.as_str(),
+            "subscribe" | "unsubscribe" | "pause" | "resume" | "edit" | "import" | "forget"
+        ),
+        What::Button { custom_id, .. } => !custom_id.starts_with("kf:list:") && !custom_id.starts_with("kf:edit:"),
+        What::Form { .. } => true,
+        What::Typing(..) => false,
+    }
+}
+
+/// Whether the answer comes in place of the message whose button was pressed: it is deferred in another way.
+pub(super) fn updates(call: &Call) -> bool {
+    let What::Button { custom_id, .. } = &call.what else {
+        return false;
+    };
+    !custom_id.starts_with("kf:sub:")
+}
+
+/// For guilds that are not among NOTIFIER_GUILDS.
+pub(super) fn not_served() -> Reply {
+    let text = "This bot serves only the servers that its operator has chosen, and this is none of them.";
+    Reply::new(BAD, "Not here", text)
+}
+
+pub(super) fn took_too_long() -> Reply {
+    Reply::new(
+        BAD,
+        "Given up",
+        "This took longer than Discord waits for an answer. `/killfeed list` shows what is there now.",
+    )
+}
+
+async fn command(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    if given.command != "killfeed" {
+        return Err(outdated());
+    }
+    match given.subcommand.as_str() {
+        "subscribe" => subscribe::subscribe(desk, call, given).await,
+        "unsubscribe" => unsubscribe::unsubscribe(desk, call, given).await,
+        "pause" => pause::pause(desk, call, given, true).await,
+        "resume" => pause::pause(desk, call, given, false).await,
+        "edit" => edit::edit(desk, call, given).await,
+        "list" => list::list(desk, call, given).await,
+        "preview" => preview::preview(desk, call, given).await,
+        "why" => why::why(desk, call, given).await,
+        "test" => test::test(desk, call, given).await,
+        "status" => status::status(desk, call).await,
+        "check" => check::check(desk, call, given).await,
+        "export" => export::export(desk, call).await,
+        "import" => import::import(desk, call, given).await,
+        "forget" => Ok(forget::ask(desk, call)),
+        "help" => Ok(help::help()),
+        _ => Err(outdated()),
+    }
+}
+
+async fn button(desk: &Desk<'_>, call: &Call, custom_id: &str, shown: &str) -> Done {
+    let mut parts = custom_id.splitn(3, ':');
+    let (Some("kf"), Some(verb)) = (parts.next(), parts.next()) else {
+        return Err(outdated());
+    };
+    let rest = parts.next().unwrap_or_default();
+    let numbers: Vec<u64> = rest.split(':').map_while(|number| number.parse().ok()).collect();
+    match (verb, numbers.as_slice()) {
+        ("list", [channel, page]) => list::page(desk, call, *channel, *page).await,
+        ("pause", [id, channel, page]) => list::pause(desk, call, *id, true, (*channel, *page)).await,
+        ("resume", [id, channel, page]) => list::pause(desk, call, *id, false, (*channel, *page)).await,
+        ("edit", [id, ..]) => edit::open_form(desk, call, *id).await,
+        ("remove", [id, channel, page]) => unsubscribe::ask(desk, call, *id, (*channel, *page)).await,
+        ("removed", [id, channel, page]) => unsubscribe::confirmed(desk, call, *id, (*channel, *page)).await,
+        ("removeall", [channel]) => unsubscribe::all_confirmed(desk, call, *channel).await,
+        ("keep", []) => Ok(Answer::Update(Reply::new(
+            super::interactions::GOOD,
+            "Kept",
+            "Nothing was changed.",
+        ))),
+        ("without", [id, part]) => edit::without(desk, call, *id, *part).await,
+        ("use", [id, warning, suggestion, ..]) => {
+            let of = rest.rsplit(':').next().unwrap_or_default();
+            edit::take_suggestion(desk, call, *id, (*warning, *suggestion), of).await
+        }
+        ("sub", _) => subscribe::from_preview(desk, call, rest, shown).await,
+        ("forget", []) => forget::confirmed(desk, call).await,
+        _ => Err(outdated()),
+    }
+}
+
+/// A button or command of another version.
+fn outdated() -> Stop {
+    say(
+        "Not known",
+        "This belongs to another version of the bot: give the command again.",
+    )
+}
+
+/// Something stands in the way.
+fn say(title: &str, text: impl Into<String>) -> Stop {
+    Stop::Say(Box::new(Reply::new(BAD, title, text)))
+}
+
+fn by(desk: &Desk<'_>, call: &Call) -> By {
+    By {
+        user: call.user,
+        source: Source::Command,
+        now: desk.commands.now(),
+    }
+}
+
+/// The subscription of an id that a button carries.
+fn by_id(desk: &Desk<'_>, call: &Call, id: u64) -> Result<Arc<Subscription>, Stop> {
+    let all = desk.commands.subscriptions(call.guild);
+    let found = all.into_iter().find(|one| one.id.0 == id);
+    found.ok_or_else(|| say("Gone", "This subscription is not there any more. Nothing was changed."))
+}
+
+impl From<StorageError> for Stop {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+impl From<Away> for Stop {
+    fn from(away: Away) -> Self {
+        let text = format!(
+            "No ingestor can say that now ({}). Nothing was stored or changed: try again in a minute.",
+            words::plain(&away.0)
+        );
+        say("No ingestor answers", text)
+    }
+}
+
+impl From<ChangeError> for Stop {
+    fn from(error: ChangeError) -> Self {
+        match error {
+            ChangeError::Storage(error) => Self::Storage(error),
+            other => {
+                let text = words::capitalised(&words::plain(&other.to_string()));
+                say("Nothing was changed", format!("{text}."))
+            }
+        }
+    }
+}
+
+impl From<GetError> for Stop {
+    fn from(error: GetError) -> Self {
+        let text = format!(
+            "Discord did not say who may do what in this server ({}). Nothing was changed: try again in a minute.",
+            words::plain(&error.to_string())
+        );
+        say("Discord did not answer", text)
+    }
+}

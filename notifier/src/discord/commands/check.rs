@@ -1,0 +1,62 @@
+//! `check`: what the bot may do in a channel, what it lacks, and what for.
+
+use super::{
+    Desk, Done, say,
+    seen::{Seen, channel_of},
+};
+use crate::discord::{
+    interactions::{Answer, BAD, CAREFUL, Call, GOOD, Given, Reply},
+    permissions::{EMBED_LINKS, MENTION_EVERYONE, READ_MESSAGE_HISTORY, VIEW_CHANNEL, may},
+};
+
+pub(super) async fn check(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let channel = given.channels.get("channel").map_or(call.channel, |chosen| chosen.id);
+    let seen = Seen::with(desk, call, &[channel]).await?;
+    if seen
+        .invoker(channel)
+        .is_some_and(|permissions| !may(permissions, VIEW_CHANNEL))
+    {
+        return Err(say("Not allowed", "You cannot see that channel."));
+    }
+    let Some(permissions) = seen.bot(channel) else {
+        return Err(say(
+            "Not known",
+            "Discord does not say what I may do there: I cannot see that channel, or it is gone.",
+        ));
+    };
+    let mut essential = false;
+    let mut lacking = false;
+    let lines: Vec<String> = seen
+        .needed(channel, true)
+        .into_iter()
+        .map(|needed| {
+            let there = may(permissions, needed.bit);
+            let optional = [READ_MESSAGE_HISTORY, MENTION_EVERYONE, EMBED_LINKS].contains(&needed.bit);
+            essential |= !there && !optional;
+            lacking |= !there && needed.bit != MENTION_EVERYONE;
+            format!(
+                "{} **{}**: {}",
+                if there { "✅" } else { "❌" },
+                needed.name,
+                needed.what_for
+            )
+        })
+        .collect();
+    let (color, said) = match (essential, lacking) {
+        (true, _) => (BAD, "Nothing can be posted there."),
+        (_, true) => (CAREFUL, "Posts arrive there, but not as they should."),
+        _ => (GOOD, "All is well there."),
+    };
+    let here = desk.commands.subscriptions(call.guild);
+    let suspended = here
+        .iter()
+        .find(|one| channel_of(one) == Some(channel) && one.suspension.is_some())
+        .map(|one| super::list::state(one).1);
+    let reply = Reply::new(
+        color,
+        "Permissions",
+        format!("In <#{channel}>: {said}\n{}", lines.join("\n")),
+    )
+    .field("Its subscriptions", suspended.unwrap_or_default());
+    Ok(Answer::Say(reply))
+}

@@ -1,0 +1,142 @@
+//! `edit`: options, the form behind a button, and buttons that change a filter: all of them end in [`store`].
+
+use std::collections::BTreeMap;
+
+use super::{
+    Desk, Done, Stop, by, by_id, describe, say,
+    seen::{self, Seen},
+    wish::{self, Changes},
+    words,
+};
+use crate::{
+    commands::export,
+    discord::interactions::{Answer, Call, Form, Given, Input, Reply},
+    sink::Destination,
+    subscriptions::{MaxAge, Subscription},
+};
+
+pub(super) async fn edit(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let changes = Changes::given(given, "new_name");
+    if changes.is_empty() {
+        return Err(say(
+            "Nothing to change",
+            "Choose at least one option beside the name, like `add: -victim.group:Capsule`.",
+        ));
+    }
+    let (_, subscription) = seen::named(desk, call, given.text("name").unwrap_or_default()).await?;
+    Ok(Answer::Say(store(desk, call, &subscription, changes).await?))
+}
+
+/// The button `Edit`: a form with what is there now.
+pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
+    let subscription = by_id(desk, call, id)?;
+    let wish = &subscription.wish;
+    let input = |id, label, value: String, most, long| Input {
+        id,
+        label,
+        value,
+        most,
+        long,
+    };
+    let age = match wish.max_age {
+        MaxAge::Default => String::new(),
+        MaxAge::Limit(limit) => export::duration(limit),
+        MaxAge::Unlimited => "unlimited".to_owned(),
+    };
+    let ping = wish.ping.map(|ping| ping.to_string()).unwrap_or_default();
+    Ok(Answer::Form(Form {
+        custom_id: format!("kf:form:{id}"),
+        title: format!("Edit {}", wish.name),
+        inputs: vec![
+            input("name", "Name", wish.name.clone(), 100, false),
+            input("filter", "Filter", wish.filter.clone(), 2_000, true),
+            input("us", "Us: tells kills from losses", wish.us.clone(), 1_000, true),
+            input("ping", "Ping: here, everyone, role:<id>, or nothing", ping, 30, false),
+            input("max_age", "Max age, like 6h, or unlimited", age, 20, false),
+        ],
+    }))
+}
+
+/// The form that was sent.
+pub(super) async fn form(desk: &Desk<'_>, call: &Call, id: u64, inputs: &BTreeMap<String, String>) -> Done {
+    let subscription = by_id(desk, call, id)?;
+    Ok(Answer::Say(
+        store(desk, call, &subscription, Changes::form(inputs)).await?,
+    ))
+}
+
+/// A button `without ...`: one more term.
+pub(super) async fn without(desk: &Desk<'_>, call: &Call, id: u64, part: u64) -> Done {
+    let subscription = by_id(desk, call, id)?;
+    let part = usize::try_from(part).ok().and_then(|part| describe::PARTS.get(part));
+    let Some((.., term)) = part else {
+        return Err(super::outdated());
+    };
+    if subscription.wish.filter.ends_with(term) {
+        return Err(say("Done already", "Its filter leaves them out already."));
+    }
+    Ok(Answer::Update(
+        store(desk, call, &subscription, Changes::add(term)).await?,
+    ))
+}
+
+/// A button `use: ...`: what a warning suggests, unless the filter was changed meanwhile.
+pub(super) async fn take_suggestion(desk: &Desk<'_>, call: &Call, id: u64, at: (u64, u64), of: &str) -> Done {
+    let subscription = by_id(desk, call, id)?;
+    let changed = || {
+        say(
+            "Changed meanwhile",
+            "The filter is another one by now: `/killfeed edit` changes it.",
+        )
+    };
+    if describe::fingerprint(&subscription.wish.filter) != of {
+        return Err(changed());
+    }
+    let meaning = desk.commands.describe(&subscription.wish.filter).await?;
+    let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    let warning = meaning.warnings.get(index(at.0));
+    let suggestion = warning.and_then(|warning| warning.suggestions.get(index(at.1)));
+    let suggestion = suggestion.ok_or_else(changed)?.clone();
+    Ok(Answer::Update(
+        store(desk, call, &subscription, Changes::filter(suggestion)).await?,
+    ))
+}
+
+async fn store(desk: &Desk<'_>, call: &Call, old: &Subscription, changes: Changes) -> Result<Reply, Stop> {
+    let wish = changes.apply(old.wish.clone())?;
+    let seen = match wish.destination {
+        Destination::Channel(channel) => {
+            let seen = Seen::with(desk, call, &[channel]).await?;
+            if !seen.sees(old) {
+                return Err(say("Not allowed", "You cannot see that subscription's channel."));
+            }
+            if wish.destination != old.wish.destination {
+                seen.must_post(channel)?;
+            }
+            if wish.ping != old.wish.ping || wish.destination != old.wish.destination {
+                seen.must_ping(wish.ping, channel)?;
+            }
+            seen
+        }
+        Destination::Webhook(_) => return Err(super::outdated()),
+    };
+    if wish == old.wish {
+        return Err(say("Nothing to change", "It is like that already."));
+    }
+    let (meaning, compiled) = wish::compile(desk, &wish).await?;
+    let edited = desk
+        .commands
+        .edit(call.guild, &old.wish.name, wish, compiled, by(desk, call))
+        .await?;
+    tracing::info!(
+        guild = call.guild,
+        user = call.user,
+        name = edited.wish.name,
+        "subscription edited"
+    );
+    let mut reply = describe::reply(desk, &seen, "Changed", &edited, &meaning).await;
+    if edited.wish.filter != old.wish.filter {
+        reply = reply.field("It was", words::block(&old.wish.filter));
+    }
+    Ok(reply)
+}

@@ -1,0 +1,35 @@
+//! `forget`: everything kept about the server, deleted, after a button.
+
+use super::{Desk, Done, import::channels, words};
+use crate::discord::interactions::{Answer, Button, CAREFUL, Call, GOOD, Look, Reply};
+
+pub(super) fn ask(desk: &Desk<'_>, call: &Call) -> Answer {
+    let count = desk.commands.subscriptions(call.guild).len();
+    let text = format!(
+        "This deletes everything that is kept about this server: {}, what waits for its channels, what became of its killmails, \
+         and who made and changed what. It cannot be undone; `/killfeed export` keeps a copy.",
+        words::counted(count as u64, "subscription", "subscriptions")
+    );
+    Answer::Say(Reply::new(CAREFUL, "Forget this server?", text).row([
+        Button::new(Look::Danger, "Delete everything", "kf:forget:"),
+        Button::new(Look::Plain, "Keep it", "kf:keep"),
+    ]))
+}
+
+pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call) -> Done {
+    let mut known = channels(&desk.commands.subscriptions(call.guild));
+    // Outcomes are kept for channels whose subscriptions are gone, too.
+    if let Ok(view) = desk.world.view(call.guild, &[]).await {
+        known.extend(view.channels.keys());
+    }
+    let removed = desk.commands.forget(call.guild, known).await?;
+    tracing::info!(
+        guild = call.guild,
+        user = call.user,
+        removed,
+        "everything about a guild was deleted on request"
+    );
+    let count = words::counted(removed as u64, "subscription", "subscriptions");
+    let text = format!("{count} and all that belonged to them are deleted.");
+    Ok(Answer::Update(Reply::new(GOOD, "Forgotten", text)))
+}

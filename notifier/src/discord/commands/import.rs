@@ -1,0 +1,205 @@
+//! `import`: an export, or what another bot wrote. All rows or none; whatever stands in the way is named.
+
+use super::{
+    Desk, Done, Stop, by, say,
+    seen::{Seen, channel_of},
+    wish::blank,
+    words,
+};
+use crate::{
+    commands::{Offender, compile_all, foreign},
+    discord::interactions::{Answer, CAREFUL, Call, GOOD, Given, LARGEST_FILE, Reply},
+    sink::Destination,
+    subscriptions::{Wish, file},
+};
+
+/// Named at most.
+const NAMED: usize = 15;
+
+pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let Some(attached) = given.files.get("file") else {
+        return Err(say("No file", "Attach the file: an export, or what another bot wrote."));
+    };
+    if usize::try_from(attached.size).unwrap_or(usize::MAX) > LARGEST_FILE {
+        return Err(say("Too large", "The file may have 1 MiB at most."));
+    }
+    let text = desk.answers.fetch(&attached.url).await;
+    let text = text.map_err(|reason| {
+        say(
+            "Not read",
+            format!("The file cannot be read: {}.", words::plain(&reason)),
+        )
+    })?;
+    let (wishes, untranslated, from) = read(desk, call, &text)?;
+    let existing = desk.commands.subscriptions(call.guild);
+    let mut offenders: Vec<Offender> = wishes
+        .iter()
+        .filter(|wish| existing.iter().any(|one| one.wish.name == wish.name))
+        .map(|wish| offender(wish, "there is a subscription of this name already"))
+        .collect();
+    let limit = desk.commands.terms().max_subscriptions;
+    if existing.len() + wishes.len() > limit {
+        return Err(say(
+            "Too many",
+            format!(
+                "A server may have {limit} subscriptions; with the {} of the file it would be {}. Nothing was stored.",
+                wishes.len(),
+                existing.len() + wishes.len()
+            ),
+        ));
+    }
+    offenders.extend(not_allowed(desk, call, &wishes).await?);
+    if !offenders.is_empty() {
+        return Err(refused(&offenders));
+    }
+    if wishes.is_empty() && untranslated.is_empty() {
+        return Err(say("Nothing in it", "The file has no subscriptions."));
+    }
+    let count = wishes.len();
+    match compile_all(desk.commands, wishes).await? {
+        Err(offenders) => Err(refused(&offenders)),
+        Ok(compiled) => {
+            let added = desk.commands.add(compiled, by(desk, call)).await?;
+            tracing::info!(guild = call.guild, user = call.user, count, "subscriptions imported");
+            let names: Vec<String> = added
+                .iter()
+                .take(NAMED)
+                .map(|one| words::bold(&one.wish.name))
+                .collect();
+            let more = added.len().saturating_sub(names.len());
+            let more = if more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            let from = if from.is_empty() {
+                String::new()
+            } else {
+                format!(" from {from}")
+            };
+            let text = format!(
+                "{}{from}: {}{more}. `/killfeed list` shows them.",
+                words::counted(count as u64, "subscription", "subscriptions"),
+                names.join(", ")
+            );
+            let color = if untranslated.is_empty() { GOOD } else { CAREFUL };
+            let not = named(&untranslated);
+            Ok(Answer::Say(
+                Reply::new(color, "Imported", text).field("No equivalent here, not imported", not),
+            ))
+        }
+    }
+}
+
+type Read = (Vec<Wish>, Vec<Offender>, &'static str);
+
+/// The wishes in the text, for this guild.
+fn read(desk: &Desk<'_>, call: &Call, text: &str) -> Result<Read, Stop> {
+    if let Some(foreign) = foreign::read(text) {
+        let wishes = foreign.rows.into_iter().map(|row| Wish {
+            name: row.name,
+            filter: row.filter,
+            ping: row.ping,
+            ping_max_age: row.ping_max_age,
+            ..blank(call.guild, row.channel.unwrap_or(call.channel))
+        });
+        return Ok((wishes.collect(), foreign.untranslated, foreign.from));
+    }
+    let rows = file::parse_each(text, &desk.commands.terms().discord_api_url);
+    let rows = rows.map_err(|error| {
+        let expected = "Expected an export of `/killfeed export`, a subscriptions file (TOML or JSON), a list of zKillBot, a guild \
+                        file of zk-activity, or commands of hazardous-killbot.";
+        say("Not understood", format!("{}\n{expected} Nothing was stored.", words::plain(&error.to_string())))
+    })?;
+    let mut wishes = Vec::new();
+    let mut offenders = Vec::new();
+    for row in rows {
+        match row {
+            Ok(wish) if wish.webhook_url.is_some() => offenders.push(offender(&wish, "webhooks cannot be imported")),
+            Ok(wish) if wish.guild != call.guild => offenders.push(offender(&wish, "it belongs to another server")),
+            Ok(wish) => wishes.push(wish),
+            Err(error) => offenders.push(Offender {
+                name: String::new(),
+                why: error.to_string(),
+            }),
+        }
+    }
+    if offenders.is_empty() {
+        Ok((wishes, Vec::new(), ""))
+    } else {
+        Err(refused(&offenders))
+    }
+}
+
+/// The invoker's own permissions bind for each row.
+async fn not_allowed(desk: &Desk<'_>, call: &Call, wishes: &[Wish]) -> Result<Vec<Offender>, Stop> {
+    let mut channels: Vec<u64> = wishes
+        .iter()
+        .filter_map(|wish| match wish.destination {
+            Destination::Channel(channel) => Some(channel),
+            Destination::Webhook(_) => None,
+        })
+        .collect();
+    channels.sort_unstable();
+    channels.dedup();
+    let seen = Seen::with(desk, call, &channels).await?;
+    let mut offenders = Vec::new();
+    for wish in wishes {
+        let Destination::Channel(channel) = wish.destination else {
+            continue;
+        };
+        let allowed = seen
+            .must_post(channel)
+            .and_then(|()| seen.must_ping(wish.ping, channel));
+        match allowed {
+            Ok(()) => {}
+            Err(Stop::Say(reply)) => {
+                let why = reply
+                    .embeds
+                    .first()
+                    .map(|embed| embed.description.clone())
+                    .unwrap_or_default();
+                offenders.push(Offender {
+                    name: wish.name.clone(),
+                    why,
+                });
+            }
+            Err(storage) => return Err(storage),
+        }
+    }
+    Ok(offenders)
+}
+
+fn offender(wish: &Wish, why: &str) -> Offender {
+    Offender {
+        name: wish.name.clone(),
+        why: why.to_owned(),
+    }
+}
+
+fn refused(offenders: &[Offender]) -> Stop {
+    say(
+        "Nothing was stored",
+        format!("All rows or none; these stand in the way:\n{}", named(offenders)),
+    )
+}
+
+fn named(offenders: &[Offender]) -> String {
+    let mut lines: Vec<String> = offenders
+        .iter()
+        .take(NAMED)
+        .map(|one| match one.name.as_str() {
+            "" => words::capitalised(&words::plain(&one.why)),
+            name => format!("{}: {}", words::bold(name), words::plain(&one.why)),
+        })
+        .collect();
+    if offenders.len() > NAMED {
+        lines.push(format!("and {} more", offenders.len() - NAMED));
+    }
+    lines.join("\n")
+}
+
+/// Channels of a guild's subscriptions, for what concerns all of them.
+pub(super) fn channels(all: &[std::sync::Arc<crate::subscriptions::Subscription>]) -> std::collections::BTreeSet<u64> {
+    all.iter().filter_map(|one| channel_of(one)).collect()
+}

@@ -1,0 +1,210 @@
+//! `list`: every subscription with its state and what it did, in pages with buttons.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Desk, Done, by, by_id,
+    seen::{Seen, channel_of},
+    words,
+};
+use crate::{
+    commands::{Activity, History},
+    discord::interactions::{Answer, Button, Call, GOOD, Given, Look, Reply},
+    subscriptions::{Source, Subscription},
+};
+
+/// Each entry has a row of buttons, and one row is for the pages.
+const A_PAGE: usize = 4;
+/// Longer filters are cut: `edit` shows them whole.
+const FILTER: usize = 180;
+
+pub(super) async fn list(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let channel = given.channels.get("channel").map_or(0, |chosen| chosen.id);
+    Ok(Answer::Say(render(desk, call, channel, 0).await?))
+}
+
+/// Another page, in place of the one that is shown.
+pub(super) async fn page(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Done {
+    Ok(Answer::Update(render(desk, call, channel, page).await?))
+}
+
+/// A button of an entry, and the page again.
+pub(super) async fn pause(desk: &Desk<'_>, call: &Call, id: u64, paused: bool, back: (u64, u64)) -> Done {
+    let subscription = by_id(desk, call, id)?;
+    let names = std::slice::from_ref(&subscription.wish.name);
+    desk.commands
+        .set_paused(call.guild, names, paused, by(desk, call))
+        .await?;
+    page(desk, call, back.0, back.1).await
+}
+
+async fn render(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Result<Reply, super::Stop> {
+    let (seen, all) = Seen::all(desk, call).await?;
+    let (visible, hidden): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| seen.sees(one));
+    let wanted: Vec<_> = visible
+        .into_iter()
+        .filter(|one| channel == 0 || channel_of(one) == Some(channel))
+        .collect();
+    let hidden = if channel == 0 { hidden.len() } else { 0 };
+    let hidden = match hidden {
+        0 => String::new(),
+        count => format!(
+            "{} in channels that you cannot see",
+            words::counted(count as u64, "more subscription", "more subscriptions")
+        ),
+    };
+    if wanted.is_empty() {
+        let text =
+            "No subscriptions here. `/killfeed subscribe` makes one, `/killfeed help` shows how filters are written.";
+        return Ok(Reply::new(GOOD, "Subscriptions", text).footer(&hidden));
+    }
+    let pages = wanted.len().div_ceil(A_PAGE);
+    let page = usize::try_from(page).unwrap_or(0).min(pages - 1);
+    let shown = &wanted[page * A_PAGE..wanted.len().min((page + 1) * A_PAGE)];
+    let destinations: BTreeSet<_> = shown.iter().map(|one| one.wish.destination.clone()).collect();
+    let history = desk.commands.history(destinations).await?;
+    let mut reply = Reply::new(GOOD, "Subscriptions", "");
+    for one in shown {
+        reply = reply.field(&format!("{} {}", state(one).0, one.wish.name), entry(one, &history));
+        let (id, back) = (one.id.0, format!("{channel}:{page}"));
+        let toggle = if one.wish.paused {
+            Button::new(
+                Look::Primary,
+                &format!("Resume {}", short(one)),
+                format!("kf:resume:{id}:{back}"),
+            )
+        } else {
+            Button::new(
+                Look::Plain,
+                &format!("Pause {}", short(one)),
+                format!("kf:pause:{id}:{back}"),
+            )
+        };
+        reply = reply.row([
+            toggle,
+            Button::new(Look::Plain, "Edit", format!("kf:edit:{id}:{back}")),
+            Button::new(Look::Danger, "Remove", format!("kf:remove:{id}:{back}")),
+        ]);
+    }
+    let mut turns = Vec::new();
+    if page > 0 {
+        turns.push(Button::new(
+            Look::Plain,
+            "Previous",
+            format!("kf:list:{channel}:{}", page - 1),
+        ));
+    }
+    if page + 1 < pages {
+        turns.push(Button::new(
+            Look::Plain,
+            "Next",
+            format!("kf:list:{channel}:{}", page + 1),
+        ));
+    }
+    if !turns.is_empty() {
+        reply = reply.row(turns);
+    }
+    let count = words::counted(wanted.len() as u64, "subscription", "subscriptions");
+    let mut footer = vec![format!("Page {} of {pages}, {count}", page + 1)];
+    if !hidden.is_empty() {
+        footer.push(hidden);
+    }
+    Ok(reply.footer(&footer.join("; ")))
+}
+
+/// A word for how it stands, and why and since when it does.
+pub(super) fn state(one: &Subscription) -> (&'static str, String) {
+    if let Some(suspension) = &one.suspension {
+        let why = format!(
+            "{} ({})",
+            words::plain(&suspension.reason),
+            words::ago(suspension.since)
+        );
+        return if suspension.retired {
+            ("[retired]", format!("Retired, its channel is gone: {why}"))
+        } else {
+            ("[suspended]", format!("Suspended, tried again by itself: {why}"))
+        };
+    }
+    if one.wish.paused {
+        return ("[paused]", format!("Paused {}", words::ago(one.changed.1)));
+    }
+    if one.compiled.is_none() {
+        let why = if one.problem.is_empty() {
+            "its filter waits to be compiled"
+        } else {
+            &one.problem
+        };
+        return ("[waiting]", format!("Not active yet: {}", words::plain(why)));
+    }
+    let old = if one.problem.is_empty() {
+        String::new()
+    } else {
+        format!(", with names as they were: {}", words::plain(&one.problem))
+    };
+    ("[active]", format!("Active{old}"))
+}
+
+fn entry(one: &Subscription, history: &History) -> String {
+    let wish = &one.wish;
+    let Activity {
+        last_match,
+        last_post,
+        posts,
+        waiting,
+        ..
+    } = history.of(one.id);
+    let filter: String = if wish.filter.is_empty() {
+        "(everything)".to_owned()
+    } else {
+        wish.filter.clone()
+    };
+    let mut lines = vec![
+        format!("{} · {}", words::channel(&wish.destination), state(one).1),
+        words::code(&crate::render::text::cut(&filter, FILTER)),
+    ];
+    if !wish.us.is_empty() {
+        let us = crate::render::text::cut(&wish.us, FILTER);
+        lines.push(format!("Us: {} ({})", words::code(&us), wish.side.word()));
+    }
+    let ping = wish
+        .ping
+        .map(|ping| format!(" · pings {}", words::ping(ping)))
+        .unwrap_or_default();
+    let waits = if waiting > 0 {
+        format!(" · {} waiting", words::number(waiting))
+    } else {
+        String::new()
+    };
+    lines.push(format!(
+        "Last match {} · last post {} · {} in 24 h{waits}{ping}",
+        words::ago(last_match),
+        words::ago(last_post),
+        words::counted(posts, "post", "posts"),
+    ));
+    lines.push(made(one));
+    lines.join("\n")
+}
+
+fn made(one: &Subscription) -> String {
+    let who = |user: u64| match (user, one.source) {
+        (0, Source::File) => "the operator's file".to_owned(),
+        (0, _) => "the operator".to_owned(),
+        (user, _) => format!("<@{user}>"),
+    };
+    let made = format!("Made by {} {}", who(one.created.0), words::ago(one.created.1));
+    if one.changed == one.created {
+        made
+    } else {
+        format!(
+            "{made}, changed by {} {}",
+            who(one.changed.0),
+            words::ago(one.changed.1)
+        )
+    }
+}
+
+/// The name, as far as a button has room for it.
+fn short(one: &Subscription) -> String {
+    crate::render::text::cut(&one.wish.name, 30)
+}

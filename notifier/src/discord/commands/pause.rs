@@ -1,0 +1,51 @@
+//! `pause` and `resume`: one by its name, or all of the channel.
+
+use super::{Desk, Done, by, say, seen, unsubscribe, words};
+use crate::discord::interactions::{Answer, Call, GOOD, Given, Reply};
+
+pub(super) async fn pause(desk: &Desk<'_>, call: &Call, given: &Given, paused: bool) -> Done {
+    let name = given.text("name").unwrap_or_default();
+    let names = if name.trim() == "*" {
+        unsubscribe::names_here(desk, call).await?
+    } else {
+        let (_, subscription) = seen::named(desk, call, name).await?;
+        vec![subscription.wish.name.clone()]
+    };
+    if names.is_empty() {
+        return Err(say("Nothing here", "This channel has no subscriptions."));
+    }
+    let changed = desk
+        .commands
+        .set_paused(call.guild, &names, paused, by(desk, call))
+        .await?;
+    tracing::info!(
+        guild = call.guild,
+        user = call.user,
+        paused,
+        count = changed.len(),
+        "paused or resumed"
+    );
+    let shown: Vec<String> = changed.iter().take(20).map(|one| words::bold(&one.wish.name)).collect();
+    let more = changed.len().saturating_sub(shown.len());
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let shown = format!("{}{more}", shown.join(", "));
+    let (title, text) = match (paused, changed.is_empty()) {
+        (true, true) => ("Paused already", "Nothing was changed.".to_owned()),
+        (false, true) => ("Not paused", "Nothing was changed.".to_owned()),
+        (true, false) => (
+            "Paused",
+            format!(
+                "{shown}: what waited only for that is dropped, and what comes until it is resumed is never posted."
+            ),
+        ),
+        (false, false) => (
+            "Resumed",
+            format!("{shown}: from now on. What the pause missed is not posted."),
+        ),
+    };
+    Ok(Answer::Say(Reply::new(GOOD, title, text)))
+}

@@ -1,0 +1,122 @@
+//! `preview`: what a filter would have matched, with the newest killmails as they would look. Nothing is stored.
+
+use super::{Desk, Done, describe, registration::MOST_HOURS, say, seen, wish, words};
+use crate::{
+    commands::filters,
+    database::{CompiledRow, Outcome},
+    discord::interactions::{Answer, Button, CAREFUL, CUSTOM_ID, Call, GOOD, Given, Look, Reply},
+    matching,
+    render::{self, Item},
+    subscriptions::{Style, Subscription, Wish},
+};
+
+const HOUR: u64 = 3_600_000;
+/// How many are shown.
+const SHOWN: usize = 3;
+
+pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let typed = given.text("filter").map(filters::clean);
+    let (wish, known) = match (typed, given.text("name")) {
+        (Some(filter), None) => {
+            let mut wish = wish::blank(call.guild, call.channel);
+            wish.name = wish::name_for(desk, call.guild, &filter);
+            wish.filter = filter;
+            (wish, None)
+        }
+        (None, Some(name)) => {
+            let (_, subscription) = seen::named(desk, call, name).await?;
+            (subscription.wish.clone(), Some(subscription))
+        }
+        _ => {
+            return Err(say("Which?", "Give either a `filter` or the `name` of a subscription."));
+        }
+    };
+    let hours = given
+        .numbers
+        .get("hours")
+        .copied()
+        .and_then(|hours| u64::try_from(hours).ok());
+    let hours = hours.unwrap_or(24).clamp(1, MOST_HOURS);
+    let (meaning, compiled) = wish::compile(desk, &wish).await?;
+    let counted = describe::count(desk, &wish, hours * HOUR).await?;
+    let effective = filters::effective(&wish.filter, &wish.us, wish.side);
+    let newest = desk.commands.newest(&effective, counted.since, SHOWN).await?;
+
+    let warnings: Vec<String> = meaning
+        .warnings
+        .iter()
+        .take(4)
+        .map(|warning| words::plain(&warning.message))
+        .collect();
+    let title = known
+        .as_ref()
+        .map_or("Preview".to_owned(), |one| format!("Preview of {}", one.wish.name));
+    let text = format!(
+        "{}{}",
+        words::block(&wish.filter),
+        words::plain_sentences(&meaning.description)
+    );
+    let mut reply = Reply::new(if warnings.is_empty() { GOOD } else { CAREFUL }, &title, text)
+        .field("How often", counted.say())
+        .field("Careful", warnings.join("\n"));
+    if newest.is_empty() {
+        reply = reply.footer("Nothing of this kind is in the log for that time");
+    } else {
+        reply = reply.footer(&format!("The newest {} as they would look", newest.len()));
+    }
+    let example = example(&wish, compiled);
+    let outcomes: Vec<Outcome> = newest.iter().map(|killmail| outcome(&example, killmail)).collect();
+    let items: Vec<Item<'_>> = newest
+        .iter()
+        .zip(outcomes)
+        .map(|(killmail, outcome)| Item {
+            killmail,
+            outcome,
+            style: wish.style,
+            subscriptions: vec![wish.name.as_str()],
+        })
+        .collect();
+    let (message, _) = render::killmails(&items, &[]);
+    reply.content = message.content;
+    reply.embeds.extend(message.embeds);
+    if known.is_none() {
+        let carried = if wish.filter.is_empty() {
+            "(everything)"
+        } else {
+            &wish.filter
+        };
+        let custom_id = format!("kf:sub:{carried}");
+        // Too long for a button: it is read from the code block above.
+        let fits = custom_id.encode_utf16().count() <= CUSTOM_ID;
+        let custom_id = if fits { custom_id } else { "kf:sub:".to_owned() };
+        reply = reply.row([Button::new(Look::Primary, "Subscribe to this", custom_id)]);
+    }
+    Ok(Answer::Say(reply))
+}
+
+/// The wish as if it were a subscription, to be matched with.
+pub(super) fn example(wish: &Wish, compiled: CompiledRow) -> crate::subscriptions::Snapshot {
+    let subscription = Subscription {
+        id: crate::subscriptions::SubscriptionId(1),
+        wish: Wish {
+            paused: false,
+            style: Style::Full,
+            ..wish.clone()
+        },
+        source: crate::subscriptions::Source::Command,
+        created: (0, 0),
+        changed: (0, 0),
+        active_from: 0,
+        suspension: None,
+        problem: String::new(),
+        compiled: Some(compiled),
+    };
+    crate::subscriptions::Snapshot::new([&subscription], crate::subscriptions::PING_MAX_AGE)
+}
+
+pub(super) fn outcome(example: &crate::subscriptions::Snapshot, killmail: &killfeed::v1::Killmail) -> Outcome {
+    let active = example.get(crate::subscriptions::SubscriptionId(1));
+    active
+        .and_then(|active| matching::outcome(killmail, active))
+        .unwrap_or(Outcome::Neutral)
+}

@@ -1,0 +1,200 @@
+//! The command as Discord is told of it.
+
+use serde_json::{Value, json};
+
+use crate::discord::permissions::MANAGE_CHANNELS;
+
+const STRING: u8 = 3;
+const INTEGER: u8 = 4;
+const CHANNEL: u8 = 7;
+const ATTACHMENT: u8 = 11;
+
+/// Text, announcement, voice text, and the three kinds of threads.
+pub(super) const CHANNEL_TYPES: [u8; 6] = [0, 5, 2, 10, 11, 12];
+
+/// How far back `preview` looks at most: what an ingestor keeps by default.
+pub(super) const MOST_HOURS: u64 = 168;
+
+/// One command, for servers only, for those who may manage channels unless a server says otherwise.
+pub(in crate::discord) fn registration() -> Value {
+    let name = || {
+        typed(STRING, "name", "Which subscription; * = all of this channel")
+            .required()
+            .completed()
+    };
+    let one = || typed(STRING, "name", "Which subscription").required().completed();
+    let channel = |what| typed(CHANNEL, "channel", what).channels();
+    json!({
+        "name": "killfeed",
+        "type": 1,
+        "description": "Killmails of EVE Online in this server's channels",
+        "contexts": [0],
+        "integration_types": [0],
+        "default_member_permissions": MANAGE_CHANNELS.to_string(),
+        "options": [
+            sub("subscribe", "Post killmails that match a filter into a channel", &[
+                &typed(STRING, "filter", "Which killmails, like: group:Titan value>=1b; see /killfeed help").required().completed(),
+                &typed(STRING, "name", "What to call it; made from the filter if left out").at_most(100),
+                &channel("Where; here if left out"),
+                &us(), &side(false), &ping(), &ping_max_age(), &max_age(), &style(false),
+            ]),
+            sub("unsubscribe", "Remove a subscription, or all of this channel", &[&name()]),
+            sub("pause", "Post nothing for a subscription until it is resumed", &[&name()]),
+            sub("resume", "Go on with a paused subscription, from now on", &[&name()]),
+            sub("edit", "Change a subscription", &[
+                &one(),
+                &typed(STRING, "filter", "A new filter in place of the old one").completed(),
+                &typed(STRING, "add", "A filter that must hold as well: makes it narrower").completed(),
+                &typed(STRING, "new_name", "Another name").at_most(100),
+                &channel("Move it to this channel"),
+                &us(), &side(true), &ping(), &ping_max_age(), &max_age(), &style(true),
+            ]),
+            sub("list", "Every subscription, how it stands and what it did", &[&channel("Only of this channel")]),
+            sub("preview", "What a filter would have posted, without subscribing", &[
+                &typed(STRING, "filter", "Which killmails").completed(),
+                &typed(STRING, "name", "Or: the filter of this subscription").completed(),
+                &typed(INTEGER, "hours", "How many hours back; 24 if left out").between(1, MOST_HOURS),
+            ]),
+            sub("why", "Why a killmail was posted here, or not", &[
+                &typed(STRING, "kill", "The killmail's id, or its link on zKillboard").required(),
+                &typed(STRING, "name", "Only for this subscription").completed(),
+            ]),
+            sub("test", "Post the newest matching killmail, marked as a test", &[&one()]),
+            sub("status", "How the feed and the delivery are", &[]),
+            sub("check", "What the bot may do in a channel, and what it lacks", &[&channel("Which; here if left out")]),
+            sub("export", "All subscriptions of this server as a file", &[]),
+            sub("import", "Subscriptions from a file: an export, or another bot's", &[
+                &typed(ATTACHMENT, "file", "At most 1 MiB").required(),
+            ]),
+            sub("forget", "Delete everything that is kept about this server", &[]),
+            sub("help", "The filter language on one screen", &[]),
+        ],
+    })
+}
+
+struct Declared(Value);
+
+fn typed(kind: u8, name: &str, description: &str) -> Declared {
+    Declared(json!({ "type": kind, "name": name, "description": description }))
+}
+
+impl Declared {
+    fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.0[key] = value.into();
+        self
+    }
+
+    fn required(self) -> Self {
+        self.with("required", true)
+    }
+
+    fn completed(self) -> Self {
+        self.with("autocomplete", true)
+    }
+
+    fn at_most(self, characters: u32) -> Self {
+        self.with("max_length", characters)
+    }
+
+    fn between(self, least: u64, most: u64) -> Self {
+        self.with("min_value", least).with("max_value", most)
+    }
+
+    fn channels(self) -> Self {
+        self.with("channel_types", CHANNEL_TYPES.to_vec())
+    }
+
+    /// `none` clears, where that is allowed.
+    fn choices(self, words: &[(&str, &str)], clears: bool) -> Self {
+        let none = clears.then_some(("none: back to the default", "none"));
+        let choice = |(name, value): (&str, &str)| json!({ "name": name, "value": value });
+        let choices: Vec<Value> = words.iter().copied().chain(none).map(choice).collect();
+        self.with("choices", choices)
+    }
+}
+
+fn sub(name: &str, description: &str, options: &[&Declared]) -> Value {
+    let options: Vec<&Value> = options.iter().map(|option| &option.0).collect();
+    json!({ "type": 1, "name": name, "description": description, "options": options })
+}
+
+fn us() -> Declared {
+    typed(
+        STRING,
+        "us",
+        "Who we are, like: alliance:\"Goonswarm Federation\"; tells kills from losses",
+    )
+    .completed()
+}
+
+fn side(clears: bool) -> Declared {
+    let words = [("kills of us", "kills"), ("losses of us", "losses"), ("both", "both")];
+    typed(STRING, "side", "Which of our killmails; needs us").choices(&words, clears)
+}
+
+fn ping() -> Declared {
+    typed(STRING, "ping", "Whom to ping: here, everyone, or a role").completed()
+}
+
+fn ping_max_age() -> Declared {
+    typed(
+        STRING,
+        "ping_max_age",
+        "Ping only for kills not older than this, like 10m; 15m if left out",
+    )
+    .at_most(20)
+}
+
+fn max_age() -> Declared {
+    typed(
+        STRING,
+        "max_age",
+        "Post only kills not older than this, like 6h; or unlimited",
+    )
+    .at_most(20)
+}
+
+fn style(clears: bool) -> Declared {
+    let words = [
+        ("full: everything", "full"),
+        ("compact: two lines", "compact"),
+        ("link: zKillboard's link", "link"),
+        ("battle: a live digest", "battle"),
+    ];
+    typed(STRING, "style", "How posts look").choices(&words, clears)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_keeps_discord_s_limits() {
+        let command = registration();
+        let mut characters = 0;
+        let mut visit = vec![&command];
+        while let Some(value) = visit.pop() {
+            let text = |key: &str| value[key].as_str().unwrap_or_default().chars().count();
+            let (name, description) = (text("name"), text("description"));
+            characters += name + description;
+            assert!((1..=32).contains(&name), "{value}");
+            assert!((1..=100).contains(&description), "{value}");
+            let options: Vec<&Value> = value["options"].as_array().into_iter().flatten().collect();
+            assert!(options.len() <= 25);
+            let mut optional = false;
+            for option in &options {
+                let required = option["required"] == true;
+                assert!(!(optional && required), "required options come first: {value}");
+                optional |= !required;
+            }
+            for choice in value["choices"].as_array().into_iter().flatten() {
+                let count = |key: &str| choice[key].as_str().unwrap_or_default().chars().count();
+                characters += count("name") + count("value");
+                assert!(count("name") <= 100);
+            }
+            visit.extend(options);
+        }
+        assert!(characters <= 8_000, "{characters} characters in all");
+        insta::assert_json_snapshot!("registration", command);
+    }
+}

@@ -1,0 +1,237 @@
+//! Who may know of which channels, and do what there: the invoker's own permissions bind, and the bot's are named.
+
+use std::sync::Arc;
+
+use super::{Desk, Stop, say};
+use crate::{
+    discord::{
+        interactions::{Call, Chosen, What},
+        permissions::{
+            EMBED_LINKS, MENTION_EVERYONE, READ_MESSAGE_HISTORY, SEND_MESSAGES, SEND_MESSAGES_IN_THREADS, VIEW_CHANNEL,
+            may,
+        },
+        world::View,
+    },
+    sink::Destination,
+    subscriptions::{Ping, Subscription},
+};
+
+/// The invoker's and the bot's permissions in one guild.
+pub(super) struct Seen<'a> {
+    call: &'a Call,
+    pub(super) view: View,
+}
+
+/// A permission that the bot needs.
+pub(super) struct Needed {
+    pub(super) bit: u64,
+    pub(super) name: &'static str,
+    pub(super) what_for: &'static str,
+}
+
+impl<'a> Seen<'a> {
+    /// With these channels looked up where they are not known.
+    pub(super) async fn with(desk: &Desk<'_>, call: &'a Call, channels: &[u64]) -> Result<Self, Stop> {
+        let view = desk.world.view(call.guild, channels).await?;
+        Ok(Self { call, view })
+    }
+
+    /// With the channels of every subscription of the guild; and the subscriptions.
+    pub(super) async fn all(desk: &Desk<'_>, call: &'a Call) -> Result<(Self, Vec<Arc<Subscription>>), Stop> {
+        let all = desk.commands.subscriptions(call.guild);
+        let mut channels: Vec<u64> = all
+            .iter()
+            .filter(|one| !is_retired(one))
+            .filter_map(|one| channel_of(one))
+            .collect();
+        channels.sort_unstable();
+        channels.dedup();
+        Ok((Self::with(desk, call, &channels).await?, all))
+    }
+
+    /// What the invoker may do in a channel; `None` = not known.
+    pub(super) fn invoker(&self, channel: u64) -> Option<u64> {
+        let chosen = self.chosen(channel).and_then(|chosen| chosen.permissions);
+        let here = self.call.permissions.filter(|_| channel == self.call.channel);
+        let computed = || self.view.permissions(self.call.user, &self.call.roles, channel);
+        chosen.or(here).or_else(computed)
+    }
+
+    /// What the bot may do in a channel; `None` = not known.
+    pub(super) fn bot(&self, channel: u64) -> Option<u64> {
+        let here = self.call.bot_permissions.filter(|_| channel == self.call.channel);
+        here.or_else(|| self.view.bot_permissions(channel))
+    }
+
+    fn chosen(&self, channel: u64) -> Option<&Chosen> {
+        match &self.call.what {
+            What::Command(given) => given.channels.values().find(|chosen| chosen.id == channel),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_thread(&self, channel: u64) -> bool {
+        let kind = self.chosen(channel).and_then(|chosen| chosen.kind);
+        kind.map_or_else(|| self.view.is_thread(channel), |kind| matches!(kind, 10..=12))
+    }
+
+    /// Whether the invoker may know of a subscription.
+    pub(super) fn sees(&self, subscription: &Subscription) -> bool {
+        let Some(channel) = channel_of(subscription) else {
+            return true;
+        };
+        // Nobody sees a channel that is gone; that it is gone must be seen.
+        is_retired(subscription)
+            || match self.invoker(channel) {
+                Some(permissions) => may(permissions, VIEW_CHANNEL),
+                None => subscription.created.0 == self.call.user,
+            }
+    }
+
+    /// `Err` unless the invoker may view the channel and send there.
+    pub(super) fn must_post(&self, channel: u64) -> Result<(), Stop> {
+        let send = if self.is_thread(channel) {
+            SEND_MESSAGES_IN_THREADS
+        } else {
+            SEND_MESSAGES
+        };
+        match self.invoker(channel) {
+            Some(permissions) if may(permissions, VIEW_CHANNEL | send) => Ok(()),
+            Some(permissions) if may(permissions, VIEW_CHANNEL) => Err(say(
+                "Not allowed",
+                format!("You may not send messages in <#{channel}>, so you cannot have killmails posted there either."),
+            )),
+            _ => Err(say(
+                "Not allowed",
+                "That channel is not one that you can see in this server. Choose one where you may write yourself.",
+            )),
+        }
+    }
+
+    /// `Err` unless the invoker could ping the target there by hand.
+    pub(super) fn must_ping(&self, ping: Option<Ping>, channel: u64) -> Result<(), Stop> {
+        if !self.needs_mention_everyone(ping)? {
+            return Ok(());
+        }
+        if self
+            .invoker(channel)
+            .is_some_and(|permissions| may(permissions, MENTION_EVERYONE))
+        {
+            return Ok(());
+        }
+        Err(say(
+            "Not allowed",
+            format!("To have that pinged you need the permission **Mention Everyone** in <#{channel}> yourself."),
+        ))
+    }
+
+    /// Whether a ping needs Mention Everyone; `Err` for a role that is not there.
+    pub(super) fn needs_mention_everyone(&self, ping: Option<Ping>) -> Result<bool, Stop> {
+        match ping {
+            None => Ok(false),
+            Some(Ping::Here | Ping::Everyone) => Ok(true),
+            Some(Ping::Role(id)) => match self.view.role(id) {
+                Some(role) => Ok(!role.mentionable),
+                None => Err(say(
+                    "No such role",
+                    "There is no such role in this server: choose one of those offered.",
+                )),
+            },
+        }
+    }
+
+    /// What the bot needs in a channel.
+    pub(super) fn needed(&self, channel: u64, pings: bool) -> Vec<Needed> {
+        let needed = |bit, name, what_for| Needed { bit, name, what_for };
+        let send = if self.is_thread(channel) {
+            needed(SEND_MESSAGES_IN_THREADS, "Send Messages in Threads", "to post at all")
+        } else {
+            needed(SEND_MESSAGES, "Send Messages", "to post at all")
+        };
+        let mut all = vec![
+            needed(VIEW_CHANNEL, "View Channel", "to post at all"),
+            send,
+            needed(EMBED_LINKS, "Embed Links", "without it posts are empty"),
+            needed(
+                READ_MESSAGE_HISTORY,
+                "Read Message History",
+                "to never post anything twice, by looking after a lost connection",
+            ),
+        ];
+        if pings {
+            all.push(needed(MENTION_EVERYONE, "Mention Everyone", "for pings"));
+        }
+        all
+    }
+
+    /// What the bot lacks there, one a line; empty = nothing.
+    pub(super) fn lacking(&self, channel: u64, ping: Option<Ping>) -> String {
+        let pings = matches!(self.needs_mention_everyone(ping), Ok(true));
+        let Some(permissions) = self.bot(channel) else {
+            return format!("What I may do in <#{channel}> is not known: `/killfeed check` there tells.");
+        };
+        let missing = self
+            .needed(channel, pings)
+            .into_iter()
+            .filter(|needed| !may(permissions, needed.bit));
+        let lines: Vec<String> = missing
+            .map(|needed| format!("**{}**: {}", needed.name, needed.what_for))
+            .collect();
+        lines.join("\n")
+    }
+}
+
+/// The channel of a subscription; `None` for a webhook.
+pub(super) fn channel_of(subscription: &Subscription) -> Option<u64> {
+    match subscription.wish.destination {
+        Destination::Channel(channel) => Some(channel),
+        Destination::Webhook(_) => None,
+    }
+}
+
+fn is_retired(subscription: &Subscription) -> bool {
+    subscription
+        .suspension
+        .as_ref()
+        .is_some_and(|suspension| suspension.retired)
+}
+
+/// The one called `name` that the invoker may know of.
+pub(super) async fn named<'a>(
+    desk: &Desk<'_>,
+    call: &'a Call,
+    name: &str,
+) -> Result<(Seen<'a>, Arc<Subscription>), Stop> {
+    let (seen, all) = Seen::all(desk, call).await?;
+    let name = name.trim();
+    let visible: Vec<_> = all.into_iter().filter(|one| seen.sees(one)).collect();
+    let exact = visible.iter().find(|one| one.wish.name == name);
+    let alike = || {
+        visible
+            .iter()
+            .find(|one| one.wish.name.to_lowercase() == name.to_lowercase())
+    };
+    let found = exact.or_else(alike).cloned();
+    match found {
+        Some(found) => Ok((seen, found)),
+        None => Err(no_such(name, &visible)),
+    }
+}
+
+fn no_such(name: &str, visible: &[Arc<Subscription>]) -> Stop {
+    let folded = name.to_lowercase();
+    let alike = visible.iter().filter(|one| {
+        let known = one.wish.name.to_lowercase();
+        known.contains(&folded) || folded.contains(&known)
+    });
+    let alike: Vec<String> = alike.take(5).map(|one| super::words::bold(&one.wish.name)).collect();
+    let hint = if alike.is_empty() {
+        "`/killfeed list` shows those that are there.".to_owned()
+    } else {
+        format!("Did you mean {}?", alike.join(" or "))
+    };
+    say(
+        "No such subscription",
+        format!("No subscription is called {}. {hint}", super::words::bold(name)),
+    )
+}

@@ -1,0 +1,93 @@
+//! `subscribe`: a filter in, a subscription on disk, and what it will do.
+
+use super::{
+    Desk, Done, Stop, by, describe, say,
+    seen::Seen,
+    wish::{self, Changes},
+};
+use crate::{
+    commands::filters,
+    discord::interactions::{Answer, Call, Given},
+    sink::Destination,
+    subscriptions::Wish,
+};
+
+pub(super) async fn subscribe(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let mut blank = wish::blank(call.guild, call.channel);
+    let filter = given.text("filter").map(filters::clean).unwrap_or_default();
+    blank.name = match given.text("name").map(filters::clean).filter(|name| !name.is_empty()) {
+        Some(name) => name,
+        None => wish::name_for(desk, call.guild, &filter),
+    };
+    let wish = Changes::given(given, "name").apply(blank)?;
+    store(desk, call, wish).await
+}
+
+/// The button under a preview: its filter is in the button, or, where it is too long for that, in what stands above it.
+pub(super) async fn from_preview(desk: &Desk<'_>, call: &Call, carried: &str, shown: &str) -> Done {
+    let filter = match carried {
+        "" => in_block(shown).ok_or_else(|| {
+            say(
+                "Not found",
+                "The filter cannot be read any more: give the command again.",
+            )
+        })?,
+        "(everything)" => String::new(),
+        filter => filter.to_owned(),
+    };
+    let mut wish = wish::blank(call.guild, call.channel);
+    wish.name = wish::name_for(desk, call.guild, &filter);
+    wish.filter = filter;
+    store(desk, call, wish).await
+}
+
+async fn store(desk: &Desk<'_>, call: &Call, wish: Wish) -> Done {
+    let Destination::Channel(channel) = wish.destination else {
+        return Err(super::outdated());
+    };
+    if desk
+        .commands
+        .subscriptions(call.guild)
+        .iter()
+        .any(|one| one.wish.name == wish.name)
+    {
+        return Err(Stop::from(crate::commands::ChangeError::Taken(wish.name)));
+    }
+    let seen = Seen::with(desk, call, &[channel]).await?;
+    seen.must_post(channel)?;
+    seen.must_ping(wish.ping, channel)?;
+    let (meaning, compiled) = wish::compile(desk, &wish).await?;
+    let added = desk.commands.add(vec![(wish, compiled)], by(desk, call)).await?;
+    let Some(subscription) = added.first() else {
+        return Err(super::outdated());
+    };
+    tracing::info!(
+        guild = call.guild,
+        user = call.user,
+        name = subscription.wish.name,
+        "subscribed"
+    );
+    let reply = describe::reply(desk, &seen, "Subscribed", subscription, &meaning).await;
+    Ok(Answer::Say(reply))
+}
+
+/// The text in the first code block.
+fn in_block(shown: &str) -> Option<String> {
+    let (_, rest) = shown.split_once("```")?;
+    let (inside, _) = rest.split_once("```")?;
+    let inside = inside.trim();
+    // What was cut is not what was tried.
+    (!inside.ends_with('…')).then(|| inside.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_filter_is_read_back_from_what_is_shown() {
+        assert_eq!(in_block("x\n```\nnpc solo\n```\ny").as_deref(), Some("npc solo"));
+        assert_eq!(in_block("```\nnpc sol…\n```"), None);
+        assert_eq!(in_block("nothing"), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! `test`: the newest matching killmail into the subscription's channel, marked as a test. It pings nobody.
+
+use sha2::{Digest as _, Sha256};
+
+use super::{Desk, Done, preview, say, seen, words};
+use crate::{
+    commands::filters,
+    discord::interactions::{Answer, Call, GOOD, Given, Reply},
+    matching,
+    render::{self, Item},
+    sink::{Destination, Footer, Post, SendOutcome},
+};
+
+pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let (seen, subscription) = seen::named(desk, call, given.text("name").unwrap_or_default()).await?;
+    let wish = &subscription.wish;
+    let Destination::Channel(channel) = wish.destination else {
+        return Err(super::outdated());
+    };
+    seen.must_post(channel)?;
+    let effective = filters::effective(&wish.filter, &wish.us, wish.side);
+    let newest = desk.commands.newest(&effective, 0, 1).await?;
+    let Some(killmail) = newest.first() else {
+        return Err(say(
+            "Nothing to show",
+            "Nothing in the log matches it, so there is nothing to post. `/killfeed preview` counts what would match.",
+        ));
+    };
+    let outcome = subscription
+        .compiled
+        .clone()
+        .map(|compiled| preview::example(wish, compiled));
+    let outcome = outcome.map_or(crate::database::Outcome::Neutral, |example| {
+        preview::outcome(&example, killmail)
+    });
+    let item = Item {
+        killmail,
+        outcome,
+        style: wish.style,
+        subscriptions: vec![wish.name.as_str()],
+    };
+    let (mut message, _) = render::killmails(&[item], &[]);
+    let mark = format!("Test of {}", words::bold(&wish.name));
+    message.content = if message.content.is_empty() {
+        mark
+    } else {
+        format!("{mark}\n{}", message.content)
+    };
+    for embed in &mut message.embeds {
+        let footer = embed.footer.take().map(|footer| footer.text).unwrap_or_default();
+        embed.footer = Some(Footer {
+            text: if footer.is_empty() {
+                "Test".to_owned()
+            } else {
+                format!("Test · {footer}")
+            },
+        });
+    }
+    let post = Post {
+        destination: wish.destination.clone(),
+        nonce: nonce(channel, killmail.killmail_id, call.id),
+        killmails: vec![killmail.killmail_id],
+        message,
+    };
+    let lacking = seen.lacking(channel, None);
+    match desk.commands.send(&post).await {
+        SendOutcome::Sent { message_id } => {
+            tracing::info!(guild = call.guild, user = call.user, name = wish.name, "test posted");
+            let text = format!(
+                "https://discord.com/channels/{}/{channel}/{message_id}\nThe newest match, {}. It pinged nobody.",
+                call.guild,
+                words::ago(matching::millis(&killmail.kill_time))
+            );
+            Ok(Answer::Say(
+                Reply::new(GOOD, "Test posted", text).field("What I lack there", lacking),
+            ))
+        }
+        SendOutcome::Refused { status, code, message } => Err(say(
+            "Discord refused it",
+            format!("{} (HTTP {status}, code {code}).\n{lacking}", words::plain(&message)),
+        )),
+        SendOutcome::RateLimited { retry_after } => Err(say(
+            "Too fast",
+            format!("Discord asks to wait: try again in {} s.", retry_after.as_secs() + 1),
+        )),
+        SendOutcome::Unauthorized => Err(say(
+            "Discord refused the bot",
+            "Its token is not accepted any more: the operator has to act.",
+        )),
+        SendOutcome::Unknown { reason } => Err(say(
+            "Not known",
+            format!(
+                "The connection broke while it was sent ({}): look into the channel.",
+                words::plain(&reason)
+            ),
+        )),
+    }
+}
+
+/// 25 characters, the same for the same interaction: a test that is sent again posts nothing twice.
+fn nonce(channel: u64, killmail: u64, interaction: u64) -> String {
+    let mut hash = Sha256::new();
+    hash.update(b"test");
+    for number in [channel, killmail, interaction] {
+        hash.update(number.to_be_bytes());
+    }
+    hash.finalize()
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,378 @@
+//! `why`: what became of a killmail here, first; then clause by clause what each filter makes of it, with the values.
+
+use std::sync::Arc;
+
+use killfeed::v1::Killmail;
+
+use super::{
+    Desk, Done, say,
+    seen::{self, Seen},
+    words,
+};
+use crate::{
+    commands::{
+        Away,
+        explain::{self, Clause},
+        export,
+    },
+    database::{PostRow, PostState},
+    discord::interactions::{Answer, BAD, Call, GOOD, Given, Reply},
+    matching,
+    sink::Destination,
+    subscriptions::{MaxAge, Side, Subscription},
+};
+
+/// Fields that one reply has room for.
+const MOST: usize = 10;
+
+pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+    let text = given.text("kill").unwrap_or_default();
+    let id = killmail_id(text).ok_or_else(|| {
+        let example = "`132467594` or `https://zkillboard.com/kill/132467594/`";
+        say(
+            "Not understood",
+            format!("`kill` is a killmail's id or its link on zKillboard, like {example}."),
+        )
+    })?;
+    let (seen, subscriptions, hidden) = match given.text("name") {
+        Some(name) => {
+            let (seen, one) = seen::named(desk, call, name).await?;
+            (seen, vec![one], 0)
+        }
+        None => {
+            let (seen, all) = Seen::all(desk, call).await?;
+            let count = all.len();
+            let visible: Vec<_> = all.into_iter().filter(|one| seen.sees(one)).collect();
+            let hidden = count - visible.len();
+            (seen, visible, hidden)
+        }
+    };
+    drop(seen);
+    let killmail = desk.commands.killmail(id).await;
+    let mut cases = Vec::new();
+    for subscription in subscriptions {
+        let post = desk.commands.post(&subscription.wish.destination, id)?;
+        cases.push(Case {
+            matches: killmail
+                .as_ref()
+                .ok()
+                .and_then(Option::as_ref)
+                .map(|killmail| matches(&subscription, killmail)),
+            subscription,
+            post,
+        });
+    }
+    // What concerns the killmail first, then what came close.
+    cases.sort_by_key(|case| {
+        (
+            case.post.is_none(),
+            case.matches != Some(true),
+            case.subscription.wish.name.clone(),
+        )
+    });
+    let received = desk.commands.received(id)?;
+    let mut reply = Reply::new(
+        GOOD,
+        &format!("Killmail {id}"),
+        head(&killmail, received, desk.commands.now()),
+    );
+    if killmail.is_err() {
+        reply.embeds[0].color = BAD;
+    }
+    if cases.is_empty() {
+        reply = reply.field("Here", "This server has no subscriptions that you can see.");
+    }
+    for case in cases.iter().take(MOST) {
+        let known = killmail.as_ref().ok().and_then(Option::as_ref);
+        let mut said = fate(desk, call, case, known, received);
+        if let Some(killmail) = known {
+            said.push('\n');
+            said.push_str(&clauses(
+                &case.subscription,
+                killmail,
+                900_usize.saturating_sub(said.len()),
+            ));
+        }
+        reply = reply.field(&case.subscription.wish.name, said);
+    }
+    let mut footer = Vec::new();
+    if cases.len() > MOST {
+        footer.push(format!(
+            "{} more subscriptions: give a name to see one",
+            cases.len() - MOST
+        ));
+    }
+    if hidden > 0 {
+        footer.push(format!("{hidden} in channels that you cannot see are left out"));
+    }
+    Ok(Answer::Say(if footer.is_empty() {
+        reply
+    } else {
+        reply.footer(&footer.join("; "))
+    }))
+}
+
+/// A subscription and the killmail.
+struct Case {
+    subscription: Arc<Subscription>,
+    post: Option<PostRow>,
+    /// `None` = cannot be said.
+    matches: Option<bool>,
+}
+
+/// `123`, `https://zkillboard.com/kill/123/`, with or without what people paste around it.
+fn killmail_id(text: &str) -> Option<u64> {
+    let text = text.trim().trim_matches(['<', '>', '`', ' ']);
+    let digits = match text.split_once("/kill/") {
+        Some((before, rest)) if before.contains("zkillboard.com") => rest.split(['/', '?', '#']).next()?,
+        Some(_) => return None,
+        None => text,
+    };
+    let plain = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+    digits.parse().ok().filter(|id| plain && *id != 0)
+}
+
+fn head(killmail: &Result<Option<Killmail>, Away>, received: bool, now: u64) -> String {
+    match killmail {
+        Ok(Some(killmail)) => {
+            let kill = matching::millis(&killmail.kill_time);
+            let published = matching::millis(&killmail.published_time);
+            let mut said = format!(
+                "https://zkillboard.com/kill/{}/\nDied {}, published {}",
+                killmail.killmail_id,
+                words::ago(kill),
+                words::ago(published)
+            );
+            // Less than a minute is not worth a word.
+            if kill > 0 && now > kill && published >= kill + 60_000 {
+                said.push_str(&format!(" ({} later)", words::span(published.saturating_sub(kill))));
+            }
+            if !received {
+                said.push_str("\n**Not received yet**: it is in the log, but this bot's stream has not come to it.");
+            }
+            said
+        }
+        Ok(None) if received => {
+            "It came through here, but is **not in the log any more**: the log keeps a few days.".to_owned()
+        }
+        Ok(None) => {
+            "It is **not in the log**: zKillboard has not published it since the log began, or it is older than what \
+                     the log keeps."
+                .to_owned()
+        }
+        Err(away) => format!(
+            "No ingestor answers now ({}), so its clauses cannot be shown; what became of it here is known all the same.",
+            words::plain(&away.0)
+        ),
+    }
+}
+
+/// What became of it for this subscription.
+fn fate(desk: &Desk<'_>, call: &Call, case: &Case, killmail: Option<&Killmail>, received: bool) -> String {
+    let one = &case.subscription;
+    let mut lines = Vec::new();
+    let own = |post: &PostRow| post.matches.iter().any(|found| found.subscription == one.id.0);
+    match &case.post {
+        Some(post) => lines.push(outcome(call, one, post, own(post), killmail, desk)),
+        None => match (case.matches, received) {
+            (Some(true), true) => lines.push(not_queued(one, killmail)),
+            (Some(true), false) => lines.push("**Not received yet**: it will be posted.".to_owned()),
+            (Some(false), _) => lines.push("**Not posted**: it does not match.".to_owned()),
+            (None, _) => lines.push("**Nothing is known** of it here.".to_owned()),
+        },
+    }
+    if one.wish.paused {
+        lines.push("It is **paused** now.".to_owned());
+    }
+    if let Some(suspension) = &one.suspension {
+        lines.push(format!(
+            "It is **suspended** now: {}.",
+            words::plain(&suspension.reason)
+        ));
+    }
+    lines.join("\n")
+}
+
+fn outcome(
+    call: &Call,
+    one: &Subscription,
+    post: &PostRow,
+    own: bool,
+    killmail: Option<&Killmail>,
+    desk: &Desk<'_>,
+) -> String {
+    let since = words::ago(post.since);
+    let link = match (&one.wish.destination, post.message_id) {
+        (Destination::Channel(channel), 1..) => {
+            format!(
+                ": https://discord.com/channels/{}/{channel}/{}",
+                call.guild, post.message_id
+            )
+        }
+        _ => String::new(),
+    };
+    let detail = if post.detail.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", words::plain(&post.detail))
+    };
+    match post.state() {
+        PostState::Sent if own => {
+            let ping = if post.ping_held_back {
+                "\nIts **ping was held back**: the same target was pinged within the 5 minutes before."
+            } else {
+                ""
+            };
+            format!("**Posted** {since}{link}{ping}")
+        }
+        PostState::Sent => format!("**Posted already through another subscription** of this channel {since}{link}"),
+        PostState::Queued => format!("**Queued** since {since}: it waits for its turn."),
+        PostState::Folded => format!(
+            "**Folded** {since}: counted in a post `N more killmails`, because too many waited or it came too late."
+        ),
+        PostState::TooOld => format!("**Too old**: {}", ages(one, killmail, post.since, desk)),
+        PostState::Dropped => {
+            format!("**Dropped** {since}: whoever wanted it was paused, edited or removed before its turn.")
+        }
+        PostState::Dead => format!("**Refused by Discord** {since}{detail}"),
+        PostState::Unknown => format!(
+            "**Outcome unknown** {since}{detail}: the connection broke while it was sent, and the channel cannot be looked through."
+        ),
+        PostState::Gone => format!("**The channel was gone** {since}{detail}"),
+        PostState::Unspecified => "**Nothing is known** of it here.".to_owned(),
+    }
+}
+
+/// Age and limit.
+fn ages(one: &Subscription, killmail: Option<&Killmail>, at: u64, desk: &Desk<'_>) -> String {
+    let limit = match one.wish.max_age {
+        MaxAge::Limit(limit) => export::duration(limit),
+        MaxAge::Default => format!("{} (the default)", export::duration(desk.commands.terms().max_age)),
+        MaxAge::Unlimited => "none".to_owned(),
+    };
+    let kill = killmail
+        .map(|killmail| matching::millis(&killmail.kill_time))
+        .filter(|kill| *kill > 0);
+    match kill {
+        Some(kill) => format!(
+            "{} old when its turn came, the limit is {limit}.",
+            words::span(at.saturating_sub(kill))
+        ),
+        None => format!("the limit is {limit}."),
+    }
+}
+
+/// It matches, and yet there is no row.
+fn not_queued(one: &Subscription, killmail: Option<&Killmail>) -> String {
+    let published = killmail.map_or(0, |killmail| matching::millis(&killmail.published_time));
+    if published / 1_000 < one.active_from / 1_000 {
+        return format!(
+            "**Not posted**: it was published before this subscription was made, edited or resumed ({}).",
+            words::ago(one.active_from)
+        );
+    }
+    if one.wish.paused {
+        return "**Not posted**: it was paused.".to_owned();
+    }
+    if one.compiled.is_none() {
+        return "**Not posted**: its filter was not compiled yet.".to_owned();
+    }
+    "**Not posted**: it matches now, but did not when it came (its names or the filter were others), or that is longer ago than \
+     outcomes are kept (7 days)."
+        .to_owned()
+}
+
+fn matches(subscription: &Subscription, killmail: &Killmail) -> bool {
+    let Some(compiled) = subscription.compiled.clone() else {
+        return false;
+    };
+    let example = super::preview::example(&subscription.wish, compiled);
+    let active = example.get(crate::subscriptions::SubscriptionId(1));
+    active.is_some_and(|active| matching::outcome(killmail, active).is_some())
+}
+
+fn clauses(subscription: &Subscription, killmail: &Killmail, room: usize) -> String {
+    let Some(compiled) = &subscription.compiled else {
+        return "Its filter is not compiled.".to_owned();
+    };
+    let mut all = Vec::new();
+    match &compiled.filter {
+        Some(filter) => {
+            let explained = explain::explain(filter, killmail);
+            if explained.is_empty() {
+                all.push("✅ everything matches".to_owned());
+            }
+            all.extend(explained.iter().map(line));
+        }
+        None => all.push("❌ it has no filter".to_owned()),
+    }
+    if let (Some(victim), Some(attacker)) = (&compiled.victim_is_us, &compiled.attacker_is_us) {
+        let holds = |filter| killfeed::filter::Program::new(filter).is_ok_and(|program| program.matches(killmail));
+        let (victim, attacker) = (holds(victim), holds(attacker));
+        let holds = match subscription.wish.side {
+            Side::Both => victim || attacker,
+            Side::Kills => attacker && !victim,
+            Side::Losses => victim,
+        };
+        let say = |it_is: bool| if it_is { "yes" } else { "no" };
+        all.push(format!(
+            "{} us, {}: victim is us: {}, some attacker is us: {}",
+            mark(holds),
+            subscription.wish.side.word(),
+            say(victim),
+            say(attacker)
+        ));
+    }
+    let mut said = String::new();
+    let count = all.len();
+    for (index, line) in all.into_iter().enumerate() {
+        if said.len() + line.len() > room {
+            said.push_str(&format!("… {} more clauses", count - index));
+            break;
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
+}
+
+fn line(clause: &Clause) -> String {
+    let values = if clause.values.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", words::plain(&clause.values))
+    };
+    format!(
+        "{}{} {}{values}",
+        "\u{2003}".repeat(clause.depth),
+        mark(clause.holds),
+        words::code(&crate::render::text::cut(&clause.text, 120))
+    )
+}
+
+fn mark(holds: bool) -> &'static str {
+    if holds { "✅" } else { "❌" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_and_links() {
+        for (text, id) in [
+            ("132467594", Some(132_467_594)),
+            (" <https://zkillboard.com/kill/12/> ", Some(12)),
+            ("https://zkillboard.com/kill/12", Some(12)),
+            ("zkillboard.com/kill/12/?x#y", Some(12)),
+            ("https://evil.example/kill/12/", None),
+            ("https://zkillboard.com/kill/x/", None),
+            ("-5", None),
+            ("0", None),
+            ("", None),
+            ("99999999999999999999999", None),
+        ] {
+            assert_eq!(killmail_id(text), id, "{text}");
+        }
+    }
+}

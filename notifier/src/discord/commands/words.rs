@@ -1,0 +1,246 @@
+//! How things are said in replies: harmless, short, the same everywhere.
+
+use killfeed::v1::Diagnostic;
+
+use crate::{
+    commands::export,
+    render::text,
+    sink::Destination,
+    subscriptions::{MaxAge, PING_MAX_AGE, Ping, Side, Wish},
+};
+
+/// Longer filters are shown in part.
+const SHOWN: usize = 1_200;
+/// What a line of a code block shows without breaking, on a desktop.
+const LINE: usize = 90;
+
+/// Text of others without markdown and anything that hides or reorders it.
+pub(super) fn plain(name: &str) -> String {
+    escaped(name, 200)
+}
+
+/// Every sign that could mean something to Discord, but no more: a filter as a name should stay readable.
+fn escaped(text: &str, limit: usize) -> String {
+    let plain = text::plain(text, limit);
+    let mut shown = String::with_capacity(plain.len() + 8);
+    for (index, c) in plain.char_indices() {
+        let special = matches!(
+            c,
+            '\\' | '*' | '_' | '~' | '`' | '|' | '<' | '>' | '#' | '[' | ']' | '@'
+        );
+        // A link is one only with its `://`; `-` begins a list only at the beginning.
+        if special || plain[index..].starts_with("://") || (index == 0 && matches!(c, '-' | '+')) {
+            shown.push('\\');
+        }
+        shown.push(c);
+    }
+    shown
+}
+
+/// Sentences with names of others in them: whole, and as harmless.
+pub(super) fn plain_sentences(sentences: &str) -> String {
+    escaped(sentences, 1_500)
+}
+
+/// A name in bold.
+pub(super) fn bold(name: &str) -> String {
+    format!("**{}**", plain(name))
+}
+
+/// Text in a code block, whole as far as that is reasonable.
+pub(super) fn block(filter: &str) -> String {
+    if filter.is_empty() {
+        return "```\n(everything)\n```".to_owned();
+    }
+    format!("```\n{}\n```", harmless(&text::cut(filter, SHOWN)))
+}
+
+/// Text inside of a line, as code.
+pub(super) fn code(text: &str) -> String {
+    format!("`{}`", harmless(&text::cut(text, 300)).replace('`', "ˋ"))
+}
+
+/// Three backticks would end a code block.
+fn harmless(text: &str) -> String {
+    text.replace("```", "ˋˋˋ")
+}
+
+/// The filter in a code block with a caret under the first character of what is wrong, the reason, and suggestions.
+pub(super) fn wrong(filter: &str, diagnostics: &[Diagnostic]) -> String {
+    let Some(first) = diagnostics.first() else {
+        return format!("{}It is refused without a reason.", block(filter));
+    };
+    let start = usize::try_from(first.start).unwrap_or(usize::MAX).min(filter.len());
+    let before = filter.get(..start).unwrap_or(filter).chars().count();
+    let characters: Vec<char> = filter.chars().collect();
+    // Of a long filter only what is around the place, so that the caret stands where it belongs.
+    let from = if characters.len() <= LINE {
+        0
+    } else {
+        before.saturating_sub(LINE / 2)
+    };
+    let to = characters.len().min(from + LINE);
+    let part: String = characters.get(from..to).unwrap_or_default().iter().collect();
+    let (head, tail) = (
+        if from > 0 { "…" } else { "" },
+        if to < characters.len() { "…" } else { "" },
+    );
+    let indent = " ".repeat(before - from + head.chars().count());
+    let mut said = format!("```\n{head}{}{tail}\n{indent}^\n```", part.replace('`', "ˋ"));
+    for diagnostic in diagnostics.iter().take(5) {
+        said.push_str(&format!("{}\n", capitalised(&plain(&diagnostic.message))));
+        if !diagnostic.suggestions.is_empty() {
+            let suggestions: Vec<String> = diagnostic.suggestions.iter().take(5).map(|one| code(one)).collect();
+            said.push_str(&format!("Did you mean {}?\n", suggestions.join(" or ")));
+        }
+    }
+    said
+}
+
+pub(super) fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    let first = characters.next().map(|first| first.to_uppercase().to_string());
+    first.unwrap_or_default() + characters.as_str()
+}
+
+/// A moment, as everybody sees it in their own time. 0 = never.
+pub(super) fn ago(ms: u64) -> String {
+    match ms {
+        0 => "never".to_owned(),
+        _ => format!("<t:{}:R>", ms / 1_000),
+    }
+}
+
+/// `18:02`, with its date if that is not today.
+pub(super) fn clock(ms: u64, now: u64) -> String {
+    let shown = text::eve_time(i64::try_from(ms / 1_000).unwrap_or(0));
+    match shown.split_once(' ') {
+        Some((_, time)) if ms / 86_400_000 == now / 86_400_000 => format!("{time} EVE time"),
+        _ => format!("{shown} EVE time"),
+    }
+}
+
+/// `14 minutes`, `3 hours`, `24 hours`.
+pub(super) fn span(ms: u64) -> String {
+    let minutes = (ms + 30_000) / 60_000;
+    match minutes {
+        0 => "minute".to_owned(),
+        1 => "1 minute".to_owned(),
+        2..=119 => format!("{minutes} minutes"),
+        _ => format!("{} hours", (minutes + 30) / 60),
+    }
+}
+
+/// Counts with thousands apart: `12,345`.
+pub(super) fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+/// `1 match`, `2 matches`.
+pub(super) fn counted(count: u64, one: &str, several: &str) -> String {
+    format!("{} {}", number(count), if count == 1 { one } else { several })
+}
+
+pub(super) fn channel(destination: &Destination) -> String {
+    match destination {
+        Destination::Channel(id) => format!("<#{id}>"),
+        Destination::Webhook(id) => format!("webhook {id}"),
+    }
+}
+
+/// Whom a ping reaches; named, not pinged.
+pub(super) fn ping(ping: Ping) -> String {
+    match ping {
+        Ping::Here => "@here".to_owned(),
+        Ping::Everyone => "@everyone".to_owned(),
+        Ping::Role(id) => format!("<@&{id}>"),
+    }
+}
+
+/// Ages, style and ping of a subscription, one a line.
+pub(super) fn manner(wish: &Wish, default_max_age: std::time::Duration) -> String {
+    let mut lines = Vec::new();
+    if !wish.us.is_empty() {
+        let side = match wish.side {
+            Side::Both => "kills and losses",
+            Side::Kills => "kills only",
+            Side::Losses => "losses only",
+        };
+        lines.push(format!("Us: {} ({side})", code(&wish.us)));
+    }
+    let age = match wish.max_age {
+        MaxAge::Default => format!("not older than {} (the default)", export::duration(default_max_age)),
+        MaxAge::Limit(limit) => format!("not older than {}", export::duration(limit)),
+        MaxAge::Unlimited => "however old".to_owned(),
+    };
+    lines.push(format!("Style {}, kills {age}", wish.style.word()));
+    match wish.ping {
+        Some(target) => lines.push(format!(
+            "Pings {} for kills not older than {}",
+            ping(target),
+            export::duration(wish.ping_max_age.unwrap_or(PING_MAX_AGE))
+        )),
+        None => lines.push("Pings nobody".to_owned()),
+    }
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn diagnostic(start: u32) -> Diagnostic {
+        Diagnostic {
+            message: "no system is called Jia".into(),
+            start,
+            end: start + 3,
+            suggestions: vec!["Jita".into()],
+        }
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_place() {
+        let said = wrong("é system:Jia", &[diagnostic(10)]);
+        assert_eq!(
+            said,
+            "```\né system:Jia\n         ^\n```No system is called Jia\nDid you mean `Jita`?\n"
+        );
+        let long = format!("{} system:Jia {}", "npc ".repeat(50), "solo ".repeat(50));
+        let said = wrong(&long, &[diagnostic(208)]);
+        let lines: Vec<&str> = said.lines().collect();
+        let column = lines[2].chars().position(|c| c == '^').unwrap();
+        let shown: Vec<char> = lines[1].chars().collect();
+        assert_eq!(shown[column..column + 3].iter().collect::<String>(), "Jia");
+        assert!(shown[0] == '…' && *shown.last().unwrap() == '…');
+        // At the end of the text, and in one that would end the block.
+        assert!(wrong("npc AND", &[diagnostic(7)]).contains("npc AND\n       ^"));
+        assert!(!wrong("```", &[diagnostic(0)])[4..].starts_with("```"));
+    }
+
+    #[test]
+    fn numbers_and_times_are_short() {
+        assert_eq!(number(1_234_567), "1,234,567");
+        assert_eq!(counted(1, "match", "matches"), "1 match");
+        assert_eq!(
+            (span(14 * 60_000), span(86_400_000)),
+            ("14 minutes".to_owned(), "24 hours".to_owned())
+        );
+        assert_eq!(clock(18 * 3_600_000 + 120_000, 20 * 3_600_000), "18:02 EVE time");
+        assert_eq!(clock(0, 86_400_000), "1970-01-01 00:00 EVE time");
+    }
+
+    #[test]
+    fn nothing_of_others_does_harm() {
+        assert_eq!(plain("@everyone **x** \u{202e}y"), r"\@everyone \*\*x\*\* y");
+        assert_eq!(code("a`b"), "`aˋb`");
+        assert_eq!(block("``` x").matches("```").count(), 2);
+    }
+}

@@ -1,0 +1,272 @@
+//! Interactions: heard from the gateway, answered within Discord's 3 seconds, carried out one after another for each guild.
+//!
+//! What takes longer is deferred first. Buttons and forms carry what they do in their `custom_id`, so nothing here is lost by
+//! a restart. One failed write to the database ends the process: an answered command is on disk.
+
+mod answer;
+mod call;
+mod reply;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use http::Method;
+use serenity::all::{Cache, Interaction};
+use tokio::{
+    sync::{Mutex as Turn, OwnedMutexGuard, mpsc},
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+use tokio_util::sync::CancellationToken;
+
+pub(super) use answer::{Answers, LARGEST_FILE};
+pub(super) use call::{Call, Chosen, Given, What};
+pub(super) use reply::{Answer, BAD, Button, CAREFUL, CUSTOM_ID, Choice, File, Form, GOOD, Input, Look, Reply};
+
+use super::{
+    Identity,
+    api::{Api, Request},
+    commands::{self, Desk},
+    invite,
+    limiter::Route,
+    world::World,
+};
+use crate::{commands::Commands, database::StorageError, shards::Shards};
+
+/// Interactions that were dropped because too many waited.
+pub const METRIC_DROPPED: &str = "notifier_interactions_dropped_total";
+/// Interactions, by what became of them: answered, late, foreign, failed.
+pub const METRIC_INTERACTIONS: &str = "notifier_interactions_total";
+
+/// Interactions not begun yet, and begun ones: people type far less than this.
+pub(super) const WAITING: usize = 256;
+const AT_ONCE: usize = 128;
+/// An answer that is not there by then is deferred: half of what Discord waits.
+const DEFER_AFTER: Duration = Duration::from_millis(1_500);
+/// An autocomplete that is not there by then is empty.
+const TYPING: Duration = Duration::from_millis(900);
+/// An interaction's token lives 15 minutes.
+const LONGEST: Duration = Duration::from_secs(14 * 60);
+/// Between tries to register the commands, doubling.
+const REGISTER_AGAIN: Duration = Duration::from_secs(5);
+const REGISTER_AT_MOST: Duration = Duration::from_secs(600);
+
+/// What the gateway hands over.
+pub(super) enum Heard {
+    /// A shard is ready: the application's id, and how many guilds it is in.
+    Ready { application: u64, guilds: usize },
+    /// Somebody asks something.
+    Interaction(Box<Interaction>, Arc<Cache>),
+}
+
+/// Answers interactions, once it is served.
+pub struct Interactions {
+    pub(super) heard: mpsc::Receiver<Heard>,
+    pub(super) api: Arc<Api>,
+    pub(super) api_url: String,
+    pub(super) identity: Identity,
+    pub(super) shards: Shards,
+}
+
+struct Shared {
+    commands: Arc<dyn Commands>,
+    answers: Answers,
+    api: Arc<Api>,
+    identity: Identity,
+    /// Another process answered one of ours.
+    foreign: AtomicBool,
+    turns: Mutex<HashMap<u64, Arc<Turn<()>>>>,
+}
+
+impl Interactions {
+    /// Serves until `shutdown`; then those begun may end.
+    pub async fn serve(mut self, commands: Arc<dyn Commands>, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let answers = Answers::new(&self.api_url).map_err(anyhow::Error::msg)?;
+        let shared = Arc::new(Shared {
+            commands,
+            answers,
+            api: self.api.clone(),
+            identity: self.identity,
+            foreign: AtomicBool::new(false),
+            turns: Mutex::default(),
+        });
+        let mut registered = !self.shards.contains(0);
+        let mut running: JoinSet<Result<(), StorageError>> = JoinSet::new();
+        let mut registering = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                Some(ended) = running.join_next() => flatten(ended)?,
+                heard = self.heard.recv(), if running.len() < AT_ONCE => match heard {
+                    Some(Heard::Ready { application, guilds }) => {
+                        if guilds == 0 {
+                            let link = invite::link(&application.to_string(), false);
+                            tracing::info!(link, "the bot is in no server on this shard: this link adds it to one");
+                        }
+                        if !registered {
+                            registered = true;
+                            registering.spawn(register(self.api.clone(), application));
+                        }
+                    }
+                    Some(Heard::Interaction(interaction, cache)) => {
+                        let began = Instant::now();
+                        if let Some(call) = Call::read(&interaction) {
+                            running.spawn(shared.clone().handle(call, cache, began));
+                        }
+                    }
+                    None => break,
+                }
+            }
+        }
+        while let Some(ended) = running.join_next().await {
+            flatten(ended)?;
+        }
+        Ok(())
+    }
+}
+
+/// A panic in one command is that command's; a failed write is everybody's.
+fn flatten(ended: Result<Result<(), StorageError>, tokio::task::JoinError>) -> Result<(), StorageError> {
+    match ended {
+        Ok(result) => result,
+        Err(error) => {
+            tracing::error!(%error, "a command failed: this is a bug");
+            Ok(())
+        }
+    }
+}
+
+impl Shared {
+    async fn handle(self: Arc<Self>, call: Call, cache: Arc<Cache>, began: Instant) -> Result<(), StorageError> {
+        if !self.commands.terms().serves(call.guild) {
+            let answer = match call.what {
+                What::Typing(..) => Answer::Choices(vec![]),
+                _ => Answer::Say(commands::not_served()),
+            };
+            let sent = self.answers.first(call.id, &call.token, &answer).await;
+            self.note(&call, sent);
+            return Ok(());
+        }
+        let desk = Desk {
+            commands: &*self.commands,
+            world: World {
+                cache,
+                api: self.api.clone(),
+                identity: self.identity.clone(),
+            },
+            answers: &self.answers,
+            foreign: self.foreign.load(Ordering::Relaxed),
+        };
+        if matches!(call.what, What::Typing(..)) {
+            let choices = timeout_at(began + TYPING, commands::complete(&desk, &call)).await;
+            let answer = Answer::Choices(choices.unwrap_or_default());
+            let sent = self.answers.first(call.id, &call.token, &answer).await;
+            self.note(&call, sent);
+            return Ok(());
+        }
+        let work = async {
+            let _turn = self.turn(&call).await;
+            commands::answer(&desk, &call).await
+        };
+        tokio::pin!(work);
+        let sent = match timeout_at(began + DEFER_AFTER, &mut work).await {
+            Ok(answer) => self.answers.first(call.id, &call.token, &answer?).await,
+            Err(_) => {
+                let deferred = reply::deferred(commands::updates(&call));
+                let deferred = self.answers.callback(call.id, &call.token, &deferred, None).await;
+                // What was begun is carried out, whether it can be answered or not: it may be half done.
+                let answer = timeout_at(began + LONGEST, work).await;
+                let answer = answer.unwrap_or_else(|_| Ok(Answer::Say(commands::took_too_long())))?;
+                match (deferred, answer) {
+                    (Ok(()), Answer::Say(reply) | Answer::Update(reply)) => {
+                        self.answers.later(call.application, &call.token, &reply).await
+                    }
+                    (deferred, _) => deferred,
+                }
+            }
+        };
+        self.note(&call, sent);
+        Ok(())
+    }
+
+    /// Those that change something take turns in their guild.
+    async fn turn(&self, call: &Call) -> Option<OwnedMutexGuard<()>> {
+        if !commands::changes(call) {
+            return None;
+        }
+        let turn = {
+            let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+            // Guilds where nothing waits are forgotten.
+            turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+            turns.entry(call.guild).or_default().clone()
+        };
+        Some(turn.lock_owned().await)
+    }
+
+    fn note(&self, call: &Call, sent: Result<(), answer::NotAnswered>) {
+        let outcome = match &sent {
+            Ok(()) => "answered",
+            Err(error) if error.by_another() => {
+                self.foreign.store(true, Ordering::Relaxed);
+                tracing::error!(
+                    guild = call.guild,
+                    "discord says that an interaction was answered already: another process serves this shard. Expected one \
+                     process per shard: check NOTIFIER_SHARDS and who else runs with this token"
+                );
+                "foreign"
+            }
+            Err(error) => {
+                tracing::warn!(guild = call.guild, %error, "an interaction could not be answered");
+                "failed"
+            }
+        };
+        metrics::counter!(METRIC_INTERACTIONS, "outcome" => outcome).increment(1);
+    }
+}
+
+/// Registers the command with Discord, for all guilds at once, and tries for as long as it takes.
+async fn register(api: Arc<Api>, application: u64) {
+    let body = serde_json::Value::Array(vec![commands::registration()]).to_string();
+    let mut pause = REGISTER_AGAIN;
+    loop {
+        let path = format!("/applications/{application}/commands");
+        let request = Request {
+            method: Method::PUT,
+            route: Route {
+                template: "PUT /applications/{}/commands",
+                major: application,
+            },
+            path: &path,
+            body: Some(body.clone().into_bytes()),
+        };
+        let reason = match api.call(request).await {
+            Ok(answer) if answer.status.is_success() => {
+                tracing::info!("the command /killfeed is registered");
+                return;
+            }
+            Ok(answer) => {
+                let refusal = answer.refusal();
+                if matches!(refusal.status, 400 | 401 | 403 | 404) {
+                    tracing::error!(%refusal, "discord refuses to register /killfeed: expected the scope applications.commands");
+                    return;
+                }
+                refusal.to_string()
+            }
+            Err(error) => error.to_string(),
+        };
+        tracing::warn!(
+            reason,
+            pause_s = pause.as_secs(),
+            "the command /killfeed could not be registered, trying again"
+        );
+        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        pause = (pause * 2).min(REGISTER_AT_MOST);
+    }
+}

@@ -1,0 +1,192 @@
+//! `killfeed-notifier subscriptions ...` and `killfeed-notifier invite`: what is done instead of running.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use killfeed::v1::Subscription;
+use killfeed_notifier::{
+    admin::cli,
+    discord::{self, Token},
+    settings::Settings,
+};
+
+/// A subcommand.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    Subscriptions(cli::Wanted),
+    Invite,
+}
+
+/// As clap knows them.
+pub(crate) fn declared() -> [Command; 2] {
+    let guild = || option("guild", "Discord's id of the server").value_parser(clap::value_parser!(u64));
+    let subscriptions = Command::new("subscriptions")
+        .about("Lists and changes the subscriptions of the running process (over NOTIFIER_ADMIN_ADDR)")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("list")
+                .about("All of them, or those of a server, with their state")
+                .arg(guild()),
+        )
+        .subcommand(
+            Command::new("add")
+                .about("One more; answered when it is on disk")
+                .arg(option("name", "Unique in its server").required(true))
+                .arg(option("filter", "Which killmails; \"\" = all").required(true))
+                .arg(guild())
+                .arg(option("channel", "Discord's id of the channel").value_parser(clap::value_parser!(u64)))
+                .arg(option(
+                    "webhook",
+                    "Instead of server and channel: a webhook's URL (needs NOTIFIER_ADMIN_TOKENS_FILE)",
+                ))
+                .arg(option("us", "Who we are, as inside attacker( )"))
+                .arg(option("side", "kills, losses or both"))
+                .arg(option("ping", "here, everyone or role:<id>"))
+                .arg(option("ping-max-age", "Like 10m"))
+                .arg(option("max-age", "Like 6h, or unlimited"))
+                .arg(option("style", "full, compact, link or battle"))
+                .arg(
+                    Arg::new("paused")
+                        .long("paused")
+                        .action(ArgAction::SetTrue)
+                        .help("Not posting yet"),
+                ),
+        )
+        .subcommand(
+            Command::new("remove")
+                .about("One less, with what waits only for it")
+                .arg(guild().required(true))
+                .arg(option("name", "Its name").required(true)),
+        )
+        .subcommand(
+            Command::new("export")
+                .about("As the JSON file that import takes, on standard output")
+                .arg(guild()),
+        )
+        .subcommand(
+            Command::new("import")
+                .about("Every row of such a file, or none")
+                .arg(Arg::new("file").required(true).help("Its path; - = standard input")),
+        );
+    let invite = Command::new("invite")
+        .about("Prints the links that add the bot to a server, with exactly the permissions it needs");
+    [subscriptions, invite]
+}
+
+fn option(name: &'static str, help: &'static str) -> Arg {
+    Arg::new(name)
+        .long(name)
+        .help(help)
+        .value_name("VALUE")
+        .allow_hyphen_values(true)
+}
+
+/// The one that was given.
+pub(crate) fn read(matches: &ArgMatches) -> Result<Option<Wanted>, String> {
+    match matches.subcommand() {
+        Some(("invite", _)) => Ok(Some(Wanted::Invite)),
+        Some(("subscriptions", matches)) => match matches.subcommand() {
+            Some((verb, matches)) => Ok(Some(Wanted::Subscriptions(subscriptions(verb, matches)?))),
+            None => Ok(None),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::Wanted, String> {
+    let text = |name: &str| {
+        matches
+            .try_get_one::<String>(name)
+            .ok()
+            .flatten()
+            .cloned()
+            .unwrap_or_default()
+    };
+    let id = |name: &str| {
+        matches
+            .try_get_one::<u64>(name)
+            .ok()
+            .flatten()
+            .copied()
+            .unwrap_or_default()
+    };
+    let guild = id("guild");
+    Ok(match verb {
+        "list" => cli::Wanted::List { guild },
+        "export" => cli::Wanted::Export { guild },
+        "remove" => cli::Wanted::Remove {
+            guild,
+            name: text("name"),
+        },
+        "import" => cli::Wanted::Import {
+            file: PathBuf::from(text("file")),
+        },
+        _ => {
+            let seconds = |name: &str| -> Result<u64, String> {
+                match text(name).as_str() {
+                    "" | "unlimited" => Ok(0),
+                    given => killfeed::setting::duration(given)
+                        .map(|age| age.as_secs())
+                        .ok_or_else(|| format!("--{name} {given:?}: expected a duration like 10m or 6h")),
+                }
+            };
+            let side = match text("side").as_str() {
+                "" => 0,
+                word => cli::side(word).ok_or("--side: expected kills, losses or both")?.into(),
+            };
+            let style = match text("style").as_str() {
+                "" => 0,
+                word => cli::style(word)
+                    .ok_or("--style: expected full, compact, link or battle")?
+                    .into(),
+            };
+            cli::Wanted::Add(Box::new(Subscription {
+                name: text("name"),
+                guild_id: guild,
+                channel_id: id("channel"),
+                filter: text("filter"),
+                us: text("us"),
+                side,
+                ping: text("ping"),
+                ping_max_age_seconds: seconds("ping-max-age")?,
+                max_age_seconds: seconds("max-age")?,
+                any_age: text("max-age") == "unlimited",
+                style,
+                paused: matches.get_flag("paused"),
+                webhook_url: text("webhook"),
+                ..Default::default()
+            }))
+        }
+    })
+}
+
+/// Does it.
+pub(crate) fn run(wanted: Wanted, settings: &Settings) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(async {
+        match wanted {
+            Wanted::Subscriptions(wanted) => cli::run(wanted, settings).await,
+            Wanted::Invite => match &settings.discord_token {
+                Some(token) => discord::invitation(&Token::new(token.reveal()), &settings.discord_api_url).await,
+                None => Err("NOTIFIER_DISCORD_TOKEN: expected the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE)".to_owned()),
+            },
+        }
+    });
+    match done {
+        Ok(text) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,431 @@
+//! People who use the bot: commands, buttons, forms and what they type, sent over the gateway as Discord sends them, and the
+//! answers, held against Discord's own description and its 3 seconds.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse as _, Response},
+};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+
+use super::{BOT, Discord, World, check, payload, permission, rest::refuse};
+
+/// Whoever gives commands, unless a test says otherwise.
+pub const USER: u64 = BOT + 2;
+/// How long Discord waits for the first answer.
+const FIRST: Duration = Duration::from_secs(3);
+/// How long a test waits for what was deferred, on a busy machine.
+const LATER: Duration = Duration::from_secs(60);
+
+/// What somebody does.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    guild: u64,
+    channel: u64,
+    user: u64,
+    permissions: u64,
+    kind: u8,
+    data: Value,
+    shown: Value,
+}
+
+/// What the bot answered.
+#[derive(Debug, Clone)]
+pub struct Answered {
+    /// The body of the first answer.
+    pub first: Value,
+    /// How long it took.
+    pub after: Duration,
+    /// What stands there in the end: `data` of the first answer, or what came in place of a deferred one.
+    pub message: Value,
+    /// The text of an attached file; empty = none.
+    pub file: String,
+}
+
+/// Everything about interactions that the stand-in keeps.
+#[derive(Debug, Default)]
+pub(super) struct Interactions {
+    asked: BTreeMap<u64, Asked>,
+    /// As it was registered last.
+    registered: Option<Value>,
+    files: BTreeMap<String, String>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    token: String,
+    at: Instant,
+    /// Answered by somebody else already.
+    taken: bool,
+    first: Option<(Value, Duration)>,
+    later: Option<Value>,
+    file: String,
+    heard: Arc<Notify>,
+}
+
+impl Ask {
+    fn new(kind: u8, data: Value) -> Self {
+        Self {
+            guild: super::GUILD,
+            channel: super::CHANNEL,
+            user: USER,
+            permissions: permission::EVERYTHING,
+            kind,
+            data,
+            shown: Value::Null,
+        }
+    }
+
+    /// `/killfeed <subcommand>`.
+    pub fn command(subcommand: &str) -> Self {
+        let options = json!([{"name": subcommand, "type": 1, "options": []}]);
+        Self::new(
+            2,
+            json!({"id": "1", "name": "killfeed", "type": 1, "options": options, "resolved": {}}),
+        )
+    }
+
+    /// The same while its option `focused` is being typed.
+    pub fn typing(subcommand: &str, focused: &str, text: &str) -> Self {
+        let mut ask = Self::command(subcommand);
+        ask.kind = 4;
+        ask.option(json!({"name": focused, "type": 3, "value": text, "focused": true}))
+    }
+
+    /// A button of a message.
+    pub fn button(custom_id: &str, message: &Value) -> Self {
+        let mut ask = Self::new(3, json!({"custom_id": custom_id, "component_type": 2}));
+        ask.shown = message.clone();
+        ask
+    }
+
+    /// A form that was filled in.
+    pub fn form(custom_id: &str, inputs: &[(&str, &str)]) -> Self {
+        let rows: Vec<Value> = inputs
+            .iter()
+            .map(|(id, value)| json!({"type": 1, "components": [{"type": 4, "custom_id": id, "value": value}]}))
+            .collect();
+        Self::new(5, json!({"custom_id": custom_id, "components": rows}))
+    }
+
+    /// A text option.
+    pub fn text(self, name: &str, value: &str) -> Self {
+        self.option(json!({"name": name, "type": 3, "value": value}))
+    }
+
+    /// A whole number.
+    pub fn number(self, name: &str, value: i64) -> Self {
+        self.option(json!({"name": name, "type": 4, "value": value}))
+    }
+
+    /// A channel, with what the invoker may do there.
+    pub fn channel(mut self, name: &str, id: u64, permissions: u64) -> Self {
+        self.data["resolved"]["channels"][id.to_string()] =
+            json!({"id": id.to_string(), "type": 0, "name": "x", "permissions": permissions.to_string()});
+        self.option(json!({"name": name, "type": 7, "value": id.to_string()}))
+    }
+
+    /// A file, at an address.
+    pub fn file(mut self, name: &str, url: &str, size: usize) -> Self {
+        self.data["resolved"]["attachments"]["5"] = json!({
+            "id": "5", "filename": "file", "size": size, "url": url, "proxy_url": url, "ephemeral": true,
+        });
+        self.option(json!({"name": name, "type": 11, "value": "5"}))
+    }
+
+    fn option(mut self, option: Value) -> Self {
+        self.data["options"][0]["options"]
+            .as_array_mut()
+            .expect("a command")
+            .push(option);
+        self
+    }
+
+    /// From another guild and channel.
+    pub fn at(mut self, guild: u64, channel: u64) -> Self {
+        (self.guild, self.channel) = (guild, channel);
+        self
+    }
+
+    /// By somebody who may do only this.
+    pub fn by(mut self, user: u64, permissions: u64) -> Self {
+        (self.user, self.permissions) = (user, permissions);
+        self
+    }
+}
+
+impl Discord {
+    /// Sends it and waits for the answer, also for a deferred one.
+    ///
+    /// # Panics
+    /// If the first answer takes longer than Discord waits, or the deferred one never comes.
+    pub async fn ask(&self, ask: &Ask) -> Answered {
+        let (id, heard) = self.send(ask, false);
+        self.answer(id, &heard).await
+    }
+
+    /// Sends it as one that another process has answered already.
+    ///
+    /// # Panics
+    /// If no answer is tried.
+    pub async fn ask_taken(&self, ask: &Ask) {
+        let (id, heard) = self.send(ask, true);
+        let tried = async {
+            while self.world.lock().interactions.asked[&id].first.is_none() {
+                heard.notified().await;
+            }
+        };
+        tokio::time::timeout(LATER, tried).await.expect("an answer is tried");
+    }
+
+    /// Sends it; [`Discord::ask`] without waiting.
+    fn send(&self, ask: &Ask, taken: bool) -> (u64, Arc<Notify>) {
+        let mut inner = self.world.lock();
+        let id = inner.next_id();
+        let token = format!("interaction-{id}");
+        let heard = Arc::new(Notify::new());
+        let asked = Asked {
+            token: token.clone(),
+            at: Instant::now(),
+            taken,
+            first: None,
+            later: None,
+            file: String::new(),
+            heard: Arc::clone(&heard),
+        };
+        inner.interactions.asked.insert(id, asked);
+        let bot = inner.guild_of(ask.channel).map_or(0, |(_, permissions)| permissions);
+        let mut member = payload::member();
+        member["user"] = payload::user(ask.user);
+        member["permissions"] = ask.permissions.to_string().into();
+        let mut interaction = json!({
+            "id": id.to_string(), "application_id": BOT.to_string(), "type": ask.kind, "data": ask.data, "version": 1,
+            "guild_id": ask.guild.to_string(), "channel_id": ask.channel.to_string(), "token": token, "member": member,
+            "channel": {"id": ask.channel.to_string(), "type": 0, "name": "x", "permissions": ask.permissions.to_string()},
+            "app_permissions": bot.to_string(), "locale": "en-US", "guild_locale": "en-US", "entitlements": [],
+            "authorizing_integration_owners": {"0": ask.guild.to_string()}, "context": 0, "attachment_size_limit": 10_485_760,
+        });
+        if ask.kind == 3 {
+            let mut message = payload::plain_message(ask.channel, id);
+            for key in ["content", "embeds"] {
+                if let Some(value) = ask.shown.get(key) {
+                    message[key] = value.clone();
+                }
+            }
+            interaction["message"] = message;
+        }
+        inner.sessions.tell_guild(ask.guild, "INTERACTION_CREATE", interaction);
+        (id, heard)
+    }
+
+    async fn answer(&self, id: u64, heard: &Notify) -> Answered {
+        let begun = Instant::now();
+        loop {
+            let answered = {
+                let inner = self.world.lock();
+                let asked = &inner.interactions.asked[&id];
+                asked
+                    .first
+                    .clone()
+                    .map(|(first, after)| (first, after, asked.later.clone(), asked.file.clone()))
+            };
+            if let Some((first, after, later, file)) = answered {
+                assert!(after <= FIRST, "the first answer took {after:?}");
+                let deferred = matches!(first["type"].as_u64(), Some(5 | 6));
+                let message = if deferred { later } else { Some(first["data"].clone()) };
+                if let Some(message) = message {
+                    return Answered {
+                        first,
+                        after,
+                        message,
+                        file,
+                    };
+                }
+            }
+            let waited = tokio::time::timeout(Duration::from_millis(200), heard.notified()).await;
+            assert!(waited.is_ok() || begun.elapsed() < LATER, "no answer within {LATER:?}");
+        }
+    }
+
+    /// The command as it was registered last.
+    pub fn registered(&self) -> Option<Value> {
+        self.world.lock().interactions.registered.clone()
+    }
+
+    /// Keeps a file as Discord keeps attachments; returns its address.
+    pub fn keep_file(&self, name: &str, text: &str) -> String {
+        let mut inner = self.world.lock();
+        inner.interactions.files.insert(name.to_owned(), text.to_owned());
+        format!("http://{}/attachments/{name}", self.address)
+    }
+}
+
+impl Answered {
+    /// All text of the message: content, embeds, buttons; for a golden file.
+    pub fn shown(&self) -> String {
+        shown(&self.message)
+    }
+
+    /// The custom id of the button with this label.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn button(&self, label: &str) -> String {
+        let rows = self.message["components"].as_array().into_iter().flatten();
+        let mut buttons = rows.flat_map(|row| row["components"].as_array().into_iter().flatten());
+        let found = buttons.find(|button| button["label"].as_str().is_some_and(|text| text.starts_with(label)));
+        let id = found.and_then(|button| button["custom_id"].as_str());
+        id.unwrap_or_else(|| panic!("no button {label:?} in\n{}", self.shown()))
+            .to_owned()
+    }
+
+    /// The values of choices.
+    pub fn choices(&self) -> Vec<String> {
+        let choices = self.message["choices"].as_array().into_iter().flatten();
+        choices
+            .filter_map(|choice| Some(choice["value"].as_str()?.to_owned()))
+            .collect()
+    }
+}
+
+/// A message as a person reads it.
+fn shown(message: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut lines = vec![text(&message["content"])];
+    for embed in message["embeds"].as_array().into_iter().flatten() {
+        lines.push(format!("# {}", text(&embed["title"])));
+        lines.push(text(&embed["description"]));
+        for field in embed["fields"].as_array().into_iter().flatten() {
+            lines.push(format!("## {}\n{}", text(&field["name"]), text(&field["value"])));
+        }
+        let footer = text(&embed["footer"]["text"]);
+        if !footer.is_empty() {
+            lines.push(format!("-- {footer}"));
+        }
+    }
+    for row in message["components"].as_array().into_iter().flatten() {
+        let buttons = row["components"].as_array().into_iter().flatten();
+        let labels: Vec<String> = buttons.map(|button| format!("[{}]", text(&button["label"]))).collect();
+        lines.push(labels.join(" "));
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.join("\n")
+}
+
+/// `PUT /applications/{id}/commands`.
+pub(super) async fn register(State(world): State<Arc<World>>, Json(body): Json<Value>) -> Response {
+    let mut inner = world.lock();
+    if let Some(wrong) = check::registration(&body) {
+        inner.rejected.push(format!("registration: {wrong}"));
+        return refuse(400, 50_035, "Invalid Form Body");
+    }
+    inner.interactions.registered = Some(body.clone());
+    Json(body).into_response()
+}
+
+/// `POST /interactions/{id}/{token}/callback`.
+pub(super) async fn callback(
+    State(world): State<Arc<World>>,
+    Path((id, token)): Path<(u64, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let came = Instant::now();
+    let (body, file) = parts(&headers, &body);
+    let wrong = check::callback(&body);
+    let mut inner = world.lock();
+    let Some(asked) = inner
+        .interactions
+        .asked
+        .get_mut(&id)
+        .filter(|asked| asked.token == token)
+    else {
+        return refuse(404, 10_062, "Unknown interaction");
+    };
+    let after = came - asked.at;
+    asked.heard.notify_one();
+    if asked.taken || asked.first.is_some() {
+        asked.first.get_or_insert((body, after));
+        return refuse(400, 40_060, "Interaction has already been acknowledged.");
+    }
+    asked.file = file;
+    asked.first = Some((body, after));
+    if after > FIRST {
+        return refuse(404, 10_062, "Unknown interaction");
+    }
+    if let Some(wrong) = wrong {
+        inner.rejected.push(format!("interaction: {wrong}"));
+        return refuse(400, 50_035, "Invalid Form Body");
+    }
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// `PATCH /webhooks/{application}/{token}/messages/@original`.
+pub(super) async fn later(
+    State(world): State<Arc<World>>,
+    Path((application, token)): Path<(u64, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let (body, file) = parts(&headers, &body);
+    let wrong = check::edited(&body);
+    let mut inner = world.lock();
+    let found = inner
+        .interactions
+        .asked
+        .iter_mut()
+        .find(|(_, asked)| asked.token == token && application == BOT);
+    let Some((&id, asked)) = found else {
+        return refuse(401, 50_027, "Invalid Webhook Token");
+    };
+    asked.later = Some(body);
+    asked.file = file;
+    asked.heard.notify_one();
+    if let Some(wrong) = wrong {
+        inner.rejected.push(format!("interaction, later: {wrong}"));
+        return refuse(400, 50_035, "Invalid Form Body");
+    }
+    Json(payload::plain_message(0, id)).into_response()
+}
+
+/// `GET /attachments/{name}`.
+pub(super) async fn attachment(State(world): State<Arc<World>>, Path(name): Path<String>) -> Response {
+    match world.lock().interactions.files.get(&name) {
+        Some(text) => text.clone().into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+/// The JSON and the first file of a body, which has several parts where a file comes along.
+fn parts(headers: &HeaderMap, body: &[u8]) -> (Value, String) {
+    let kind = headers
+        .get("content-type")
+        .and_then(|kind| kind.to_str().ok())
+        .unwrap_or_default();
+    let Some((_, boundary)) = kind.split_once("boundary=") else {
+        return (serde_json::from_slice(body).unwrap_or_default(), String::new());
+    };
+    let text = String::from_utf8_lossy(body).into_owned();
+    let (mut json, mut file) = (Value::Null, String::new());
+    for part in text.split(&format!("--{}", boundary.trim_matches('"'))) {
+        let Some((head, content)) = part.split_once("\r\n\r\n") else {
+            continue;
+        };
+        let content = content.strip_suffix("\r\n").unwrap_or(content);
+        if head.contains("name=\"payload_json\"") {
+            json = serde_json::from_str(content).unwrap_or_default();
+        } else if head.contains("name=\"files[0]\"") {
+            file = content.to_owned();
+        }
+    }
+    (json, file)
+}

@@ -1,0 +1,222 @@
+//! The commands as people give them: real processes, interactions over the stand-in Discord's gateway, every answer held
+//! against Discord's description and its 3 seconds. Replies are golden files, which docs/commands.md shows.
+
+mod admin;
+mod asked;
+mod changed;
+mod docs;
+mod imported;
+
+use std::time::SystemTime;
+
+use killfeed_support::{
+    Discord, Upstream, corpus,
+    discord::{Answered, Ask, CHANNEL, GUILD},
+    process::{Binary, Service, eventually, free_address},
+};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::world::{Ingestor, LONG};
+
+/// How many killmails of the sample are in the log: with one placeholder and one repetition left out.
+pub(crate) const KILLMAILS: u64 = 50;
+
+/// Everything that a person with Discord needs.
+pub(crate) struct Desk {
+    pub(crate) discord: Discord,
+    pub(crate) ingestor: Ingestor,
+    pub(crate) upstream: Upstream,
+    pub(crate) http: String,
+    pub(crate) admin: String,
+    data: TempDir,
+    extra: Vec<(&'static str, String)>,
+    notifier: Option<Service>,
+}
+
+impl Desk {
+    /// With the bundled killmails in the log, published just now, and a bot that is connected.
+    pub(crate) async fn start(extra: &[(&'static str, &str)]) -> Self {
+        let upstream = Upstream::start_with_sample().await;
+        let now = SystemTime::now();
+        let mut documents = corpus::sample();
+        for document in &mut documents {
+            corpus::set_times(document, now, now);
+        }
+        upstream.publish_all(documents);
+        let ingestor = Ingestor::start(&upstream, &[]).await;
+        eventually("the sample is in the log", LONG, async || {
+            ingestor.status().await.killmails >= KILLMAILS
+        })
+        .await;
+        let discord = Discord::start().await;
+        discord.limit_posts(None);
+        let mut desk = Self {
+            discord,
+            ingestor,
+            upstream,
+            http: free_address(),
+            admin: free_address(),
+            data: tempfile::tempdir().unwrap(),
+            extra: extra
+                .iter()
+                .map(|(variable, value)| (*variable, (*value).to_owned()))
+                .collect(),
+            notifier: None,
+        };
+        desk.begin().await;
+        desk
+    }
+
+    /// Starts the notifier (again) in its place.
+    pub(crate) async fn begin(&mut self) {
+        let mut settings = vec![
+            ("NOTIFIER_INGESTOR_URLS", self.ingestor.url()),
+            ("NOTIFIER_HTTP_ADDR", self.http.clone()),
+            ("NOTIFIER_ADMIN_ADDR", self.admin.clone()),
+            ("NOTIFIER_DATA_DIR", self.data.path().display().to_string()),
+        ];
+        settings.extend(self.discord.settings());
+        settings.extend(self.extra.iter().cloned());
+        let mut service = Service::start(Binary::Notifier, &settings).await;
+        service.ready().await;
+        self.notifier = Some(service);
+    }
+
+    /// kill -9.
+    pub(crate) async fn kill(&mut self) {
+        self.notifier.take().expect("it runs").kill().await;
+    }
+
+    /// Waits until a restarted bot is connected again: Discord lets a shard identify every 5 s.
+    pub(crate) async fn restart(&mut self) {
+        self.kill().await;
+        self.begin().await;
+    }
+
+    pub(crate) fn notifier(&self) -> &Service {
+        self.notifier.as_ref().expect("it runs")
+    }
+
+    /// An answer, and that nothing about it was wrong.
+    pub(crate) async fn ask(&self, ask: Ask) -> Answered {
+        let answered = self.discord.ask(&ask).await;
+        assert_eq!(self.discord.rejected(), [""; 0]);
+        let flags = &answered.first["data"]["flags"];
+        match answered.first["type"].as_u64() {
+            Some(4 | 5) => assert_eq!(flags, 64, "only the invoker sees it"),
+            Some(6 | 7 | 8 | 9) => {}
+            other => panic!("an answer of type {other:?}"),
+        }
+        answered
+    }
+
+    /// The names that `list` shows, over all pages.
+    pub(crate) async fn names(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        let mut page = self.ask(Ask::command("list")).await;
+        loop {
+            let embeds = page.message["embeds"].as_array().into_iter().flatten();
+            let fields = embeds.flat_map(|embed| embed["fields"].as_array().into_iter().flatten());
+            names.extend(fields.map(|field| field["name"].as_str().unwrap().split_once(' ').unwrap().1.to_owned()));
+            if !page.shown().contains("[Next]") {
+                return names;
+            }
+            page = self.ask(Ask::button(&page.button("Next"), &page.message)).await;
+        }
+    }
+}
+
+/// A reply without what differs from run to run.
+pub(crate) fn steady(answered: &Answered) -> String {
+    let text = answered
+        .shown()
+        .replace(&CHANNEL.to_string(), "CHANNEL")
+        .replace(&GUILD.to_string(), "SERVER");
+    let text = between(&text, "<t:", '>', "<time>");
+    let text = between(&text, "in the last ", '|', "");
+    let digits =
+        |text: &str, count: usize| text.len() >= count && text.bytes().take(count).all(|byte| byte.is_ascii_digit());
+    let mut steady = String::new();
+    let mut rest = text.as_str();
+    while let Some(c) = rest.chars().next() {
+        // Clocks, dates, ids of messages.
+        if digits(rest, 2) && rest[2..].starts_with(':') && digits(&rest[3..], 2) {
+            steady.push_str("18:02");
+            rest = &rest[5..];
+        } else if digits(rest, 4) && rest[4..].starts_with('-') && rest.is_char_boundary(10) {
+            steady.push_str("2026-08-18");
+            rest = &rest[10..];
+        } else if let Some(after) = rest.strip_prefix("/CHANNEL/") {
+            steady.push_str("/CHANNEL/MESSAGE");
+            rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
+        } else if let Some(after) = rest.strip_prefix("That makes about ") {
+            steady.push_str("That makes about 1,234");
+            rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == ',');
+        } else {
+            steady.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    steady
+}
+
+/// Every piece from `begin` to `end` replaced; `|` = how long the log is, which ends at the next sign.
+fn between(text: &str, begin: &str, end: char, with: &str) -> String {
+    let mut parts = text.split(begin);
+    let mut steady = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        if end == '|' {
+            let at = part.find(['\n', ';', ':']).unwrap_or(part.len());
+            steady.push_str("in the last 14 minutes");
+            steady.push_str(&part[at..]);
+        } else {
+            steady.push_str(with);
+            steady.push_str(part.split_once(end).map_or("", |(_, rest)| rest));
+        }
+    }
+    steady
+}
+
+/// Only what the command says, without the killmails below it: these have golden files of their own.
+pub(crate) fn without_examples(answered: &Answered) -> Answered {
+    let mut first = answered.clone();
+    first.message["content"] = Value::Null;
+    if let Some(embeds) = first.message["embeds"].as_array_mut() {
+        embeds.truncate(1);
+    }
+    first
+}
+
+/// The first embed's title.
+pub(crate) fn title(answered: &Answered) -> &str {
+    answered.message["embeds"][0]["title"].as_str().unwrap_or_default()
+}
+
+/// Holds a reply against its golden file.
+macro_rules! golden {
+    ($name:literal, $answered:expr) => {
+        insta::assert_snapshot!($name, crate::commands::steady(&$answered))
+    };
+}
+pub(crate) use golden;
+
+/// `subscribe` with a name.
+pub(crate) fn subscribe(name: &str, filter: &str) -> Ask {
+    Ask::command("subscribe").text("name", name).text("filter", filter)
+}
+
+/// One more killmail, published now.
+pub(crate) fn another(desk: &Desk, id: u64) -> Value {
+    let now = SystemTime::now();
+    let mut document = corpus::sample().remove(0);
+    document["killmail_id"] = id.into();
+    document["esi"]["killmail_id"] = id.into();
+    document["hash"] = format!("{id:040x}").into();
+    if document["zkb"].get("hash").is_some() {
+        document["zkb"]["hash"] = format!("{id:040x}").into();
+    }
+    corpus::set_times(&mut document, now, now);
+    desk.upstream.publish(document.clone());
+    document
+}

@@ -1,0 +1,190 @@
+//! Commands that only say something: completion, previews, explanations, status; and hostile input to all of them.
+
+use killfeed_support::discord::{Ask, CHANNEL, GUILD, permission};
+
+use super::{Desk, golden, subscribe, title, without_examples};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_are_told_what_they_ask() {
+    let desk = Desk::start(&[]).await;
+    golden!("help", desk.ask(Ask::command("help")).await);
+    golden!("check", desk.ask(Ask::command("check")).await);
+    desk.discord.add_channel(
+        GUILD,
+        CHANNEL,
+        permission::VIEW_CHANNEL | permission::READ_MESSAGE_HISTORY,
+    );
+    golden!("check_lacking", desk.ask(Ask::command("check")).await);
+    desk.discord.add_channel(GUILD, CHANNEL, permission::ALL);
+    golden!("list_empty", desk.ask(Ask::command("list")).await);
+
+    let preview = desk
+        .ask(Ask::command("preview").text("filter", "value>=10b space:nullsec"))
+        .await;
+    assert_eq!(
+        preview.message["embeds"].as_array().unwrap().len(),
+        3,
+        "two match, and are shown"
+    );
+    golden!("preview", without_examples(&preview));
+    let made = desk
+        .ask(Ask::button(&preview.button("Subscribe to this"), &preview.message))
+        .await;
+    assert_eq!(title(&made), "Subscribed", "{}", made.shown());
+    // A filter too long for a button comes from what is shown.
+    let long = format!("value>=10b ({})", vec!["alliance:99990003"; 8].join(" OR "));
+    let preview = desk
+        .ask(Ask::command("preview").text("filter", &long).number("hours", 100))
+        .await;
+    let made = desk
+        .ask(Ask::button(&preview.button("Subscribe to this"), &preview.message))
+        .await;
+    assert!(made.shown().contains(&long), "{}", made.shown());
+    golden!("preview_which", desk.ask(Ask::command("preview")).await);
+
+    desk.ask(
+        subscribe("fortune", "(victim.group:Titan OR value>=50b) space:nullsec attackers>=200 attacker(alliance:99990002 AND group:Titan)")
+            .text("us", "alliance:99990003")
+            .text("side", "losses"),
+    )
+    .await;
+    golden!(
+        "why",
+        desk.ask(
+            Ask::command("why")
+                .text("kill", "https://zkillboard.com/kill/900000052/")
+                .text("name", "fortune")
+        )
+        .await
+    );
+    golden!("why_unknown", desk.ask(Ask::command("why").text("kill", "5")).await);
+    golden!(
+        "why_not_understood",
+        desk.ask(Ask::command("why").text("kill", "x")).await
+    );
+    let test = desk
+        .ask(Ask::command("test").text("name", "value>=10b space:nullsec"))
+        .await;
+    golden!("test", test);
+    let posts = desk.discord.posts(CHANNEL);
+    assert_eq!(posts.len(), 1);
+    assert!(posts[0].body["content"].as_str().unwrap().starts_with("Test of"));
+    assert_eq!(posts[0].body["allowed_mentions"]["parse"], serde_json::json!([]));
+    let status = desk.ask(Ask::command("status")).await;
+    for said in [
+        "zKillboard's feed: OK",
+        "Stream open",
+        "3 subscriptions",
+        "From kill to post",
+    ] {
+        assert!(status.shown().contains(said), "{}", status.shown());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_typed_is_completed() {
+    let desk = Desk::start(&[]).await;
+    let typing = async |text: &str| desk.ask(Ask::typing("subscribe", "filter", text)).await.choices();
+    assert!(typing("").await.contains(&"alliance:".to_owned()));
+    assert_eq!(typing("value>=1b al").await, ["value>=1b alliance:"]);
+    let titan = typing("-victim.group:tit").await;
+    assert!(titan.contains(&"-victim.group:Titan".to_owned()), "{titan:?}");
+    // What compiles stands first, as it was typed.
+    assert_eq!(typing("npc").await[0], "npc");
+    assert_eq!(typing("group:Titan").await[0], "group:Titan");
+    let system = typing("npc system:(Jita OR Peri").await;
+    assert!(
+        system.contains(&"npc system:(Jita OR Perimeter".to_owned()),
+        "{system:?}"
+    );
+    // Beyond what a choice can hold: one that says so.
+    let long = format!("{} group:Tit", "npc OR ".repeat(14));
+    let choices = desk.ask(Ask::typing("subscribe", "filter", &long)).await;
+    assert_eq!(choices.choices().len(), 1);
+    assert!(
+        choices.message["choices"][0]["name"]
+            .as_str()
+            .unwrap()
+            .contains("edit add")
+    );
+
+    desk.ask(subscribe("first", "group:Titan")).await;
+    desk.ask(subscribe("second", "npc")).await;
+    let recent = typing("group:").await;
+    assert_eq!(recent[0], "group:Titan", "used here comes first");
+    let names = desk.ask(Ask::typing("pause", "name", "")).await.choices();
+    assert_eq!(names, ["*", "first", "second"]);
+    assert_eq!(desk.ask(Ask::typing("edit", "name", "SEC")).await.choices(), ["second"]);
+    let pings = desk.ask(Ask::typing("subscribe", "ping", "h")).await.choices();
+    assert_eq!(pings, ["here"]);
+    let us = desk
+        .ask(Ask::typing("subscribe", "us", "corporation:98990001 OR al"))
+        .await
+        .choices();
+    assert!(us.contains(&"corporation:98990001 OR alliance:".to_owned()), "{us:?}");
+    // Nobody to ask: empty, not late.
+    let mut desk = desk;
+    desk.ingestor.stop().await;
+    let away = desk.ask(Ask::typing("subscribe", "filter", "group:tit")).await;
+    assert!(away.after.as_millis() < 2_500, "{:?}", away.after);
+    golden!("no_ingestor", desk.ask(subscribe("third", "npc")).await);
+    assert_eq!(desk.names().await, ["first", "second"], "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_input_does_no_harm() {
+    let desk = Desk::start(&[]).await;
+    let long = "x".repeat(3_000);
+    let nested = "(".repeat(500);
+    let texts = [
+        "@everyone <@&1> **x** `y` ```",
+        "\u{202e}npc\u{0}\u{7}",
+        long.as_str(),
+        nested.as_str(),
+        "\"",
+        "npc AND",
+        "ship:(",
+        "<script>",
+        "''; --",
+        "🚀",
+        "@name",
+    ];
+    for text in texts {
+        let made = desk.ask(Ask::command("subscribe").text("filter", text)).await;
+        let preview = desk.ask(Ask::command("preview").text("filter", text)).await;
+        assert!(!title(&made).is_empty() && !title(&preview).is_empty(), "{text}");
+        for (subcommand, option) in [
+            ("unsubscribe", "name"),
+            ("pause", "name"),
+            ("why", "kill"),
+            ("test", "name"),
+        ] {
+            desk.ask(Ask::command(subcommand).text(option, text)).await;
+        }
+        for option in ["filter", "us", "ping"] {
+            assert!(desk.ask(Ask::typing("subscribe", option, text)).await.choices().len() <= 25);
+        }
+        desk.ask(Ask::button(
+            &format!("kf:{}", text.chars().take(90).collect::<String>()),
+            &serde_json::Value::Null,
+        ))
+        .await;
+    }
+    // Control and direction marks are gone before the filter is read.
+    assert!(
+        desk.names().await.iter().any(|name| name == "npc"),
+        "{:?}",
+        desk.names().await
+    );
+    let bad_name = desk.ask(subscribe(&"n".repeat(101), "npc")).await;
+    assert_eq!(title(&bad_name), "Not a name");
+    let odd = desk
+        .ask(subscribe("@everyone [x](https://evil.example) \u{202e}", "solo"))
+        .await;
+    assert!(
+        !odd.shown().contains("\u{202e}") && odd.shown().contains("\\@everyone"),
+        "{}",
+        odd.shown()
+    );
+    assert!(desk.notifier().stderr().lines().all(|line| !line.contains("panicked")));
+}
