@@ -1,23 +1,29 @@
 # Both services: `docker build --target ingestor .` and `docker build --target notifier .`
-# BuildKit's cache mounts keep the registry and the compiled dependencies between builds.
+# The dependencies are a layer of their own (cargo-chef): a change of our code alone does not compile them again.
 
-FROM rust:1.95.0-slim-trixie AS build
+FROM rust:1.95.0-slim-trixie AS chef
+RUN cargo install cargo-chef --locked --version 0.1.73
 WORKDIR /src
+# The image has the right compiler already; rust-toolchain.toml would have rustup fetch components that a build does not need.
+ENV RUSTUP_TOOLCHAIN=1.95.0
+
+FROM chef AS plan
 COPY . .
-# The image has the right compiler already; the file would have rustup fetch components that a build does not need.
-RUN rm -f rust-toolchain.toml
-RUN --mount=type=cache,target=/usr/local/cargo/registry \
-    --mount=type=cache,target=/src/target \
-    cargo build --profile dist --locked --package killfeed-ingestor --package killfeed-notifier --bins \
+RUN cargo chef prepare --recipe-path recipe.json
+
+FROM chef AS build
+COPY --from=plan /src/recipe.json recipe.json
+RUN cargo chef cook --profile dist --locked --package killfeed-ingestor --package killfeed-notifier --recipe-path recipe.json
+COPY . .
+RUN cargo build --profile dist --locked --package killfeed-ingestor --package killfeed-notifier --bins \
     && mkdir -p /out/data \
     && cp target/dist/killfeed-ingestor target/dist/killfeed-notifier /out/
 
-# Certificates of authorities are compiled into the programs: the image needs libc and nothing else.
-FROM debian:trixie-slim AS runtime
-RUN useradd --system --uid 10001 --user-group --no-create-home killfeed
-# A named volume that is mounted here takes over the owner.
-COPY --from=build --chown=10001:10001 /out/data /data
-USER 10001:10001
+# Nothing but libc: no shell, no package manager. Certificates of authorities are compiled into the programs. 65532 is `nonroot`.
+FROM gcr.io/distroless/cc-debian13:nonroot AS runtime
+# A named volume that is mounted here takes over the owner. Nothing else is ever written: the root may be read-only.
+COPY --from=build --chown=65532:65532 /out/data /data
+USER 65532:65532
 VOLUME /data
 STOPSIGNAL SIGTERM
 
