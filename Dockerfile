@@ -2,7 +2,7 @@
 # The dependencies are a layer of their own (cargo-chef): a change of our code alone does not compile them again.
 
 FROM rust:1.95.0-slim-trixie AS chef
-RUN cargo install cargo-chef --locked --version 0.1.73
+RUN cargo install cargo-chef --locked --version 0.1.78
 WORKDIR /src
 # The image has the right compiler already; rust-toolchain.toml would have rustup fetch components that a build does not need.
 ENV RUSTUP_TOOLCHAIN=1.95.0
