@@ -23,6 +23,7 @@ RUN cargo build --profile dist --locked --package killfeed-ingestor --package ki
 FROM gcr.io/distroless/cc-debian13:nonroot AS runtime
 # A named volume that is mounted here takes over the owner. Nothing else is ever written: the root may be read-only.
 COPY --from=build --chown=65532:65532 /out/data /data
+COPY --from=build --chown=65532:65532 /out/data /run/killfeed
 USER 65532:65532
 VOLUME /data
 STOPSIGNAL SIGTERM

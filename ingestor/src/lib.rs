@@ -24,6 +24,7 @@ pub mod clock;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod new_token;
 
 mod run;
 

@@ -2,7 +2,7 @@
 
 mod progress;
 
-use std::{collections::BTreeMap, io::IsTerminal as _, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, io::IsTerminal as _, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgMatches, Command};
 use killfeed::setting::{BadSetting, Setting};
@@ -10,6 +10,7 @@ use killfeed_ingestor::{
     backfill::{self, BackfillError},
     feed::history::Day,
     log,
+    new_token::{self, NewToken},
     settings::{LogFormat, SETTINGS, Settings},
     start,
 };
@@ -27,6 +28,9 @@ const LATER: u8 = 75;
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
+    if let Some(("new-token", matches)) = matches.subcommand() {
+        return new_token(matches);
+    }
     let settings = match read_settings(&matches) {
         Ok(settings) => settings,
         Err(error) => return fail(CONFIG, &error),
@@ -71,6 +75,7 @@ fn command() -> Command {
             "Begins a new log id in the data folder: needed after restoring a backup, so that no old cursor is misread",
         ))
         .subcommand(backfill_command())
+        .subcommand(new_token_command())
 }
 
 fn backfill_command() -> Command {
@@ -83,6 +88,30 @@ fn backfill_command() -> Command {
         )
         .arg(day("from", "First day, like 2026-08-01"))
         .arg(day("to", "Last day, included; yesterday at the latest"))
+}
+
+fn new_token_command() -> Command {
+    Command::new("new-token")
+        .about("Makes a token for a client, once: a line of DIR/tokens (INGESTOR_TOKENS_FILE), and alone in DIR/NAME.token")
+        .arg(Arg::new("name").value_name("NAME").required(true).help("Whose it is, for logs and metrics"))
+        .arg(
+            Arg::new("out")
+                .long("out")
+                .value_name("DIR")
+                .required(true)
+                .help("Folder of both files"),
+        )
+}
+
+/// Needs no settings: it runs before there are any.
+fn new_token(matches: &ArgMatches) -> ExitCode {
+    let text = |name| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
+    match new_token::new_token(Path::new(text("out")), text("name")) {
+        Ok(NewToken::Made(path)) => println!("made {}", path.display()),
+        Ok(NewToken::Known(path)) => println!("{} is there already", path.display()),
+        Err(error) => return fail(CONFIG, &error),
+    }
+    ExitCode::SUCCESS
 }
 
 fn argument(variable: String, flag: String) -> Arg {
