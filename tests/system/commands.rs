@@ -105,7 +105,7 @@ impl Desk {
         let flags = &answered.first["data"]["flags"];
         match answered.first["type"].as_u64() {
             Some(4 | 5) => assert_eq!(flags, 64, "only the invoker sees it"),
-            Some(6 | 7 | 8 | 9) => {}
+            Some(6..=9) => {}
             other => panic!("an answer of type {other:?}"),
         }
         answered

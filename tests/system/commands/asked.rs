@@ -33,7 +33,7 @@ async fn people_are_told_what_they_ask() {
         .await;
     assert_eq!(title(&made), "Subscribed", "{}", made.shown());
     // A filter too long for a button comes from what is shown.
-    let long = format!("value>=10b ({})", vec!["alliance:99990003"; 8].join(" OR "));
+    let long = format!("value>=10b ({})", ["alliance:99990003"; 8].join(" OR "));
     let preview = desk
         .ask(Ask::command("preview").text("filter", &long).number("hours", 100))
         .await;
