@@ -136,6 +136,7 @@ mod tests {
                 subscriptions: wanted.collect(),
                 in_time: true,
             }],
+            posted: Vec::new(),
         }
     }
 
