@@ -1,0 +1,7 @@
+//! `cargo +nightly fuzz run filter`
+#![no_main]
+
+#[path = "../filter_check.rs"]
+mod filter_check;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| filter_check::filter(bytes));
