@@ -1,4 +1,4 @@
-//! The feed's figures: `cargo run --release --example feed_figures`. Prints the table of docs/performance.md.
+//! The feed's figures: `cargo run --release --example feed_figures` prints them as a table.
 //!
 //! A real ingestor process against the stand-in zKillboard and ESI on loopback. A live day is played a hundred times faster
 //! than life (documents and the poll interval alike), so that the requests per killmail are those of the day; times that the
