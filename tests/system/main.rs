@@ -14,6 +14,7 @@ mod chaos;
 mod clients;
 mod delivery;
 mod commands;
+mod deploy;
 mod discord_side;
 mod feed;
 mod filters;

@@ -1,0 +1,83 @@
+//! What lies in deploy/ speaks of things that exist: metrics that the services have, settings that they know.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use killfeed_support::corpus;
+
+/// Names of metrics in a text: what begins like ours and goes on in lower case.
+fn metrics_in(text: &str) -> BTreeSet<String> {
+    let is_name = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
+    text.split(|character| !is_name(character))
+        .filter(|word| word.starts_with("killfeed_") || word.starts_with("notifier_"))
+        .map(str::to_owned)
+        .collect()
+}
+
+fn code_below(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            code_below(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn dashboards_and_alerts_name_metrics_that_exist() {
+    let root = corpus::repository();
+    let mut code = String::new();
+    for folder in ["ingestor/src", "notifier/src"] {
+        code_below(&root.join(folder), &mut code);
+    }
+    for file in [
+        "deploy/grafana/dashboards/killfeed.json",
+        "deploy/prometheus/alerts.yml",
+    ] {
+        let named = metrics_in(&fs::read_to_string(root.join(file)).unwrap());
+        assert!(named.len() > 5, "{file} names metrics");
+        for name in named {
+            // A histogram's parts are not named in the code.
+            let name = ["_bucket", "_sum", "_count"]
+                .iter()
+                .find_map(|part| name.strip_suffix(part))
+                .unwrap_or(&name);
+            assert!(
+                code.contains(&format!("\"{name}\"")),
+                "{file} names {name}, which no service has"
+            );
+        }
+    }
+}
+
+#[test]
+fn deployments_use_settings_that_exist() {
+    let root = corpus::repository();
+    let known: Vec<(&str, bool)> = killfeed_ingestor::settings::SETTINGS
+        .iter()
+        .chain(killfeed_notifier::settings::SETTINGS)
+        .map(|setting| (setting.variable, setting.secret))
+        .collect();
+    for file in [
+        "docker-compose.yml",
+        ".env.example",
+        "Dockerfile",
+        "deploy/kubernetes/killfeed.yaml",
+        "deploy/systemd/killfeed-ingestor.service",
+        "deploy/systemd/killfeed-notifier.service",
+    ] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let is_name =
+            |character: char| character.is_ascii_uppercase() || character.is_ascii_digit() || character == '_';
+        let variables = text
+            .split(|character| !is_name(character))
+            .filter(|word| word.starts_with("INGESTOR_") || word.starts_with("NOTIFIER_"));
+        for variable in variables {
+            let exists = known
+                .iter()
+                .any(|(name, secret)| *name == variable || (*secret && variable.strip_suffix("_FILE") == Some(name)));
+            assert!(exists, "{file} sets {variable}, which no service knows");
+        }
+    }
+}
