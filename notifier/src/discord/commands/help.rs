@@ -2,7 +2,7 @@
 
 use crate::discord::interactions::{Answer, GOOD, Reply};
 
-/// Each is compiled by a test.
+/// As people would write them.
 pub(super) const EXAMPLES: [(&str, &str); 6] = [
     (
         "near(Turnur, 7ly) group:(Dreadnought OR Carrier OR Titan)",
