@@ -24,6 +24,8 @@ mod notifier;
 mod python;
 mod readme;
 mod recorder;
+mod relay;
+mod sources;
 mod stand_in;
 mod stream;
 mod tidy;

@@ -46,6 +46,11 @@ impl Ingestor {
         ingestor
     }
 
+    /// Another setting for the next start.
+    pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
+        self.extra.push((variable, value.to_owned()));
+    }
+
     /// Its settings; later ones win.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = self.upstream.clone();
@@ -61,11 +66,6 @@ impl Ingestor {
         ]);
         settings.extend(self.extra.iter().cloned());
         settings
-    }
-
-    /// Gives it another setting at its next start.
-    pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
-        self.extra.push((variable, value.to_owned()));
     }
 
     /// Starts it (again) and waits until it is ready.

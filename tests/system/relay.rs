@@ -1,0 +1,308 @@
+//! Two ingestors, one following the other: one history at two places, whoever is asked, killed or promoted.
+
+use std::time::Duration;
+
+use killfeed::{
+    client::{Client, Follow, Start},
+    v1::{Killmail, OnExpired, Position, StreamKillmailsRequest, stream_killmails_request::Start as From},
+    wire::{Received, ReceivedEvent},
+};
+use killfeed_support::{
+    Upstream, corpus,
+    process::{Binary, Service, eventually},
+    upstream::{FIRST, Host},
+};
+use serde_json::Value;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+
+fn documents(n: usize) -> Vec<Value> {
+    corpus::best().documents.into_iter().take(n).collect()
+}
+
+fn ids(documents: &[Value]) -> Vec<u64> {
+    documents
+        .iter()
+        .map(|document| document["killmail_id"].as_u64().unwrap())
+        .collect()
+}
+
+fn ids_of(killmails: &[Killmail]) -> Vec<u64> {
+    killmails.iter().map(|killmail| killmail.killmail_id).collect()
+}
+
+async fn relay_of(other: &Ingestor, upstream: &Upstream) -> Ingestor {
+    let source = format!("relay:{}", other.url());
+    Ingestor::start(upstream, &[("INGESTOR_SOURCE", &source)]).await
+}
+
+/// Every record of a log, as it goes over the wire.
+async fn history(ingestor: &Ingestor) -> Vec<ReceivedEvent> {
+    let request = StreamKillmailsRequest {
+        start: Some(From::Position(Position::Earliest.into())),
+        on_expired: OnExpired::Fail.into(),
+        include_updates: true,
+        ..Default::default()
+    };
+    let mut stream = ingestor.client().receive(request).await.unwrap();
+    let mut events = Vec::new();
+    loop {
+        let event = tokio::time::timeout(LONG, stream.message()).await.expect("in time");
+        let event = event.unwrap().expect("it never ends");
+        match &event.event {
+            Received::Progress(progress) if progress.caught_up => return events,
+            Received::Progress(_) => {}
+            _ => events.push(event),
+        }
+    }
+}
+
+/// How a log receives a cursor.
+async fn place(ingestor: &Ingestor, cursor: &str) -> Result<(), tonic::Status> {
+    let request = StreamKillmailsRequest {
+        start: Some(From::AfterCursor(cursor.into())),
+        ..Default::default()
+    };
+    ingestor.client().receive(request).await.map(|_| ())
+}
+
+async fn at_the_same_place(one: &Ingestor, other: &Ingestor) {
+    eventually("both logs end at the same place", LONG, async || {
+        let (one, other) = (one.status().await, other.status().await);
+        one.head_cursor == other.head_cursor && one.killmails == other.killmails
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
+    let upstream = Upstream::start().await;
+    let documents = documents(200);
+    upstream.publish_all(documents[..100].iter().cloned());
+    // A document that never comes is a gap, and one that is published anew an update: both are relayed.
+    upstream.reserve();
+    let mut changed = documents[3].clone();
+    changed["zkb"]["labels"] = serde_json::json!(["ganked"]);
+    upstream.publish(changed);
+    upstream.rewrite_sequence();
+    let first = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "200ms,400ms")]).await;
+    first.holds(100).await;
+    eventually("the hole is a gap", LONG, async || {
+        first.metric("killfeed_feed_gaps_total").await > 0.0
+    })
+    .await;
+
+    let second = relay_of(&first, &upstream).await;
+    // It was ready, so it holds all of it.
+    assert_eq!(second.status().await.killmails, 100);
+    upstream.publish_all(documents[100..].iter().cloned());
+    first.holds(200).await;
+    at_the_same_place(&first, &second).await;
+    let (one, other) = (history(&first).await, history(&second).await);
+    assert!(one.iter().any(|event| matches!(event.event, Received::Gap(_))));
+    assert_eq!(one.len(), 202, "200 killmails, an update and a gap");
+    assert_eq!(one, other);
+    let (a, b) = (first.status().await, second.status().await);
+    assert_eq!((&a.log_id, &a.earliest_cursor), (&b.log_id, &b.earliest_cursor));
+    for event in one.iter().step_by(20) {
+        assert!(place(&first, &event.cursor).await.is_ok() && place(&second, &event.cursor).await.is_ok());
+    }
+    assert_eq!(
+        second.metric("killfeed_feed_requests_total").await,
+        0.0,
+        "zKillboard is not asked"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_both_loses_and_repeats_nothing_when_the_first_is_killed_under_load() {
+    let upstream = Upstream::start().await;
+    let documents = documents(300);
+    let expected = ids(&documents);
+    upstream.publish_all(documents[..100].iter().cloned());
+    let mut first = Ingestor::start(&upstream, &[]).await;
+    let mut second = relay_of(&first, &upstream).await;
+    let both = Client::builder()
+        .endpoints([first.url(), second.url()])
+        .client_name("both")
+        .build()
+        .unwrap();
+    let mut events = both.follow(Follow::new("", Start::Earliest));
+    let mut seen = killmails(&mut events, 60).await;
+
+    upstream.publish_all(documents[100..200].iter().cloned());
+    seen.extend(killmails(&mut events, 50).await);
+    first.kill_and_begin().await;
+    upstream.publish_all(documents[200..250].iter().cloned());
+    seen.extend(killmails(&mut events, 90).await);
+    // And the other one, whichever the client is at now.
+    second.kill_and_begin().await;
+    upstream.publish_all(documents[250..].iter().cloned());
+    seen.extend(killmails(&mut events, expected.len() - seen.len()).await);
+    assert_eq!(ids_of(&seen), expected, "all of them, once, in order");
+    first.holds(300).await;
+    at_the_same_place(&first, &second).await;
+    assert_eq!(history(&first).await, history(&second).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it() {
+    let upstream = Upstream::start().await;
+    let documents = documents(80);
+    upstream.publish_all(documents[..50].iter().cloned());
+    let mut first = Ingestor::start(&upstream, &[]).await;
+    first.holds(50).await;
+    let mut second = relay_of(&first, &upstream).await;
+    at_the_same_place(&first, &second).await;
+    let before = second.status().await;
+    let last = history(&second).await.pop().unwrap().cursor;
+
+    // The first one is gone for good; the second one is told to walk.
+    assert_eq!(first.stop().await, Some(0));
+    assert_eq!(second.stop().await, Some(0));
+    upstream.journal().clear();
+    upstream.publish_all(documents[50..70].iter().cloned());
+    second.set("INGESTOR_SOURCE", "r2z2");
+    second.set("INGESTOR_FEED_HOLE_RECHECKS", "200ms,400ms");
+    second.begin().await;
+    second.holds(70).await;
+    let walked = upstream.journal().of(Host::Feed);
+    let numbers = walked.iter().filter_map(|seen| {
+        let file = seen.path.strip_prefix("/ephemeral/")?.strip_suffix(".json")?;
+        file.parse::<u64>().ok()
+    });
+    let highest = FIRST + 49;
+    assert_eq!(
+        numbers.min(),
+        Some(highest - 2_000),
+        "2,000 below the highest number relayed"
+    );
+
+    let after = second.status().await;
+    assert_ne!(after.log_id, before.log_id);
+    let mut stream = from_the_beginning(&second.client(), "");
+    assert_eq!(
+        ids_of(&killmails(&mut stream, 70).await),
+        ids(&documents[..70]),
+        "each once"
+    );
+    let updates = history(&second).await.into_iter().filter(|event| match &event.event {
+        Received::Killmail(bytes) => prost::Message::decode(bytes.clone()).is_ok_and(|k: Killmail| k.revision > 0),
+        _ => false,
+    });
+    assert_eq!(updates.count(), 0, "the marks dropped what was relayed");
+
+    // A cursor of the other's log goes on exactly where it was; one from beyond does not belong here.
+    let position = killfeed::client::Position {
+        cursor: last.clone(),
+        time: Default::default(),
+    };
+    let mut on = second.client().follow(Follow::new("", Start::After(position)));
+    assert_eq!(ids_of(&killmails(&mut on, 20).await), ids(&documents[50..70]));
+    let (log, offset) = last.rsplit_once('-').unwrap();
+    let beyond = format!("{log}-{:x}", u64::from_str_radix(offset, 16).unwrap() + 1);
+    let status = place(&second, &beyond).await.unwrap_err();
+    assert_eq!(status.code(), Code::FailedPrecondition);
+    assert_eq!(status.get_error_details().error_info().unwrap().reason, "LOG_MISMATCH");
+
+    // What failed comes back as the other's relay: its own history is the beginning of that one.
+    first.set("INGESTOR_SOURCE", &format!("relay:{}", second.url()));
+    first.begin().await;
+    upstream.publish_all(documents[70..].iter().cloned());
+    second.holds(80).await;
+    at_the_same_place(&second, &first).await;
+    assert_eq!(first.status().await.log_id, after.log_id);
+    assert_eq!(history(&first).await, history(&second).await);
+    assert!(place(&first, &last).await.is_ok(), "ancestors' cursors too");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_upstream_is_away_serves_what_it_holds_and_says_so() {
+    let upstream = Upstream::start().await;
+    upstream.publish_all(documents(20));
+    let mut first = Ingestor::start(&upstream, &[]).await;
+    first.holds(20).await;
+    let mut second = relay_of(&first, &upstream).await;
+    at_the_same_place(&first, &second).await;
+    first.stop().await;
+    second.kill_and_begin().await;
+    let mut stream = from_the_beginning(&second.client(), "");
+    assert_eq!(killmails(&mut stream, 20).await.len(), 20);
+    let status = second.status().await;
+    assert!(
+        status.feed_health != 1 && status.feed_detail.contains(&first.url()),
+        "{status:?}"
+    );
+    first.begin().await;
+    eventually("it follows again", LONG, async || {
+        second.status().await.feed_health == 1
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is() {
+    let upstream = Upstream::start().await;
+    upstream.publish_all(documents(10));
+    let first = Ingestor::start(&upstream, &[]).await;
+    let mut other = Ingestor::start(&upstream, &[]).await;
+    first.holds(10).await;
+    other.holds(10).await;
+    let (status, cursor) = (other.status().await, other.status().await.head_cursor);
+    let mismatch = place(&first, &cursor).await.unwrap_err();
+    assert_eq!(
+        mismatch.get_error_details().error_info().unwrap().reason,
+        "LOG_MISMATCH"
+    );
+    other.stop().await;
+    other.set("INGESTOR_SOURCE", &format!("relay:{}", first.url()));
+    let mut refused = Service::start(Binary::Ingestor, &other.settings()).await;
+    assert_eq!(refused.end().await.code(), Some(78), "{}", refused.stderr());
+    let said = refused.stderr();
+    let sentence = said.lines().last().unwrap();
+    assert!(
+        sentence.contains("does not continue ours") && sentence.contains("move the folder away"),
+        "{said}"
+    );
+    other.set("INGESTOR_SOURCE", "r2z2");
+    other.begin().await;
+    assert_eq!(other.status().await.log_id, status.log_id);
+    // Bounded, because a relay that is refused must not hang either.
+    tokio::time::timeout(Duration::from_secs(30), other.stop())
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_shows_its_token_and_one_without_is_told_so() {
+    let upstream = Upstream::start().await;
+    upstream.publish_all(documents(5));
+    let folder = tempfile::tempdir().unwrap();
+    let (tokens, token) = (folder.path().join("tokens"), folder.path().join("token"));
+    std::fs::write(&tokens, "replica hunter2\n").unwrap();
+    std::fs::write(&token, "hunter2\n").unwrap();
+    let first = Ingestor::start(&upstream, &[("INGESTOR_TOKENS_FILE", tokens.to_str().unwrap())]).await;
+    eventually("the first one holds them", LONG, async || {
+        first.metric("killfeed_logged_total").await >= 5.0
+    })
+    .await;
+    let source = format!("relay:{}", first.url());
+    let settings = [
+        ("INGESTOR_SOURCE", source.as_str()),
+        ("INGESTOR_RELAY_TOKEN_FILE", token.to_str().unwrap()),
+    ];
+    let mut second = Ingestor::start(&upstream, &settings).await;
+    // Ready means caught up: with the token it got in.
+    assert_eq!(second.status().await.killmails, 5);
+    second.stop().await;
+    second.set("INGESTOR_RELAY_TOKEN_FILE", "");
+    let mut refused = Service::start(Binary::Ingestor, &second.settings()).await;
+    assert_eq!(refused.end().await.code(), Some(78), "{}", refused.stderr());
+    assert!(
+        refused.stderr().contains("INGESTOR_RELAY_TOKEN"),
+        "{}",
+        refused.stderr()
+    );
+}

@@ -1,0 +1,248 @@
+//! Killmails from files, and the log filled from zKillboard's history.
+
+use std::{fs, io::Write as _, path::Path, time::Duration};
+
+use bzip2::{Compression, write::BzEncoder};
+use killfeed::v1::Killmail;
+use killfeed_support::{
+    Upstream, corpus,
+    process::{Binary, Service, eventually},
+    upstream::{Fault, Host},
+};
+use serde_json::Value;
+
+use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+
+fn documents(n: usize) -> Vec<Value> {
+    corpus::best().documents.into_iter().take(n).collect()
+}
+
+fn id(document: &Value) -> u64 {
+    document["killmail_id"].as_u64().unwrap()
+}
+
+/// Killmail ids in the order in which it happened.
+fn as_it_happened(documents: &[Value]) -> Vec<u64> {
+    let mut order: Vec<(String, u64)> = documents
+        .iter()
+        .map(|document| {
+            (
+                document["esi"]["killmail_time"].as_str().unwrap().to_owned(),
+                id(document),
+            )
+        })
+        .collect();
+    order.sort();
+    order.into_iter().map(|(_, id)| id).collect()
+}
+
+async fn logged(ingestor: &Ingestor, n: usize) -> Vec<Killmail> {
+    let mut events = from_the_beginning(&ingestor.client(), "");
+    killmails(&mut events, n).await
+}
+
+fn ids_of(killmails: &[Killmail]) -> Vec<u64> {
+    killmails.iter().map(|killmail| killmail.killmail_id).collect()
+}
+
+async fn replaying(upstream: &Upstream, path: &Path) -> Ingestor {
+    let source = format!("replay:{}", path.display());
+    Ingestor::start(upstream, &[("INGESTOR_SOURCE", &source)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_real_killmails_are_replayed_from_their_file() {
+    let Some(path) = corpus::shared("killmails/r2z2-open.jsonl.gz") else {
+        eprintln!("note: no ../shared/data/killmails: nothing is replayed here");
+        return;
+    };
+    let upstream = Upstream::start().await;
+    let documents = corpus::best().documents;
+    let mut ingestor = replaying(&upstream, &path).await;
+    let seen = logged(&ingestor, documents.len()).await;
+    assert_eq!(ids_of(&seen), documents.iter().map(id).collect::<Vec<_>>());
+    assert_eq!(seen[0].feed_sequence, documents[0]["sequence_id"].as_u64().unwrap());
+    eventually("the replay is over", LONG, async || {
+        ingestor.status().await.feed_detail.contains("is over: 1540 documents")
+    })
+    .await;
+    // A restart goes on where it was: at the end.
+    ingestor.kill_and_begin().await;
+    ingestor.holds(documents.len() as u64).await;
+    assert!(upstream.journal().of(Host::Feed).is_empty(), "zKillboard is not asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_of_bodies_are_replayed_as_they_happened() {
+    let documents = documents(30);
+    let folder = tempfile::tempdir().unwrap();
+    let mut archive = tar::Builder::new(BzEncoder::new(Vec::new(), Compression::fast()));
+    for document in &documents[..20] {
+        let body = document["esi"].to_string();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(body.len() as u64);
+        header.set_mode(0o644);
+        let name = format!("killmails/{}.json", id(document));
+        archive.append_data(&mut header, name, body.as_bytes()).unwrap();
+    }
+    let archive = archive.into_inner().unwrap().finish().unwrap();
+    fs::write(folder.path().join("killmails-2026-08-01.tar.bz2"), archive).unwrap();
+    let day: serde_json::Map<String, Value> = documents[20..]
+        .iter()
+        .map(|document| (id(document).to_string(), document["esi"].clone()))
+        .collect();
+    let mut file = fs::File::create(folder.path().join("raw-20260802.json")).unwrap();
+    file.write_all(Value::Object(day).to_string().as_bytes()).unwrap();
+
+    let upstream = Upstream::start().await;
+    let ingestor = replaying(&upstream, folder.path()).await;
+    let seen = logged(&ingestor, 30).await;
+    let expected = [as_it_happened(&documents[..20]), as_it_happened(&documents[20..])].concat();
+    assert_eq!(ids_of(&seen), expected);
+    for killmail in seen {
+        assert_eq!(killmail.hash.len(), 40);
+        assert!(killmail.value.is_none() && killmail.published_time.is_none());
+        assert!(!killmail.location.unwrap().system_name.is_empty());
+    }
+}
+
+struct Backfill<'a> {
+    ingestor: &'a Ingestor,
+    days: (&'a str, &'a str),
+}
+
+impl Backfill<'_> {
+    async fn start(&self) -> Service {
+        let arguments = ["backfill", "--from", self.days.0, "--to", self.days.1];
+        Service::start_with_arguments(Binary::Ingestor, &self.ingestor.settings(), &arguments).await
+    }
+
+    /// Its exit code, and what it said last.
+    async fn run(&self) -> (Option<i32>, String) {
+        let mut service = self.start().await;
+        let code = service.end().await.code();
+        let said = service.stderr() + &service.stdout();
+        (code, said)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_survives_kill_9() {
+    let upstream = Upstream::start().await;
+    let documents = documents(120);
+    // Some were logged live already; some bodies are to be had from ESI alone.
+    upstream.publish_all(documents[..10].iter().cloned());
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.holds(10).await;
+    let position = ingestor.status().await.upstream_sequence;
+    let days = Backfill {
+        ingestor: &ingestor,
+        days: ("2026-08-01", "2026-08-02"),
+    };
+
+    let (code, said) = days.run().await;
+    assert_eq!(code, Some(75), "{said}");
+    let sentence = said.lines().last().unwrap();
+    assert!(
+        sentence.contains(&ingestor.data.path().display().to_string()) && sentence.contains("stop that one first"),
+        "{said}"
+    );
+
+    ingestor.stop().await;
+    let days = Backfill {
+        ingestor: &ingestor,
+        days: ("2026-08-01", "2026-08-02"),
+    };
+    let (first, second) = (&documents[..60], &documents[60..]);
+    upstream.write_history("20260801", first, |_| true);
+    upstream.journal().clear();
+    // The second day is not written down yet.
+    let (code, said) = days.run().await;
+    assert_eq!(code, Some(75), "{said}");
+    assert!(
+        said.contains("2026-08-02") && said.contains("run the same command again later"),
+        "{said}"
+    );
+
+    // Killed while it waits for the second day, which comes late.
+    upstream.write_history("20260802", second, |id| id % 10 != 0);
+    upstream.host_fault(Host::Feed, Fault::Late(Duration::from_secs(60)), None);
+    upstream.journal().clear();
+    let killed = days.start().await;
+    eventually("the second day is asked for", LONG, async || {
+        !upstream.journal().of(Host::Feed).is_empty()
+    })
+    .await;
+    killed.kill().await;
+    upstream.heal(Host::Feed);
+    // Refused once: nothing is asked for the second that it is told to be silent.
+    upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(1)), Some(1));
+    let (code, said) = days.run().await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("60 new, 0 known already"), "{said}");
+    let asked: Vec<String> = upstream
+        .journal()
+        .of(Host::Feed)
+        .into_iter()
+        .map(|seen| seen.path)
+        .collect();
+    assert!(
+        asked.iter().all(|path| path.contains("20260802")),
+        "the first day is done: {asked:?}"
+    );
+
+    ingestor.begin().await;
+    ingestor.holds(120).await;
+    let seen = ids_of(&logged(&ingestor, 120).await);
+    let live_ids: Vec<u64> = documents[..10].iter().map(id).collect();
+    assert_eq!(seen[..10], live_ids);
+    assert_eq!(seen[10..60], as_it_happened(&documents[10..60]));
+    let mut late: Vec<u64> = seen[60..].to_vec();
+    let with_body = |id: &u64| id % 10 != 0;
+    let in_order: Vec<u64> = as_it_happened(second).into_iter().filter(with_body).collect();
+    assert_eq!(late.iter().copied().filter(with_body).collect::<Vec<_>>(), in_order);
+    late.sort_unstable();
+    let mut all: Vec<u64> = second.iter().map(id).collect();
+    all.sort_unstable();
+    assert_eq!(late, all);
+    eventually("the walk is where it was", LONG, async || {
+        ingestor.status().await.upstream_sequence >= position
+    })
+    .await;
+
+    // The first full document of what came without zkb is an update; the second one says nothing new.
+    upstream.publish(documents[20].clone());
+    upstream.publish(documents[20].clone());
+    eventually("both documents are read", LONG, async || {
+        ingestor.metric("killfeed_logged_total").await + ingestor.metric("killfeed_duplicates_total").await >= 2.0
+    })
+    .await;
+    assert_eq!(ingestor.metric("killfeed_logged_total").await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn days_that_cannot_be_are_refused() {
+    let upstream = Upstream::start().await;
+    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    ingestor.stop().await;
+    for (days, words) in [
+        (("2026-08-02", "2026-08-01"), "lies after"),
+        (("yesterday", "2026-08-01"), "is no day"),
+        (("2026-08-01", "9999-01-01"), "at the latest"),
+    ] {
+        let backfill = Backfill {
+            ingestor: &ingestor,
+            days,
+        };
+        let (code, said) = backfill.run().await;
+        assert_eq!(code, Some(78), "{said}");
+        assert!(said.contains(words) && said.lines().count() == 1, "{said}");
+    }
+    assert!(
+        upstream
+            .journal()
+            .of(Host::Feed)
+            .iter()
+            .all(|seen| !seen.path.contains("history"))
+    );
+}
