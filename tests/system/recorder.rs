@@ -80,7 +80,8 @@ fn gap_seen(gap: &Gap) -> Seen {
     })
 }
 
-fn digest(bytes: &[u8]) -> u64 {
+/// Of a record's encoded bytes.
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()

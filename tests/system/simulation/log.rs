@@ -1,0 +1,164 @@
+//! A log in memory that outlives the simulated server: what a crash leaves is what was appended.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use killfeed::{
+    cursor::{Cursor, LogId, Offset},
+    id::KillmailId,
+    v1::Killmail,
+};
+use killfeed_ingestor::log::{Head, LogError, LogRead, Place, ReadLimit, Record, RecordKind, Status};
+use killfeed_support::validator::Appended;
+use prost::Message as _;
+use tokio::sync::watch;
+
+use crate::recorder::digest;
+
+/// A record to append.
+pub(crate) struct NewRecord {
+    pub(crate) offset: u64,
+    id: u64,
+    ingested_ms: i64,
+    bytes: Vec<u8>,
+}
+
+/// Even killmails are by NPCs.
+pub(crate) fn is_npc(id: u64) -> bool {
+    id.is_multiple_of(2)
+}
+
+/// Killmail `id`, logged `now`; offsets have holes.
+pub(crate) fn killmail(id: u64, now: Duration) -> NewRecord {
+    let ingested_ms = i64::try_from(now.as_millis()).unwrap();
+    let killmail = Killmail {
+        killmail_id: id,
+        hash: "0123456789".repeat(20),
+        npc: is_npc(id),
+        ingested_time: Some(prost_types::Timestamp {
+            seconds: ingested_ms / 1_000,
+            nanos: (ingested_ms % 1_000) as i32 * 1_000_000,
+        }),
+        ..Default::default()
+    };
+    NewRecord {
+        offset: id * 10,
+        id,
+        ingested_ms,
+        bytes: killmail.encode_to_vec(),
+    }
+}
+
+impl NewRecord {
+    /// For the validator.
+    pub(crate) fn appended(&self) -> Appended {
+        Appended {
+            ingested_ms: self.ingested_ms,
+            killmail: Some((self.id, 0)),
+            digest: digest(&self.bytes),
+        }
+    }
+}
+
+/// One replica's.
+pub(crate) struct MemoryLog {
+    records: Mutex<Vec<Arc<Record>>>,
+    trimmed: Mutex<u64>,
+    head: watch::Sender<Head>,
+}
+
+impl MemoryLog {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            records: Mutex::default(),
+            trimmed: Mutex::default(),
+            head: watch::Sender::new(Head::default()),
+        })
+    }
+
+    pub(crate) fn append(&self, new: &NewRecord) {
+        let kind = RecordKind::Killmail {
+            id: KillmailId(new.id),
+            revision: 0,
+        };
+        let record = Record::new(Offset(new.offset), new.ingested_ms, kind, new.bytes.clone().into());
+        let head = Head {
+            offset: record.offset,
+            ingested_ms: record.ingested_ms,
+        };
+        self.records.lock().unwrap().push(Arc::new(record));
+        self.head.send_replace(head);
+    }
+
+    pub(crate) fn trim(&self, trimmed: u64) {
+        *self.trimmed.lock().unwrap() = trimmed;
+        self.records.lock().unwrap().retain(|record| record.offset.0 > trimmed);
+    }
+
+    pub(crate) fn head_offset(&self) -> u64 {
+        self.head.borrow().offset.0
+    }
+}
+
+#[async_trait]
+impl LogRead for MemoryLog {
+    fn id(&self) -> LogId {
+        LogId(7)
+    }
+
+    fn place(&self, cursor: Cursor) -> Place {
+        let trimmed = Offset(*self.trimmed.lock().unwrap());
+        if cursor.log != self.id() {
+            Place::Foreign
+        } else if cursor.offset > self.head.borrow().offset {
+            Place::Ahead
+        } else if cursor.offset < trimmed {
+            Place::Expired { trimmed }
+        } else {
+            Place::After(cursor.offset)
+        }
+    }
+
+    async fn read(&self, after: Offset, limit: ReadLimit) -> Result<Vec<Arc<Record>>, LogError> {
+        // A disk takes its time: what happens meanwhile is part of the simulation.
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        let records = self.records.lock().unwrap();
+        let first = records.partition_point(|record| record.offset <= after);
+        Ok(records[first..].iter().take(limit.records).cloned().collect())
+    }
+
+    fn head(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
+    }
+
+    fn status(&self) -> Status {
+        let records = self.records.lock().unwrap();
+        Status {
+            trimmed: Offset(*self.trimmed.lock().unwrap()),
+            earliest_ms: records.first().map(|record| record.ingested_ms),
+            head: *self.head.borrow(),
+            killmails: records.len() as u64,
+        }
+    }
+
+    async fn seek(&self, since_ms: i64) -> Result<Offset, LogError> {
+        let records = self.records.lock().unwrap();
+        let before = records.iter().rfind(|record| record.ingested_ms < since_ms);
+        Ok(before.map_or(Offset(*self.trimmed.lock().unwrap()), |record| record.offset))
+    }
+
+    async fn newest(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
+        self.newest_at(id, Offset(u64::MAX)).await
+    }
+
+    async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, LogError> {
+        let records = self.records.lock().unwrap();
+        let of_it = |record: &&Arc<Record>| {
+            record.offset <= head && matches!(record.kind, RecordKind::Killmail { id: other, .. } if other == id)
+        };
+        Ok(records.iter().rfind(of_it).cloned())
+    }
+}
