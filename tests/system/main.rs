@@ -25,6 +25,7 @@ mod python;
 mod readme;
 mod recorder;
 mod relay;
+mod replicas;
 mod simulation;
 mod sources;
 mod stand_in;

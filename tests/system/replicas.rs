@@ -1,0 +1,106 @@
+//! Replicas: two ingestors, the second a relay of the first, and clients of both. Whoever is killed under load, nobody loses or
+//! repeats anything, by the validator.
+
+use std::time::Duration;
+
+use killfeed::client::{Client, Follow, Start};
+use killfeed_support::{
+    Upstream, corpus,
+    process::eventually,
+    validator::{self, Seen, offset, validate},
+};
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use crate::{
+    recorder::{Recorder, begun, whole_log},
+    world::{Ingestor, LONG},
+};
+
+const CLIENTS: usize = 10;
+const KILLMAILS: usize = 300;
+
+/// Follows both, `first` of them tried first, until everything up to the head that it is told has come.
+async fn follow(
+    endpoints: Vec<String>,
+    recorder: Recorder,
+    head: watch::Receiver<Option<u64>>,
+    n: usize,
+) -> validator::Client {
+    let client = Client::builder().endpoints(endpoints).build().unwrap();
+    let mut events = client.follow(Follow {
+        include_updates: true,
+        ..Follow::new("", Start::Earliest)
+    });
+    let mut stream = begun(validator::Start::Earliest { trimmed: 0 }, None, true);
+    loop {
+        let next = timeout(2 * LONG, events.next()).await.expect("in time").unwrap();
+        let received = recorder.event(&next);
+        let (at, progress) = (received.offset, received.seen == Seen::Progress);
+        stream.events.push(received);
+        if progress && head.borrow().is_some_and(|head| at >= head) {
+            break;
+        }
+    }
+    stream.to_the_end = true;
+    validator::Client {
+        name: format!("client {n}"),
+        streams: vec![stream],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load() {
+    let upstream = Upstream::start().await;
+    let mut first = Ingestor::start(&upstream, &[]).await;
+    let source = format!("relay:{}", first.url());
+    let mut second = Ingestor::start(&upstream, &[("INGESTOR_SOURCE", &source)]).await;
+    let (told, head) = watch::channel(None);
+    let recorder = Recorder::new();
+    let mut clients = JoinSet::new();
+    for n in 0..CLIENTS {
+        let mut endpoints = vec![first.url(), second.url()];
+        endpoints.rotate_left(n % 2);
+        clients.spawn(follow(endpoints, recorder, head.clone(), n));
+    }
+
+    let documents: Vec<Value> = corpus::best().documents.into_iter().take(KILLMAILS).collect();
+    let published: Vec<_> = documents
+        .iter()
+        .map(|document| (document["killmail_id"].as_u64().unwrap(), 0))
+        .collect();
+    // Published as time goes on, so that both are killed under load.
+    let load = async {
+        for document in documents {
+            upstream.publish(document);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let kills = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        first.kill_and_begin().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        second.kill_and_begin().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        first.kill_and_begin().await;
+    };
+    tokio::join!(load, kills);
+
+    first.holds(KILLMAILS as u64).await;
+    eventually("the relay has it all", LONG, async || {
+        second.status().await.head_cursor == first.status().await.head_cursor
+    })
+    .await;
+    // Byte for byte the same at both.
+    let mut history = whole_log(&first).await;
+    assert_eq!(history.log, whole_log(&second).await.log);
+    // From now on there is only the relay.
+    assert_eq!(first.stop().await, Some(0));
+    told.send_replace(Some(offset(&second.status().await.head_cursor)));
+    history.clients = timeout(2 * LONG, clients.join_all())
+        .await
+        .expect("all have everything");
+    history.published = Some(published);
+    validate(&history);
+    assert_eq!(second.stop().await, Some(0));
+}
