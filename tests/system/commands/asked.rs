@@ -5,7 +5,6 @@ use killfeed_support::discord::{Ask, CHANNEL, GUILD, permission};
 use super::{Desk, golden, subscribe, title, without_examples};
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "its golden replies are not recorded yet: INSTA_UPDATE=always INSTA_FORCE_PASS=1 cargo test --test system -- --ignored commands::"]
 async fn people_are_told_what_they_ask() {
     let desk = Desk::start(&[]).await;
     golden!("help", desk.ask(Ask::command("help")).await);

@@ -9,7 +9,6 @@ use killfeed_support::process::eventually;
 const HIDDEN: u64 = CHANNEL + 7;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "its golden replies are not recorded yet: INSTA_UPDATE=always INSTA_FORCE_PASS=1 cargo test --test system -- --ignored commands::"]
 async fn a_subscription_is_made_changed_and_removed() {
     let mut desk = Desk::start(&[]).await;
     eventually("registered", LONG, async || desk.discord.registered().is_some()).await;
