@@ -1,7 +1,9 @@
 //! Killmails → a message. Pure: the same input gives the same bytes. No limit of Discord's can be passed: texts are cut
 //! where they are made, and a killmail that no longer fits is left for the next message.
 
+mod battle;
 mod compact;
+mod fleet;
 mod full;
 mod limits;
 mod names;
@@ -15,6 +17,7 @@ use crate::{
     subscriptions::{Ping, Style},
 };
 
+pub use battle::battle;
 pub use limits::EMBEDS;
 
 /// Discord's limit for the content.
@@ -36,7 +39,26 @@ pub struct Item<'a> {
 }
 
 /// A message of as many of `items` as fit, from the first on, and how many these are: at least one, unless `items` is empty.
+///
+/// Where not all of them fit, `full` ones go without the links of names and with a shorter fleet, so that a backlog takes
+/// fewer messages.
 pub fn killmails(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
+    let (message, taken) = fill(items, pings, Room::Plenty);
+    if taken == items.len() {
+        return (message, taken);
+    }
+    let (tight, more) = fill(items, pings, Room::Little);
+    if more > taken { (tight, more) } else { (message, taken) }
+}
+
+/// How much of a message one killmail may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Plenty,
+    Little,
+}
+
+fn fill(items: &[Item<'_>], pings: &[Ping], room: Room) -> (Message, usize) {
     let mut message = Message {
         content: mentions(pings),
         allowed_mentions: allowed(pings),
@@ -47,8 +69,8 @@ pub fn killmails(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
         let fits = match item.style {
             Style::Link => add_link(&mut message, item.killmail),
             Style::Compact => limits::add(&mut message.embeds, compact::embed(item)),
-            // The digest of a battle is not in this version: such a post shows everything, rather than nothing.
-            Style::Full | Style::Battle => limits::add(&mut message.embeds, full::embed(item)),
+            // A killmail of a battle that is posted by itself shows everything.
+            Style::Full | Style::Battle => limits::add(&mut message.embeds, full::embed(item, room)),
         };
         if !fits {
             break;

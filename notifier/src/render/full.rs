@@ -3,7 +3,7 @@
 use killfeed::v1::{Attacker, Killmail};
 
 use super::{
-    Item, limits,
+    Item, Room, fleet, limits,
     names::{self, Names},
     text,
 };
@@ -13,26 +13,38 @@ use crate::{
 };
 
 // Colours that people who confuse red and green tell apart too (Okabe and Ito); the title says it in words as well.
-const KILL: u32 = 0x0000_72B2;
-const LOSS: u32 = 0x00D5_5E00;
+pub(super) const KILL: u32 = 0x0000_72B2;
+pub(super) const LOSS: u32 = 0x00D5_5E00;
 pub(super) const NEUTRAL: u32 = 0x0099_9999;
 
-pub(super) fn embed(item: &Item<'_>) -> Embed {
+/// What took longer than this to arrive is late: the default of `ping_max_age`, beyond which nobody is woken either.
+const LATE: i64 = 15 * 60;
+
+pub(super) fn embed(item: &Item<'_>, room: Room) -> Embed {
     let killmail = item.killmail;
-    let names = Names(killmail);
-    let victim = killmail.victim.as_ref().map(|victim| names.victim(victim));
+    let linked = room == Room::Plenty;
+    let (most, limit) = if linked { (8, 600) } else { (3, 150) };
+    let (names, plain) = (Names::new(killmail, linked), Names::plain(killmail));
+    let victim = killmail.victim.as_ref().map(|victim| {
+        let mut lines = names.victim(victim);
+        lines.push(lost(killmail, plain));
+        lines
+    });
     let blow = final_blow(killmail).map(|attacker| names.attacker(attacker));
     let place = killmail
         .location
         .as_ref()
-        .map(|location| vec![names::system(location), names::region(location)]);
+        .map(|location| vec![names::system(location, linked), names::region(location, linked)]);
     let fields = [
         limits::field("Victim", &victim.unwrap_or_default(), true),
         limits::field("Final blow", &blow.unwrap_or_default(), true),
         limits::field("Where", &place.unwrap_or_default(), true),
+        limits::field("Value", &value(killmail), true),
+        limits::field("Attackers", &fleet::attackers(killmail), true),
         limits::field("When", &when(killmail), true),
-        limits::field("Attackers", &attackers(killmail), true),
-        limits::field("Damage", &damage(killmail), true),
+        limits::field("Ships", &fleet::by_ship_group(killmail, plain, most, limit), false),
+        limits::field("Fleet", &fleet::by_alliance(killmail, plain, most, limit), false),
+        limits::field("Links", &if linked { links(killmail) } else { Vec::new() }, false),
     ];
     Embed {
         fields: fields.into_iter().flatten().collect(),
@@ -42,17 +54,10 @@ pub(super) fn embed(item: &Item<'_>) -> Embed {
 
 /// What every style that is an embed has: title, link, picture, colour, footer.
 pub(super) fn frame(item: &Item<'_>) -> Embed {
-    let killmail = item.killmail;
-    let ship = killmail.victim.as_ref().map_or(0, |victim| victim.ship_type_id);
-    let name = text::escaped(&Names(killmail).type_plain(ship, "Something"), limits::TITLE);
-    let value = killmail.value.as_ref().and_then(|value| value.total);
-    let word = word(item.outcome).map(|word| format!("{word}: ")).unwrap_or_default();
-    let value = value
-        .map(|value| format!(" · {}", text::isk(value)))
-        .unwrap_or_default();
+    let ship = item.killmail.victim.as_ref().map_or(0, |victim| victim.ship_type_id);
     Embed {
-        title: text::cut(&format!("{word}{name}{value}"), limits::TITLE),
-        url: super::link(killmail.killmail_id),
+        title: text::cut(&title(item), limits::TITLE),
+        url: super::link(item.killmail.killmail_id),
         color: color(item.outcome),
         thumbnail: (ship != 0).then(|| Picture {
             url: format!("https://images.evetech.net/types/{ship}/render?size=128"),
@@ -60,6 +65,39 @@ pub(super) fn frame(item: &Item<'_>) -> Embed {
         footer: footer(&item.subscriptions),
         ..Default::default()
     }
+}
+
+/// `Loss: Ama Vey [WATCH] lost a Naglfar to Rook Ontari [EMBER] +2 · 2.41b ISK`.
+fn title(item: &Item<'_>) -> String {
+    let killmail = item.killmail;
+    let names = Names::plain(killmail);
+    let victim = killmail.victim.as_ref();
+    let who = victim
+        .and_then(|victim| names.brief_victim(victim))
+        .unwrap_or_else(|| "Somebody".to_owned());
+    let ship = victim.map_or(0, |victim| victim.ship_type_id);
+    let what = if ship == 0 {
+        "something".to_owned()
+    } else {
+        names::with_article(&names.ship(ship, ""))
+    };
+    let word = word(item.outcome).map(|word| format!("{word}: ")).unwrap_or_default();
+    let mut title = format!("{word}{who} lost {what}");
+    if let Some(whom) = final_blow(killmail).and_then(|attacker| names.brief_attacker(attacker)) {
+        title.push_str(&format!(" to {whom}"));
+        let others = killmail.attackers.len().saturating_sub(1);
+        if others > 0 {
+            title.push_str(&format!(
+                " +{}",
+                text::grouped(u64::try_from(others).unwrap_or(u64::MAX))
+            ));
+        }
+    }
+    let total = killmail.value.as_ref().and_then(|value| value.total);
+    if let Some(total) = total.filter(|total| text::is_amount(*total)) {
+        title.push_str(&format!(" · {}", text::isk(total)));
+    }
+    title
 }
 
 pub(super) fn final_blow(killmail: &Killmail) -> Option<&Attacker> {
@@ -73,65 +111,89 @@ pub(super) fn kill_seconds(killmail: &Killmail) -> Option<i64> {
     (0..=253_402_300_799).contains(&seconds).then_some(seconds)
 }
 
-/// `3 attackers`, `27 (25 pilots)`.
-pub(super) fn attackers(killmail: &Killmail) -> Vec<String> {
-    let all = killmail.attackers.len();
-    let pilots = killmail
-        .attackers
-        .iter()
-        .filter(|attacker| attacker.character_id != 0)
-        .count();
-    let text = match (all, pilots) {
-        (1, 1) => "1, solo".to_owned(),
-        _ if all == pilots => all.to_string(),
-        (_, 0) => format!("{all}, no pilots"),
-        (_, 1) => format!("{all}, 1 pilot"),
-        _ => format!("{all}, {pilots} pilots"),
+/// `late: reached zKillboard 3 h 12 min after the kill`; `None` if it came in time.
+pub(super) fn late(killmail: &Killmail) -> Option<String> {
+    // The times of a later revision say when that one came, not the killmail.
+    let kill = kill_seconds(killmail).filter(|_| killmail.revision == 0)?;
+    let after = |time: &Option<killfeed::Timestamp>| {
+        let seconds = time.as_ref()?.seconds.checked_sub(kill)?;
+        u64::try_from(seconds).ok().filter(|_| seconds > LATE)
     };
-    // "Solo" is zKillboard's judgement: a lone pilot who is helped by others is none.
-    let text = if killmail.solo {
-        text
-    } else {
-        text.replace(", solo", "")
-    };
-    let flags = [
-        (killmail.npc, "NPC"),
-        (killmail.awox, "awox"),
-        (killmail.war_id != 0, "war"),
-    ];
-    let flags: Vec<&str> = flags
-        .into_iter()
-        .filter(|(set, _)| *set)
-        .map(|(_, flag)| flag)
-        .collect();
-    vec![text, flags.join(", ")]
+    let published = after(&killmail.published_time).map(|by| ("reached zKillboard", by));
+    let late = published.or_else(|| after(&killmail.ingested_time).map(|by| ("received", by)));
+    late.map(|(what, by)| format!("late: {what} {} after the kill", text::duration(by)))
 }
 
-/// Whole numbers with thin groups: `1,234,567`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
+/// `Naglfar (Dreadnought), 1,234,567 damage`.
+fn lost(killmail: &Killmail, names: Names<'_>) -> String {
+    let Some(victim) = &killmail.victim else {
+        return String::new();
+    };
+    let mut parts = Vec::new();
+    if victim.ship_type_id != 0 {
+        let ship = names.ship(victim.ship_type_id, "");
+        parts.push(match names.ship_group(victim.ship_group_id) {
+            Some(group) if group != ship => format!("{ship} ({group})"),
+            _ => ship,
+        });
     }
-    text
+    if victim.damage_taken != 0 {
+        parts.push(format!("{} damage", text::grouped(victim.damage_taken)));
+    }
+    parts.join(", ")
 }
 
-fn damage(killmail: &Killmail) -> Vec<String> {
-    let taken = killmail.victim.as_ref().map_or(0, |victim| victim.damage_taken);
-    if taken == 0 { Vec::new() } else { vec![grouped(taken)] }
+fn value(killmail: &Killmail) -> Vec<String> {
+    let value = killmail.value.as_ref();
+    vec![
+        text::isk_or_unknown(value.and_then(|value| value.total)),
+        format!(
+            "dropped: {}",
+            text::isk_or_unknown(value.and_then(|value| value.dropped))
+        ),
+    ]
 }
 
 fn when(killmail: &Killmail) -> Vec<String> {
-    kill_seconds(killmail).map_or(Vec::new(), |seconds| {
-        vec![format!("<t:{seconds}:R>"), format!("{} EVE", text::eve_time(seconds))]
-    })
+    let Some(seconds) = kill_seconds(killmail) else {
+        return Vec::new();
+    };
+    vec![
+        format!("<t:{seconds}:R>"),
+        format!("{} EVE", text::eve_time(seconds)),
+        late(killmail).unwrap_or_default(),
+    ]
 }
 
-fn footer(subscriptions: &[&str]) -> Option<Footer> {
+/// The killmail itself is where the title leads: a message has its link once.
+fn links(killmail: &Killmail) -> Vec<String> {
+    let Some(location) = &killmail.location else {
+        return Vec::new();
+    };
+    let mut links = related(location.system_id, killmail);
+    links.extend(names::dotlan(location).map(|url| text::link("Dotlan", &url)));
+    vec![links.join(" · ")]
+}
+
+/// The battle around a killmail; nothing where time or place is not known.
+pub(super) fn related(system: u32, killmail: &Killmail) -> Vec<String> {
+    let Some(hour) = kill_seconds(killmail).filter(|_| system != 0).map(text::hour) else {
+        return Vec::new();
+    };
+    vec![
+        text::link(
+            "Battle report",
+            &format!("https://br.evetools.org/related/{system}/{hour}"),
+        ),
+        text::link(
+            "zKillboard related",
+            &format!("https://zkillboard.com/related/{system}/{hour}/"),
+        ),
+    ]
+}
+
+/// The first three subscriptions, and how many there are besides.
+pub(super) fn footer(subscriptions: &[&str]) -> Option<Footer> {
     const NAMED: usize = 3;
     let mut parts: Vec<String> = subscriptions
         .iter()
@@ -159,17 +221,5 @@ fn color(outcome: Outcome) -> u32 {
         Outcome::Neutral => NEUTRAL,
         Outcome::Kill => KILL,
         Outcome::Loss | Outcome::FriendlyFire => LOSS,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_grouped() {
-        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
-            assert_eq!(grouped(number), text);
-        }
     }
 }

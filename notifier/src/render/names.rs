@@ -2,155 +2,253 @@
 
 use killfeed::v1::{Attacker, EntityKind, Killmail, Location, Space, Victim};
 
-use super::text::{escaped, plain, security};
+use super::text::{cut, escaped, grouped, label, link, plain, security};
 
-/// Names in the game are at most 50 characters long, those of types somewhat longer.
-const NAME: usize = 100;
+/// Names of people in the game are at most 50 characters long.
+const NAME: usize = 60;
+/// Those of types and places somewhat longer.
+const LONG_NAME: usize = 80;
 const TICKER: usize = 10;
+/// A name that takes more than this in a URL is none of the game's: it goes without a link.
+const IN_URL: usize = 100;
 
 /// The names of one killmail.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Names<'a>(pub(super) &'a Killmail);
+pub(super) struct Names<'a> {
+    killmail: &'a Killmail,
+    linked: bool,
+}
 
 impl<'a> Names<'a> {
+    /// Names that are text only.
+    pub(super) fn plain(killmail: &'a Killmail) -> Self {
+        Self {
+            killmail,
+            linked: false,
+        }
+    }
+
+    /// Names that lead to their pages, if `linked`.
+    pub(super) fn new(killmail: &'a Killmail, linked: bool) -> Self {
+        Self { killmail, linked }
+    }
+
     fn find(self, kind: EntityKind, id: u64) -> Option<(&'a str, &'a str)> {
-        let entities = self.0.entities.iter();
+        let entities = self.killmail.entities.iter();
         let mut found = entities.filter(|entity| entity.id == id && entity.kind == i32::from(kind));
         found
             .next()
             .map(|entity| (entity.name.as_str(), entity.ticker.as_str()))
     }
 
-    /// The name of a type without markdown; `fallback` where it is not known.
-    pub(super) fn type_plain(self, id: u32, fallback: &str) -> String {
-        match self.find(EntityKind::Type, id.into()) {
-            Some((name, _)) => plain(name, NAME),
-            None if id == 0 => fallback.to_owned(),
-            None => format!("type {id}"),
-        }
-    }
-
-    /// The same for a place that reads markdown.
-    pub(super) fn type_escaped(self, id: u32, fallback: &str) -> String {
-        escaped(&self.type_plain(id, fallback), NAME)
-    }
-
-    /// A name without its ticker; `None` for no id.
-    fn name(self, kind: EntityKind, id: u64, what: &str) -> Option<String> {
-        let named = || match self.find(kind, id) {
-            Some((name, _)) => escaped(name, NAME),
-            None => format!("{what} {id}"),
+    /// The name as it is, cleaned; `what` and the id where there is none; `None` for no id.
+    fn bare(self, kind: EntityKind, id: u64, what: &str, limit: usize) -> Option<String> {
+        let named = || match self.find(kind, id).map(|(name, _)| plain(name, limit)) {
+            Some(name) if !name.is_empty() => name,
+            _ => format!("{what} {id}"),
         };
         (id != 0).then(named)
     }
 
-    /// `Name [TICK]`; `None` for no id.
+    fn name(self, kind: EntityKind, id: u64, what: &str) -> Option<String> {
+        let name = self.bare(kind, id, what, NAME)?;
+        let page = match kind {
+            EntityKind::Character => "character",
+            EntityKind::Corporation => "corporation",
+            EntityKind::Alliance => "alliance",
+            EntityKind::Faction => "faction",
+            _ => return Some(escaped(&name, NAME)),
+        };
+        Some(if self.linked {
+            link(&label(&name, NAME), &format!("https://zkillboard.com/{page}/{id}/"))
+        } else {
+            escaped(&name, NAME)
+        })
+    }
+
+    fn ticker(self, kind: EntityKind, id: u64) -> Option<String> {
+        let ticker = self.find(kind, id).map(|(_, ticker)| plain(ticker, TICKER))?;
+        (id != 0 && !ticker.is_empty()).then(|| format!("\\[{}\\]", escaped(&ticker, TICKER)))
+    }
+
     fn with_ticker(self, kind: EntityKind, id: u64, what: &str) -> Option<String> {
         let name = self.name(kind, id, what)?;
-        match self.find(kind, id) {
-            Some((_, ticker)) if !ticker.is_empty() => Some(format!("{name} \\[{}\\]", escaped(ticker, TICKER))),
-            _ => Some(name),
-        }
+        Some(match self.ticker(kind, id) {
+            Some(ticker) => format!("{name} {ticker}"),
+            None => name,
+        })
     }
 
-    /// `[TICK]`, else the name; `None` for no id.
-    fn short(self, kind: EntityKind, id: u64, what: &str) -> Option<String> {
-        match self.find(kind, id) {
-            Some((_, ticker)) if !ticker.is_empty() && id != 0 => Some(format!("\\[{}\\]", escaped(ticker, TICKER))),
-            _ => self.name(kind, id, what),
-        }
+    /// A type, for a place that reads markdown; `fallback` for no id.
+    pub(super) fn ship(self, id: u32, fallback: &str) -> String {
+        let name = self.bare(EntityKind::Type, id.into(), "type", LONG_NAME);
+        name.map_or_else(|| fallback.to_owned(), |name| escaped(&name, LONG_NAME))
     }
 
-    fn corporation(self, id: u64) -> Option<String> {
-        self.with_ticker(EntityKind::Corporation, id, "corporation")
+    /// A type, for the text of a link.
+    pub(super) fn ship_label(self, id: u32, fallback: &str) -> String {
+        let name = self.bare(EntityKind::Type, id.into(), "type", LONG_NAME);
+        name.map_or_else(|| fallback.to_owned(), |name| label(&name, LONG_NAME))
     }
 
-    fn group(self, alliance: u64, faction: u32) -> Option<String> {
+    /// A group of types; `None` for no id.
+    pub(super) fn ship_group(self, id: u32) -> Option<String> {
+        let name = self.bare(EntityKind::Group, id.into(), "group", NAME)?;
+        Some(escaped(&name, NAME))
+    }
+
+    /// `Name [TICK]` of those who fly together: alliance, else corporation, else faction.
+    pub(super) fn party(self, alliance: u64, corporation: u64, faction: u32) -> Option<String> {
         self.with_ticker(EntityKind::Alliance, alliance, "alliance")
+            .or_else(|| self.with_ticker(EntityKind::Corporation, corporation, "corporation"))
             .or_else(|| self.name(EntityKind::Faction, faction.into(), "faction"))
+    }
+
+    fn allegiance(self, corporation: u64, alliance: u64, faction: u32) -> [Option<String>; 2] {
+        [
+            self.with_ticker(EntityKind::Corporation, corporation, "corporation"),
+            self.with_ticker(EntityKind::Alliance, alliance, "alliance")
+                .or_else(|| self.name(EntityKind::Faction, faction.into(), "faction")),
+        ]
     }
 
     /// Pilot, corporation, alliance or faction, a line each. Structures have no pilot: their owner comes first.
     pub(super) fn victim(self, victim: &Victim) -> Vec<String> {
         let pilot = self.name(EntityKind::Character, victim.character_id, "pilot");
-        let lines = [
-            pilot,
-            self.corporation(victim.corporation_id),
-            self.group(victim.alliance_id, victim.faction_id),
-        ];
-        bold_first(lines.into_iter().flatten().collect(), "nobody")
+        let [corporation, alliance] = self.allegiance(victim.corporation_id, victim.alliance_id, victim.faction_id);
+        bold_first([pilot, corporation, alliance].into_iter().flatten().collect(), "nobody")
     }
 
     /// The same of the one with the final blow, with the ship; NPCs are called by their ship.
     pub(super) fn attacker(self, attacker: &Attacker) -> Vec<String> {
         let pilot = self.name(EntityKind::Character, attacker.character_id, "pilot");
-        let ship = (attacker.ship_type_id != 0).then(|| self.type_escaped(attacker.ship_type_id, ""));
+        let ship = (attacker.ship_type_id != 0).then(|| self.ship(attacker.ship_type_id, ""));
         let first = match (pilot, ship) {
             (Some(pilot), Some(ship)) => Some(format!("**{pilot}** in {}", with_article(&ship))),
             (pilot, ship) => pilot.or(ship).map(|name| format!("**{name}**")),
         };
-        let lines = [
-            first,
-            self.corporation(attacker.corporation_id),
-            self.group(attacker.alliance_id, attacker.faction_id),
-        ];
-        bold_first(lines.into_iter().flatten().collect(), "somebody")
+        let [corporation, alliance] =
+            self.allegiance(attacker.corporation_id, attacker.alliance_id, attacker.faction_id);
+        bold_first(
+            [first, corporation, alliance].into_iter().flatten().collect(),
+            "somebody",
+        )
     }
 
-    /// `Pilot [CORP] [ALLI]` on one line.
-    pub(super) fn one_line(self, character: u64, corporation: u64, alliance: u64, ship: u32) -> String {
+    /// `Ama Vey [WATCH]`: the pilot and whose side, in as few words as it takes. `None` if nothing is known.
+    pub(super) fn brief_victim(self, victim: &Victim) -> Option<String> {
+        let pilot = self.name(EntityKind::Character, victim.character_id, "pilot");
+        self.brief(pilot, victim.corporation_id, victim.alliance_id, victim.faction_id)
+    }
+
+    /// The same of an attacker; NPCs and structures are called by their type.
+    pub(super) fn brief_attacker(self, attacker: &Attacker) -> Option<String> {
         let pilot = self
-            .name(EntityKind::Character, character, "pilot")
-            .or_else(|| (ship != 0).then(|| self.type_escaped(ship, "")));
-        let parts = [
+            .name(EntityKind::Character, attacker.character_id, "pilot")
+            .or_else(|| (attacker.ship_type_id != 0).then(|| self.ship(attacker.ship_type_id, "")));
+        self.brief(
             pilot,
-            self.short(EntityKind::Corporation, corporation, "corporation"),
-            self.short(EntityKind::Alliance, alliance, "alliance"),
-        ];
-        let parts: Vec<String> = parts.into_iter().flatten().collect();
-        if parts.is_empty() {
-            "somebody".to_owned()
-        } else {
-            parts.join(" ")
-        }
+            attacker.corporation_id,
+            attacker.alliance_id,
+            attacker.faction_id,
+        )
+    }
+
+    fn brief(self, pilot: Option<String>, corporation: u64, alliance: u64, faction: u32) -> Option<String> {
+        let Some(pilot) = pilot else {
+            return self
+                .with_ticker(EntityKind::Corporation, corporation, "corporation")
+                .or_else(|| self.party(alliance, 0, faction));
+        };
+        let ticker = self
+            .ticker(EntityKind::Alliance, alliance)
+            .or_else(|| self.ticker(EntityKind::Corporation, corporation));
+        Some(match ticker {
+            Some(ticker) => format!("{pilot} {ticker}"),
+            None => pilot,
+        })
     }
 }
 
-/// `Turnur 0.4 lowsec`; wormholes say their class instead of a security that means nothing there.
-pub(super) fn system(location: &Location) -> String {
-    let name = if location.system_name.is_empty() {
+/// `Turnur 0.4 lowsec`; where a security means nothing, what kind of place it is.
+pub(super) fn system(location: &Location, linked: bool) -> String {
+    let name = system_name(location);
+    let shown = match dotlan(location) {
+        Some(url) if linked => link(&label(&name, LONG_NAME), &url),
+        _ => escaped(&name, LONG_NAME),
+    };
+    match kind(location) {
+        Some(kind) if kind != name => format!("**{shown}** {kind}"),
+        _ => format!("**{shown}**"),
+    }
+}
+
+/// The system's name without markdown.
+pub(super) fn system_name(location: &Location) -> String {
+    let name = plain(&location.system_name, LONG_NAME);
+    if name.is_empty() {
         format!("system {}", location.system_id)
     } else {
-        escaped(&location.system_name, NAME)
-    };
+        name
+    }
+}
+
+/// Security and space as the game shows them; `None` where nothing is known.
+fn kind(location: &Location) -> Option<String> {
     let space = match location.space() {
         Space::Highsec => "highsec",
         Space::Lowsec => "lowsec",
         Space::Nullsec => "nullsec",
-        Space::Wormhole => return format!("**{name}** {}", wormhole(location.wormhole_class)),
-        Space::Abyssal => return format!("**{name}** abyssal space"),
-        Space::Pochven => return format!("**{name}** Pochven"),
-        Space::Unspecified => return format!("**{name}**"),
+        Space::Wormhole => return Some(wormhole(location.wormhole_class)),
+        Space::Abyssal => return Some("Abyssal".to_owned()),
+        Space::Pochven => return Some("Pochven".to_owned()),
+        Space::Unspecified => return None,
     };
-    format!("**{name}** {} {space}", security(location.security_status))
+    Some(format!("{} {space}", security(location.security_status)))
 }
 
 /// The region; empty where it is not known.
-pub(super) fn region(location: &Location) -> String {
-    escaped(&location.region_name, NAME)
+pub(super) fn region(location: &Location, linked: bool) -> String {
+    let name = plain(&location.region_name, LONG_NAME);
+    match in_url(&name) {
+        Some(path) if linked && location.space() != Space::Abyssal => link(
+            &label(&name, LONG_NAME),
+            &format!("https://evemaps.dotlan.net/region/{path}"),
+        ),
+        _ => escaped(&name, LONG_NAME),
+    }
+}
+
+/// Dotlan's page of the system; abyssal ones have none.
+pub(super) fn dotlan(location: &Location) -> Option<String> {
+    let path = in_url(&plain(&location.system_name, LONG_NAME))?;
+    (location.space() != Space::Abyssal).then(|| format!("https://evemaps.dotlan.net/system/{path}"))
+}
+
+/// A name as a part of a URL: spaces are `_`, everything unusual is written in hexadecimal.
+fn in_url(name: &str) -> Option<String> {
+    let mut path = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        match byte {
+            b' ' => path.push('_'),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' => path.push(char::from(byte)),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    (!path.is_empty() && path.len() <= IN_URL).then_some(path)
 }
 
 fn wormhole(class: u32) -> String {
     match class {
-        1..=6 => format!("wormhole C{class}"),
-        12 => "wormhole (Thera)".to_owned(),
-        13 => "shattered wormhole".to_owned(),
-        14..=18 => "drifter wormhole".to_owned(),
+        1..=6 => format!("C{class}"),
+        12 => "Thera".to_owned(),
+        13 => "Shattered".to_owned(),
+        14..=18 => "Drifter".to_owned(),
         _ => "wormhole".to_owned(),
     }
 }
 
-fn with_article(ship: &str) -> String {
+pub(super) fn with_article(ship: &str) -> String {
     let vowel = ship.starts_with(|c: char| "AEIOUaeiou".contains(c));
     format!("{} {ship}", if vowel { "an" } else { "a" })
 }
@@ -163,4 +261,59 @@ fn bold_first(mut lines: Vec<String>, fallback: &str) -> Vec<String> {
         None => lines.push(fallback.to_owned()),
     }
     lines
+}
+
+/// These as one line, and how many there are besides: `12 Dreadnought · 3 Carrier · 2 more`.
+pub(super) fn counted(counts: impl Iterator<Item = (String, u64)>, rest: u64, limit: usize) -> String {
+    let mut parts: Vec<String> = counts
+        .map(|(name, count)| format!("{} {name}", grouped(count)))
+        .collect();
+    if rest > 0 {
+        parts.push(format!("{} more", grouped(rest)));
+    }
+    cut(&parts.join(" · "), limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_as_the_game_shows_them() {
+        let at = |space: Space, security_status, wormhole_class| Location {
+            system_name: "X-1".into(),
+            space: space.into(),
+            security_status,
+            wormhole_class,
+            ..Default::default()
+        };
+        for (location, expected) in [
+            (at(Space::Highsec, 0.945, 7), "**X-1** 0.9 highsec"),
+            (at(Space::Lowsec, 0.01, 8), "**X-1** 0.1 lowsec"),
+            (at(Space::Nullsec, -0.04, 9), "**X-1** 0.0 nullsec"),
+            (at(Space::Wormhole, -1.0, 5), "**X-1** C5"),
+            (at(Space::Wormhole, -1.0, 12), "**X-1** Thera"),
+            (at(Space::Wormhole, -1.0, 13), "**X-1** Shattered"),
+            (at(Space::Wormhole, -1.0, 16), "**X-1** Drifter"),
+            (at(Space::Wormhole, -1.0, 0), "**X-1** wormhole"),
+            (at(Space::Pochven, -1.0, 25), "**X-1** Pochven"),
+            (at(Space::Abyssal, 0.0, 19), "**X-1** Abyssal"),
+            (at(Space::Unspecified, 0.0, 0), "**X-1**"),
+        ] {
+            assert_eq!(system(&location, false), expected);
+        }
+        let thera = Location {
+            system_name: "Thera".into(),
+            ..at(Space::Wormhole, -1.0, 12)
+        };
+        assert_eq!(
+            system(&thera, true),
+            "**[Thera](https://evemaps.dotlan.net/system/Thera)**"
+        );
+        assert_eq!(
+            in_url("Vale of the Silent/?#").as_deref(),
+            Some("Vale_of_the_Silent%2F%3F%23")
+        );
+        assert_eq!(in_url(&"ö".repeat(50)), None);
+    }
 }

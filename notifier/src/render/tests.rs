@@ -6,6 +6,9 @@ use killfeed::{
 use super::*;
 use crate::sink::Message;
 
+/// Over all real killmails.
+mod real;
+
 fn entity(kind: EntityKind, id: u64, name: &str, ticker: &str) -> Entity {
     Entity {
         kind: kind.into(),
@@ -17,11 +20,12 @@ fn entity(kind: EntityKind, id: u64, name: &str, ticker: &str) -> Entity {
 
 /// A dreadnought that died to two pilots and an NPC.
 pub(crate) fn dreadnought(id: u64) -> Killmail {
-    let attacker = |character, ship, final_blow| Attacker {
+    let attacker = |character, ship, group, final_blow| Attacker {
         character_id: character,
         corporation_id: if character == 0 { 0 } else { 21 },
         alliance_id: if character == 0 { 0 } else { 31 },
         ship_type_id: ship,
+        ship_group_id: group,
         damage_done: 1_000,
         final_blow,
         ..Default::default()
@@ -50,16 +54,18 @@ pub(crate) fn dreadnought(id: u64) -> Killmail {
             corporation_id: 20,
             alliance_id: 30,
             ship_type_id: 19_722,
+            ship_group_id: 485,
             damage_taken: 1_234_567,
             ..Default::default()
         }),
         attackers: vec![
-            attacker(11, 4_310, false),
-            attacker(12, 0, true),
-            attacker(0, 23_707, false),
+            attacker(11, 4_310, 1_201, false),
+            attacker(12, 0, 0, true),
+            attacker(0, 23_707, 639, false),
         ],
         value: Some(Valuation {
             total: Some(2_412_345_678.0),
+            dropped: Some(999_950.0),
             ..Default::default()
         }),
         war_id: 7,
@@ -73,6 +79,9 @@ pub(crate) fn dreadnought(id: u64) -> Killmail {
             entity(EntityKind::Type, 19_722, "Naglfar", ""),
             entity(EntityKind::Type, 4_310, "Tornado", ""),
             entity(EntityKind::Type, 23_707, "Hornet EC-300", ""),
+            entity(EntityKind::Group, 485, "Dreadnought", ""),
+            entity(EntityKind::Group, 639, "Electronic Warfare Drone", ""),
+            entity(EntityKind::Group, 1_201, "Attack Battlecruiser", ""),
         ],
         ..Default::default()
     }
@@ -153,6 +162,60 @@ fn goldens() {
         rendered(&Killmail::default(), Outcome::FriendlyFire, Style::Full, &[])
     );
     insta::assert_json_snapshot!("folded", folded(12));
+    let mut late = dreadnought(1);
+    late.published_time.as_mut().unwrap().seconds += 3 * 3_600 + 12 * 60;
+    insta::assert_json_snapshot!("full_late", rendered(&late, Outcome::Kill, Style::Full, &[]));
+    insta::assert_json_snapshot!("compact_late", rendered(&late, Outcome::Neutral, Style::Compact, &[]));
+    insta::assert_json_snapshot!(
+        "compact_hostile",
+        rendered(&hostile(2), Outcome::Neutral, Style::Compact, &[])
+    );
+}
+
+/// The dreadnought's side loses it, and takes two ships of the other.
+pub(crate) fn engagement() -> Vec<(Killmail, Outcome)> {
+    let mut killmails = vec![(dreadnought(1), Outcome::Loss)];
+    for id in [2, 3] {
+        let mut killmail = dreadnought(id);
+        let victim = killmail.victim.as_mut().unwrap();
+        (victim.character_id, victim.corporation_id, victim.alliance_id) = (12, 21, 31);
+        (victim.ship_type_id, victim.ship_group_id) = (4_310, 1_201);
+        killmail.attackers.truncate(1);
+        let attacker = &mut killmail.attackers[0];
+        (attacker.character_id, attacker.corporation_id, attacker.alliance_id) = (10, 20, 30);
+        killmail.kill_time.as_mut().unwrap().seconds += i64::try_from(id).unwrap() * 60;
+        killmail.value = (id == 2).then_some(Valuation {
+            total: Some(95_000_000.0),
+            ..Default::default()
+        });
+        killmails.push((killmail, Outcome::Kill));
+    }
+    killmails
+}
+
+fn fought(killmails: &[(Killmail, Outcome)]) -> Vec<Item<'_>> {
+    let items = killmails.iter();
+    items
+        .map(|(killmail, outcome)| item(killmail, *outcome, Style::Battle))
+        .collect()
+}
+
+#[test]
+fn battles() {
+    let killmails = engagement();
+    let (message, linked) = battle(&fought(&killmails), &[Ping::Here]);
+    assert_eq!(linked, 3);
+    insta::assert_json_snapshot!("battle", message);
+    let (again, _) = battle(&fought(&killmails), &[Ping::Here]);
+    assert_eq!(message, again);
+
+    let many: Vec<_> = (1..=400).map(|id| (dreadnought(id), Outcome::Neutral)).collect();
+    let (message, linked) = battle(&fought(&many), &[]);
+    let text = &message.embeds[0].description;
+    assert_eq!(text.matches("https://zkillboard.com/kill/").count(), linked);
+    assert!(linked > 40, "{linked}");
+    assert!(text.ends_with(&format!("{} more killmails", 400 - linked)), "{text}");
+    assert_eq!(battle(&[], &[]).1, 0);
 }
 
 #[test]
@@ -164,7 +227,13 @@ fn as_many_as_fit_and_never_more() {
             .map(|killmail| item(killmail, Outcome::Neutral, style))
             .collect();
         let (message, taken) = super::killmails(&items, &[Ping::Here]);
-        assert!(taken >= 10, "{taken} {style:?}");
+        // Nine of the largest: 6,000 characters over all embeds are the limit, not ten embeds.
+        let least = if matches!(style, Style::Full | Style::Battle) {
+            8
+        } else {
+            10
+        };
+        assert!(taken >= least, "{taken} {style:?}");
         assert!(message.content.len() <= 2_000 && message.embeds.len() <= 10);
         assert!(message.embeds.iter().map(limits::characters).sum::<usize>() <= 6_000);
     }
@@ -214,6 +283,10 @@ fn every_style_is_what_discord_takes() {
         .collect();
     check(&validator, &super::killmails(&items, &[]).0);
     check(&validator, &folded(1));
+    let all = killmails.map(|killmail| (killmail, Outcome::Loss));
+    check(&validator, &battle(&fought(&all), &[Ping::Here]).0);
+    let crowd: Vec<_> = (0..300).map(|_| (monstrous(), Outcome::Kill)).collect();
+    check(&validator, &battle(&fought(&crowd), &[]).0);
 }
 
 fn check(validator: &jsonschema::Validator, message: &Message) {
@@ -224,6 +297,7 @@ fn check(validator: &jsonschema::Validator, message: &Message) {
         panic!("{error} at {}\n{body:#}", error.instance_path());
     }
     assert!(message.content.chars().count() <= 2_000);
+    assert!(!message.content.is_empty() || message.allowed_mentions == AllowedMentions::default());
     assert!(!message.content.is_empty() || !message.embeds.is_empty());
     assert!(message.embeds.iter().map(limits::characters).sum::<usize>() <= 6_000);
     for field in message.embeds.iter().flat_map(|embed| &embed.fields) {

@@ -19,17 +19,30 @@ pub(crate) fn escaped(name: &str, limit: usize) -> String {
     let plain = plain(name, limit);
     let mut text = String::with_capacity(plain.len() + 8);
     for (index, c) in plain.chars().enumerate() {
-        // `-` and `+` begin a list only at the beginning of a line.
         let special = matches!(
             c,
             '\\' | '*' | '_' | '~' | '`' | '|' | '>' | '<' | '#' | '[' | ']' | '(' | ')' | '@' | ':'
         );
-        if special || (index == 0 && matches!(c, '-' | '+')) {
+        // `-`, `+` and `1.` begin a list only at the beginning of a line.
+        let list = index == 0 && matches!(c, '-' | '+');
+        let numbered = c == '.' && index > 0 && text.bytes().all(|byte| byte.is_ascii_digit());
+        if special || list || numbered {
             text.push('\\');
         }
         text.push(c);
     }
     text
+}
+
+/// An [`escaped`] name for the text of a link. Brackets end such a text even where they are escaped, so they become round ones.
+pub(super) fn label(name: &str, limit: usize) -> String {
+    let round = name.replace('[', "(").replace(']', ")");
+    escaped(&round, limit)
+}
+
+/// A link that shows `label`, which must be a [`label`].
+pub(super) fn link(label: &str, url: &str) -> String {
+    format!("[{label}]({url})")
 }
 
 /// At most `limit` of Discord's characters; what is cut off shows as `…`.
@@ -59,21 +72,55 @@ pub(super) fn length(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-/// ISK with three significant digits: `1.23b ISK`, `45.6m ISK`, `789k ISK`, `12 ISK`.
+/// ISK with three significant digits: `1.23b ISK`, `45.6m ISK`, `789k ISK`, `12 ISK`; `unknown` for what is no amount.
 pub(crate) fn isk(value: f64) -> String {
-    format!("{} ISK", short(value))
+    if is_amount(value) {
+        format!("{} ISK", short(value))
+    } else {
+        "unknown".to_owned()
+    }
+}
+
+/// [`isk`] of what the source may not have said.
+pub(super) fn isk_or_unknown(value: Option<f64>) -> String {
+    value.map_or_else(|| "unknown".to_owned(), isk)
+}
+
+/// What comes from outside may be anything; nothing sensible can be said about less than nothing.
+pub(super) fn is_amount(value: f64) -> bool {
+    value.is_finite() && value >= 0.0
 }
 
 fn short(value: f64) -> String {
-    // What comes from outside may be anything; nothing sensible can be said about less than nothing.
-    if !value.is_finite() || value < 0.0 {
-        return "?".to_owned();
-    }
     let units = [(1e12, "t"), (1e9, "b"), (1e6, "m"), (1e3, "k")];
     // 999.5 of one unit rounds to 1000, which is 1.00 of the next.
     match units.into_iter().find(|(unit, _)| value >= unit * 0.9995) {
         Some((unit, name)) => format!("{}{name}", three_digits(value / unit)),
         None => format!("{value:.0}"),
+    }
+}
+
+/// Whole numbers in groups: `1,234,567`.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A length of time as people say it: `42 min`, `3 h 12 min`, `5 days`.
+pub(super) fn duration(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..172_800 if seconds / 60 % 60 == 0 => format!("{} h", seconds / 3_600),
+        3_600..172_800 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} days", grouped(seconds / 86_400)),
     }
 }
 
@@ -107,6 +154,12 @@ pub(crate) fn eve_time(seconds: i64) -> String {
         of_day / 3_600,
         of_day / 60 % 60
     )
+}
+
+/// `YYYYMMDDHH00`, as battle reports write the hour.
+pub(super) fn hour(seconds: i64) -> String {
+    let digits: String = eve_time(seconds).chars().filter(char::is_ascii_digit).collect();
+    format!("{}00", digits.get(..10).unwrap_or(&digits))
 }
 
 /// Days since 1970 → year, month, day (Howard Hinnant's civil_from_days).
@@ -176,11 +229,40 @@ mod tests {
             (99.96e9, "100b"),
             (2.5e12, "2.50t"),
             (1.5e15, "1500t"),
-            (f64::NAN, "?"),
-            (-1.0, "?"),
+            (999_950.0, "1.00m"),
         ] {
-            assert_eq!(short(value), expected, "{value}");
+            assert_eq!(isk(value), format!("{expected} ISK"), "{value}");
         }
+        for nothing in [f64::NAN, f64::INFINITY, -1.0] {
+            assert_eq!(isk(nothing), "unknown");
+        }
+        assert_eq!(isk_or_unknown(None), "unknown");
+    }
+
+    #[test]
+    fn numbers_and_lengths_of_time() {
+        for (number, text) in [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")] {
+            assert_eq!(grouped(number), text);
+        }
+        for (seconds, text) in [
+            (59, "59 s"),
+            (2_520, "42 min"),
+            (3_600, "1 h"),
+            (11_520, "3 h 12 min"),
+            (172_800, "2 days"),
+            (400_000_000, "4,629 days"),
+        ] {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn links_hold_whatever_they_show() {
+        let label = label("a](https://evil.example) [b", 100);
+        assert_eq!(label, r"a\)\(https\://evil.example\) \(b");
+        assert_eq!(link("x", "https://a.example/"), "[x](https://a.example/)");
+        assert_eq!(escaped("1. one", 100), r"1\. one");
+        assert_eq!(escaped("v1.5", 100), "v1.5");
     }
 
     #[test]
@@ -197,6 +279,7 @@ mod tests {
         }
         assert_eq!(eve_time(0), "1970-01-01 00:00");
         assert_eq!(eve_time(1_709_209_425), "2024-02-29 12:23");
+        assert_eq!(hour(1_709_209_425), "202402291200");
         assert_eq!(eve_time(-1), "1969-12-31 23:59");
     }
 }

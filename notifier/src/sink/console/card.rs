@@ -47,10 +47,14 @@ fn card(paint: &Paint, embed: &Embed, channel: Option<&str>, now: i64) -> String
     }
     let mut channel = if embed.title.is_empty() { channel } else { None };
     for line in embed.description.lines() {
-        let line = words(line, now);
+        let line = described(line, now);
         match channel.take() {
             Some(channel) => out.push_str(&headline(paint, embed.color, &line, Some(channel))),
-            None => out.push_str(&body(paint, embed.color, &line)),
+            None => {
+                for part in wrapped(&line, WIDTH - 2) {
+                    out.push_str(&body(paint, embed.color, &part));
+                }
+            }
         }
     }
     for field in &embed.fields {
@@ -67,18 +71,48 @@ fn card(paint: &Paint, embed: &Embed, channel: Option<&str>, now: i64) -> String
     out
 }
 
-/// The bar, the text in bold, and at the right end the channel.
+/// The bar, the text in bold, and at the right end of its first line the channel.
 fn headline(paint: &Paint, color: u32, text: &str, channel: Option<&str>) -> String {
-    let strong = paint.with(text, &[BOLD, &foreground(color)]);
-    let line = match channel {
-        None => strong,
-        Some(channel) => {
-            let used = 2 + text.chars().count() + channel.chars().count();
-            let gap = " ".repeat(WIDTH.saturating_sub(used).max(2));
-            format!("{strong}{gap}{}", paint.with(channel, &[DIM]))
+    let beside = channel.map_or(0, |channel| channel.chars().count() + 2);
+    let mut channel = channel;
+    let mut out = String::new();
+    for part in wrapped(text, (WIDTH - 2).saturating_sub(beside)) {
+        let strong = paint.with(&part, &[BOLD, &foreground(color)]);
+        let line = match channel.take() {
+            None => strong,
+            Some(channel) => {
+                let used = 2 + part.chars().count() + channel.chars().count();
+                let gap = " ".repeat(WIDTH.saturating_sub(used).max(2));
+                format!("{strong}{gap}{}", paint.with(channel, &[DIM]))
+            }
+        };
+        out.push_str(&body(paint, color, &line));
+    }
+    out
+}
+
+/// The text in lines of at most `width`, broken between words; a longer word stays whole.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    let mut used = 0;
+    for word in text.split(' ') {
+        let length = word.chars().count();
+        match lines.last_mut() {
+            Some(line) if used == 0 || used + 1 + length <= width => {
+                if used > 0 {
+                    line.push(' ');
+                    used += 1;
+                }
+                line.push_str(word);
+                used += length;
+            }
+            _ => {
+                lines.push(word.to_owned());
+                used = length;
+            }
         }
-    };
-    body(paint, color, &line)
+    }
+    lines
 }
 
 fn body(paint: &Paint, color: u32, text: &str) -> String {
@@ -90,7 +124,13 @@ fn labelled(paint: &Paint, color: u32, field: &Field, now: i64) -> String {
     let label = paint.with(&format!("{:<LABEL$}", printable(&field.name)), &[DIM]);
     let room = WIDTH - 2 - LABEL;
     let mut lines: Vec<(String, usize)> = Vec::new();
-    for part in field.value.lines() {
+    // Where a link stands by itself its address is what it is for; a killmail's own stands below.
+    for part in field.value.split(" · ").filter(|_| field.name == "Links") {
+        if let Some((_, url, _)) = link(part) {
+            lines.push((paint.with(&printable(url), &["\x1b[4m", DIM]), 0));
+        }
+    }
+    for part in field.value.lines().filter(|_| field.name != "Links") {
         let length = words(part, now).chars().count();
         // What Discord shows in bold is at the beginning, and is bold here too.
         let shown = match part.strip_prefix("**").and_then(|rest| rest.split_once("**")) {
@@ -119,6 +159,31 @@ fn words(text: &str, now: i64) -> String {
     unlinked(&plain(text, now))
 }
 
+/// [`words`] of a description, in which a link says where it leads: there it stands for a killmail.
+fn described(line: &str, now: i64) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    let next = |text: &str| {
+        let brackets = text.match_indices('[').filter(|(at, _)| !text[..*at].ends_with('\\'));
+        let mut links = brackets.map(|(at, _)| at).filter(|at| link(&text[*at..]).is_some());
+        links.next()
+    };
+    while let Some(at) = next(rest) {
+        let (before, linked) = rest.split_at(at);
+        let Some((label, url, after)) = link(linked) else {
+            break;
+        };
+        out.push_str(&format!(
+            "{}{} {}",
+            words(before, now),
+            words(label, now),
+            printable(url)
+        ));
+        rest = after;
+    }
+    out + &words(rest, now)
+}
+
 fn unlinked(text: &str) -> String {
     text.replace("://", ":/ /")
 }
@@ -137,6 +202,9 @@ fn plain(text: &str, now: i64) -> String {
             }
         } else if let Some(after) = rest.strip_prefix("**") {
             rest = after;
+        } else if let Some((label, _, after)) = link(rest) {
+            out.push_str(&plain(label, now));
+            rest = after;
         } else if let Some((seconds, after)) = timestamp(rest) {
             out.push_str(&ago(now - seconds));
             rest = after;
@@ -146,6 +214,13 @@ fn plain(text: &str, now: i64) -> String {
         }
     }
     printable(&out)
+}
+
+/// `[label](url)` at the beginning of `text`: label, url, what comes after. A bracket of a name is escaped and begins none.
+fn link(text: &str) -> Option<(&str, &str, &str)> {
+    let (label, rest) = text.strip_prefix('[')?.split_once("](")?;
+    let (url, after) = rest.split_once(')')?;
+    url.starts_with("https://").then_some((label, url, after))
 }
 
 /// `<t:1234:R>` at the beginning of `text`.

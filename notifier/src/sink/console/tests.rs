@@ -94,3 +94,46 @@ async fn colours_and_nothing_else_of_a_terminal_s_codes() {
     assert!(!text.contains('\x07') && !text.contains('\u{202e}'));
     assert!(text.contains("\x1b[38;2;0;114;178m"));
 }
+
+/// `docs/posts.md` shows each style as it is. `KILLFEED_BLESS=1` writes it anew.
+#[tokio::test]
+async fn the_documentation_shows_each_style() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/posts.md");
+    let mut examples = String::new();
+    for (style, outcome) in [
+        (Style::Full, Outcome::Loss),
+        (Style::Compact, Outcome::Kill),
+        (Style::Link, Outcome::Neutral),
+    ] {
+        let killmails = [(dreadnought(1), outcome, style)];
+        let (message, _) = render::killmails(&items(&killmails), &[]);
+        let text = printed(message, vec![1], false).await;
+        examples.push_str(&format!("\n## {}\n\n```text\n{}\n```\n", style.word(), text.trim_end()));
+    }
+    let killmails = render::tests::engagement();
+    let killmails: Vec<_> = killmails
+        .into_iter()
+        .map(|(killmail, outcome)| (killmail, outcome, Style::Battle))
+        .collect();
+    let (message, _) = render::battle(&items(&killmails), &[]);
+    let text = printed(message, vec![1, 2, 3], false).await;
+    for id in 1..=3 {
+        assert_eq!(text.matches(&render::link(id)).count(), 1, "{text}");
+    }
+    examples.push_str(&format!("\n## battle\n\n```text\n{}\n```\n\n", text.trim_end()));
+
+    let mut document = std::fs::read_to_string(path).unwrap();
+    let begin = "<!-- examples -->\n";
+    let start = document.find(begin).expect("it has a marker for the examples") + begin.len();
+    let end = start + document[start..].find("<!-- end -->").expect("and one for their end");
+    if std::env::var_os("KILLFEED_BLESS").is_some() {
+        document.replace_range(start..end, &examples);
+        std::fs::write(path, document).unwrap();
+    } else {
+        assert_eq!(
+            document[start..end],
+            examples,
+            "write it anew with KILLFEED_BLESS=1 cargo test -p killfeed-notifier the_documentation"
+        );
+    }
+}
