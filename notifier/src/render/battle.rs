@@ -18,8 +18,9 @@ use crate::{
     subscriptions::Ping,
 };
 
-/// Killmails are linked in the description as long as they stay below this: the sides and the rest have room besides.
+/// What the links of the killmails may take of the description, and what is left of it for the line that counts the rest.
 const LINKED: usize = 3_600;
+const REST: usize = 40;
 /// What one party of a side, or all of them, may take.
 const PARTIES: usize = 8;
 const SIDE: usize = 700;
@@ -36,7 +37,6 @@ pub fn battle(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
         return (message, 0);
     };
     let killmails: Vec<&Killmail> = items.iter().map(|item| item.killmail).collect();
-    let (list, linked) = list(items);
     let mut fields = vec![
         limits::field("Where", &place(first.killmail), true),
         limits::field("When", &when(&killmails), true),
@@ -54,9 +54,8 @@ pub fn battle(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
         .first()
         .map_or(first.killmail, |index| items[*index].killmail);
     let ship = dearest.victim.as_ref().map_or(0, |victim| victim.ship_type_id);
-    message.embeds.push(Embed {
+    let mut embed = Embed {
         title: text::cut(&title(items), limits::TITLE),
-        description: list,
         color: color(items),
         thumbnail: (ship != 0).then(|| Picture {
             url: format!("https://images.evetech.net/types/{ship}/render?size=128"),
@@ -64,7 +63,12 @@ pub fn battle(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
         fields: fields.into_iter().flatten().collect(),
         footer: full::footer(&subscriptions(items)),
         ..Default::default()
-    });
+    };
+    // Everything else comes first: it is short, and says what the links are of.
+    let left = limits::TOTAL.saturating_sub(limits::characters(&embed) + REST);
+    let (list, linked) = list(items, left.min(LINKED));
+    embed.description = list;
+    message.embeds.push(embed);
     (message, linked)
 }
 
@@ -219,11 +223,11 @@ fn name(killmails: &[&Killmail], party: Party) -> String {
 
 /// The killmails as links, and how many of them: each on its own line with all there is to say if that fits, else the
 /// shortest that links; the most valuable first, and those that do not fit are counted.
-fn list(items: &[Item<'_>]) -> (String, usize) {
+fn list(items: &[Item<'_>], room: usize) -> (String, usize) {
     let order = dearest(items);
     let long: Vec<String> = order.iter().map(|index| long_line(&items[*index])).collect();
     let all = long.join("\n");
-    if text::length(&all) <= LINKED {
+    if text::length(&all) <= room {
         return (all, items.len());
     }
     let mut text = String::new();
@@ -231,7 +235,7 @@ fn list(items: &[Item<'_>]) -> (String, usize) {
     for index in order {
         let part = ship(&items[index]);
         let separator = if text.is_empty() { "" } else { " · " };
-        if text::length(&text) + text::length(separator) + text::length(&part) > LINKED {
+        if text::length(&text) + text::length(separator) + text::length(&part) > room {
             break;
         }
         text.push_str(separator);

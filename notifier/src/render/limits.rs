@@ -6,7 +6,7 @@ use crate::sink::{Embed, Field};
 /// Embeds of one message.
 pub const EMBEDS: usize = 10;
 /// Characters over all embeds of one message: titles, descriptions, field names and values, footers, authors.
-const TOTAL: usize = 6_000;
+pub(super) const TOTAL: usize = 6_000;
 pub(super) const TITLE: usize = 256;
 pub(super) const FIELD_VALUE: usize = 1_024;
 pub(super) const FOOTER: usize = 2_048;

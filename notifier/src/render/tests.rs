@@ -285,7 +285,7 @@ fn every_style_is_what_discord_takes() {
     check(&validator, &folded(1));
     let all = killmails.map(|killmail| (killmail, Outcome::Loss));
     check(&validator, &battle(&fought(&all), &[Ping::Here]).0);
-    let crowd: Vec<_> = (0..300).map(|_| (monstrous(), Outcome::Kill)).collect();
+    let crowd: Vec<_> = (0..60).map(|_| (monstrous(), Outcome::Kill)).collect();
     check(&validator, &battle(&fought(&crowd), &[]).0);
 }
 
