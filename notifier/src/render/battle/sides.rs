@@ -183,7 +183,8 @@ mod tests {
             killmail(10, &[1, 2]),
             killmail(11, &[2, 3]),
         ];
-        assert_eq!(split(&battle), [vec![10, 11], vec![1, 2, 3]]);
+        // 2 and 10 were in three killmails each: the lower id goes first.
+        assert_eq!(split(&battle), [vec![1, 2, 3], vec![10, 11]]);
     }
 
     #[test]

@@ -121,7 +121,8 @@ fn body(paint: &Paint, color: u32, text: &str) -> String {
 
 /// A field on one line: its label, then its lines side by side, wrapped where they are too long.
 fn labelled(paint: &Paint, color: u32, field: &Field, now: i64) -> String {
-    let label = paint.with(&format!("{:<LABEL$}", printable(&field.name)), &[DIM]);
+    let name = printable(&field.name);
+    let label = paint.with(&format!("{name:<LABEL$}"), &[DIM]);
     let room = WIDTH - 2 - LABEL;
     let mut lines: Vec<(String, usize)> = Vec::new();
     // Where a link stands by itself its address is what it is for; a killmail's own stands below.
@@ -147,8 +148,13 @@ fn labelled(paint: &Paint, color: u32, field: &Field, now: i64) -> String {
         }
     }
     let mut out = String::new();
+    // A label that leaves no room has a line of its own.
+    let wide = name.chars().count() >= LABEL;
+    if wide {
+        out.push_str(&body(paint, color, &label));
+    }
     for (index, (line, _)) in lines.iter().enumerate() {
-        let indent = if index == 0 { label.clone() } else { " ".repeat(LABEL) };
+        let indent = if index == 0 && !wide { label.clone() } else { " ".repeat(LABEL) };
         out.push_str(&body(paint, color, &format!("{indent}{line}")));
     }
     out
