@@ -1,5 +1,5 @@
-//! How quickly and how cheaply posts are delivered: `cargo run --release --example delivery`. The table is for
-//! `docs/performance.md`.
+//! How quickly and how cheaply posts are delivered: `cargo run --release --example delivery`, or only some of it:
+//! `... delivery latency`, `burst`, `many`. The table is for `docs/performance.md`.
 //!
 //! Real processes against the stand-ins on loopback. Ids of Discord's messages carry the millisecond in which they were
 //! posted, killmails the time at which they were ingested: the difference is the whole way from the log to Discord.
@@ -118,9 +118,17 @@ impl World {
 #[tokio::main]
 async fn main() {
     let mut table = String::from("| what | measured |\n|---|---|\n");
-    latency(&mut table).await;
-    burst(&mut table).await;
-    many_subscriptions(&mut table).await;
+    let wanted: Vec<String> = std::env::args().skip(1).collect();
+    let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
+    if wants("latency") {
+        latency(&mut table).await;
+    }
+    if wants("burst") {
+        burst(&mut table).await;
+    }
+    if wants("many") {
+        many_subscriptions(&mut table).await;
+    }
     println!("{table}");
     if cfg!(debug_assertions) {
         println!("A debug build: these figures say little.");
