@@ -17,8 +17,9 @@ pub use keys::{
 pub use moving::CatchUpRow;
 pub use open::{MovedAside, Opened, open};
 pub use rows::{
-    BatchEntryRow, BatchKind, BatchRow, CompiledRow, CooldownRow, HandledRow, KillmailRow, MatchRow, Outcome,
-    PositionRow, PostRow, PostState, PostsRow, QueueRow, SubscriptionRow, SuspensionRow,
+    BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, CompiledRow, CooldownRow, HandledRow,
+    KillmailRow, MatchRow, Outcome, PositionRow, PostRow, PostState, PostsRow, QueueRow, SubscriptionRow,
+    SuspensionRow,
 };
 
 /// The version of everything in this database. A change of a key or of a row's meaning counts it up.
@@ -36,8 +37,12 @@ pub mod meta {
     pub const NEXT_SUBSCRIPTION: &str = "next_subscription";
     /// There, while NOTIFIER_SKIP_BACKLOG=true has had its effect: it acts once.
     pub const BACKLOG_SKIPPED: &str = "backlog_skipped";
+    /// Followed by a destination and a system's id: a [`super::BattleRow`].
+    pub const BATTLE: &str = "battle:";
     /// Followed by a guild's id: a [`super::PostsRow`].
     pub const POSTS: &str = "posts:";
+    /// Followed by a guild's id: since when the bot is not in it, eight bytes big-endian.
+    pub const GONE: &str = "gone:";
     /// Followed by a number: a [`super::CatchUpRow`].
     pub const CATCH_UP: &str = "catch_up:";
 }

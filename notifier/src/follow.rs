@@ -156,6 +156,7 @@ fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64) -> Arrival {
         bytes: killmail.encode_to_vec(),
         kill_time: matching::millis(&killmail.kill_time),
         published: matching::millis(&killmail.published_time),
+        system: killmail.location.as_ref().map_or(0, |location| location.system_id),
         matches,
         posted: Vec::new(),
     }

@@ -12,7 +12,7 @@ use crate::{
     discord::GatewayEvent,
     shards::Shards,
     sink::Destination,
-    subscriptions::{Subscription, Subscriptions},
+    subscriptions::{Subscription, Subscriptions, WEBHOOK_GUILD},
 };
 
 /// Why the subscriptions of a guild without the bot are suspended; what bears it is lifted when the guild is back.
@@ -40,6 +40,20 @@ pub async fn follow(
 ) -> Result<(), StorageError> {
     while let Some(Some(event)) = shutdown.run_until_cancelled(events.recv()).await {
         let list = subscriptions.list();
+        match &event {
+            GatewayEvent::GuildRemoved { guild } => subscriptions.guild_gone(*guild, clock.now()).await?,
+            GatewayEvent::GuildAvailable { guild } => subscriptions.guild_back(*guild).await?,
+            GatewayEvent::GuildsListed { shard, guilds } => {
+                let of_shard = |guild: u64| (guild >> 22) % u64::from(shards.total()) == u64::from(*shard);
+                let theirs: BTreeSet<u64> = list.iter().map(|one| one.wish.guild).collect();
+                for guild in theirs {
+                    if guild != WEBHOOK_GUILD && of_shard(guild) && !guilds.contains(&guild) {
+                        subscriptions.guild_gone(guild, clock.now()).await?;
+                    }
+                }
+            }
+            _ => {}
+        }
         for task in tasks(&event, shards, list.iter().map(AsRef::as_ref)) {
             match task {
                 Task::Suspend(destinations) => {

@@ -7,6 +7,7 @@
 //!   `killmails` while some row of `queue` names it.
 
 mod arrive;
+mod battle;
 mod depart;
 mod expire;
 mod read;
@@ -25,6 +26,7 @@ use crate::{
     sink::Destination,
 };
 
+pub use battle::{Joined, QUIET};
 pub use depart::{BatchEnd, Edited};
 pub use expire::KEPT;
 
@@ -50,6 +52,8 @@ pub struct Arrival {
     pub kill_time: u64,
     /// zKillboard's upload, milliseconds.
     pub published: u64,
+    /// The system where it happened, 0 = unknown.
+    pub system: u32,
     /// Whom it is for.
     pub matches: Vec<Match>,
     /// Destinations that do not match it any more and have a post of it.

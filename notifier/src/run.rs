@@ -192,11 +192,12 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     }
     let compiling = follow::keep_compiled(subscriptions.clone(), compile, following, changed.clone(), stop.clone());
     tasks.spawn(async move { Ok(compiling.await?) });
-    let folder = settings.data_dir.clone();
+    let (folder, forget_after) = (settings.data_dir.clone(), settings.forget_after);
     tasks.spawn(upkeep(
         outbox,
         subscriptions.clone(),
         folder,
+        forget_after,
         clock.clone(),
         stop.clone(),
     ));
@@ -429,6 +430,7 @@ async fn upkeep(
     outbox: Arc<Outbox>,
     subscriptions: Arc<Subscriptions>,
     data_dir: PathBuf,
+    forget_after: Duration,
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -438,8 +440,10 @@ async fn upkeep(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = expire.tick() => {
+                outbox.end_quiet_battles(clock.now())?;
                 let rows = outbox.expire(clock.now()).await?;
                 tracing::debug!(rows, "old rows deleted");
+                forget(&outbox, &subscriptions, &data_dir, forget_after, clock.now()).await?;
                 if let Err(error) = backup::write(&data_dir, &subscriptions, clock.now()) {
                     tracing::error!(%error, "today's copy of the subscriptions cannot be written");
                 }
@@ -447,4 +451,25 @@ async fn upkeep(
             _ = count.tick() => metrics::waiting(outbox.waiting()),
         }
     }
+}
+
+/// Deletes all that is kept of guilds that have removed the bot long ago.
+async fn forget(
+    outbox: &Outbox,
+    subscriptions: &Subscriptions,
+    data_dir: &Path,
+    after: Duration,
+    now: u64,
+) -> anyhow::Result<()> {
+    let before = now.saturating_sub(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    for guild in subscriptions.gone_since(before)? {
+        for destination in subscriptions.erase_guild(guild).await? {
+            outbox.erase(&destination, now)?;
+        }
+        backup::without(data_dir, &[guild]).context("the copies of the subscriptions cannot be rewritten")?;
+        subscriptions.guild_back(guild).await?;
+        outbox.flush().await?;
+        tracing::info!(guild, "a guild that removed the bot long ago is forgotten");
+    }
+    Ok(())
 }

@@ -98,7 +98,7 @@ pub struct Settings {
     pub max_subscriptions: usize,
     /// Killmails posted in a guild a day; beyond it they are folded.
     pub max_posts: u64,
-    /// How long after a guild removed the bot its rows are deleted (needs the gateway; not done by this version).
+    /// How long after a guild removed the bot its rows are deleted.
     pub forget_after: Duration,
     /// Kills older than this are not posted, unless the subscription says otherwise.
     pub max_age: Duration,

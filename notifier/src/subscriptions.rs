@@ -4,6 +4,7 @@
 pub mod backup;
 mod compile;
 pub mod file;
+mod gone;
 mod index;
 mod service;
 mod store;

@@ -141,6 +141,9 @@ pub struct QueueRow {
     /// It is posted already: the post is to show a later revision.
     #[prost(bool, tag = "7")]
     pub edit: bool,
+    /// Where it happened: killmails of one system make a battle.
+    #[prost(uint32, tag = "8")]
+    pub system: u32,
 }
 
 /// One subscription that a killmail matched.
@@ -204,6 +207,9 @@ pub struct BatchRow {
     /// The guild that it tells that it has had its posts of the day, 0 = none.
     #[prost(uint64, tag = "11")]
     pub tells_limit: u64,
+    /// It opens the digest of a battle in this system, 0 = none.
+    #[prost(uint32, tag = "12")]
+    pub battle: u32,
 }
 
 /// One killmail of a batch.
@@ -224,6 +230,9 @@ pub struct BatchEntryRow {
     /// How it looks: `full`, `compact`, `link`, `battle`.
     #[prost(string, tag = "5")]
     pub style: String,
+    /// What it is to those who subscribed.
+    #[prost(enumeration = "Outcome", tag = "6")]
+    pub outcome: i32,
 }
 
 /// What kind of message a batch is; part of its nonce.
@@ -340,6 +349,34 @@ pub struct CooldownRow {
     /// It is not pinged again before this.
     #[prost(uint64, tag = "1")]
     pub until: u64,
+}
+
+/// The digest of a battle, as long as it may grow.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BattleRow {
+    /// Discord's id of the message.
+    #[prost(uint64, tag = "1")]
+    pub message_id: u64,
+    /// When a killmail came to it last.
+    #[prost(uint64, tag = "2")]
+    pub last: u64,
+    /// Its killmails, in order. The bytes of each are kept for it.
+    #[prost(message, repeated, tag = "3")]
+    pub killmails: Vec<BattleKillmailRow>,
+}
+
+/// A killmail of a battle.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct BattleKillmailRow {
+    /// Which.
+    #[prost(uint64, tag = "1")]
+    pub killmail_id: u64,
+    /// What it is to those who subscribed.
+    #[prost(enumeration = "Outcome", tag = "2")]
+    pub outcome: i32,
+    /// Names of the subscriptions that match.
+    #[prost(string, repeated, tag = "3")]
+    pub names: Vec<String>,
 }
 
 /// What a guild got on one day.

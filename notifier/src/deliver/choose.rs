@@ -38,6 +38,8 @@ pub(super) struct Choice {
 pub(super) enum Draft {
     /// Killmails, at most as many as a message has embeds.
     Posts(Vec<Chosen>),
+    /// Killmails of a battle in this system.
+    Battle(u32, Vec<Chosen>),
     /// `N more killmails`: sequences and killmail ids.
     Fold(Vec<(u64, u64)>),
 }
@@ -82,7 +84,19 @@ pub(super) fn choose(
             (Fate::Fold, None) => choice.draft = Some(Draft::Fold(vec![(*sequence, row.killmail_id)])),
             (Fate::Fold, Some(Draft::Fold(folded))) => folded.push((*sequence, row.killmail_id)),
             (Fate::Post(live), None) => {
-                choice.draft = Some(Draft::Posts(vec![chosen(*sequence, row, &live, head.waiting, now)]));
+                let post = chosen(*sequence, row, &live, head.waiting, now);
+                choice.draft = Some(match post.style {
+                    Style::Battle if row.system != 0 => Draft::Battle(row.system, vec![post]),
+                    _ => Draft::Posts(vec![post]),
+                });
+            }
+            (Fate::Post(live), Some(Draft::Battle(system, posts))) => {
+                let post = chosen(*sequence, row, &live, head.waiting, now);
+                // Another battle, or a post of its own, has its turn after this one.
+                if post.style != Style::Battle || row.system != *system || *sequence <= alone_until {
+                    break;
+                }
+                posts.push(post);
             }
             (Fate::Post(live), Some(Draft::Posts(posts))) => {
                 let post = chosen(*sequence, row, &live, head.waiting, now);
@@ -90,12 +104,18 @@ pub(super) fn choose(
                 let alike = posts
                     .iter()
                     .all(|other| (other.style == Style::Link) == (post.style == Style::Link));
-                if posts.len() == EMBEDS || !alike || *sequence <= alone_until || posts[0].sequence <= alone_until {
+                let battle = post.style == Style::Battle && row.system != 0;
+                if posts.len() == EMBEDS
+                    || !alike
+                    || battle
+                    || *sequence <= alone_until
+                    || posts[0].sequence <= alone_until
+                {
                     break;
                 }
                 posts.push(post);
             }
-            (Fate::Fold, Some(Draft::Posts(_))) | (Fate::Post(_), Some(Draft::Fold(_))) => break,
+            (Fate::Fold, Some(Draft::Posts(_) | Draft::Battle(..))) | (Fate::Post(_), Some(Draft::Fold(_))) => break,
         }
     }
     choice
@@ -202,7 +222,7 @@ mod tests {
     fn sequences(choice: &Choice) -> Vec<u64> {
         match &choice.draft {
             None => vec![],
-            Some(Draft::Posts(posts)) => posts.iter().map(|post| post.sequence).collect(),
+            Some(Draft::Posts(posts) | Draft::Battle(_, posts)) => posts.iter().map(|post| post.sequence).collect(),
             Some(Draft::Fold(folded)) => folded.iter().map(|(sequence, _)| *sequence).collect(),
         }
     }

@@ -1,5 +1,6 @@
 //! Delivery as a whole, over a sink that records, refuses, forgets to answer, and dies in the middle. Time is paused.
 
+mod battles;
 mod edits;
 mod faults;
 mod limits;
@@ -295,6 +296,7 @@ impl Bench {
             .encode_to_vec(),
             kill_time: time,
             published: time,
+            system: 30_002_086,
             matches: destinations
                 .iter()
                 .map(|destination| Match {

@@ -1,5 +1,6 @@
 //! One destination's worker: chooses, seals, sends, and does with the outcome what `after` says.
 
+mod battle;
 mod compose;
 mod edit;
 mod suspend;
@@ -159,6 +160,12 @@ impl Worker {
             }
             Some(Draft::Fold(_)) if spent && today.told => None,
             Some(Draft::Fold(folded)) => Some(self.fold(&folded, guild.filter(|_| spent), now)?),
+            Some(Draft::Battle(system, chosen)) => match self.shared.outbox.battle(&self.destination, system, now)? {
+                Some(battle) if ended.is_empty() => return self.grow(system, &battle, &chosen).await,
+                // Those that end are written first; the battle has its turn right after.
+                Some(_) => None,
+                None => Some(self.open(system, &chosen, now)?),
+            },
             Some(Draft::Posts(chosen)) => self.compose(&chosen, &mut ended, now)?,
         };
         for end in &ended {

@@ -47,6 +47,9 @@ struct Author {
 struct Embed {
     #[serde(default)]
     url: Option<String>,
+    /// The digest of a battle links its killmails here.
+    #[serde(default)]
+    description: Option<String>,
 }
 
 pub(super) async fn find(api: &Api, identity: &Identity, channel: u64, post: &Post, since: SystemTime) -> Found {
@@ -100,7 +103,12 @@ impl Listed {
         let has = |link: &String| {
             let link = link.trim_end_matches('/');
             let urls = self.embeds.iter().filter_map(|embed| embed.url.as_deref());
-            urls.into_iter().any(|url| url.trim_end_matches('/') == link) || mentions(&self.content, link)
+            urls.into_iter().any(|url| url.trim_end_matches('/') == link)
+                || mentions(&self.content, link)
+                || self
+                    .embeds
+                    .iter()
+                    .any(|embed| embed.description.as_deref().is_some_and(|text| mentions(text, link)))
         };
         let all = !links.is_empty() && links.iter().all(has);
         all.then(|| self.id.parse().ok())?

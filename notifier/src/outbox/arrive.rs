@@ -198,6 +198,7 @@ impl Transaction<'_> {
                 published: arrival.published,
                 queued: self.now,
                 edit: false,
+                system: arrival.system,
             };
             self.queue
                 .insert(&queue_key(&found.destination, self.next), row.encode_to_vec())?;

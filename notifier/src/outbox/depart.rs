@@ -5,11 +5,11 @@ use std::cell::Cell;
 use prost::Message as _;
 use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _, TransactionalTree};
 
-use super::{Ended, Outbox};
+use super::{Ended, Outbox, battle::battle_key};
 use crate::{
     database::{
-        BATCH_SEQUENCE, BatchRow, CooldownRow, KillmailRow, PostRow, PostState, PostsRow, QueueRow, StorageError,
-        cooldown_key, decode, decode_number, id_key, meta, post_key, queue_key,
+        BATCH_SEQUENCE, BatchRow, BattleKillmailRow, BattleRow, CooldownRow, KillmailRow, PostRow, PostState, PostsRow,
+        QueueRow, StorageError, cooldown_key, decode, decode_number, id_key, meta, post_key, queue_key,
     },
     sink::Destination,
 };
@@ -41,7 +41,12 @@ pub(super) fn posts_key(guild: u64) -> Vec<u8> {
 }
 
 /// Changes what a guild got today.
-fn change_posts(numbers: &TransactionalTree, guild: u64, now: u64, change: impl FnOnce(&mut PostsRow)) -> Written<()> {
+pub(super) fn change_posts(
+    numbers: &TransactionalTree,
+    guild: u64,
+    now: u64,
+    change: impl FnOnce(&mut PostsRow),
+) -> Written<()> {
     let key = posts_key(guild);
     let day = now / DAY;
     let row = numbers.get(&key)?;
@@ -221,6 +226,11 @@ impl Outbox {
             };
             let together: Vec<u64> = batch.entries.iter().map(|entry| entry.killmail_id).collect();
             for (index, entry) in batch.entries.iter().enumerate() {
+                let opens = batch.battle != 0 && end.state == PostState::Sent;
+                if opens {
+                    // One more user: the digest is made of it again whenever it grows.
+                    transaction.hold(entry.killmail_id)?;
+                }
                 transaction.end(entry.sequence, |post| {
                     post.set_state(end.state);
                     post.embed = end.embeds.get(index).cloned().unwrap_or_default();
@@ -237,6 +247,19 @@ impl Outbox {
             queue.remove(&queue_key(destination, BATCH_SEQUENCE))?;
             if transaction.next.get() != first {
                 numbers.insert(meta::NEXT_SEQUENCE, &transaction.next.get().to_be_bytes())?;
+            }
+            if batch.battle != 0 && end.state == PostState::Sent {
+                let killmails = batch.entries.iter().map(|entry| BattleKillmailRow {
+                    killmail_id: entry.killmail_id,
+                    outcome: entry.outcome,
+                    names: entry.names.clone(),
+                });
+                let row = BattleRow {
+                    message_id: end.message_id,
+                    last: now,
+                    killmails: killmails.collect(),
+                };
+                numbers.insert(battle_key(destination, batch.battle), row.encode_to_vec())?;
             }
             if let Some(guild) = end.guild.filter(|_| end.state == PostState::Sent) {
                 change_posts(numbers, guild, now, |row| row.posted += together.len() as u64)?;
@@ -305,7 +328,18 @@ impl Transaction<'_> {
         Ok(())
     }
 
-    fn release(&self, killmail_id: u64) -> Written<()> {
+    /// One more user of a killmail's bytes.
+    pub(super) fn hold(&self, killmail_id: u64) -> Written<()> {
+        let key = id_key(killmail_id);
+        if let Some(bytes) = self.killmails.get(key)? {
+            let mut row: KillmailRow = decode("killmails", &bytes).map_err(Abort::Abort)?;
+            row.users += 1;
+            self.killmails.insert(&key, row.encode_to_vec())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn release(&self, killmail_id: u64) -> Written<()> {
         let key = id_key(killmail_id);
         let Some(bytes) = self.killmails.get(key)? else {
             return Ok(());

@@ -35,6 +35,7 @@ fn arrival(killmail_id: u64, revision: u32, destinations: &[&Destination]) -> Ar
         bytes: killmail.encode_to_vec(),
         kill_time: 1,
         published: 2,
+        system: 0,
         matches: destinations.iter().map(matched).collect(),
         posted: Vec::new(),
     }
@@ -197,4 +198,29 @@ async fn touched_destinations_are_handed_over_once() {
     outbox.touch([HERE]);
     outbox.touch([HERE]);
     assert_eq!(outbox.touched().await, [HERE].into());
+}
+
+#[tokio::test]
+async fn what_is_erased_leaves_nothing_of_the_destination_and_all_of_others() {
+    let (_dir, outbox) = outbox();
+    outbox
+        .arrive(&[arrival(7, 0, &[&HERE, &THERE]), arrival(8, 0, &[&HERE])], None, 10)
+        .unwrap();
+    let head = outbox.head(&HERE, 1).unwrap();
+    let batch = outbox.seal(&HERE, &[], Some(&batch_of(&head)), 11).unwrap().unwrap();
+    let end = BatchEnd {
+        state: PostState::Sent,
+        message_id: 99,
+        detail: "",
+        cooldown_until: 500,
+        guild: None,
+        embeds: &[],
+    };
+    outbox.finish(&HERE, &batch, end, 12).unwrap();
+    outbox.erase(&HERE, 13).unwrap();
+    assert!(outbox.post(&HERE, 7).unwrap().is_none() && outbox.post(&HERE, 8).unwrap().is_none());
+    assert_eq!(outbox.cooldown(&HERE, "here").unwrap(), 0);
+    assert_eq!(outbox.head(&HERE, 10).unwrap().waiting, 0);
+    assert_eq!(outbox.head(&THERE, 10).unwrap().waiting, 1);
+    assert!(outbox.killmail(7).unwrap().is_some() && outbox.killmail(8).unwrap().is_none());
 }

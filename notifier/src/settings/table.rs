@@ -110,7 +110,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_FORGET_AFTER",
         "30d",
-        "How long after a guild removed the bot its rows are deleted (not done by this version)",
+        "How long after a guild removed the bot everything kept of it is deleted",
     ),
     setting(
         "NOTIFIER_MAX_AGE",

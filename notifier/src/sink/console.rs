@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Found, Post, SendOutcome, Sink};
+use super::{Edit, Found, Post, SendOutcome, Sink};
 
 /// Prints posts.
 pub struct Console {
@@ -71,6 +71,26 @@ impl Sink for Console {
                 reason: format!("standard output cannot be written to: {error}"),
             },
         }
+    }
+
+    /// What was printed stays; only the killmails that came to it are printed.
+    async fn edit(&self, edit: &Edit) -> SendOutcome {
+        if edit.added.is_empty() {
+            return SendOutcome::Sent {
+                message_id: edit.message_id,
+            };
+        }
+        let links: Vec<String> = edit.added.iter().copied().map(crate::render::link).collect();
+        let post = Post {
+            destination: edit.destination.clone(),
+            nonce: String::new(),
+            killmails: edit.added.clone(),
+            message: super::Message {
+                content: links.join("\n"),
+                ..Default::default()
+            },
+        };
+        self.send(&post).await
     }
 
     /// What was printed cannot be looked up. "No" means that after a kill -9 the last post is printed again rather than lost.

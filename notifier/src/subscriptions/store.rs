@@ -8,7 +8,7 @@ use super::{MaxAge, Ping, Side, Source, Style, Subscription, SubscriptionId, Wis
 use crate::{
     database::{
         Database, StorageError, SubscriptionRow, decode, decode_number, destination_key, meta, read_destination,
-        subscription_key,
+        read_id, subscription_key,
     },
     settings::Secret,
 };
@@ -51,6 +51,36 @@ pub(super) fn write(
         Ok(written)
     })?;
     Ok(written)
+}
+
+/// Marks a guild as gone at a time, unless it is marked already; or (`None`) as there. Whether that changed anything.
+pub(super) fn mark_gone(database: &Database, guild: u64, since: Option<u64>) -> Result<bool, StorageError> {
+    let key = gone_key(guild);
+    Ok(match since {
+        Some(since) => {
+            let marked = database
+                .meta
+                .compare_and_swap(key, None::<&[u8]>, Some(&since.to_be_bytes()[..]))?;
+            marked.is_ok()
+        }
+        None => database.meta.remove(key)?.is_some(),
+    })
+}
+
+/// Guilds marked as gone at `before` or earlier.
+pub(super) fn gone_since(database: &Database, before: u64) -> Result<Vec<u64>, StorageError> {
+    let mut found = Vec::new();
+    for row in database.meta.scan_prefix(meta::GONE) {
+        let (key, bytes) = row?;
+        let guild = key.get(meta::GONE.len()..).and_then(read_id);
+        let since = decode_number(Some(&bytes))?.unwrap_or(u64::MAX);
+        found.extend(guild.filter(|_| since <= before));
+    }
+    Ok(found)
+}
+
+fn gone_key(guild: u64) -> Vec<u8> {
+    [meta::GONE.as_bytes(), &guild.to_be_bytes()[..]].concat()
 }
 
 pub(super) fn row(subscription: &Subscription) -> SubscriptionRow {

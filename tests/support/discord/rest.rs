@@ -26,9 +26,9 @@ pub(super) fn routes(world: Arc<World>) -> Router {
         )
         .route("/channels/{channel}/messages/{message}", patch(change::edit))
         .route("/users/@me/channels", post(change::open_direct))
-        .route("/webhooks/{webhook}/{token}", post(change::webhook))
+        .route("/webhooks/{application}/{token}", post(change::webhook))
         .route(
-            "/webhooks/{webhook}/{token}/messages/{message}",
+            "/webhooks/{application}/{token}/messages/{message}",
             patch(change::edit_by_webhook),
         )
         .route("/guilds/{guild}", get(guild))

@@ -64,6 +64,7 @@ fn arrival(killmail_id: u64, to: &[(Destination, u64)]) -> Arrival {
         .encode_to_vec(),
         kill_time: 1,
         published: 2,
+        system: 0,
         matches: to
             .iter()
             .map(|(destination, id)| Match {

@@ -32,6 +32,7 @@ impl Bench {
             bytes: killmail.encode_to_vec(),
             kill_time: time,
             published: time,
+            system: 0,
             matches: to.iter().map(matched).collect(),
             posted: posted.to_vec(),
         };

@@ -62,6 +62,7 @@ impl Worker {
             revision: killmail.revision,
             names: post.names.clone(),
             style: post.style.word().to_owned(),
+            outcome: post.outcome.into(),
         };
         let mut entries: Vec<_> = readable.iter().map(entry).collect();
         let items: Vec<Item<'_>> = readable

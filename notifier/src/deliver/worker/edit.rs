@@ -127,7 +127,7 @@ impl Worker {
 /// The embed of each killmail of a batch as JSON; empty where they have none of their own.
 pub(super) fn embeds(batch: &BatchRow) -> Result<Vec<Vec<u8>>, StorageError> {
     let message: Message = serde_json::from_slice(&batch.message).map_err(|error| unreadable(&error))?;
-    if batch.kind() != BatchKind::Post || message.embeds.len() != batch.entries.len() {
+    if batch.kind() != BatchKind::Post || batch.battle != 0 || message.embeds.len() != batch.entries.len() {
         return Ok(Vec::new());
     }
     let json = |embed: &Embed| serde_json::to_vec(embed).map_err(|error| unreadable(&error));

@@ -1,0 +1,215 @@
+//! Battles: the first killmails of one are a post, those that follow edit it.
+
+use killfeed::v1::Killmail;
+
+use super::{Pace, SEND_TIMEOUT, Worker};
+use crate::{
+    database::{BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, StorageError},
+    deliver::{
+        DeliverError,
+        after::{self, After, Attempt},
+        choose::Chosen,
+    },
+    metrics,
+    outbox::Joined,
+    render::{self, Item},
+    sink::{Edit, Embed, Message, SendOutcome},
+    subscriptions::{Ping, Style},
+};
+
+impl Worker {
+    /// The post that a battle begins with.
+    pub(super) fn open(&self, system: u32, chosen: &[Chosen], now: u64) -> Result<BatchRow, StorageError> {
+        // One that is over, or as large as it may be, goes first: its killmails' bytes are not needed any more.
+        self.shared.outbox.end_battle(&self.destination, system)?;
+        let mut readable = Vec::new();
+        for post in chosen {
+            readable.push((post, self.bytes(post.killmail_id)?));
+        }
+        let (pings, held_back) = self.pings(&readable, now)?;
+        let items: Vec<_> = readable
+            .iter()
+            .map(|(post, killmail)| item(killmail, post.outcome, &post.names))
+            .collect();
+        let message = digest(&items, &pings);
+        let entry = |(post, killmail): &(&Chosen, Killmail)| BatchEntryRow {
+            sequence: post.sequence,
+            killmail_id: post.killmail_id,
+            revision: killmail.revision,
+            names: post.names.clone(),
+            style: Style::Battle.word().to_owned(),
+            outcome: post.outcome.into(),
+        };
+        let entries = readable.iter().map(entry).collect();
+        Ok(BatchRow {
+            pings: pings.iter().map(Ping::to_string).collect(),
+            pings_held_back: held_back.iter().map(Ping::to_string).collect(),
+            style: Style::Battle.word().to_owned(),
+            battle: system,
+            ..self.batch(BatchKind::Post, entries, &message, now)?
+        })
+    }
+
+    /// Edits the digest so that it shows these killmails too. The same edit twice is the same as once: nothing is sealed.
+    pub(super) async fn grow(
+        &mut self,
+        system: u32,
+        battle: &BattleRow,
+        chosen: &[Chosen],
+    ) -> Result<Pace, DeliverError> {
+        let new: Vec<(u64, BattleKillmailRow)> = chosen
+            .iter()
+            .map(|post| {
+                let row = BattleKillmailRow {
+                    killmail_id: post.killmail_id,
+                    outcome: post.outcome.into(),
+                    names: post.names.clone(),
+                };
+                (post.sequence, row)
+            })
+            .collect();
+        let rows: Vec<&BattleKillmailRow> = battle.killmails.iter().chain(new.iter().map(|(_, row)| row)).collect();
+        let mut killmails = Vec::with_capacity(rows.len());
+        for row in &rows {
+            // Without the bytes of an earlier one (NOTIFIER_SKIP_BACKLOG drops them) the digest cannot be made again.
+            let Some(killmail) = self.shared.outbox.killmail(row.killmail_id)? else {
+                self.shared.outbox.end_battle(&self.destination, system)?;
+                self.shared.outbox.flush().await?;
+                return Ok(Pace::Go);
+            };
+            killmails.push(killmail);
+        }
+        let items: Vec<_> = rows
+            .iter()
+            .zip(&killmails)
+            .map(|(row, killmail)| item(killmail, row.outcome(), &row.names))
+            .collect();
+        let edit = Edit {
+            destination: self.destination.clone(),
+            message_id: battle.message_id,
+            embeds: digest(&items, &[]).embeds,
+            added: new.iter().map(|(_, row)| row.killmail_id).collect(),
+        };
+        let outcome = {
+            let _permit = self.shared.permits.acquire().await.ok();
+            let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(&edit));
+            editing.await.unwrap_or_else(|_| SendOutcome::Unknown {
+                reason: "the sink took too long".into(),
+            })
+        };
+        metrics::tried(&outcome);
+        self.failures = self.failures.saturating_add(1);
+        let attempt = Attempt {
+            divisible: false,
+            failures: self.failures,
+            age: std::time::Duration::ZERO,
+        };
+        match after::edited(&outcome, attempt) {
+            After::Sent(_) => {
+                self.takes_posts().await?;
+                self.failures = 0;
+                let revisions: Vec<u32> = killmails[battle.killmails.len()..]
+                    .iter()
+                    .map(|it| it.revision)
+                    .collect();
+                let joined = Joined {
+                    killmails: &new,
+                    revisions: &revisions,
+                    guild: self.shared.subscriptions.snapshot().guild(&self.destination),
+                };
+                let now = self.now();
+                self.shared
+                    .outbox
+                    .join_battle(&self.destination, system, battle, &joined, now)?;
+                self.shared.outbox.flush().await?;
+                Ok(Pace::Go)
+            }
+            After::Wait(wait) => Ok(Pace::Sleep(wait)),
+            After::Unsure(at_most) => Ok(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
+            After::Suspend { code, reason } => self.suspend(code, reason).await,
+            After::Retire(reason) => {
+                let pace = self.retire(reason).await?;
+                self.shared.outbox.flush().await?;
+                Ok(pace)
+            }
+            After::Stop => Err(DeliverError::Unauthorized),
+            // Deleted by somebody, or refused as it is: what came now begins a post of its own.
+            given_up => {
+                tracing::warn!(destination = ?self.destination, system, ?given_up, "the digest of a battle cannot be edited: another one begins");
+                self.failures = 0;
+                self.shared.outbox.end_battle(&self.destination, system)?;
+                self.shared.outbox.flush().await?;
+                Ok(Pace::Go)
+            }
+        }
+    }
+
+    fn bytes(&self, killmail_id: u64) -> Result<Killmail, StorageError> {
+        let killmail = self.shared.outbox.killmail(killmail_id)?;
+        killmail.ok_or_else(|| StorageError::Row {
+            tree: "killmails",
+            reason: format!("killmail {killmail_id}, which is to be posted, is not there"),
+        })
+    }
+}
+
+fn item<'a>(killmail: &'a Killmail, outcome: crate::database::Outcome, names: &'a [String]) -> Item<'a> {
+    Item {
+        killmail,
+        outcome,
+        style: Style::Battle,
+        subscriptions: names.iter().map(String::as_str).collect(),
+    }
+}
+
+/// What the links of a digest may take of its description.
+const LINKED: usize = 3_600;
+
+/// The digest: one line with a link for each killmail, as many as fit, the newest first; the rest is counted. The same items
+/// always make the same message, so that it can be edited.
+fn digest(items: &[Item<'_>], pings: &[Ping]) -> Message {
+    let embed = |item: &Item<'_>, pings: &[Ping]| {
+        let compact = Item {
+            style: Style::Compact,
+            ..item.clone()
+        };
+        render::killmails(&[compact], pings).0
+    };
+    let Some(last) = items.last() else {
+        return Message::default();
+    };
+    let mut message = embed(last, pings);
+    let mut lines = String::new();
+    let mut left = items.len();
+    for item in items.iter().rev() {
+        let title = embed(item, &[])
+            .embeds
+            .pop()
+            .map(|embed| embed.title)
+            .unwrap_or_default();
+        let line = format!("{title} {}\n", render::link(item.killmail.killmail_id));
+        if lines.chars().count() + line.chars().count() > LINKED {
+            break;
+        }
+        lines.push_str(&line);
+        left -= 1;
+    }
+    if left > 0 {
+        lines.push_str(&format!("and {left} before these"));
+    }
+    let location = last.killmail.location.as_ref();
+    let place = location.map_or("an unknown system", |location| location.system_name.as_str());
+    let noun = if items.len() == 1 { "killmail" } else { "killmails" };
+    let footer = message.embeds.pop().and_then(|embed| embed.footer);
+    message.embeds = vec![Embed {
+        title: format!("Battle in {place}: {} {noun}", items.len()),
+        description: lines,
+        color: NEUTRAL,
+        footer,
+        ..Default::default()
+    }];
+    message
+}
+
+/// A battle is neither a kill nor a loss.
+const NEUTRAL: u32 = 0x0099_9999;

@@ -1,0 +1,142 @@
+//! Battles: digests that grow by the killmails of one system as long as these come.
+
+use std::{cell::Cell, time::Duration};
+
+use prost::Message as _;
+use sled::transaction::Transactional as _;
+
+use super::{
+    Outbox,
+    depart::{Transaction, change_posts},
+};
+use crate::{
+    database::{BattleKillmailRow, BattleRow, PostState, StorageError, decode, destination_key, meta},
+    sink::Destination,
+};
+
+/// A battle is over after so long without a killmail.
+pub const QUIET: Duration = Duration::from_secs(15 * 60);
+/// A digest does not grow beyond this: it is made of all its killmails at every change. What comes then begins another one.
+const LARGEST: usize = 300;
+
+/// Killmails that come to the digest of a battle.
+#[derive(Debug)]
+pub struct Joined<'a> {
+    /// Their rows in the queue, and what is to be known of each.
+    pub killmails: &'a [(u64, BattleKillmailRow)],
+    /// In which revision each is shown, in the same order.
+    pub revisions: &'a [u32],
+    /// Whose channel it is.
+    pub guild: Option<u64>,
+}
+
+pub(super) fn battle_key(destination: &Destination, system: u32) -> Vec<u8> {
+    [
+        meta::BATTLE.as_bytes(),
+        &destination_key(destination)[..],
+        &system.to_be_bytes()[..],
+    ]
+    .concat()
+}
+
+impl Outbox {
+    /// The battle that goes on in a system, if there is one that can still grow.
+    pub fn battle(&self, destination: &Destination, system: u32, now: u64) -> Result<Option<BattleRow>, StorageError> {
+        let bytes = self.database.meta.get(battle_key(destination, system))?;
+        let row = bytes.map(|bytes| decode::<BattleRow>("meta", &bytes)).transpose()?;
+        Ok(row.filter(|row| goes_on(row, now) && row.killmails.len() < LARGEST))
+    }
+
+    /// The digest shows these killmails too: their rows end, their bytes are the battle's from now on.
+    pub fn join_battle(
+        &self,
+        destination: &Destination,
+        system: u32,
+        battle: &BattleRow,
+        joined: &Joined<'_>,
+        now: u64,
+    ) -> Result<(), StorageError> {
+        let database = &self.database;
+        let trees = (&database.queue, &database.posts, &database.killmails, &database.meta);
+        let mut grown = battle.clone();
+        grown.last = now;
+        grown
+            .killmails
+            .extend(joined.killmails.iter().map(|(_, row)| row.clone()));
+        trees.transaction(|(queue, posts, killmails, numbers)| {
+            let transaction = Transaction {
+                next: Cell::new(0),
+                destination,
+                queue,
+                posts,
+                killmails,
+                now,
+            };
+            for ((sequence, row), revision) in joined.killmails.iter().zip(joined.revisions) {
+                transaction.hold(row.killmail_id)?;
+                transaction.end(*sequence, |post| {
+                    post.set_state(PostState::Sent);
+                    post.message_id = battle.message_id;
+                    post.posted_revision = *revision;
+                    post.names.clone_from(&row.names);
+                })?;
+            }
+            if let Some(guild) = joined.guild {
+                change_posts(numbers, guild, now, |row| row.posted += joined.killmails.len() as u64)?;
+            }
+            numbers.insert(battle_key(destination, system), grown.encode_to_vec())?;
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    /// The digest does not grow any more; the bytes of its killmails are let go.
+    pub fn end_battle(&self, destination: &Destination, system: u32) -> Result<(), StorageError> {
+        self.let_go(&battle_key(destination, system))
+    }
+
+    /// Ends the battles in which nothing happens any more; returns how many.
+    pub fn end_quiet_battles(&self, now: u64) -> Result<usize, StorageError> {
+        let mut over = Vec::new();
+        for row in self.database.meta.scan_prefix(meta::BATTLE) {
+            let (key, bytes) = row?;
+            if !goes_on(&decode("meta", &bytes)?, now) {
+                over.push(key);
+            }
+        }
+        for key in &over {
+            self.let_go(key)?;
+        }
+        Ok(over.len())
+    }
+
+    fn let_go(&self, key: &[u8]) -> Result<(), StorageError> {
+        let database = &self.database;
+        let trees = (&database.queue, &database.posts, &database.killmails, &database.meta);
+        trees.transaction(|(queue, posts, killmails, numbers)| {
+            let Some(bytes) = numbers.remove(key)? else {
+                return Ok(());
+            };
+            let row: BattleRow =
+                decode("meta", &bytes).map_err(sled::transaction::ConflictableTransactionError::Abort)?;
+            let transaction = Transaction {
+                next: Cell::new(0),
+                // Only bytes are let go, which are of no destination.
+                destination: &Destination::Channel(0),
+                queue,
+                posts,
+                killmails,
+                now: 0,
+            };
+            for killmail in &row.killmails {
+                transaction.release(killmail.killmail_id)?;
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+}
+
+fn goes_on(row: &BattleRow, now: u64) -> bool {
+    u128::from(now.saturating_sub(row.last)) < QUIET.as_millis()
+}
