@@ -131,6 +131,7 @@ mod tests {
             bytes: vec![],
             kill_time: 1,
             published: 1,
+            system: 0,
             matches: vec![Match {
                 destination: HERE,
                 subscriptions: wanted.collect(),
