@@ -163,11 +163,14 @@ impl Expr {
             Self::All(operands) => Self::any(operands.into_iter().map(Self::negated)),
             Self::Any(operands) => Self::all(operands.into_iter().map(Self::negated)),
             Self::Not(test) => *test,
-            Self::Has(Has { kind: FLAG, role, ids }) => Self::Has(Has {
-                kind: FLAG,
-                role,
-                ids: sorted(ids.iter().map(|id| id ^ 1)),
-            }),
+            // Each flag is either set or not, and a killmail has many of them: of several none may be as it was asked for.
+            Self::Has(Has { kind: FLAG, role, ids }) => Self::all(ids.iter().map(|id| {
+                Self::Has(Has {
+                    kind: FLAG,
+                    role,
+                    ids: sorted([id ^ 1]),
+                })
+            })),
             Self::Has(Has { kind, role, ids }) => match domain(kind) {
                 Some(domain) => Self::Has(Has {
                     kind,

@@ -250,3 +250,24 @@ fn filters_are_joined_as_their_texts_would_be() {
     any_of([]).unwrap_err();
     all_of([&npc, &v1::Filter::default()]).unwrap_err();
 }
+
+/// Several flags stand in one list; that none of them is set is more than that one of them is not.
+#[test]
+fn of_several_flags_none_may_be_set() {
+    let (set, model) = set_of(&[
+        "-(npc OR war)",
+        "-(npc OR solo OR awox)",
+        "npc OR -(solo OR war)",
+        "-npc -war",
+    ]);
+    for flags in 0..16_u32 {
+        let killmail = Killmail {
+            npc: flags & 1 > 0,
+            solo: flags & 2 > 0,
+            awox: flags & 4 > 0,
+            war_id: u64::from(flags & 8),
+            ..Killmail::default()
+        };
+        assert_same(&set, &model, &killmail);
+    }
+}

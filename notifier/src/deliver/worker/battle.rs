@@ -13,7 +13,7 @@ use crate::{
     metrics,
     outbox::Joined,
     render::{self, Item},
-    sink::{Edit, Embed, Message, SendOutcome},
+    sink::{Edit, SendOutcome},
     subscriptions::{Ping, Style},
 };
 
@@ -31,7 +31,7 @@ impl Worker {
             .iter()
             .map(|(post, killmail)| item(killmail, post.outcome, &post.names))
             .collect();
-        let message = digest(&items, &pings);
+        let (message, _) = render::battle(&items, &pings);
         let entry = |(post, killmail): &(&Chosen, Killmail)| BatchEntryRow {
             sequence: post.sequence,
             killmail_id: post.killmail_id,
@@ -87,7 +87,7 @@ impl Worker {
         let edit = Edit {
             destination: self.destination.clone(),
             message_id: battle.message_id,
-            embeds: digest(&items, &[]).embeds,
+            embeds: render::battle(&items, &[]).0.embeds,
             added: new.iter().map(|(_, row)| row.killmail_id).collect(),
         };
         let outcome = {
@@ -161,55 +161,3 @@ fn item<'a>(killmail: &'a Killmail, outcome: crate::database::Outcome, names: &'
         subscriptions: names.iter().map(String::as_str).collect(),
     }
 }
-
-/// What the links of a digest may take of its description.
-const LINKED: usize = 3_600;
-
-/// The digest: one line with a link for each killmail, as many as fit, the newest first; the rest is counted. The same items
-/// always make the same message, so that it can be edited.
-fn digest(items: &[Item<'_>], pings: &[Ping]) -> Message {
-    let embed = |item: &Item<'_>, pings: &[Ping]| {
-        let compact = Item {
-            style: Style::Compact,
-            ..item.clone()
-        };
-        render::killmails(&[compact], pings).0
-    };
-    let Some(last) = items.last() else {
-        return Message::default();
-    };
-    let mut message = embed(last, pings);
-    let mut lines = String::new();
-    let mut left = items.len();
-    for item in items.iter().rev() {
-        let title = embed(item, &[])
-            .embeds
-            .pop()
-            .map(|embed| embed.title)
-            .unwrap_or_default();
-        let line = format!("{title} {}\n", render::link(item.killmail.killmail_id));
-        if lines.chars().count() + line.chars().count() > LINKED {
-            break;
-        }
-        lines.push_str(&line);
-        left -= 1;
-    }
-    if left > 0 {
-        lines.push_str(&format!("and {left} before these"));
-    }
-    let location = last.killmail.location.as_ref();
-    let place = location.map_or("an unknown system", |location| location.system_name.as_str());
-    let noun = if items.len() == 1 { "killmail" } else { "killmails" };
-    let footer = message.embeds.pop().and_then(|embed| embed.footer);
-    message.embeds = vec![Embed {
-        title: format!("Battle in {place}: {} {noun}", items.len()),
-        description: lines,
-        color: NEUTRAL,
-        footer,
-        ..Default::default()
-    }];
-    message
-}
-
-/// A battle is neither a kill nor a loss.
-const NEUTRAL: u32 = 0x0099_9999;

@@ -154,7 +154,11 @@ fn labelled(paint: &Paint, color: u32, field: &Field, now: i64) -> String {
         out.push_str(&body(paint, color, &label));
     }
     for (index, (line, _)) in lines.iter().enumerate() {
-        let indent = if index == 0 && !wide { label.clone() } else { " ".repeat(LABEL) };
+        let indent = if index == 0 && !wide {
+            label.clone()
+        } else {
+            " ".repeat(LABEL)
+        };
         out.push_str(&body(paint, color, &format!("{indent}{line}")));
     }
     out
