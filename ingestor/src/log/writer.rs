@@ -73,6 +73,10 @@ impl Writer {
         let mut reopen: Option<Reopen> = None;
         let mut paused = None;
         loop {
+            // Also where a removal met the error: nothing else may come for a long time.
+            if reopen.is_none() && !self.shared.is_open() {
+                reopen = Some(Reopen::soon());
+            }
             let now = Instant::now();
             let due = reopen.as_ref().map_or(removal_due, |reopen| reopen.due);
             match jobs.recv_timeout(due.saturating_duration_since(now)) {
