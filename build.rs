@@ -20,8 +20,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     fs::write(out.join("killfeed.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
 
-    // A second server for KillmailService whose stream sends events that are encoded already, so that a killmail is
-    // encoded once however many streams it goes to. The client and the message types above serve it as they are.
+    // A second server for KillmailService, without its stream: the ingestor serves that from messages that are encoded and
+    // framed already, and shared by all streams (`wire`). The client and the message types above fit it as they are.
     let unary = |name: &str, route: &str| {
         Method::builder()
             .name(name)
@@ -34,16 +34,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let service = Service::builder()
         .name("KillmailService")
         .package("killfeed.v1")
-        .method(
-            Method::builder()
-                .name("stream_killmails")
-                .route_name("StreamKillmails")
-                .input_type("crate::v1::StreamKillmailsRequest")
-                .output_type("crate::wire::EncodedEvent")
-                .codec_path("crate::wire::EventCodec")
-                .server_streaming()
-                .build(),
-        )
         .method(unary("list_killmails", "ListKillmails"))
         .method(unary("get_killmail", "GetKillmail"))
         .method(unary("get_feed_status", "GetFeedStatus"))

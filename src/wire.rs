@@ -1,21 +1,22 @@
 //! Sending events that are encoded already, and receiving them as they are.
 //!
-//! A killmail is encoded once, when it is logged; each stream only puts its cursor in front. [`raw_server`] is
-//! `KillmailService` with a stream of [`EncodedEvent`]; clients see no difference.
+//! A killmail is encoded once, when it is logged; a server only puts its cursor in front, and gRPC's five bytes before that.
+//! Messages framed like this are the same for every stream that wants them, so they are made once and shared:
+//! [`unary_server`] is `KillmailService` without its stream, which the ingestor serves from such bytes itself. Clients see no
+//! difference.
 
 mod receive;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use prost::encoding::{self, WireType};
-use tonic::codec::{BufferSettings, Codec, EncodeBuf, Encoder};
 
 pub use receive::{ReceiveCodec, Received, ReceivedEvent};
 
-use crate::v1::{Gap, Progress, StreamKillmailsRequest};
+use crate::v1::{Gap, Progress};
 
-/// Server side of `KillmailService` whose stream takes [`EncodedEvent`]s.
+/// Server side of `KillmailService` without `StreamKillmails`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
-pub mod raw_server {
+pub mod unary_server {
     include!(concat!(env!("OUT_DIR"), "/killfeed.v1.KillmailService.rs"));
     pub use killmail_service_server::{KillmailService, KillmailServiceServer};
 }
@@ -23,6 +24,9 @@ pub mod raw_server {
 /// Metadata of a GetFeedStatus answer: the ids that the log's history bore before, oldest first, each as the cursor of its last
 /// offset, separated by commas. Relays take it over; other clients have no use for it.
 pub const LINEAGE: &str = "killfeed-lineage";
+
+/// What gRPC puts before each message: a byte that says "not compressed", and the length.
+const HEADER: usize = 5;
 
 // Field numbers of StreamKillmailsResponse, held against the generated type by a test below.
 const CURSOR: u32 = 1;
@@ -78,62 +82,37 @@ impl EncodedEvent {
     }
 
     /// Writes the whole message.
-    pub fn encode(&self, out: &mut impl bytes::BufMut) {
+    pub fn encode(&self, out: &mut impl BufMut) {
         encoding::string::encode(CURSOR, &self.cursor, out);
         encoding::encode_key(self.tag, WireType::LengthDelimited, out);
         encoding::encode_varint(self.event.len() as u64, out);
         out.put_slice(&self.event);
     }
 
-    /// The whole message as bytes of its own.
-    pub fn to_bytes(&self) -> Bytes {
-        let mut out = BytesMut::with_capacity(self.encoded_len());
-        self.encode(&mut out);
+    /// Bytes of the framed message: [`EncodedEvent::frame`] writes so many.
+    pub fn framed_len(&self) -> usize {
+        HEADER + self.encoded_len()
+    }
+
+    /// Writes the whole message as it goes over the wire, gRPC's own bytes before it.
+    pub fn frame(&self, out: &mut impl BufMut) {
+        out.put_u8(0);
+        // A document is read up to 16 MiB, and a cursor is a few bytes.
+        out.put_u32(u32::try_from(self.encoded_len()).unwrap_or(u32::MAX));
+        self.encode(out);
+    }
+
+    /// The framed message as bytes of its own.
+    pub fn framed(&self) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.framed_len());
+        self.frame(&mut out);
         out.freeze()
-    }
-}
-
-/// Takes `StreamKillmailsRequest`s, sends [`EncodedEvent`]s.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct EventCodec;
-
-impl Codec for EventCodec {
-    type Encode = EncodedEvent;
-    type Decode = StreamKillmailsRequest;
-    type Encoder = EventEncoder;
-    type Decoder = <tonic_prost::ProstCodec<(), StreamKillmailsRequest> as Codec>::Decoder;
-
-    fn encoder(&mut self) -> Self::Encoder {
-        EventEncoder
-    }
-
-    fn decoder(&mut self) -> Self::Decoder {
-        tonic_prost::ProstCodec::<(), StreamKillmailsRequest>::default().decoder()
-    }
-}
-
-/// Puts an [`EncodedEvent`] on the wire.
-#[derive(Clone, Copy, Debug)]
-pub struct EventEncoder;
-
-impl Encoder for EventEncoder {
-    type Item = EncodedEvent;
-    type Error = tonic::Status;
-
-    fn encode(&mut self, item: EncodedEvent, out: &mut EncodeBuf<'_>) -> Result<(), tonic::Status> {
-        out.reserve(item.encoded_len());
-        item.encode(out);
-        Ok(())
-    }
-
-    fn buffer_settings(&self) -> BufferSettings {
-        // Measured best for 2 KB messages: tonic packs what is ready into one buffer and hands it over past the second.
-        BufferSettings::new(140 * 1024, 128 * 1024)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Buf as _;
     use prost::Message as _;
 
     use super::*;
@@ -164,8 +143,10 @@ mod tests {
             (EncodedEvent::gap(cursor(), &gap), Event::Gap(gap)),
             (EncodedEvent::progress(cursor(), &progress), Event::Progress(progress)),
         ] {
-            let bytes = encoded.to_bytes();
-            assert_eq!(bytes.len(), encoded.encoded_len());
+            let mut bytes = encoded.framed();
+            assert_eq!(bytes.len(), encoded.framed_len());
+            assert_eq!(bytes.get_u8(), 0, "not compressed");
+            assert_eq!(bytes.get_u32() as usize, bytes.len());
             let read = StreamKillmailsResponse::decode(bytes).unwrap();
             assert_eq!(
                 read,

@@ -2,36 +2,46 @@
 //! the universe and the feed's health, and nothing of how killmails get into the log.
 
 mod auth;
+mod body;
+mod chunks;
+mod connections;
 mod heartbeat;
 mod limits;
 mod list;
 mod page_token;
+mod selection;
+mod server;
 mod service;
 mod session;
 mod socket;
+mod stalls;
 mod start;
 mod status;
+mod tls;
 mod universe;
 
-use std::{future::IntoFuture as _, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::IntoFuture as _, sync::Arc, time::Duration};
 
-use killfeed::{
-    v1::{FILE_DESCRIPTOR_SET, universe_service_server::UniverseServiceServer},
-    wire::raw_server::{KillmailService, KillmailServiceServer},
-};
+use futures::future::BoxFuture;
+use killfeed::v1::{FILE_DESCRIPTOR_SET, universe_service_server::UniverseServiceServer};
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
-use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
+use tonic::{body::Body, server::NamedService, transport::Server as Transport};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use auth::{BadTokens, Tokens};
+pub use connections::{CONNECTIONS, CONNECTIONS_ENDED};
 pub use limits::STREAMS;
 pub use service::CALLS;
 pub use session::{ENDED, EVENTS};
+pub use tls::{BadTls, Tls};
 pub use universe::Names;
 
 use crate::{health::FeedReport, log::LogRead};
-use service::{Edge, Killmails};
+use connections::Connections;
+use server::Server;
+use service::Edge;
+use socket::Door;
 use universe::UniverseCalls;
 
 /// The health service's names: the server as a whole, and the one that matters.
@@ -51,9 +61,10 @@ const MAX_HEADERS: u32 = 16 * 1024;
 const CALLS_PER_CONNECTION: u32 = 128;
 /// Unary calls, and what a stream does before its first event.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Streams that a client reset before they were looked at, and streams that had to be reset because of what it sent: beyond them
+/// the connection ends with ENHANCE_YOUR_CALM.
+const MOST_PENDING_RESETS: usize = 20;
+const MOST_FAULTS: usize = 1_024;
 /// Time for health watchers to be told before their watch ends.
 const WATCHERS: Duration = Duration::from_millis(200);
 
@@ -63,7 +74,11 @@ pub struct GrpcSettings {
     /// Who may call; `None` = anybody.
     pub tokens: Option<Tokens>,
     /// `None` = plain text.
-    pub tls: Option<ServerTlsConfig>,
+    pub tls: Option<Tls>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Connections at once from one address.
+    pub max_connections_per_address: usize,
     /// Streams at once.
     pub max_streams: usize,
     /// Streams at once per token.
@@ -76,6 +91,14 @@ pub struct GrpcSettings {
     pub max_stream_age: Option<Duration>,
     /// True once the log may be read from any place; `None` = from the start. A relay has to catch up first.
     pub ready: Option<watch::Receiver<bool>>,
+    /// A client that reads nothing for so long while data waits is disconnected.
+    pub stall_timeout: Duration,
+    /// A silent client is asked this often whether it is there,
+    pub ping_interval: Duration,
+    /// and has so long to answer.
+    pub ping_timeout: Duration,
+    /// How long a client may take to begin: for a TLS handshake, and for its first words.
+    pub open_timeout: Duration,
 }
 
 impl Default for GrpcSettings {
@@ -88,7 +111,13 @@ impl Default for GrpcSettings {
             max_streams_per_token: 16,
             max_calls: 20,
             drain_timeout: Duration::from_secs(10),
-            max_stream_age: None,
+            max_stream_age: Some(Duration::from_secs(3_600)),
+            max_connections: 2_048,
+            max_connections_per_address: 256,
+            stall_timeout: Duration::from_secs(60),
+            ping_interval: Duration::from_secs(20),
+            ping_timeout: Duration::from_secs(10),
+            open_timeout: Duration::from_secs(10),
             ready: None,
         }
     }
@@ -97,31 +126,12 @@ impl Default for GrpcSettings {
 /// Why the edge could not start, or ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The certificate, key or CA cannot be used.
-    #[error("TLS cannot be set up: {0}")]
-    Tls(String),
     /// The server broke.
     #[error("the gRPC server broke: {0}")]
     Server(#[from] tonic::transport::Error),
     /// Reflection could not be built from the descriptors.
     #[error("server reflection cannot be set up: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
-}
-
-/// PEM texts → TLS for the server. `client_ca`: clients have to show a certificate signed by it.
-pub fn tls(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<ServerTlsConfig, ServeError> {
-    let tls = ServerTlsConfig::new()
-        .identity(Identity::from_pem(certificate, key))
-        .timeout(HANDSHAKE_TIMEOUT);
-    let tls = match client_ca {
-        Some(pem) => tls.client_ca_root(Certificate::from_pem(pem)),
-        None => tls,
-    };
-    // Tried here, so that a bad certificate ends the program before it binds a port.
-    Server::builder()
-        .tls_config(tls.clone())
-        .map_err(|error| ServeError::Tls(causes(&error)))?;
-    Ok(tls)
 }
 
 /// Serves until `shutdown`, then drains: health says NOT_SERVING, no new streams, UNAVAILABLE to all that run, and at the end of
@@ -146,13 +156,22 @@ pub fn killmail_service(
     names: Arc<dyn Names>,
     feed: watch::Receiver<FeedReport>,
     shutdown: CancellationToken,
-) -> KillmailServiceServer<impl KillmailService> {
+) -> impl tower::Service<
+    http::Request<Body>,
+    Response = http::Response<Body>,
+    Error = Infallible,
+    Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>,
+> + NamedService
++ Clone
++ Send
++ Sync
++ 'static {
     let edge = Edge::new(settings, log, names, feed, Box::new(String::new), shutdown);
-    KillmailServiceServer::new(Killmails(Arc::new(edge))).max_decoding_message_size(MAX_REQUEST)
+    Server::new(Arc::new(edge))
 }
 
 async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edge>) -> Result<(), ServeError> {
-    let (shutdown, streams) = (edge.shutdown.clone(), edge.streams.clone());
+    let (shutdown, streams, stalls) = (edge.shutdown.clone(), edge.streams.clone(), edge.stalls.clone());
     let (mut reporter, health) = tonic_health::server::health_reporter();
     let ready = settings.ready.clone();
     let status = match &ready {
@@ -171,28 +190,31 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
             .fold(builder, |builder, name| builder.with_service_name(name))
     };
     let most_streams = u32::try_from(settings.max_streams).unwrap_or(u32::MAX);
-    let mut server = Server::builder()
+    let mut transport = Transport::builder()
         // Beyond it a client's calls would wait unseen: the limit of streams has to be told, so it lies above.
         .max_concurrent_streams(most_streams.saturating_add(CALLS_PER_CONNECTION))
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
+        .http2_keepalive_interval(Some(settings.ping_interval))
+        .http2_keepalive_timeout(Some(settings.ping_timeout))
         .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(MOST_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MOST_FAULTS))
         .timeout(CALL_TIMEOUT);
-    if let Some(tls) = settings.tls {
-        server = server
-            .tls_config(tls)
-            .map_err(|error| ServeError::Tls(causes(&error)))?;
-    }
-    let router = server
+    let router = transport
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(KillmailServiceServer::new(Killmails(edge.clone())).max_decoding_message_size(MAX_REQUEST))
+        .add_service(Server::new(edge.clone()))
         .add_service(UniverseServiceServer::new(UniverseCalls(edge)).max_decoding_message_size(MAX_REQUEST));
 
     let cut = CancellationToken::new();
     let _cut_whatever_happens = cut.clone().drop_guard();
-    let incoming = socket::incoming(listener, cut.clone());
+    let door = Door {
+        connections: Connections::new(settings.max_connections, settings.max_connections_per_address),
+        tls: settings.tls,
+        patience: settings.open_timeout,
+        cut: cut.clone(),
+    };
+    let incoming = socket::incoming(listener, door);
     let serving = router.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let draining = async {
         if let Some(mut ready) = ready {
@@ -212,6 +234,7 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
     tokio::select! {
         served = serving.into_future() => served?,
         never = draining => never,
+        never = stalls.cut(settings.stall_timeout) => match never {},
     }
     Ok(())
 }
@@ -230,18 +253,6 @@ async fn say(reporter: &mut HealthReporter, status: ServingStatus) {
     for name in HEALTH_NAMES {
         reporter.set_service_status(name, status).await;
     }
-}
-
-/// An error with its causes on one line: tonic's own texts stop at "transport error".
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub mod http;
 pub mod metrics;
 pub mod new_token;
 
+mod reload;
 mod run;
 
+pub use reload::Reload;
 pub use run::{Running, StartError, run, start};

@@ -169,9 +169,16 @@ fn init_logging(settings: &Settings) -> Result<(), BadSetting> {
 
 async fn serve(settings: Settings) -> ExitCode {
     let shutdown = CancellationToken::new();
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return fail(1, &format!("signals cannot be received: {error}")),
+    let signals = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::hangup()),
+    );
+    let (mut terminate, mut interrupt, mut hangup) = match signals {
+        (Ok(terminate), Ok(interrupt), Ok(hangup)) => (terminate, interrupt, hangup),
+        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
+            return fail(1, &format!("signals cannot be received: {error}"));
+        }
     };
     let mut any = async move || {
         tokio::select! {
@@ -181,7 +188,21 @@ async fn serve(settings: Settings) -> ExitCode {
     };
     let service = async {
         match start(settings, shutdown.clone()).await {
-            Ok(running) => running.finished().await.map_err(|error| (1, error.to_string())),
+            Ok(running) => {
+                let reload = running.reload();
+                let rereads = async {
+                    while hangup.recv().await.is_some() {
+                        // A few small files; streams run on other threads meanwhile.
+                        reload.again();
+                    }
+                    std::future::pending().await
+                };
+                let finished = tokio::select! {
+                    finished = running.finished() => finished,
+                    never = rereads => never,
+                };
+                finished.map_err(|error| (1, error.to_string()))
+            }
             Err(error) => Err((if error.is_configuration() { CONFIG } else { 1 }, error.to_string())),
         }
     };

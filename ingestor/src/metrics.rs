@@ -49,6 +49,10 @@ const COUNTERS: &[(&str, &str)] = &[
     (grpc::EVENTS, "Events sent on all streams, by token"),
     (grpc::ENDED, "Streams that ended, by reason"),
     (grpc::CALLS, "Unary calls, by method and status"),
+    (
+        grpc::CONNECTIONS_ENDED,
+        "gRPC connections that were refused or cut, by reason",
+    ),
 ];
 const GAUGES: &[(&str, &str)] = &[
     (
@@ -61,6 +65,7 @@ const GAUGES: &[(&str, &str)] = &[
     ),
     (grpc::STREAMS, "Open streams, by token"),
     (health::HEALTH, "Health of the feed: 0 OK, 1 DELAYED, 2 DOWN"),
+    (grpc::CONNECTIONS, "Open gRPC connections"),
 ];
 const HISTOGRAMS: &[(&str, &str)] = &[
     (

@@ -2,7 +2,7 @@
 
 mod source;
 
-use std::{net::SocketAddr, path::Path, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use tokio::{
     net::TcpListener,
@@ -15,12 +15,13 @@ use crate::{
     clock::SystemClock,
     enrich::{Enrich, EnrichSettings},
     feed::r2z2::R2z2Settings,
-    grpc::{self, GrpcSettings, Tokens},
+    grpc::{self, GrpcSettings},
     health,
     http::{self, Probes},
     log::{EmbeddedLog, LogRead as _, Options},
     metrics,
     pipeline::Pipeline,
+    reload::Reload,
     settings::Settings,
     universe::Universe,
 };
@@ -58,11 +59,17 @@ pub struct Running {
     pub grpc_addr: SocketAddr,
     /// Where /metrics, /livez and /readyz are.
     pub http_addr: SocketAddr,
+    reload: Arc<Reload>,
     tasks: JoinSet<Result<(), StartError>>,
     shutdown: CancellationToken,
 }
 
 impl Running {
+    /// What can be read again while it runs.
+    pub fn reload(&self) -> Arc<Reload> {
+        self.reload.clone()
+    }
+
     /// Waits for the end: of the shutdown token, or of a part that could not go on. Everything has stopped then.
     pub async fn finished(mut self) -> Result<(), StartError> {
         let mut result = Ok(());
@@ -93,7 +100,9 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     if settings.otlp_endpoint.is_some() {
         warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but this version sends no traces");
     }
-    let mut grpc_settings = grpc_settings(&settings)?;
+    // Read here, so that a bad file ends the program before a port is bound.
+    let reload = Reload::read(&settings).map_err(StartError::Configuration)?;
+    let mut grpc_settings = grpc_settings(&settings, &reload);
     let log = Arc::new(open_log(&settings).await?);
     let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone())
         .await
@@ -156,6 +165,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     Ok(Running {
         grpc_addr,
         http_addr,
+        reload: Arc::new(reload),
         tasks,
         shutdown,
     })
@@ -193,45 +203,19 @@ fn feed_settings(settings: &Settings) -> R2z2Settings {
     }
 }
 
-/// Reads the files that the settings name, so that a bad one ends the program before a port is bound.
-fn grpc_settings(settings: &Settings) -> Result<GrpcSettings, StartError> {
-    let tokens = settings.tokens_file.as_deref().map(|path| {
-        let bad = |error| format!("INGESTOR_TOKENS_FILE={:?}: {error}", path.display().to_string());
-        Tokens::read(path).map_err(|error| configuration(bad(error)))
-    });
-    let tls = settings.tls.as_ref().map(|tls| {
-        let certificate = read("INGESTOR_TLS_CERT", &tls.cert)?;
-        let key = read("INGESTOR_TLS_KEY", &tls.key)?;
-        let client_ca = tls
-            .client_ca
-            .as_deref()
-            .map(|path| read("INGESTOR_TLS_CLIENT_CA", path))
-            .transpose()?;
-        grpc::tls(&certificate, &key, client_ca.as_deref()).map_err(|error| {
-            configuration(format!(
-                "INGESTOR_TLS_CERT, INGESTOR_TLS_KEY or INGESTOR_TLS_CLIENT_CA: {error}"
-            ))
-        })
-    });
-    Ok(GrpcSettings {
-        tokens: tokens.transpose()?,
-        tls: tls.transpose()?,
+fn grpc_settings(settings: &Settings, files: &Reload) -> GrpcSettings {
+    GrpcSettings {
+        tokens: files.tokens(),
+        tls: files.tls(),
         max_streams: settings.max_streams,
         max_streams_per_token: settings.max_streams_per_token,
+        max_connections: settings.max_connections,
+        max_connections_per_address: settings.max_connections_per_address,
         max_calls: settings.max_calls,
         drain_timeout: settings.drain_timeout,
+        max_stream_age: Some(settings.max_stream_age),
         ..GrpcSettings::default()
-    })
-}
-
-fn read(variable: &str, path: &Path) -> Result<Vec<u8>, StartError> {
-    let unreadable = |error| {
-        configuration(format!(
-            "{variable}={:?}: expected a PEM file that can be read: {error}",
-            path.display().to_string()
-        ))
-    };
-    std::fs::read(path).map_err(unreadable)
+    }
 }
 
 async fn bind(variable: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {

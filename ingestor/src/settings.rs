@@ -134,7 +134,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_TOKENS_FILE",
         "",
-        "File with one `name token` a line; without it only a loopback address may be bound",
+        "File with one `name token` a line, read again on SIGHUP; without it only a loopback address may be bound",
     ),
     setting(
         "INGESTOR_ALLOW_ANONYMOUS",
@@ -144,7 +144,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_TLS_CERT",
         "",
-        "PEM certificate chain of the gRPC server; with INGESTOR_TLS_KEY",
+        "PEM certificate chain of the gRPC server, with INGESTOR_TLS_KEY; read again on SIGHUP",
     ),
     setting("INGESTOR_TLS_KEY", "", "PEM private key of the gRPC server"),
     setting(
@@ -154,6 +154,17 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("INGESTOR_MAX_STREAMS", "1024", "Streams at once"),
     setting("INGESTOR_MAX_STREAMS_PER_TOKEN", "16", "Streams at once per token"),
+    setting(
+        "INGESTOR_MAX_STREAM_AGE",
+        "1h",
+        "A stream older than this (up to a tenth less) ends with UNAVAILABLE, so that replicas rebalance",
+    ),
+    setting("INGESTOR_MAX_CONNECTIONS", "2048", "gRPC connections at once"),
+    setting(
+        "INGESTOR_MAX_CONNECTIONS_PER_ADDRESS",
+        "256",
+        "gRPC connections at once from one address",
+    ),
     setting(
         "INGESTOR_MAX_CALLS",
         "20",
@@ -232,6 +243,12 @@ pub struct Settings {
     pub max_streams: usize,
     /// Streams at once per token.
     pub max_streams_per_token: usize,
+    /// After this long a stream has to be opened again.
+    pub max_stream_age: Duration,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Connections at once from one address.
+    pub max_connections_per_address: usize,
     /// Unary calls a second per caller.
     pub max_calls: u32,
     /// How long a drain may take.
@@ -285,6 +302,9 @@ impl Settings {
             tls: tls(raw)?,
             max_streams: raw.number("INGESTOR_MAX_STREAMS", 1)?,
             max_streams_per_token: raw.number("INGESTOR_MAX_STREAMS_PER_TOKEN", 1)?,
+            max_stream_age: raw.duration("INGESTOR_MAX_STREAM_AGE", Duration::from_secs(1))?,
+            max_connections: raw.number("INGESTOR_MAX_CONNECTIONS", 1)?,
+            max_connections_per_address: raw.number("INGESTOR_MAX_CONNECTIONS_PER_ADDRESS", 1)?,
             max_calls: raw.number("INGESTOR_MAX_CALLS", 1)?,
             drain_timeout: raw.duration("INGESTOR_DRAIN_TIMEOUT", Duration::ZERO)?,
             log_filter: raw.get("RUST_LOG").unwrap_or("info").to_owned(),

@@ -136,7 +136,7 @@ mod tests {
                 Received::Progress(progress),
             ),
         ] {
-            let received = ReceivedEvent::decode(sent.to_bytes()).unwrap();
+            let received = ReceivedEvent::decode(sent.framed().slice(5..)).unwrap();
             assert_eq!(received.cursor, "k1-a");
             assert_eq!(received.event, event);
         }

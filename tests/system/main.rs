@@ -25,6 +25,7 @@ mod python;
 mod readme;
 mod recorder;
 mod relay;
+mod reload;
 mod replicas;
 mod simulation;
 mod sources;

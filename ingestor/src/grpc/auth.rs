@@ -7,21 +7,25 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use sha2::{Digest as _, Sha256};
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+use tokio_util::sync::CancellationToken;
 use tonic::{Status, metadata::MetadataMap};
 
 use super::status;
 
-/// The tokens that are let in, and whose they are.
+/// The tokens that are let in, and whose they are. Clones share what [`Tokens::replace`] puts in.
 #[derive(Clone)]
-pub struct Tokens(Arc<[Token]>);
+pub struct Tokens(Arc<ArcSwap<Vec<Token>>>);
 
 #[derive(Clone)]
 struct Token {
     name: Arc<str>,
     /// Hashes are all of one length, and what is in memory is no token.
     digest: [u8; 32],
+    /// Cancelled when it is taken out of the file.
+    revoked: CancellationToken,
 }
 
 /// Why a tokens file cannot be used. Never shows a token.
@@ -72,31 +76,61 @@ impl Tokens {
                 return Err(bad("the same token stands further up"));
             }
             let name = name.into();
-            tokens.push(Token { name, digest });
+            tokens.push(Token {
+                name,
+                digest,
+                revoked: CancellationToken::new(),
+            });
         }
         if tokens.is_empty() {
             return Err(BadTokens::Empty);
         }
-        Ok(Self(tokens.into()))
+        Ok(Self(Arc::new(ArcSwap::from_pointee(tokens))))
+    }
+
+    /// From here on the tokens of `other` are let in, and no others: streams of a token that is not among them end.
+    pub fn replace(&self, other: &Self) {
+        let before = self.0.load_full();
+        let mut tokens: Vec<Token> = other.0.load().to_vec();
+        for token in &mut tokens {
+            // Its streams go on, and end when it goes later.
+            if let Some(same) = before.iter().find(|old| old.is(token)) {
+                token.revoked = same.revoked.clone();
+            }
+        }
+        let after = Arc::new(tokens);
+        self.0.store(after.clone());
+        for gone in before.iter().filter(|old| !after.iter().any(|token| old.is(token))) {
+            gone.revoked.cancel();
+        }
     }
 
     /// Whose token this is. Takes the same time for every token, known or not.
-    fn owner(&self, token: &str) -> Option<Arc<str>> {
+    fn find(&self, token: &str) -> Option<Token> {
+        let tokens = self.0.load();
         let digest = digest(token);
         let none = u64::MAX;
         let mut found = none;
-        for (index, known) in (0u64..).zip(self.0.iter()) {
+        for (index, known) in (0u64..).zip(tokens.iter()) {
             let same: Choice = known.digest.ct_eq(&digest);
             found.conditional_assign(&index, same);
         }
         let index = usize::try_from(found).ok()?;
-        self.0.get(index).map(|token| token.name.clone())
+        tokens.get(index).cloned()
+    }
+}
+
+impl Token {
+    fn is(&self, other: &Self) -> bool {
+        self.digest == other.digest && self.name == other.name
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.0.iter().map(|token| &token.name)).finish()
+        f.debug_list()
+            .entries(self.0.load().iter().map(|token| &token.name))
+            .finish()
     }
 }
 
@@ -119,14 +153,32 @@ impl Caller {
     }
 }
 
+/// Whether the token of a stream is still let in.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Revoked(Option<CancellationToken>);
+
+impl Revoked {
+    pub(super) fn is_revoked(&self) -> bool {
+        self.0.as_ref().is_some_and(CancellationToken::is_cancelled)
+    }
+
+    /// Until it is not.
+    pub(super) async fn wait(&self) {
+        match &self.0 {
+            Some(revoked) => revoked.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// Who sends `metadata` from `address`, or UNAUTHENTICATED.
 pub(super) fn caller(
     tokens: Option<&Tokens>,
     metadata: &MetadataMap,
     address: Option<IpAddr>,
-) -> Result<Caller, Status> {
+) -> Result<(Caller, Revoked), Status> {
     let Some(tokens) = tokens else {
-        return Ok(Caller::Address(address.map(network)));
+        return Ok((Caller::Address(address.map(network)), Revoked::default()));
     };
     let header = metadata
         .get("authorization")
@@ -138,13 +190,14 @@ pub(super) fn caller(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, token)| token.trim())
         .ok_or_else(|| status::unauthenticated("not a bearer token"))?;
-    let owner = tokens
-        .owner(token)
+    let found = tokens
+        .find(token)
         .ok_or_else(|| status::unauthenticated("unknown token"))?;
-    Ok(Caller::Token(owner))
+    Ok((Caller::Token(found.name), Revoked(Some(found.revoked))))
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// Who is behind an address, as far as it tells: an IPv6 host has a whole /64.
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
         v4 => v4,
@@ -169,7 +222,8 @@ mod tests {
             metadata.insert("authorization", header.parse().unwrap());
         }
         let address = Some("2001:db8:1:2:3:4:5:6".parse().unwrap());
-        caller(tokens, &metadata, address).map_err(|status| status.code())
+        let caller = caller(tokens, &metadata, address);
+        caller.map(|(caller, _)| caller).map_err(|status| status.code())
     }
 
     #[test]
@@ -197,6 +251,20 @@ mod tests {
         assert_eq!(&*caller.label(), "anonymous");
         let mapped = "::ffff:192.0.2.7".parse().unwrap();
         assert_eq!(network(mapped), "192.0.2.7".parse::<IpAddr>().unwrap());
+    }
+
+    #[test]
+    fn what_is_taken_out_of_the_file_is_let_in_no_more() {
+        let tokens = Tokens::parse(FILE).unwrap();
+        let revoked = |token: &str| tokens.find(token).unwrap().revoked;
+        let (kept, gone, renamed) = (revoked("s3cret-1"), revoked("s3cret-2"), revoked("s3cret-3"));
+        let shared = tokens.clone();
+        shared.replace(&Tokens::parse("ops s3cret-1\nothers s3cret-3\nnew s3cret-4").unwrap());
+        assert!(tokens.find("s3cret-2").is_none(), "clones see it as well");
+        assert_eq!(&*tokens.find("s3cret-4").unwrap().name, "new");
+        assert!(!kept.is_cancelled() && gone.is_cancelled() && renamed.is_cancelled());
+        tokens.replace(&Tokens::parse("new s3cret-4").unwrap());
+        assert!(kept.is_cancelled(), "also what outlived an earlier change");
     }
 
     #[test]

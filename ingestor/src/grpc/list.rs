@@ -34,7 +34,7 @@ pub(super) async fn list(edge: &Edge, request: Request<ListKillmailsRequest>) ->
     let range = range(&*edge.log, &request).await?;
     let list = List {
         log: &*edge.log,
-        program: program.as_ref(),
+        program: program.as_ref().map(|filtered| &filtered.program),
         range,
     };
     let result = if request.count_only {

@@ -1,13 +1,11 @@
 //! `KillmailService`: requests in, sessions and answers out.
 
 use std::{
-    net::IpAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use killfeed::{
     cursor::{Cursor, Offset},
     filter::{Outcome, Program},
@@ -16,7 +14,7 @@ use killfeed::{
         GetFeedStatusRequest, GetFeedStatusResponse, GetKillmailRequest, GetKillmailResponse, ListKillmailsRequest,
         ListKillmailsResponse, StreamKillmailsRequest, filter_node::Node, stream_killmails_request::Start,
     },
-    wire::{EncodedEvent, LINEAGE, raw_server::KillmailService},
+    wire::{LINEAGE, unary_server::KillmailService},
 };
 use metrics::counter;
 use tokio::sync::watch;
@@ -25,10 +23,15 @@ use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue};
 
 use super::{
     GrpcSettings,
-    auth::{self, Caller, Tokens},
+    auth::{self, Caller, Revoked, Tokens},
+    body::Frames,
+    chunks::Chunks,
     limits::{Rate, Streams},
     list,
-    session::{Session, Wanted},
+    selection::{Filtered, Selections},
+    session::Session,
+    socket::Peer,
+    stalls::Stalls,
     start, status,
     universe::Names,
 };
@@ -39,6 +42,9 @@ pub const CALLS: &str = "killfeed_calls_total";
 
 /// The contract's limit on names asked of ESI, per caller.
 const NAMES_PER_MINUTE: f64 = 60.0;
+
+/// Streams that a caller may open at once after a pause, however few may be open at a time.
+const OPENINGS: f64 = 100.0;
 
 /// Kept of what a client calls itself.
 const LONGEST_CLIENT_NAME: usize = 64;
@@ -54,8 +60,13 @@ pub(super) struct Edge {
     pub(super) static_build: Box<dyn Fn() -> String + Send + Sync>,
     pub(super) shutdown: CancellationToken,
     pub(super) streams: Arc<Streams>,
+    pub(super) stalls: Arc<Stalls>,
+    chunks: Arc<Chunks>,
+    selections: Selections,
     tokens: Option<Tokens>,
     calls: Rate,
+    /// Streams opened, so that opening and dropping them over and over is no way around the other limits.
+    opened: Rate,
     names_asked: Rate,
     max_stream_age: Option<Duration>,
     ready: Option<watch::Receiver<bool>>,
@@ -78,23 +89,30 @@ impl Edge {
             static_build,
             shutdown,
             streams: Streams::new(settings.max_streams, settings.max_streams_per_token),
+            stalls: Stalls::new(),
+            chunks: Arc::new(Chunks::new()),
+            selections: Selections::default(),
             tokens: settings.tokens.clone(),
             // The contract's burst: twice a second's worth.
             calls: Rate::new(per_second, per_second * 2.0),
+            // After a restart all streams of a caller may come back at once.
+            opened: Rate::new(per_second, OPENINGS.max(settings.max_streams as f64)),
             names_asked: Rate::new(NAMES_PER_MINUTE / 60.0, NAMES_PER_MINUTE),
             max_stream_age: settings.max_stream_age,
             ready: settings.ready.clone(),
         }
     }
 
-    fn caller<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let address: Option<IpAddr> = request.remote_addr().map(|address| address.ip());
+    /// Who is calling, or UNAUTHENTICATED.
+    pub(super) fn caller<T>(&self, request: &Request<T>) -> Result<(Caller, Revoked), Status> {
+        let peer = request.extensions().get::<Peer>();
+        let address = peer.map(|peer| peer.address().ip());
         auth::caller(self.tokens.as_ref(), request.metadata(), address)
     }
 
     /// Lets a unary call in, or says why not.
     pub(super) fn admit<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
-        let caller = self.caller(request)?;
+        let (caller, _) = self.caller(request)?;
         let taken = self.calls.take(&caller, 1.0, Instant::now());
         taken.map_err(status::too_many_calls)?;
         Ok(caller)
@@ -120,7 +138,7 @@ impl Edge {
     }
 
     /// `None` = everything.
-    pub(super) async fn program(&self, caller: &Caller, filter: &str) -> Result<Option<Program>, Status> {
+    pub(super) async fn program(&self, caller: &Caller, filter: &str) -> Result<Option<Filtered>, Status> {
         if filter.trim().is_empty() {
             return Ok(None);
         }
@@ -137,24 +155,30 @@ impl Edge {
             return Ok(None);
         }
         let program = Program::new(&compiled.filter);
-        program.map(Some).map_err(|error| {
+        let filtered = program.map(|program| Some(Filtered::new(program, &compiled.filter)));
+        filtered.map_err(|error| {
             // The compiler and the evaluator are of one crate: this is a bug, not the client's fault.
             tracing::error!(%error, filter, "a filter just compiled is broken");
             Status::internal("this filter compiles to something that cannot be run; please report it")
         })
     }
 
-    async fn open(&self, request: Request<StreamKillmailsRequest>) -> Result<EventStream, Status> {
-        let caller = self.caller(&request)?;
+    /// Begins a stream.
+    pub(super) async fn open(
+        &self,
+        (caller, revoked): (Caller, Revoked),
+        request: StreamKillmailsRequest,
+    ) -> Result<Frames, Status> {
         if self.shutdown.is_cancelled() {
             return Err(status::draining());
         }
         // A cursor says exactly where to go on: what this log has after it is right at any time.
-        if !matches!(request.get_ref().start, Some(Start::AfterCursor(_))) {
+        if !matches!(request.start, Some(Start::AfterCursor(_))) {
             self.caught_up()?;
         }
+        let taken = self.opened.take(&caller, 1.0, Instant::now());
+        taken.map_err(status::too_many_calls)?;
         let seat = self.streams.enter(&caller)?;
-        let request = request.into_inner();
         let client = client_name(&request.client_name);
         let program = self.program(&caller, &request.filter).await?;
         let on_expired = request.on_expired();
@@ -170,10 +194,8 @@ impl Edge {
         let session = Session {
             log: self.log.clone(),
             feed: self.feed.clone(),
-            wanted: Wanted {
-                program,
-                include_updates: request.include_updates,
-            },
+            chunks: self.chunks.clone(),
+            selection: self.selections.get(program, request.include_updates),
             on_expired,
             begin,
             until: self.max_stream_age.map(|age| {
@@ -181,6 +203,7 @@ impl Edge {
                 tokio::time::Instant::now() + age.mul_f64(0.9 + 0.1 * fastrand::f64())
             }),
             shutdown: self.shutdown.clone(),
+            revoked,
             seat,
             client,
         };
@@ -243,23 +266,12 @@ impl Edge {
     }
 }
 
-/// One stream's events.
-pub(super) type EventStream = BoxStream<'static, Result<EncodedEvent, Status>>;
-
-/// The service as tonic calls it.
+/// The calls beside the stream, as the generated server calls them.
+#[derive(Clone)]
 pub(super) struct Killmails(pub(super) Arc<Edge>);
 
 #[async_trait]
 impl KillmailService for Killmails {
-    type StreamKillmailsStream = EventStream;
-
-    async fn stream_killmails(
-        &self,
-        request: Request<StreamKillmailsRequest>,
-    ) -> Result<Response<EventStream>, Status> {
-        counted("StreamKillmails", self.0.open(request).await)
-    }
-
     async fn list_killmails(
         &self,
         request: Request<ListKillmailsRequest>,
@@ -289,9 +301,14 @@ impl KillmailService for Killmails {
 
 /// Counts an answer on its way out.
 pub(super) fn counted<T>(method: &'static str, answer: Result<T, Status>) -> Result<Response<T>, Status> {
-    let code = answer.as_ref().map_or_else(Status::code, |_| Code::Ok);
-    counter!(CALLS, "method" => method, "code" => format!("{code:?}")).increment(1);
+    count(method, answer.as_ref().err());
     answer.map(Response::new)
+}
+
+/// Counts an answer by what was wrong with it, if anything.
+pub(super) fn count(method: &'static str, error: Option<&Status>) {
+    let code = error.map_or(Code::Ok, Status::code);
+    counter!(CALLS, "method" => method, "code" => format!("{code:?}")).increment(1);
 }
 
 /// What a client calls itself, fit for a log line.

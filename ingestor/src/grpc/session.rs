@@ -1,32 +1,37 @@
-//! One stream: a position in the log, a filter, and signs of life. It pulls: without a task or a queue of its own it reads the
-//! next range when its client has taken the last one, so a slow client costs one range of memory and delays nobody.
+//! One stream: a position in the log, a filter, and signs of life. It pulls: without a task or a queue of its own it takes the
+//! next run of the log when its client has taken the last one, so a slow client costs one run of memory, which is shared with
+//! all who are there too, and delays nobody.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _, future::BoxFuture, stream};
+use bytes::Bytes;
+use futures::{Stream, stream};
 use killfeed::{
     cursor::{Cursor, Offset},
-    filter::Program,
     v1::{FeedHealth, OnExpired, Progress},
     wire::EncodedEvent,
 };
-use metrics::counter;
+use metrics::{Counter, counter};
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    task::JoinHandle,
+    time::{Duration, Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 use super::{
+    auth::Revoked,
+    chunks::{self, Chunk, Chunks, Missing},
     heartbeat::Heartbeat,
     limits::Seat,
+    selection::Selection,
     start::{self, Begin},
     status,
 };
 use crate::{
     health::FeedReport,
-    log::{Head, LogError, LogRead, ReadLimit, Record, RecordKind},
+    log::{Head, LogError, LogRead},
 };
 
 /// Events sent on all streams, labelled by the token's name.
@@ -34,71 +39,37 @@ pub const EVENTS: &str = "killfeed_stream_events_total";
 /// Streams that ended, labelled by why.
 pub const ENDED: &str = "killfeed_streams_ended_total";
 
-/// Read at once: a burst's worth of killmails, and with them at most about what tonic packs into one buffer.
-const RANGE: ReadLimit = ReadLimit {
-    records: 256,
-    bytes: 256 * 1024,
-};
 /// After a read that failed, or found nothing although the head says there is something.
 const READ_AGAIN: Duration = Duration::from_millis(500);
-
-type Reading = BoxFuture<'static, Result<Vec<Arc<Record>>, LogError>>;
 
 /// What a stream is about.
 pub(super) struct Session {
     pub(super) log: Arc<dyn LogRead>,
     pub(super) feed: watch::Receiver<FeedReport>,
-    pub(super) wanted: Wanted,
+    pub(super) chunks: Arc<Chunks>,
+    pub(super) selection: Arc<Selection>,
     pub(super) on_expired: OnExpired,
     pub(super) begin: Begin,
     /// Ends the stream when it is reached.
     pub(super) until: Option<Instant>,
     pub(super) shutdown: CancellationToken,
+    /// Ends the stream when its token is taken away.
+    pub(super) revoked: Revoked,
     pub(super) seat: Seat,
     /// As the client calls itself.
     pub(super) client: String,
 }
 
 impl Session {
-    /// The events. Dropping the stream frees everything the session holds.
-    pub(super) fn into_stream(self) -> impl Stream<Item = Result<EncodedEvent, Status>> + Send + 'static {
-        let pull = |running: Option<Running>| async move {
+    /// Framed messages, as many at once as there are. Dropping the stream frees everything the session holds.
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Status>> + Send + 'static {
+        stream::unfold(Some(Running::new(self)), |running| async move {
             let mut running = running?;
-            match running.next_batch().await {
-                Ok(batch) => {
-                    running.account(batch.len());
-                    let events: Vec<_> = batch.into_iter().map(Ok).collect();
-                    Some((stream::iter(events), Some(running)))
-                }
-                Err(end) => {
-                    let status = running.end(&end);
-                    Some((stream::iter(vec![Err(status)]), None))
-                }
+            match running.next_frames().await {
+                Ok(frames) => Some((Ok(frames), Some(running))),
+                Err(end) => Some((Err(running.end(&end)), None)),
             }
-        };
-        stream::unfold(Some(Running::new(self)), pull).flatten()
-    }
-}
-
-/// Which records a stream delivers.
-pub(super) struct Wanted {
-    /// `None` = everything: then nothing is ever decoded.
-    pub(super) program: Option<Program>,
-    /// Also revisions above 0.
-    pub(super) include_updates: bool,
-}
-
-impl Wanted {
-    fn admits(&self, record: &Record) -> bool {
-        match record.kind {
-            // Whoever misses documents here misses them whatever the filter.
-            RecordKind::Gap => true,
-            RecordKind::Killmail { revision, .. } if revision > 0 && !self.include_updates => false,
-            RecordKind::Killmail { .. } => match &self.program {
-                None => true,
-                Some(program) => record.killmail().is_some_and(|killmail| program.matches(killmail)),
-            },
-        }
+        })
     }
 }
 
@@ -107,6 +78,7 @@ impl Wanted {
 enum End {
     Draining,
     TooOld,
+    Revoked,
     Expired { earliest: Cursor },
 }
 
@@ -119,12 +91,14 @@ struct Running {
     at_ms: Option<i64>,
     /// Nothing was read yet, and the oldest event that there is will do.
     at_oldest: bool,
-    reading: Option<Reading>,
+    /// A task, because other streams may wait for what it makes, whether this one's client reads or not.
+    reading: Option<JoinHandle<Result<Arc<Chunk>, Missing>>>,
     /// Not before this is read again, after a failure.
     read_again: Option<Instant>,
     log_failed: bool,
     heartbeat: Heartbeat,
     events: u64,
+    counted: Counter,
     begun: Instant,
     /// For the log line at the end; a stream that is dropped was left by its client.
     reason: &'static str,
@@ -143,40 +117,48 @@ impl Running {
             log_failed: false,
             heartbeat: Heartbeat::new(now, fastrand::f64()),
             events: 0,
+            counted: counter!(EVENTS, "token" => session.seat.label().to_owned()),
             begun: now,
             reason: "left",
             session,
         }
     }
 
-    /// At least one event, as soon as there is one; all that one range of the log yields.
-    async fn next_batch(&mut self) -> Result<Vec<EncodedEvent>, End> {
+    /// At least one event, as soon as there is one; all that one run of the log yields.
+    async fn next_frames(&mut self) -> Result<Bytes, End> {
         loop {
             if self.session.shutdown.is_cancelled() {
                 return Err(End::Draining);
+            }
+            if self.session.revoked.is_revoked() {
+                return Err(End::Revoked);
             }
             let now = Instant::now();
             if self.session.until.is_some_and(|until| until <= now) {
                 return Err(End::TooOld);
             }
             if let Some(gap) = self.session.begin.gap.take() {
-                return Ok(vec![EncodedEvent::gap(self.cursor(), &gap)]);
+                return Ok(self.single(&EncodedEvent::gap(self.cursor(), &gap)));
             }
             let head = *self.head.borrow_and_update();
             let behind = self.at < head.offset;
             if self.heartbeat.beats(now, !behind, fastrand::f64()) {
-                return Ok(vec![self.progress(!behind)]);
+                return Ok(self.single(&self.progress(!behind)));
             }
             if behind && self.reading.is_none() && self.read_again.is_none_or(|again| again <= now) {
-                let (log, at) = (self.session.log.clone(), self.at);
-                self.reading = Some(Box::pin(async move { log.read(at, RANGE).await }));
                 self.read_again = None;
+                if let Some(chunk) = self.begin_reading(head.offset) {
+                    if let Some(frames) = self.take(&chunk) {
+                        return Ok(frames);
+                    }
+                    tokio::task::consume_budget().await;
+                    continue;
+                }
             }
             if let Some(read) = self.wait().await {
                 self.reading = None;
-                let batch = self.read(read)?;
-                if !batch.is_empty() {
-                    return Ok(batch);
+                if let Some(frames) = self.read(read)? {
+                    return Ok(frames);
                 }
                 // A long scan without a match: others want to run too.
                 tokio::task::consume_budget().await;
@@ -184,8 +166,28 @@ impl Running {
         }
     }
 
-    /// Until a range is read, or there is a reason to look again.
-    async fn wait(&mut self) -> Option<Result<Vec<Arc<Record>>, LogError>> {
+    /// Takes the next run if another stream had it made already, or has it made.
+    fn begin_reading(&mut self, head: Offset) -> Option<Arc<Chunk>> {
+        let Session { chunks, selection, .. } = &self.session;
+        let (at, not_before_ms) = (self.at, self.session.begin.not_before_ms);
+        // What nobody shares would only push out what others do.
+        let alone = Arc::strong_count(selection) == 1 || not_before_ms > i64::MIN;
+        if !alone && let Some(chunk) = chunks.peek(selection, at, head) {
+            return Some(chunk);
+        }
+        let (log, selection, chunks) = (self.session.log.clone(), selection.clone(), chunks.clone());
+        self.reading = Some(tokio::spawn(async move {
+            if alone {
+                chunks::make(&*log, &selection, at, not_before_ms).await.map(Arc::new)
+            } else {
+                chunks.get(&*log, &selection, at, head).await
+            }
+        }));
+        None
+    }
+
+    /// Until a run is there, or there is a reason to look again.
+    async fn wait(&mut self) -> Option<Result<Arc<Chunk>, Missing>> {
         let mut wake = self.heartbeat.next;
         for other in [self.session.until, self.read_again].into_iter().flatten() {
             wake = wake.min(other);
@@ -194,13 +196,17 @@ impl Running {
         let waits_to_read = self.read_again.is_some();
         let read = async {
             match &mut self.reading {
-                Some(reading) => reading.await,
+                Some(reading) => reading.await.unwrap_or_else(|error| {
+                    let broken = format!("a read of the log did not end: {error}");
+                    Err(Missing::Log(LogError::Io(broken)))
+                }),
                 None => std::future::pending().await,
             }
         };
         tokio::select! {
             biased;
             () = self.session.shutdown.cancelled() => None,
+            () = self.session.revoked.wait() => None,
             read = read => Some(read),
             // The sender is the log, which the session holds. Should it be gone all the same, the next read says so.
             Ok(()) = self.head.changed(), if !reads && !waits_to_read => None,
@@ -208,50 +214,38 @@ impl Running {
         }
     }
 
-    fn read(&mut self, read: Result<Vec<Arc<Record>>, LogError>) -> Result<Vec<EncodedEvent>, End> {
-        let records = match read {
-            Ok(records) => records,
-            Err(LogError::Closed) => return Err(End::Draining),
-            Err(error) => {
+    fn read(&mut self, read: Result<Arc<Chunk>, Missing>) -> Result<Option<Bytes>, End> {
+        self.log_failed = false;
+        match read {
+            Ok(chunk) => return Ok(self.take(&chunk)),
+            Err(Missing::Overtaken) => return self.overtaken(),
+            Err(Missing::Log(LogError::Closed)) => return Err(End::Draining),
+            Err(Missing::Nothing) => {}
+            Err(Missing::Log(error)) => {
                 // The log reopens itself, and the stream stays: its client is told by the feed's health.
                 tracing::debug!(%error, at = self.at.0, "a stream waits for the log");
                 self.log_failed = true;
-                self.read_again = Some(Instant::now() + READ_AGAIN);
-                return Ok(Vec::new());
             }
-        };
-        self.log_failed = false;
-        // Asked after the read: what was there to be read was not trimmed by then.
-        let log = self.session.log.status();
-        if log.trimmed > self.at {
-            return self.overtaken(&log);
         }
-        if records.is_empty() {
-            self.read_again = Some(Instant::now() + READ_AGAIN);
-        }
-        self.at_oldest &= records.is_empty();
-        Ok(self.deliver(&records))
+        self.read_again = Some(Instant::now() + READ_AGAIN);
+        Ok(None)
     }
 
-    fn deliver(&mut self, records: &[Arc<Record>]) -> Vec<EncodedEvent> {
-        let mut events = Vec::new();
-        for record in records {
-            self.at = record.offset;
-            self.at_ms = Some(record.ingested_ms);
-            if record.ingested_ms < self.session.begin.not_before_ms || !self.session.wanted.admits(record) {
-                continue;
-            }
-            let bytes = record.bytes.clone();
-            events.push(match record.kind {
-                RecordKind::Killmail { .. } => EncodedEvent::killmail(self.cursor(), bytes),
-                RecordKind::Gap => EncodedEvent::encoded_gap(self.cursor(), bytes),
-            });
+    /// Goes on to the end of the run; what there is to be sent of it.
+    fn take(&mut self, chunk: &Chunk) -> Option<Bytes> {
+        self.at = chunk.through;
+        self.at_ms = Some(chunk.through_ms);
+        self.at_oldest = false;
+        if chunk.through_ms >= self.session.begin.not_before_ms {
+            // Times never decrease: from here on everything is young enough, and shared with others.
+            self.session.begin.not_before_ms = i64::MIN;
         }
-        events
+        (chunk.events > 0).then(|| self.count(chunk.frames.clone(), chunk.events as u64))
     }
 
     /// Retention was faster than this reader. Never skipped in silence.
-    fn overtaken(&mut self, log: &crate::log::Status) -> Result<Vec<EncodedEvent>, End> {
+    fn overtaken(&mut self) -> Result<Option<Bytes>, End> {
+        let log = self.session.log.status();
         let told = match self.session.on_expired {
             OnExpired::Continue => true,
             _ if self.at_oldest => false,
@@ -263,13 +257,13 @@ impl Running {
                 return Err(End::Expired { earliest });
             }
         };
-        let gap = start::expired_gap(self.at_ms, log);
+        let gap = start::expired_gap(self.at_ms, &log);
         self.at = log.trimmed;
-        Ok(if told {
-            vec![EncodedEvent::gap(self.cursor(), &gap)]
-        } else {
-            Vec::new()
-        })
+        Ok(told.then(|| self.single(&EncodedEvent::gap(self.cursor(), &gap))))
+    }
+
+    fn single(&mut self, event: &EncodedEvent) -> Bytes {
+        self.count(event.framed(), 1)
     }
 
     fn progress(&self, at_head: bool) -> EncodedEvent {
@@ -294,16 +288,17 @@ impl Running {
         .to_string()
     }
 
-    fn account(&mut self, events: usize) {
-        let events = events as u64;
+    fn count(&mut self, frames: Bytes, events: u64) -> Bytes {
         self.events += events;
-        counter!(EVENTS, "token" => self.session.seat.label().to_owned()).increment(events);
+        self.counted.increment(events);
+        frames
     }
 
     fn end(&mut self, end: &End) -> Status {
         let (reason, status) = match end {
             End::Draining => ("drained", status::draining()),
             End::TooOld => ("too old", status::too_old()),
+            End::Revoked => ("revoked", status::unauthenticated("this token is no longer let in")),
             End::Expired { earliest } => ("expired", status::expired(*earliest)),
         };
         self.reason = reason;

@@ -1,98 +1,259 @@
-//! Accepted connections, which can be cut: tonic ends them only when their last stream has ended.
+//! Accepted connections: counted, with TLS where it is set up, and such that they can be cut, since tonic ends them only when
+//! their last stream has ended.
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
-    task::{Context, Poll},
+    sync::Arc,
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{Sleep, sleep, timeout},
 };
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
-use tonic::transport::server::{Connected, TcpConnectInfo, TcpIncoming};
+use tonic::transport::server::{Connected, TcpIncoming};
+
+use super::{
+    connections::{Connections, Ended, Place},
+    tls::Tls,
+};
 
 /// A peer that vanished without a word is noticed by the kernel too, below HTTP/2's own pings.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Out of file descriptors, mostly: accepting goes on when some are free again, without a busy loop until then.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// TLS handshakes at once: the others wait in the kernel.
+const MOST_HANDSHAKES: usize = 256;
+/// HTTP/2 begins with so many bytes from the client.
+const PREFACE: usize = 24;
 
-/// The connections that come in at `listener`; all of them are cut when `cut` is cancelled.
-pub(super) fn incoming(
-    listener: TcpListener,
-    cut: CancellationToken,
-) -> impl Stream<Item = io::Result<Socket>> + Send + 'static {
+/// What a connection has to pass.
+pub(super) struct Door {
+    pub(super) connections: Arc<Connections>,
+    pub(super) tls: Option<Tls>,
+    /// How long a client may take to begin: for a TLS handshake, and for the first words of HTTP/2.
+    pub(super) patience: Duration,
+    /// Ends all connections.
+    pub(super) cut: CancellationToken,
+}
+
+/// The connections that come in at `listener`.
+pub(super) fn incoming(listener: TcpListener, door: Door) -> impl Stream<Item = io::Result<Socket>> + Send + 'static {
     // tonic's own settings for these are ignored for a listener that it did not bind.
-    TcpIncoming::from(listener)
+    let accepted = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
-        .with_keepalive(Some(TCP_KEEPALIVE))
-        .then(move |accepted| {
-            let cut = cut.clone();
-            async move {
-                match accepted {
-                    Ok(stream) => Ok(Socket::new(stream, cut)),
+        .with_keepalive(Some(TCP_KEEPALIVE));
+    let state = (accepted, door, JoinSet::new());
+    stream::unfold(state, |(mut accepted, door, mut handshakes)| async move {
+        loop {
+            let stream = tokio::select! {
+                Some(done) = handshakes.join_next(), if !handshakes.is_empty() => match done {
+                    Ok(Some(socket)) => return Some((Ok(socket), (accepted, door, handshakes))),
+                    _ => continue,
+                },
+                next = accepted.next(), if handshakes.len() < MOST_HANDSHAKES => match next? {
+                    Ok(stream) => stream,
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_AGAIN).await;
-                        Err(error)
+                        sleep(ACCEPT_AGAIN).await;
+                        continue;
                     }
+                },
+            };
+            let Some(entered) = door.enter(&stream) else {
+                continue;
+            };
+            match &door.tls {
+                None => return Some((Ok(entered.socket(Io::Plain(stream))), (accepted, door, handshakes))),
+                Some(tls) => {
+                    let handshake = tls.acceptor().accept(stream);
+                    handshakes.spawn(async move {
+                        match timeout(entered.patience, handshake).await {
+                            Ok(Ok(stream)) => Some(entered.socket(Io::Tls(Box::new(stream)))),
+                            refused => {
+                                Ended::NoTls.count();
+                                tracing::debug!(peer = %entered.peer.0.address, ?refused, "no TLS handshake");
+                                None
+                            }
+                        }
+                    });
                 }
             }
-        })
+        }
+    })
+}
+
+impl Door {
+    fn enter(&self, stream: &TcpStream) -> Option<Entered> {
+        // Gone already: nothing to tell anybody.
+        let address = stream.peer_addr().ok()?;
+        match self.connections.enter(address.ip()) {
+            Ok(place) => Some(Entered {
+                peer: Peer(Arc::new(PeerState {
+                    address,
+                    cut: self.cut.child_token(),
+                })),
+                place,
+                patience: self.patience,
+            }),
+            Err(ended) => {
+                ended.count();
+                tracing::debug!(peer = %address, ?ended, "a connection was refused");
+                None
+            }
+        }
+    }
+}
+
+/// A connection that has its place.
+struct Entered {
+    peer: Peer,
+    place: Place,
+    patience: Duration,
+}
+
+impl Entered {
+    fn socket(self, io: Io) -> Socket {
+        Socket {
+            io,
+            cut: Box::pin(self.peer.0.cut.clone().cancelled_owned()),
+            opening: Some(Opening {
+                deadline: Box::pin(sleep(self.patience)),
+                read: 0,
+            }),
+            peer: self.peer,
+            _place: self.place,
+        }
+    }
+}
+
+/// The other end of a connection, as every request on it knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Peer(Arc<PeerState>);
+
+#[derive(Debug)]
+struct PeerState {
+    address: SocketAddr,
+    cut: CancellationToken,
+}
+
+impl Peer {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn cut(&self) {
+        self.0.cut.cancel();
+    }
+
+    pub(super) fn is_cut(&self) -> bool {
+        self.0.cut.is_cancelled()
+    }
+
+    #[cfg(test)]
+    pub(super) fn nobody() -> Self {
+        Self(Arc::new(PeerState {
+            address: ([127, 0, 0, 1], 1).into(),
+            cut: CancellationToken::new(),
+        }))
+    }
+}
+
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// A connection that ends at once when its token is cancelled.
 pub(super) struct Socket {
-    stream: TcpStream,
+    io: Io,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    opening: Option<Opening>,
+    peer: Peer,
+    _place: Place,
+}
+
+/// Until the client has said that it speaks HTTP/2.
+struct Opening {
+    deadline: Pin<Box<Sleep>>,
+    read: usize,
 }
 
 impl Socket {
-    fn new(stream: TcpStream, cut: CancellationToken) -> Self {
-        Self {
-            stream,
-            cut: Box::pin(cut.cancelled_owned()),
-        }
-    }
-
     fn poll_cut(&mut self, context: &mut Context<'_>) -> io::Result<()> {
         match self.cut.as_mut().poll(context) {
             Poll::Ready(()) => Err(io::ErrorKind::ConnectionAborted.into()),
             Poll::Pending => Ok(()),
         }
     }
+
+    fn poll_opening(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        if let Some(opening) = &mut self.opening
+            && opening.deadline.as_mut().poll(context).is_ready()
+        {
+            Ended::Silent.count();
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+
+    fn io(&mut self) -> Pin<&mut dyn Duplex> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream),
+            Io::Tls(stream) => Pin::new(stream.as_mut()),
+        }
+    }
 }
 
-impl Connected for Socket {
-    type ConnectInfo = TcpConnectInfo;
+trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+impl Connected for Socket {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
     }
 }
 
 impl AsyncRead for Socket {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         self.poll_cut(context)?;
-        Pin::new(&mut self.stream).poll_read(context, buf)
+        self.poll_opening(context)?;
+        let before = buf.filled().len();
+        ready!(self.io().poll_read(context, buf))?;
+        if let Some(opening) = &mut self.opening {
+            opening.read += buf.filled().len() - before;
+            if opening.read >= PREFACE {
+                self.opening = None;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
 impl AsyncWrite for Socket {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_cut(context)?;
-        Pin::new(&mut self.stream).poll_write(context, buf)
+        self.io().poll_write(context, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        self.io().poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        self.poll_cut(context)?;
+        self.io().poll_shutdown(context)
     }
 
     fn poll_write_vectored(
@@ -101,10 +262,13 @@ impl AsyncWrite for Socket {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_cut(context)?;
-        Pin::new(&mut self.stream).poll_write_vectored(context, bufs)
+        self.io().poll_write_vectored(context, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
     }
 }

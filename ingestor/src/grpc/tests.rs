@@ -4,10 +4,12 @@
 mod drain;
 mod edge;
 mod fake_log;
+mod hostile;
 mod list;
 mod pace;
 mod real_log;
 mod secure;
+mod statuses;
 mod streams;
 
 use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
@@ -28,7 +30,7 @@ use tonic::{Streaming, transport::Channel};
 
 use super::{Edge, GrpcSettings, Names, ServeError, serve_edge};
 use crate::health::{self, FeedReport};
-use fake_log::FakeLog;
+pub(super) use fake_log::FakeLog;
 
 /// Knows one filter: `npc`. `bad` has an error, `esi` needs a name that cannot be had.
 struct OneFilter;
@@ -70,7 +72,7 @@ impl Names for OneFilter {
     }
 }
 
-fn npc() -> Filter {
+pub(super) fn npc() -> Filter {
     let flag = FilterFlag {
         flag: KillmailFlag::Npc.into(),
     };

@@ -46,12 +46,23 @@ async fn a_client_that_does_not_read_is_cut_at_the_deadline() {
     };
     let log = FakeLog::new();
     // More than the windows between server and client hold: the stream is stuck in mid-sentence.
-    log.more(100_000);
-    let harness = Harness::start(settings, log).await;
+    log.large(2_000);
+    let harness = Harness::start(settings, log.clone()).await;
     let stuck = harness.stream(earliest()).await;
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut other = harness.client().await;
+    let mut reads = 0;
+    while reads == 0 || log.reads() > reads {
+        reads = log.reads();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
     let begun = Instant::now();
     harness.shutdown.cancel();
+    let refused = other.stream_killmails(earliest()).await.unwrap_err();
+    assert_eq!(
+        refused.code(),
+        Code::Unavailable,
+        "no new streams, also not on connections that exist: {refused}"
+    );
     harness.served.await.unwrap().unwrap();
     let took = begun.elapsed();
     assert!(

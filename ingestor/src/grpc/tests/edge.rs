@@ -16,14 +16,14 @@ use tonic_reflection::pb::v1::{
 use super::{FakeLog, GrpcSettings, Harness, after, cursor, details, earliest};
 use crate::grpc::Tokens;
 
-fn with_token<T>(token: &str, message: T) -> Request<T> {
+pub(super) fn with_token<T>(token: &str, message: T) -> Request<T> {
     let mut request = Request::new(message);
     let value: MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
     request.metadata_mut().insert("authorization", value);
     request
 }
 
-fn guarded() -> GrpcSettings {
+pub(super) fn guarded() -> GrpcSettings {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens");
     fs::write(&file, "ops ops-token\nbot bot-token\n").unwrap();

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::log::{Head, LogError, LogRead, Place, ReadLimit, Record, RecordKind, Status};
 
-pub(super) struct FakeLog {
+pub(in crate::grpc) struct FakeLog {
     id: LogId,
     state: Mutex<State>,
     head: watch::Sender<Head>,
@@ -27,12 +27,13 @@ struct State {
     records: Vec<Arc<Record>>,
     trimmed: u64,
     failing: bool,
+    reads: usize,
     /// How long a read takes.
     delay: Duration,
 }
 
 impl FakeLog {
-    pub(super) fn new() -> Arc<Self> {
+    pub(in crate::grpc) fn new() -> Arc<Self> {
         Arc::new(Self {
             id: LogId(0x10),
             state: Mutex::default(),
@@ -41,21 +42,38 @@ impl FakeLog {
     }
 
     /// With killmails 1..=n at offsets 10, 20, ..., ingested at 1 s, 2 s, ...; even ones are by NPCs.
-    pub(super) fn of(n: u64) -> Arc<Self> {
+    pub(in crate::grpc) fn of(n: u64) -> Arc<Self> {
         let log = Self::new();
         log.more(n);
         log
     }
 
-    pub(super) fn more(&self, n: u64) {
+    pub(in crate::grpc) fn more(&self, n: u64) {
         let have = self.head.borrow().offset.0 / 10;
         for id in have + 1..=have + n {
             self.killmail(id, 0);
         }
     }
 
+    /// As many of 10 KB each, so that soon more waits than what lies between a server and a client that does not read.
+    pub(in crate::grpc) fn large(&self, n: u64) {
+        let have = self.head.borrow().offset.0 / 10;
+        for id in have + 1..=have + n {
+            let killmail = Killmail {
+                killmail_id: id,
+                hash: "x".repeat(10_000),
+                ..Default::default()
+            };
+            let kind = RecordKind::Killmail {
+                id: KillmailId(id),
+                revision: 0,
+            };
+            self.append(kind, killmail.encode_to_vec());
+        }
+    }
+
     /// The next record.
-    pub(super) fn killmail(&self, id: u64, revision: u32) {
+    pub(in crate::grpc) fn killmail(&self, id: u64, revision: u32) {
         let killmail = Killmail {
             killmail_id: id,
             revision,
@@ -69,7 +87,7 @@ impl FakeLog {
         self.append(kind, killmail.encode_to_vec());
     }
 
-    pub(super) fn gap(&self) {
+    pub(in crate::grpc) fn gap(&self) {
         let gap = Gap {
             reason: GapReason::UpstreamMissing.into(),
             missing: 1,
@@ -87,17 +105,22 @@ impl FakeLog {
     }
 
     /// Forgets all records up to this offset.
-    pub(super) fn trim(&self, offset: u64) {
+    pub(in crate::grpc) fn trim(&self, offset: u64) {
         let mut state = self.state.lock().unwrap();
         state.trimmed = offset;
         state.records.retain(|record| record.offset.0 > offset);
     }
 
-    pub(super) fn fail(&self, failing: bool) {
+    pub(in crate::grpc) fn fail(&self, failing: bool) {
         self.state.lock().unwrap().failing = failing;
     }
 
-    pub(super) fn delay(&self, delay: Duration) {
+    /// How often it was read.
+    pub(in crate::grpc) fn reads(&self) -> usize {
+        self.state.lock().unwrap().reads
+    }
+
+    pub(in crate::grpc) fn delay(&self, delay: Duration) {
         self.state.lock().unwrap().delay = delay;
     }
 }
@@ -126,12 +149,13 @@ impl LogRead for FakeLog {
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
-        let state = self.state.lock().unwrap();
+        let mut state = self.state.lock().unwrap();
+        state.reads += 1;
         if state.failing {
             return Err(LogError::Io("no space left on device".into()));
         }
-        let wanted = state.records.iter().filter(|record| record.offset > after);
-        Ok(wanted.take(limit.records).cloned().collect())
+        let from = state.records.partition_point(|record| record.offset <= after);
+        Ok(state.records[from..].iter().take(limit.records).cloned().collect())
     }
 
     fn head(&self) -> watch::Receiver<Head> {

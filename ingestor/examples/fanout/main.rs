@@ -1,0 +1,168 @@
+//! What it costs to serve many streams: `cargo run --release --example fanout -- --streams 64 --killmails 20000`.
+//!
+//! The server is a process of its own (this program again), so that its time and memory are read from /proc and nobody
+//! else's. Three parts: the whole log to so many streams at once, by no filter, by one, and by as many different ones; one new
+//! killmail to a thousand streams; and ten thousand streams that wait. Prints the table of docs/performance.md.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot be made ends with the reason"
+)]
+
+mod client;
+mod server;
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tokio::time::Instant;
+
+use client::Reader;
+use server::{Process, serve};
+
+/// Appended one by one to time how they spread.
+const NEW_KILLMAILS: usize = 100;
+const LIVE_STREAMS: usize = 1_000;
+
+#[derive(Parser)]
+struct Arguments {
+    /// Streams that read the whole log at once
+    #[arg(long, default_value_t = 64)]
+    streams: usize,
+    /// Killmails in the log
+    #[arg(long, default_value_t = 20_000)]
+    killmails: u64,
+    /// Streams that wait
+    #[arg(long, default_value_t = 10_000)]
+    idle: usize,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Subcommand)]
+enum Part {
+    /// The server, as this program starts it
+    #[command(hide = true)]
+    Serve { folder: std::path::PathBuf },
+}
+
+#[tokio::main]
+async fn main() {
+    let arguments = Arguments::parse();
+    if let Some(Part::Serve { folder }) = arguments.part {
+        return serve(&folder, arguments.killmails).await;
+    }
+    // Not in /tmp, which may be memory: what is read comes from a disk.
+    let folder = tempfile::tempdir_in(".").unwrap();
+    let mut server = Process::start(folder.path(), arguments.killmails).await;
+    println!(
+        "{} killmails of {} bytes; {} CPUs; load average {} at the beginning\n",
+        arguments.killmails,
+        server.killmail_bytes,
+        std::thread::available_parallelism().unwrap(),
+        server::load_average(),
+    );
+    println!(
+        "| the whole log to {} streams | server CPU per killmail delivered | killmails/s | MB/s |",
+        arguments.streams
+    );
+    println!("|---|---|---|---|");
+    for (what, filter) in [
+        ("no filter", Filters::None),
+        ("one filter, the same for all", Filters::Same),
+        ("a different filter each", Filters::Different),
+    ] {
+        catch_up(&server, &arguments, what, filter).await;
+    }
+    println!("\n| new killmails, one at a time | |\n|---|---|");
+    let idle_before = server.resident();
+    let mut readers = open(&server, LIVE_STREAMS).await;
+    live(&mut server, &mut readers).await;
+    readers.extend(open(&server, arguments.idle.saturating_sub(LIVE_STREAMS)).await);
+    println!("\n| streams that wait, each on a connection of its own | |\n|---|---|");
+    println!("| held | {} |", readers.len());
+    let memory = server.resident().saturating_sub(idle_before) / readers.len() as u64;
+    println!("| server memory each | {:.1} KB |", memory as f64 / 1_000.0);
+    let spread = spread(&mut server, &mut readers).await;
+    println!("| one new killmail to all of them | {spread:.0?} |");
+    server.stop().await;
+}
+
+#[derive(Clone, Copy)]
+enum Filters {
+    None,
+    Same,
+    Different,
+}
+
+impl Filters {
+    /// All of them match every killmail, so that the same is delivered.
+    fn of(self, stream: usize) -> String {
+        match self {
+            Self::None => String::new(),
+            Self::Same => "value>=1 NOT npc".into(),
+            Self::Different => format!("value>={} NOT npc", stream + 1),
+        }
+    }
+}
+
+async fn catch_up(server: &Process, arguments: &Arguments, what: &str, filters: Filters) {
+    let mut readers = Vec::new();
+    for stream in 0..arguments.streams {
+        readers.push(Reader::open(&server.address, &filters.of(stream), true).await);
+    }
+    let (cpu, begun) = (server.cpu(), Instant::now());
+    let reading = readers.into_iter().map(|mut reader| {
+        let killmails = arguments.killmails;
+        tokio::spawn(async move { reader.read(killmails).await })
+    });
+    let bytes: u64 = futures::future::join_all(reading)
+        .await
+        .into_iter()
+        .map(Result::unwrap)
+        .sum();
+    let (cpu, took) = (server.cpu() - cpu, begun.elapsed());
+    let delivered = (arguments.streams as u64 * arguments.killmails) as f64;
+    println!(
+        "| {what} | {:.2} us | {:.0} | {:.0} |",
+        cpu.as_secs_f64() * 1e6 / delivered,
+        delivered / took.as_secs_f64(),
+        bytes as f64 / took.as_secs_f64() / 1e6,
+    );
+}
+
+/// Streams of everything new, each on a connection of its own.
+async fn open(server: &Process, count: usize) -> Vec<Reader> {
+    use futures::StreamExt as _;
+    let opening = (0..count).map(|_| Reader::open(&server.address, "", false));
+    let mut readers: Vec<Reader> = futures::stream::iter(opening).buffer_unordered(64).collect().await;
+    // Each says at once that it has caught up: then it is there.
+    futures::future::join_all(readers.iter_mut().map(Reader::progress)).await;
+    readers
+}
+
+async fn live(server: &mut Process, readers: &mut [Reader]) {
+    let mut spreads = Vec::new();
+    for _ in 0..NEW_KILLMAILS {
+        spreads.push(spread(server, readers).await);
+    }
+    spreads.sort_unstable();
+    let at = |share: usize| spreads[(spreads.len() * share / 100).min(spreads.len() - 1)];
+    println!(
+        "| to {} streams: from durable to the last one, p50 / p99 of {NEW_KILLMAILS} | {:.1?} / {:.1?} |",
+        readers.len(),
+        at(50),
+        at(99)
+    );
+}
+
+/// How long it takes from a killmail's durability until the last one has it.
+async fn spread(server: &mut Process, readers: &mut [Reader]) -> Duration {
+    let read = async {
+        futures::future::join_all(readers.iter_mut().map(|reader| reader.read(1))).await;
+        server::now()
+    };
+    let (durable, last) = tokio::join!(server.append(), read);
+    last.saturating_sub(durable)
+}

@@ -1,0 +1,272 @@
+//! The server: the real log and the real edge, in a process of its own that appends when it is told to.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use async_trait::async_trait;
+use killfeed::{
+    filter::{self, Outcome, Resolution, Resolve},
+    id::KillmailId,
+    v1::{self, Entity, EntityKind},
+};
+use killfeed_ingestor::{
+    grpc::{self, GrpcSettings, Names},
+    health,
+    log::{AppendBatch, EmbeddedLog, LogWrite as _, NewBody, NewEvent, Options},
+};
+use prost::Message as _;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
+    net::TcpListener,
+    process::{Child, ChildStdin, ChildStdout, Command},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Of /proc/PID/stat: Linux's USER_HZ, 100 on every architecture that matters here.
+const TICKS_PER_SECOND: u64 = 100;
+
+/// The server as this process sees it.
+pub(crate) struct Process {
+    pub(crate) address: String,
+    pub(crate) killmail_bytes: usize,
+    child: Child,
+    said: Lines<BufReader<ChildStdout>>,
+    told: ChildStdin,
+}
+
+impl Process {
+    pub(crate) async fn start(folder: &Path, killmails: u64) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--killmails", &killmails.to_string(), "serve"])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let told = child.stdin.take().unwrap();
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+        let line = said.next_line().await.unwrap().expect("the server says where it is");
+        let (address, bytes) = line.split_once(' ').unwrap();
+        Self {
+            address: address.to_owned(),
+            killmail_bytes: bytes.parse().unwrap(),
+            child,
+            said,
+            told,
+        }
+    }
+
+    /// Appends one killmail; when it was durable.
+    pub(crate) async fn append(&mut self) -> Duration {
+        self.told.write_all(b"append\n").await.unwrap();
+        let line = self.said.next_line().await.unwrap().expect("the server still runs");
+        Duration::from_nanos(line.parse().unwrap())
+    }
+
+    /// Time that its threads have run, in the kernel too.
+    pub(crate) fn cpu(&self) -> Duration {
+        let stat = self.proc("stat");
+        // The program's name, in parentheses, may hold anything; what counts comes after it.
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks: u64 = [11, 12].iter().map(|&at| fields[at].parse::<u64>().unwrap()).sum();
+        Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND)
+    }
+
+    /// Bytes of memory.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = self.proc("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let kib: u64 = line.split_whitespace().next().unwrap().parse().unwrap();
+        kib * 1_024
+    }
+
+    fn proc(&self, file: &str) -> String {
+        let id = self.child.id().expect("it still runs");
+        std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap()
+    }
+
+    pub(crate) async fn stop(mut self) {
+        self.child.kill().await.unwrap();
+    }
+}
+
+/// Since 1970: the same clock in both processes.
+pub(crate) fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+}
+
+/// How busy the machine was with other things.
+pub(crate) fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap();
+    text.split_whitespace().next().unwrap().to_owned()
+}
+
+/// The other process: fills a log, serves it, and appends a killmail for each line that it reads.
+pub(crate) async fn serve(folder: &Path, killmails: u64) {
+    let options = Options {
+        reserve_bytes: 0,
+        ..Options::new(Duration::from_secs(7 * 86_400))
+    };
+    let log = Arc::new(EmbeddedLog::open(folder, options).unwrap());
+    let ids: Vec<u64> = (1..=killmails).collect();
+    for batch in ids.chunks(1_000) {
+        append(&log, batch).await;
+    }
+    let settings = GrpcSettings {
+        max_streams: 100_000,
+        max_connections: 100_000,
+        max_connections_per_address: 100_000,
+        ..GrpcSettings::default()
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    println!(
+        "http://{} {}",
+        listener.local_addr().unwrap(),
+        killmail(1).encoded_len()
+    );
+    let (_report, feed) = health::channel();
+    let build = || "none".to_owned();
+    let shutdown = CancellationToken::new();
+    let served = tokio::spawn(grpc::serve(
+        listener,
+        settings,
+        log.clone(),
+        Arc::new(NoNames),
+        feed,
+        build,
+        shutdown.clone(),
+    ));
+    let mut next = killmails + 1;
+    while tokio::task::spawn_blocking(told).await.unwrap() {
+        append(&log, &[next]).await;
+        println!("{}", now().as_nanos());
+        next += 1;
+    }
+    shutdown.cancel();
+    served.await.unwrap().unwrap();
+}
+
+/// Waits for a line; none = the other process has ended.
+fn told() -> bool {
+    std::io::stdin().read_line(&mut String::new()).unwrap() > 0
+}
+
+async fn append(log: &EmbeddedLog, ids: &[u64]) {
+    let event = |&id: &u64| NewEvent {
+        offset: None,
+        ingested_ms: i64::try_from(now().as_millis()).unwrap(),
+        body: NewBody::Killmail {
+            id: KillmailId(id),
+            revision: 0,
+            hash: None,
+            bytes: killmail(id).encode_to_vec().into(),
+        },
+    };
+    let batch = AppendBatch {
+        events: ids.iter().map(event).collect(),
+        ..AppendBatch::default()
+    };
+    log.append(batch).await.unwrap();
+}
+
+/// Made up, of the size that most are: about 1.2 KB.
+fn killmail(id: u64) -> v1::Killmail {
+    v1::Killmail {
+        killmail_id: id,
+        hash: format!("{id:040x}"),
+        kill_time: Some(Default::default()),
+        location: Some(v1::Location {
+            system_id: 30_002_086,
+            system_name: "Turnur".into(),
+            region_name: "Metropolis".into(),
+            security_status: 0.3,
+            ..Default::default()
+        }),
+        victim: Some(v1::Victim {
+            character_id: 2_100_000_000 + id,
+            corporation_id: 98_000_001,
+            ship_type_id: 587,
+            items: (0..12)
+                .map(|n| v1::Item {
+                    type_id: 2_000 + n,
+                    flag: 11 + n,
+                    quantity_dropped: 1,
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        }),
+        attackers: (0..8)
+            .map(|n| v1::Attacker {
+                character_id: 2_100_100_000 + id * 8 + n,
+                corporation_id: 98_000_002,
+                alliance_id: 99_000_001,
+                ship_type_id: 17_738,
+                weapon_type_id: 2_488,
+                damage_done: 1_000 + n,
+                security_status: -1.2,
+                ..Default::default()
+            })
+            .collect(),
+        value: Some(v1::Valuation {
+            total: Some(1_234_567_890.0),
+            ..Default::default()
+        }),
+        entities: (0..15)
+            .map(|n| v1::Entity {
+                kind: EntityKind::Character.into(),
+                id: 2_100_100_000 + id * 8 + n,
+                name: format!("Pilot number {n} of {id}"),
+                ..Default::default()
+            })
+            .collect(),
+        labels: vec!["cat:6".into(), "pvp".into(), "loc:lowsec".into()],
+        ..Default::default()
+    }
+}
+
+/// Filters here name nobody.
+struct NoNames;
+
+impl Resolve for NoNames {
+    fn exact(&self, _: EntityKind, _: &str) -> Resolution {
+        Resolution::Unknown
+    }
+
+    fn wildcard(&self, _: EntityKind, _: &str) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn similar(&self, _: EntityKind, _: &str) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn within_light_years(&self, _: u64, _: f64) -> Option<Vec<u32>> {
+        None
+    }
+
+    fn within_jumps(&self, _: u64, _: u32) -> Option<Vec<u32>> {
+        None
+    }
+}
+
+#[async_trait]
+impl Names for NoNames {
+    async fn search(&self, _: &str, _: &[EntityKind], _: usize) -> Vec<Entity> {
+        Vec::new()
+    }
+
+    async fn unseen(&self, _: &str) -> usize {
+        0
+    }
+
+    async fn compile(&self, text: &str) -> Outcome {
+        filter::compile(text, self)
+    }
+}
