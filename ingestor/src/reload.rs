@@ -70,15 +70,18 @@ fn read_tokens(path: &Path) -> Result<Tokens, String> {
 }
 
 fn read_tls(paths: &settings::Tls) -> Result<Tls, String> {
-    let certificate = read("INGESTOR_TLS_CERT", &paths.cert)?;
-    let key = read("INGESTOR_TLS_KEY", &paths.key)?;
+    let certificate = read_pem("INGESTOR_TLS_CERT", &paths.cert)?;
+    let key = read_pem("INGESTOR_TLS_KEY", &paths.key)?;
     let client_ca = paths.client_ca.as_deref();
-    let client_ca = client_ca.map(|path| read("INGESTOR_TLS_CLIENT_CA", path)).transpose()?;
+    let client_ca = client_ca
+        .map(|path| read_pem("INGESTOR_TLS_CLIENT_CA", path))
+        .transpose()?;
     Tls::new(&certificate, &key, client_ca.as_deref())
         .map_err(|error| format!("INGESTOR_TLS_CERT, INGESTOR_TLS_KEY or INGESTOR_TLS_CLIENT_CA: {error}"))
 }
 
-fn read(variable: &str, path: &Path) -> Result<Vec<u8>, String> {
+/// A file that a setting names.
+pub(crate) fn read_pem(variable: &str, path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error| {
         format!(
             "{variable}={:?}: expected a PEM file that can be read: {error}",

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use tokio::sync::watch;
 
-use super::{StartError, configuration, failed, feed_settings, read};
+use super::{StartError, configuration, failed, feed_settings};
 use crate::{
     feed::{
         Feed,
@@ -14,6 +14,7 @@ use crate::{
     },
     health::FeedReport,
     log::{EmbeddedLog, LogRead as _, LogWrite as _, Source as LogSource},
+    reload,
     settings::{RelaySource, Settings, Source},
 };
 
@@ -85,7 +86,7 @@ pub(super) async fn open(
 }
 
 fn relay_settings(relay: &RelaySource) -> Result<RelaySettings, StartError> {
-    let pem = |variable: &str, path: &Path| read(variable, path);
+    let pem = |variable: &str, path: &Path| reload::read_pem(variable, path).map_err(StartError::Configuration);
     let ca = relay.ca.as_deref().map(|path| pem("INGESTOR_RELAY_CA", path));
     let identity = relay.identity.as_ref().map(|(certificate, key)| {
         Ok::<_, StartError>((
