@@ -198,7 +198,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
     assert_eq!(seen[..10], live_ids);
     assert_eq!(seen[10..60], as_it_happened(&documents[10..60]));
     let mut late: Vec<u64> = seen[60..].to_vec();
-    let with_body = |id: &u64| id % 10 != 0;
+    let with_body = |id: &u64| !id.is_multiple_of(10);
     let in_order: Vec<u64> = as_it_happened(second).into_iter().filter(with_body).collect();
     assert_eq!(late.iter().copied().filter(with_body).collect::<Vec<_>>(), in_order);
     late.sort_unstable();
