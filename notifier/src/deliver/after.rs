@@ -23,6 +23,8 @@ pub(super) struct Attempt {
     pub(super) failures: u32,
     /// How long ago it was sealed.
     pub(super) age: Duration,
+    /// An earlier try of this very batch got no answer, or a dead process made it: it may be there whatever this try says.
+    pub(super) again: bool,
 }
 
 /// What to do.
@@ -32,6 +34,9 @@ pub(super) enum After {
     Sent(u64),
     /// Not posted for sure: unseal, wait this long, choose anew.
     Wait(Duration),
+    /// Refused for the moment, but an earlier try may have come through: keep it sealed, wait this long. Unsealed, it could be
+    /// chosen anew with others, whose nonce Discord has not seen.
+    Hold(Duration),
     /// Not posted for sure: unseal and go on.
     Unseal,
     /// It may be there: keep it sealed, wait at most this long (with jitter), then send the same again, or look, by its age.
@@ -42,8 +47,10 @@ pub(super) enum After {
     Dead(String),
     /// Nothing can tell whether it was posted: not again. In words.
     Lost(&'static str),
-    /// The channel takes no posts now: unseal, suspend, probe.
+    /// The channel takes no posts now: suspend, probe.
     Suspend {
+        /// It may be there from an earlier try: it stays sealed, and is looked for when the channel is back.
+        keep: bool,
         /// Discord's error code.
         code: u32,
         /// In words.
@@ -59,7 +66,14 @@ pub(super) enum After {
 pub(super) fn sent(outcome: &SendOutcome, attempt: Attempt) -> After {
     match outcome {
         SendOutcome::Sent { message_id } => After::Sent(*message_id),
-        SendOutcome::RateLimited { retry_after } => After::Wait((*retry_after).min(LONGEST_ASKED)),
+        SendOutcome::RateLimited { retry_after } => {
+            let wait = (*retry_after).min(LONGEST_ASKED);
+            if attempt.again {
+                After::Hold(wait)
+            } else {
+                After::Wait(wait)
+            }
+        }
         SendOutcome::Unauthorized => After::Stop,
         SendOutcome::Unknown { .. } => unsure(attempt),
         SendOutcome::Refused { status, code, message } => refused(*status, *code, message, attempt),
@@ -116,7 +130,11 @@ fn refused(status: u16, code: u32, message: &str, attempt: Attempt) -> After {
             }
         }
         // Everything else is about the place or the moment, never about the killmail: it is kept.
-        _ => After::Suspend { code, reason },
+        _ => After::Suspend {
+            keep: attempt.again,
+            code,
+            reason,
+        },
     }
 }
 
@@ -138,6 +156,7 @@ mod tests {
         divisible: false,
         failures: 1,
         age: Duration::ZERO,
+        again: false,
     };
     const SEVERAL: Attempt = Attempt { divisible: true, ..ONE };
 
@@ -149,6 +168,7 @@ mod tests {
             message: "words".into(),
         };
         let suspend = |code| After::Suspend {
+            keep: false,
             code,
             reason: "words".into(),
         };
@@ -182,6 +202,23 @@ mod tests {
         ] {
             assert_eq!(sent(&outcome, attempt), expected, "{outcome:?}");
         }
+    }
+
+    /// The first try was posted and its answer lost; the second meets a limit. Chosen anew together with the next killmail it
+    /// would have another nonce, and be there twice.
+    #[test]
+    fn a_refusal_says_nothing_of_an_earlier_try() {
+        let again = Attempt { again: true, ..SEVERAL };
+        let limited = SendOutcome::RateLimited {
+            retry_after: Duration::from_secs(3),
+        };
+        assert_eq!(sent(&limited, again), After::Hold(Duration::from_secs(3)));
+        let forbidden = SendOutcome::Refused {
+            status: 403,
+            code: 50013,
+            message: String::new(),
+        };
+        assert!(matches!(sent(&forbidden, again), After::Suspend { keep: true, .. }));
     }
 
     #[test]

@@ -178,7 +178,7 @@ impl Worker {
         self.shared.outbox.flush().await?;
         self.failures = 0;
         match sealed {
-            Some(batch) => self.send(&batch).await,
+            Some(batch) => self.send(&batch, false).await,
             None => Ok(Pace::Go),
         }
     }
@@ -193,10 +193,10 @@ impl Worker {
             }
             let batch = self.shared.outbox.tried(&self.destination, batch)?;
             self.shared.outbox.flush().await?;
-            return self.send(&batch).await;
+            return self.send(&batch, false).await;
         }
         if self.age(batch) < NONCE_LIFE {
-            return self.send(batch).await;
+            return self.send(batch, true).await;
         }
         let post = self.post(batch)?;
         let since = std::time::UNIX_EPOCH + Duration::from_millis(batch.sealed);
@@ -210,7 +210,8 @@ impl Worker {
         self.carry_out(after, batch, &post).await
     }
 
-    async fn send(&mut self, batch: &BatchRow) -> Result<Pace, DeliverError> {
+    /// `again`: it was tried before, and nothing is known of what came of that.
+    async fn send(&mut self, batch: &BatchRow, again: bool) -> Result<Pace, DeliverError> {
         let post = self.post(batch)?;
         let outcome = {
             // The semaphore is never closed; if it were, sending without a permit would only be less polite.
@@ -223,7 +224,11 @@ impl Worker {
         metrics::tried(&outcome);
         tracing::debug!(destination = ?self.destination, killmails = ?post.killmails, ?outcome, "sent");
         self.failures = self.failures.saturating_add(1);
-        let after = after::sent(&outcome, self.attempt(batch));
+        let attempt = Attempt {
+            again,
+            ..self.attempt(batch)
+        };
+        let after = after::sent(&outcome, attempt);
         self.carry_out(after, batch, &post).await
     }
 
@@ -242,6 +247,7 @@ impl Worker {
                 self.unseal(batch)?;
                 Pace::Sleep(wait)
             }
+            After::Hold(wait) => Pace::Sleep(wait),
             After::Unsure(at_most) => Pace::Sleep(at_most.mul_f64(fastrand::f64())),
             After::EachAlone => {
                 self.unseal(batch)?;
@@ -266,8 +272,10 @@ impl Worker {
                 self.finish(batch, PostState::Unknown, 0, why)?;
                 Pace::Go
             }
-            After::Suspend { code, reason } => {
-                self.unseal(batch)?;
+            After::Suspend { keep, code, reason } => {
+                if !keep {
+                    self.unseal(batch)?;
+                }
                 self.suspend(code, reason).await?
             }
             After::Retire(reason) => self.retire(reason).await?,
@@ -333,6 +341,7 @@ impl Worker {
             divisible: batch.kind() == BatchKind::Post && batch.entries.len() > 1,
             failures: self.failures,
             age: self.age(batch),
+            again: false,
         }
     }
 

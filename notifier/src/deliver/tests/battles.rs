@@ -19,9 +19,8 @@ async fn a_battle_is_one_post_that_is_edited_and_links_each_killmail() {
         bench.arrive(more, &[HERE]);
         bench.drained().await;
     }
-    let state = bench.fake.state.lock().unwrap();
-    assert_eq!(state.posted.len(), 1);
-    drop(state);
+    let posted = bench.fake.state.lock().unwrap().posted.len();
+    assert_eq!(posted, 1);
     let last = edits(&bench).pop().unwrap();
     let text = serde_json::to_string(&last.embeds).unwrap();
     for id in 1..=9 {

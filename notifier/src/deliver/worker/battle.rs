@@ -103,6 +103,7 @@ impl Worker {
             divisible: false,
             failures: self.failures,
             age: std::time::Duration::ZERO,
+            again: false,
         };
         match after::edited(&outcome, attempt) {
             After::Sent(_) => {
@@ -124,9 +125,9 @@ impl Worker {
                 self.shared.outbox.flush().await?;
                 Ok(Pace::Go)
             }
-            After::Wait(wait) => Ok(Pace::Sleep(wait)),
+            After::Wait(wait) | After::Hold(wait) => Ok(Pace::Sleep(wait)),
             After::Unsure(at_most) => Ok(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
-            After::Suspend { code, reason } => self.suspend(code, reason).await,
+            After::Suspend { code, reason, .. } => self.suspend(code, reason).await,
             After::Retire(reason) => {
                 let pace = self.retire(reason).await?;
                 self.shared.outbox.flush().await?;

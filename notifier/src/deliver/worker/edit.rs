@@ -36,15 +36,16 @@ impl Worker {
             divisible: false,
             failures: self.failures,
             age: std::time::Duration::from_millis(self.now().saturating_sub(row.queued)),
+            again: false,
         };
         match after::edited(&outcome, attempt) {
             After::Sent(_) => {
                 self.takes_posts().await?;
                 self.end_edit(sequence, &edited).await
             }
-            After::Wait(wait) => Ok(Pace::Sleep(wait)),
+            After::Wait(wait) | After::Hold(wait) => Ok(Pace::Sleep(wait)),
             After::Unsure(at_most) => Ok(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
-            After::Suspend { code, reason } => self.suspend(code, reason).await,
+            After::Suspend { code, reason, .. } => self.suspend(code, reason).await,
             After::Retire(reason) => {
                 let pace = self.retire(reason).await?;
                 self.shared.outbox.flush().await?;
