@@ -235,8 +235,10 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     };
     let most = failures.iter().map(within).max().unwrap_or(0);
     assert!((1..=60).contains(&most), "{most} failures within a minute");
+    // ESI counts by the minute and the quarter of an hour, not by the second: this only shows that the pace of 20 tickers a second
+    // and the batches of names beside it hold, with the burst that a quiet while saves up.
     let busiest = upstream.journal().busiest(Host::Esi, Duration::from_secs(1));
-    assert!(busiest <= 60, "{busiest} requests within a second");
+    assert!(busiest <= 100, "{busiest} requests within a second");
     let mut organisations: HashMap<&str, usize> = HashMap::new();
     for seen in seen
         .iter()
