@@ -3,7 +3,8 @@
 //! # How
 //!
 //! **Keys.** A killmail has things that filters ask for: a victim's alliance, an attacker's ship, a region, a label, an hour. Each is a
-//! word (`key`), and all that one killmail has are gathered once (`facts`): thousands of attackers of one alliance are one key.
+//! word (`key`), and all that one killmail has are gathered once (`facts`): thousands of attackers of one alliance are one key. Where a
+//! word is a hash, what it stands for is known in full (`labels`, `wide`): no hash decides whether something matches.
 //!
 //! **Covers.** Of each filter it is found out which keys it needs (`cover`): no killmail that it matches is without one of them, and
 //! they are as rare as the filter allows. The filter waits in the lists of these keys and nowhere else. `value>=1b` waits in a list of its
@@ -38,6 +39,7 @@ mod cover;
 mod expr;
 mod facts;
 mod key;
+mod labels;
 mod map;
 mod postings;
 mod wide;
@@ -51,6 +53,7 @@ use cover::{Cover, List};
 use expr::{Expr, Has};
 use facts::Facts;
 use key::{ALWAYS, AT_LEAST, AT_MOST, KINDS, Key, field_id, key, kind, number_id, role};
+use labels::Labels;
 use map::Map;
 use postings::{Entry, Postings};
 use wide::Wides;
@@ -64,8 +67,10 @@ pub struct FilterSet {
     /// The lists of bounds, in order.
     bounds: Arc<BTreeMap<Key, Postings>>,
     wides: Wides,
+    labels: Labels,
     waiting: Waiting,
-    /// Those that name an id which has no key: looked at one by one. No killmail of EVE has such an id.
+    /// Those that name an id which has no key, or a label whose key stands for another one: looked at one by one. No killmail of EVE
+    /// has such an id, and no labels of zKillboard share a key.
     odd: Arc<BTreeMap<u64, Program>>,
 }
 
@@ -84,6 +89,8 @@ enum Kept {
 struct Other {
     lists: Vec<Key>,
     wides: Vec<Key>,
+    /// Ids of the labels that it names.
+    labels: Vec<u64>,
     /// All of it, if it is too large to lie in the lists.
     code: Option<Vec<u64>>,
     odd: bool,
@@ -116,11 +123,12 @@ impl FilterSet {
         let tree = Tree::from_filter(filter)?;
         self.remove(id);
         self.len += 1;
-        let kept = match Expr::of(&tree) {
-            Some(expr) => self.wait(id, &expr),
-            None => {
+        let kept = match (self.labels.add(&tree), Expr::of(&tree)) {
+            (Some(labels), Some(expr)) => self.wait(id, &expr, labels),
+            (labels, _) => {
                 Arc::make_mut(&mut self.odd).insert(id, Program::of(&tree));
                 Kept::Other(Arc::new(Other {
+                    labels: labels.unwrap_or_default(),
                     odd: true,
                     ..Other::default()
                 }))
@@ -143,6 +151,7 @@ impl FilterSet {
                     Arc::make_mut(&mut self.odd).remove(&id);
                 }
                 other.lists.iter().for_each(|&list| self.leave(id, list));
+                other.labels.iter().for_each(|&label| self.labels.remove(label));
                 for &set in &other.wides {
                     if let Some((kind, role)) = self.wides.remove(set) {
                         let waiting = &mut self.waiting.wides[usize::from(kind)][usize::from(role)];
@@ -171,7 +180,7 @@ impl FilterSet {
 
     /// The ids of the filters that match the killmail: each once, in no order.
     pub fn matches(&self, killmail: &Killmail) -> Vec<u64> {
-        let mut facts = Facts::of(killmail);
+        let mut facts = Facts::of(killmail, &self.labels);
         let lists = self.lists_for(&mut facts);
         let judge = Judge {
             facts: &facts,
@@ -232,7 +241,7 @@ impl FilterSet {
     }
 
     /// Puts a filter into the lists of its cover.
-    fn wait(&mut self, id: u64, expr: &Expr) -> Kept {
+    fn wait(&mut self, id: u64, expr: &Expr, labels: Vec<u64>) -> Kept {
         let Cover { paths, several } = cover::cover(expr);
         let mut used = Vec::new();
         let (wides, waiting) = (&mut self.wides, &mut self.waiting);
@@ -272,10 +281,11 @@ impl FilterSet {
             self.enter(*list, entry);
         }
         match entries.as_slice() {
-            [(list, _)] if used.is_empty() && whole.is_none() => Kept::Simple(*list),
+            [(list, _)] if used.is_empty() && labels.is_empty() && whole.is_none() => Kept::Simple(*list),
             _ => Kept::Other(Arc::new(Other {
                 lists: entries.into_iter().map(|(list, _)| list).collect(),
                 wides: used,
+                labels,
                 code: whole,
                 odd: false,
             })),

@@ -7,8 +7,9 @@ use super::{
     expr::space_id,
     key::{
         AGE, ANY, ATTACKER, CONSTELLATION, EQUAL, FINAL, FLAG, HAS_VICTIM, HOUR, ITEM, ITEM_GROUP, Key, LABEL, MAX_ID,
-        REGION, SPACE, SYSTEM, VICTIM, flag_id, key, label_id, number_id,
+        REGION, SPACE, SYSTEM, VICTIM, flag_id, key, number_id,
     },
+    labels::Labels,
 };
 use crate::v1::{Attacker, Item, Killmail, KillmailFlag, NumberField, ParticipantField, Space};
 
@@ -50,7 +51,8 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(killmail: &'a Killmail) -> Self {
+    /// As labels it has those that some filter names: of the others nobody asks.
+    pub(super) fn of(killmail: &'a Killmail, labels: &Labels) -> Self {
         let mut facts = Self {
             keys: Table::default(),
             numbers: [f64::NAN; NUMBERS],
@@ -68,7 +70,9 @@ impl<'a> Facts<'a> {
         }
         facts.add(FLAG, ANY, flag_id(HAS_VICTIM, killmail.victim.is_some()));
         for label in &killmail.labels {
-            facts.add(LABEL, ANY, label_id(label));
+            if let Some(id) = labels.id(label) {
+                facts.add(LABEL, ANY, id);
+            }
         }
         if let Some(time) = killmail.kill_time {
             facts.hour = time.seconds.rem_euclid(86_400).unsigned_abs() / 3_600;

@@ -225,6 +225,60 @@ fn ids_too_large_for_a_key_are_found_all_the_same() {
     (1..=3).for_each(|id| assert!(set.remove(id)));
 }
 
+/// Two labels of one hash (as a test of `key` has it): found by following some 170 million hashes, which takes seconds.
+const ONE_HASH: [&str; 2] = ["rbnm4aasjdi", "bnr10pmey5i"];
+
+#[test]
+fn labels_of_one_hash_are_two_labels() {
+    let [first, second] = ONE_HASH;
+    let texts = [
+        format!("label:{first}"),
+        format!("label:{second}"),
+        format!("-label:{second}"),
+        format!("label:({first} OR {second})"),
+        format!("label:{first} -label:{second}"),
+        format!("label:{} solo", second.to_uppercase()),
+        "label:pvp".to_owned(),
+        "ganked".to_owned(),
+    ];
+    let killmails: Vec<Killmail> = [
+        vec![],
+        vec![first],
+        vec![second],
+        vec![first, second, "PVP"],
+        vec!["Ganked"],
+    ]
+    .into_iter()
+    .flat_map(|labels| {
+        [false, true].map(|solo| Killmail {
+            solo,
+            labels: labels.iter().map(|label| (*label).to_owned()).collect(),
+            ..Killmail::default()
+        })
+    })
+    .collect();
+    // Whichever comes first has the key; and when it goes, the other may have it.
+    for turn in 0..texts.len() {
+        let texts: Vec<&str> = (0..texts.len())
+            .map(|at| texts[(at + turn) % texts.len()].as_str())
+            .collect();
+        let (mut set, mut model) = set_of(&texts);
+        for gone in 0..texts.len() as u64 {
+            killmails
+                .iter()
+                .for_each(|killmail| assert_same(&set, &model, killmail));
+            assert!(set.remove(gone));
+            model.remove(&gone);
+            let again = compiled(texts[1]).filter;
+            set.add(100, &again).unwrap();
+            model.insert(100, again);
+        }
+        killmails
+            .iter()
+            .for_each(|killmail| assert_same(&set, &model, killmail));
+    }
+}
+
 #[test]
 fn a_broken_tree_changes_nothing() {
     let (mut set, model) = set_of(&["npc"]);
