@@ -32,6 +32,8 @@ mod tests;
 
 use crate::v1::{self, EntityKind};
 
+pub use fields::{kind_word, names_of, participant_fields, participant_kind};
+pub use print::name;
 pub use program::Program;
 pub use set::FilterSet;
 pub use text::fold;
@@ -168,6 +170,14 @@ pub fn names(text: &str) -> Vec<(EntityKind, String)> {
     match parser::parse(text) {
         Ok(Some(term)) => resolve::names(&term),
         Ok(None) | Err(_) => Vec::new(),
+    }
+}
+
+/// Whether the text is one thing OR another: beside another text it needs parentheses, as AND binds tighter. Names need not exist.
+pub fn is_either(text: &str) -> bool {
+    match parser::parse(text) {
+        Ok(Some(term)) => matches!(term.kind, syntax::Kind::Any { .. }),
+        Ok(None) | Err(_) => false,
     }
 }
 

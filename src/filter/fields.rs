@@ -331,12 +331,23 @@ pub(super) fn similar_spaces(word: &str) -> Vec<String> {
     }
 }
 
+/// The fields of whoever took part, as they stand after `victim.` and its like.
+pub fn participant_fields() -> impl Iterator<Item = &'static str> {
+    PARTICIPANT.iter().map(|row| row.0)
+}
+
+/// What the values of a field (`ship`, `victim.ship`, `item`) are names of; `None` where they are no names, or there is no such field.
+pub fn names_of(field: &str) -> Option<EntityKind> {
+    Field::named(field).ok()?.kind()
+}
+
 /// Name of a participant field.
 pub(super) fn participant(field: ParticipantField) -> &'static str {
     PARTICIPANT.iter().find(|row| row.1 == field).map_or("", |row| row.0)
 }
 
-fn participant_kind(field: ParticipantField) -> EntityKind {
+/// What the values of a participant field are names of.
+pub fn participant_kind(field: ParticipantField) -> EntityKind {
     PARTICIPANT
         .iter()
         .find(|row| row.1 == field)
@@ -394,7 +405,7 @@ pub(super) fn is_isk(field: NumberField) -> bool {
 }
 
 /// What a name of this kind is called in a sentence.
-pub(super) fn kind_word(kind: EntityKind) -> &'static str {
+pub fn kind_word(kind: EntityKind) -> &'static str {
     match kind {
         EntityKind::Character => "character",
         EntityKind::Corporation => "corporation",

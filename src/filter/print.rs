@@ -28,8 +28,8 @@ pub(super) fn quoted(name: &str) -> String {
     text
 }
 
-/// A name, in quotes if it needs them.
-pub(super) fn name(name: &str) -> String {
+/// A name as it stands in a filter: in quotes if it needs them.
+pub fn name(name: &str) -> String {
     let ordinary = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '\'' | '_' | '.' | '*');
     let is_word = name.chars().all(ordinary) && !name.starts_with(|c| is_dash(c) || c == '\'');
     let is_id = name.chars().all(|c| c.is_ascii_digit());

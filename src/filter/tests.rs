@@ -2,6 +2,7 @@
 
 mod docs;
 mod evaluate;
+mod fine_print;
 mod goldens;
 mod properties;
 mod reference;

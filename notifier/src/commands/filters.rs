@@ -63,45 +63,11 @@ pub fn effective(filter: &str, us: &str, side: Side) -> String {
 
 /// In parentheses if an OR would reach beyond it.
 fn grouped(text: &str) -> String {
-    if has_bare_or(text) {
+    if killfeed::filter::is_either(text) {
         format!("({text})")
     } else {
         text.to_owned()
     }
-}
-
-/// Whether an OR stands outside of all parentheses and quotes.
-fn has_bare_or(text: &str) -> bool {
-    let mut depth = 0_u32;
-    let mut quoted = false;
-    let mut escaped = false;
-    let mut word = String::new();
-    for c in text.chars().chain([' ']) {
-        if quoted {
-            match c {
-                _ if escaped => escaped = false,
-                '\\' => escaped = true,
-                '"' | '“' | '”' | '„' => quoted = false,
-                _ => {}
-            }
-            continue;
-        }
-        if c.is_alphanumeric() || c == '_' || c == ':' {
-            word.push(c);
-            continue;
-        }
-        if depth == 0 && word.eq_ignore_ascii_case("or") {
-            return true;
-        }
-        word.clear();
-        match c {
-            '"' | '“' | '”' | '„' => quoted = true,
-            '(' => depth += 1,
-            ')' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }
 
 #[cfg(test)]
@@ -126,6 +92,11 @@ mod tests {
             ("alliance:\"A or B\"", "-war", "alliance:\"A or B\" -war"),
             ("corporation:\"x\\\" or y\"", "npc", "corporation:\"x\\\" or y\" npc"),
             ("(npc)OR(solo)", "war", "((npc)OR(solo)) war"),
+            (
+                "corporation:«x ( y» OR npc",
+                "-war",
+                "(corporation:«x ( y» OR npc) -war",
+            ),
             ("region:Orvolle", "war", "region:Orvolle war"),
         ] {
             assert_eq!(and(filter, term), joined);

@@ -6,12 +6,13 @@ use crate::v1::{EntityKind as Kind, Location, Space};
 pub(super) struct Universe;
 
 /// What bears a name.
-pub(super) const NAMES: [(Kind, u64, &str); 37] = [
+pub(super) const NAMES: [(Kind, u64, &str); 38] = [
     (Kind::Character, 90_000_001, "Chribba"),
     (Kind::Character, 90_000_002, "Mynxee O'Neill"),
     (Kind::Corporation, 98_000_001, "Dreddit"),
     (Kind::Corporation, 98_000_002, "GoonWaffe"),
     (Kind::Corporation, 98_000_003, "Space (Group) Ltd."),
+    (Kind::Corporation, 98_000_004, "Star*Dust"),
     (Kind::Alliance, 1_354_830_081, "Goonswarm Federation"),
     (Kind::Alliance, 498_125_261, "Test Alliance Please Ignore"),
     (Kind::Alliance, 99_003_581, "Fraternity."),

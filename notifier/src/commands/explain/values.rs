@@ -1,7 +1,7 @@
 //! What a killmail has where a condition looks.
 
 use killfeed::{
-    filter::Program,
+    filter::{Program, participant_kind},
     v1::{
         Attacker, EntityKind, Filter, FilterItem, FilterParticipant, FilterPlace, Item, Killmail, KillmailFlag,
         NumberField, ParticipantField, ParticipantRole, Space, filter_node::Node,
@@ -68,7 +68,7 @@ pub(super) fn group(group: &Filter, role: ParticipantRole, killmail: &Killmail) 
 
 fn participants(condition: &FilterParticipant, killmail: &Killmail) -> String {
     let field = condition.field();
-    let kind = kind(field);
+    let kind = participant_kind(field);
     let victim = || {
         let id = killmail.victim.as_ref().map_or(0, |victim| match field {
             ParticipantField::Character => victim.character_id,
@@ -130,19 +130,6 @@ fn of_attacker(attacker: &Attacker, field: ParticipantField) -> u64 {
         ParticipantField::Category => attacker.ship_category_id.into(),
         ParticipantField::Weapon => attacker.weapon_type_id.into(),
         ParticipantField::WeaponGroup => attacker.weapon_group_id.into(),
-    }
-}
-
-fn kind(field: ParticipantField) -> EntityKind {
-    match field {
-        ParticipantField::Unspecified => EntityKind::Unspecified,
-        ParticipantField::Character => EntityKind::Character,
-        ParticipantField::Corporation => EntityKind::Corporation,
-        ParticipantField::Alliance => EntityKind::Alliance,
-        ParticipantField::Faction => EntityKind::Faction,
-        ParticipantField::Ship | ParticipantField::Weapon => EntityKind::Type,
-        ParticipantField::Group | ParticipantField::WeaponGroup => EntityKind::Group,
-        ParticipantField::Category => EntityKind::Category,
     }
 }
 

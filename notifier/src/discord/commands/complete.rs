@@ -5,7 +5,10 @@ mod token;
 
 use std::collections::BTreeMap;
 
-use killfeed::v1::{Entity, EntityKind, Filter, ParticipantField, filter_node::Node};
+use killfeed::{
+    filter::{kind_word, participant_kind},
+    v1::{Entity, EntityKind, Filter, filter_node::Node},
+};
 
 use super::{Desk, seen::Seen};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
     discord::interactions::{Call, Choice, What},
     subscriptions::Subscription,
 };
-use token::{Token, Wanted, quoted};
+use token::{Token, Wanted};
 
 /// Discord's limits.
 const CHOICES: usize = 25;
@@ -146,13 +149,13 @@ async fn values(desk: &Desk<'_>, call: &Call, token: &Token) -> Vec<(String, Str
             let folded = killfeed::filter::fold(typed);
             let fitting = |name: &str| killfeed::filter::fold(name).starts_with(&folded);
             let mut add = |name: &str, note: String| {
-                let value = format!("{}{close}", quoted(name));
+                let value = format!("{}{close}", killfeed::filter::name(name));
                 if !found.iter().any(|(known, _)| *known == value) {
                     found.push((value, note));
                 }
             };
             for name in used.iter().filter(|name| fitting(name)).take(5) {
-                add(name, format!("{}, used here", word(*kind)));
+                add(name, format!("{}, used here", kind_word(*kind)));
             }
             if typed.trim().is_empty() {
                 let popular = POPULAR
@@ -160,7 +163,7 @@ async fn values(desk: &Desk<'_>, call: &Call, token: &Token) -> Vec<(String, Str
                     .find(|(of, _)| of == kind)
                     .map_or(&[][..], |(_, names)| names);
                 for name in popular {
-                    add(name, word(*kind).to_owned());
+                    add(name, kind_word(*kind).to_owned());
                 }
                 return found;
             }
@@ -224,7 +227,7 @@ fn names_of(tree: &Filter, kind: EntityKind) -> Vec<String> {
     let mut names = Vec::new();
     for node in &tree.nodes {
         let (of, values) = match &node.node {
-            Some(Node::Participant(one)) => (kind_of(one.field()), &one.values[..]),
+            Some(Node::Participant(one)) => (participant_kind(one.field()), &one.values[..]),
             Some(Node::Item(one)) => (one.kind(), &one.values[..]),
             Some(Node::Place(one)) => (one.kind(), &one.values[..]),
             Some(Node::Near(one)) => (EntityKind::System, one.origin.as_slice()),
@@ -240,19 +243,6 @@ fn names_of(tree: &Filter, kind: EntityKind) -> Vec<String> {
         }
     }
     names
-}
-
-fn kind_of(field: ParticipantField) -> EntityKind {
-    match field {
-        ParticipantField::Unspecified => EntityKind::Unspecified,
-        ParticipantField::Character => EntityKind::Character,
-        ParticipantField::Corporation => EntityKind::Corporation,
-        ParticipantField::Alliance => EntityKind::Alliance,
-        ParticipantField::Faction => EntityKind::Faction,
-        ParticipantField::Ship | ParticipantField::Weapon => EntityKind::Type,
-        ParticipantField::Group | ParticipantField::WeaponGroup => EntityKind::Group,
-        ParticipantField::Category => EntityKind::Category,
-    }
 }
 
 async fn names(desk: &Desk<'_>, call: &Call, subcommand: &str, typed: &str) -> Vec<Choice> {
@@ -341,25 +331,9 @@ fn shown(text: &str, note: &str) -> String {
 
 fn note(entity: &Entity) -> String {
     if entity.ticker.is_empty() {
-        word(entity.kind()).to_owned()
+        kind_word(entity.kind()).to_owned()
     } else {
-        format!("{}, {}", word(entity.kind()), entity.ticker)
-    }
-}
-
-fn word(kind: EntityKind) -> &'static str {
-    match kind {
-        EntityKind::Unspecified => "",
-        EntityKind::Character => "character",
-        EntityKind::Corporation => "corporation",
-        EntityKind::Alliance => "alliance",
-        EntityKind::Faction => "faction",
-        EntityKind::Type => "type",
-        EntityKind::Group => "group",
-        EntityKind::Category => "category",
-        EntityKind::System => "system",
-        EntityKind::Constellation => "constellation",
-        EntityKind::Region => "region",
+        format!("{}, {}", kind_word(entity.kind()), entity.ticker)
     }
 }
 

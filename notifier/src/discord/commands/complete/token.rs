@@ -1,6 +1,9 @@
 //! The token at the end of a filter that is being typed, and what could stand there. Pure.
 
-use killfeed::v1::EntityKind;
+use killfeed::{
+    filter::{names_of, participant_fields},
+    v1::EntityKind,
+};
 
 /// What is being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,26 +25,6 @@ pub(super) enum Wanted {
         close: &'static str,
     },
 }
-
-const PARTICIPANT: [(&str, EntityKind); 9] = [
-    ("character", EntityKind::Character),
-    ("corporation", EntityKind::Corporation),
-    ("alliance", EntityKind::Alliance),
-    ("faction", EntityKind::Faction),
-    ("ship", EntityKind::Type),
-    ("group", EntityKind::Group),
-    ("category", EntityKind::Category),
-    ("weapon", EntityKind::Type),
-    ("weapon_group", EntityKind::Group),
-];
-
-const OTHER: [(&str, EntityKind); 5] = [
-    ("item", EntityKind::Type),
-    ("item_group", EntityKind::Group),
-    ("system", EntityKind::System),
-    ("constellation", EntityKind::Constellation),
-    ("region", EntityKind::Region),
-];
 
 /// Whole words, in the order in which they are offered where nothing was typed.
 const WORDS: [(&str, &str); 34] = [
@@ -128,7 +111,7 @@ impl Token {
             };
         }
         let bare = field.rsplit('.').next().unwrap_or(field);
-        if let Some(kind) = kind_of(bare) {
+        if let Some(kind) = names_of(bare) {
             return Self {
                 before,
                 wanted: Wanted::Name {
@@ -184,10 +167,8 @@ impl Token {
             .split_once('.')
             .filter(|(role, _)| matches!(*role, "any" | "victim" | "attacker" | "final"))
         {
-            let fields = PARTICIPANT
-                .iter()
-                .filter(|(field, _)| role != "victim" || !field.starts_with("weapon"));
-            words.extend(fields.map(|(field, _)| (format!("{role}.{field}:"), String::new())));
+            let fields = participant_fields().filter(|field| role != "victim" || !field.starts_with("weapon"));
+            words.extend(fields.map(|field| (format!("{role}.{field}:"), String::new())));
         } else {
             words.extend(
                 WORDS
@@ -206,31 +187,6 @@ impl Token {
             wanted: Wanted::Words(words),
         }
     }
-}
-
-/// A name as it must stand in a filter.
-pub(super) fn quoted(name: &str) -> String {
-    let plain = !name.is_empty()
-        && !name.bytes().all(|byte| byte.is_ascii_digit())
-        && !name.starts_with(['-', '@'])
-        && !name.chars().any(|c| {
-            c.is_whitespace()
-                || matches!(
-                    c,
-                    '(' | ')' | ',' | '"' | '\\' | ':' | '=' | '<' | '>' | '!' | '*' | '“' | '”' | '„'
-                )
-        });
-    let keyword = ["and", "or", "not"].contains(&name.to_lowercase().as_str());
-    if plain && !keyword {
-        name.to_owned()
-    } else {
-        format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
-    }
-}
-
-fn kind_of(field: &str) -> Option<EntityKind> {
-    let all = PARTICIPANT.iter().chain(&OTHER);
-    all.into_iter().find(|(name, _)| *name == field).map(|(_, kind)| *kind)
 }
 
 /// Where the last token begins (in bytes), and whether it is in quotes that are still open and stand alone.
@@ -367,21 +323,6 @@ mod tests {
         let Wanted::Words(words) = token.wanted else { panic!() };
         let words: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
         assert_eq!(words, ["corporation:", "character:"]);
-    }
-
-    #[test]
-    fn names_are_quoted_where_they_must_be() {
-        for (name, text) in [
-            ("Jita", "Jita"),
-            ("C-J6MT", "C-J6MT"),
-            ("Goonswarm Federation", "\"Goonswarm Federation\""),
-            ("12345", "\"12345\""),
-            ("-10-", "\"-10-\""),
-            ("or", "\"or\""),
-            ("a\"b\\", "\"a\\\"b\\\\\""),
-        ] {
-            assert_eq!(quoted(name), text);
-        }
     }
 
     #[test]
