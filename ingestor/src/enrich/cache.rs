@@ -130,10 +130,15 @@ impl NameStore {
             .unwrap_or_default()
     }
 
-    /// What has a name, or a word in its name, that begins with `folded`: the first in the order of the alphabet, not more than
-    /// a few thousand.
-    pub fn prefix(&self, folded: &str) -> Vec<Found> {
-        self.with("read", |database| tables::prefix(database, folded))
+    /// What of this kind has a name that begins with `folded`: the first in the order of the alphabet, not more than two thousand.
+    pub fn prefix(&self, kind: EntityKind, folded: &str) -> Vec<Found> {
+        self.with("read", |database| tables::prefix(database, kind, folded))
+            .unwrap_or_default()
+    }
+
+    /// The same of a later word in the name.
+    pub fn words(&self, kind: EntityKind, folded: &str) -> Vec<Key> {
+        self.with("read", |database| tables::words(database, kind, folded))
             .unwrap_or_default()
     }
 
@@ -268,16 +273,15 @@ mod tests {
         assert!(store.exact(EntityKind::Alliance, "goonswarm").is_empty());
         assert_eq!(store.by_ticker("condi"), [GOONS]);
         assert!(store.by_ticker("cond").is_empty());
-        let found = |query| {
-            store
-                .prefix(query)
-                .into_iter()
-                .map(|found| (found.key, found.word))
-                .collect::<Vec<_>>()
+        let found = |kind, query| {
+            let found = store.prefix(kind, query).into_iter();
+            found.map(|found| (found.key, found.length)).collect::<Vec<_>>()
         };
-        assert_eq!(found("fed"), [(PILOT, false), (GOONS, true)]);
-        assert_eq!(found("goonswarm f"), [(GOONS, false)]);
-        assert!(found("x").is_empty());
+        assert_eq!(found(PILOT.0, "fed"), [(PILOT, 6)]);
+        assert_eq!(found(GOONS.0, "goonswarm f"), [(GOONS, 20)]);
+        assert!(found(GOONS.0, "fed").is_empty() && found(PILOT.0, "goon").is_empty());
+        assert_eq!(store.words(GOONS.0, "fed"), [GOONS]);
+        assert!(store.words(PILOT.0, "fed").is_empty() && store.words(GOONS.0, "goon").is_empty());
     }
 
     #[test]
@@ -303,8 +307,8 @@ mod tests {
         store.put(&[(GOONS, named("New Name", "NEW"))]);
         assert!(store.exact(EntityKind::Alliance, "old name").is_empty());
         assert!(store.by_ticker("old").is_empty());
-        assert!(store.prefix("old").is_empty());
-        assert_eq!(store.prefix("name").len(), 1);
+        assert!(store.prefix(GOONS.0, "old").is_empty());
+        assert_eq!(store.words(GOONS.0, "name").len(), 1);
         assert_eq!(store.by_ticker("new"), [GOONS]);
     }
 

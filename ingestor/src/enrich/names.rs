@@ -40,11 +40,11 @@ const ASKED_MOST: u64 = 10_000;
 const NAME_MAX_CHARS: usize = 100;
 
 /// The three kinds whose names are not in the static data.
+pub const DYNAMIC: [EntityKind; 3] = [EntityKind::Character, EntityKind::Corporation, EntityKind::Alliance];
+
+/// Whether it is one of [`DYNAMIC`].
 pub fn is_dynamic(kind: EntityKind) -> bool {
-    matches!(
-        kind,
-        EntityKind::Character | EntityKind::Corporation | EntityKind::Alliance
-    )
+    DYNAMIC.contains(&kind)
 }
 
 /// Names seen so far, and the way to more. Cheap to clone.
@@ -153,9 +153,14 @@ impl Names {
         self.cached.store().by_ticker(&fold(ticker))
     }
 
-    /// What has a name, or a word in its name, that begins so. Blocks.
-    pub fn prefix(&self, folded: &str) -> Vec<Found> {
-        self.cached.store().prefix(folded)
+    /// What of this kind has a name that begins so. Blocks.
+    pub fn prefix(&self, kind: EntityKind, folded: &str) -> Vec<Found> {
+        self.cached.store().prefix(kind, folded)
+    }
+
+    /// What of this kind has a later word in its name that begins so. Blocks.
+    pub fn words(&self, kind: EntityKind, folded: &str) -> Vec<Key> {
+        self.cached.store().words(kind, folded)
     }
 
     /// Names and tickers of `keys`; those without a name are left out. Blocks.

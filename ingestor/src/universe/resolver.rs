@@ -84,9 +84,10 @@ impl Resolve for Resolver<'_> {
             let mut found = self.by_ticker(kind, name);
             // A typing error is seldom in the first letters.
             let beginning: String = folded.chars().take(SAME_BEGINNING).collect();
-            let keys = self.names.prefix(&beginning).into_iter().map(|found| found.key);
-            let keys: BTreeSet<_> = keys.filter(|key| key.0 == kind).collect();
-            let others = self.names.entities(&keys.into_iter().collect::<Vec<_>>());
+            let begin_alike = self.names.prefix(kind, &beginning).into_iter();
+            let others = self
+                .names
+                .entities(&begin_alike.map(|found| found.key).collect::<Vec<_>>());
             let folds: Vec<_> = others.iter().map(|entity| fold(&entity.name)).collect();
             let alike = alike(
                 &folded,

@@ -8,7 +8,12 @@ use killfeed::{
     v1::{Entity, EntityKind},
 };
 
-use crate::enrich::{UniverseRead, static_data::Place};
+use crate::enrich::{
+    UniverseRead,
+    cache::Key,
+    names::{DYNAMIC, Names, is_dynamic},
+    static_data::Place,
+};
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -43,59 +48,57 @@ pub(super) fn known(read: &UniverseRead, query: &str, kinds: &[EntityKind], limi
         ranks.extend(hits.map(|hit| (group(hit.place), hit.unpublished, hit.len, hit.kind, hit.id.into())));
     }
     let names = read.names();
-    let tickers: Vec<_> = names
-        .by_ticker(&folded)
-        .into_iter()
-        .filter(|key| wanted(key.0))
-        .collect();
-    let found: Vec<_> = names
-        .prefix(&folded)
-        .into_iter()
-        .filter(|found| wanted(found.key.0))
-        .collect();
-    let keys: BTreeSet<_> = tickers
+    let kinds: Vec<EntityKind> = DYNAMIC.into_iter().filter(|kind| wanted(*kind)).collect();
+    // Of a name the index says all that it is sorted by; of a ticker or a later word the name itself is to be read.
+    let begin = kinds.iter().flat_map(|kind| names.prefix(*kind, &folded));
+    ranks.extend(begin.map(|found| (Group::Name, false, found.length, found.key.0, found.key.1)));
+    let tickers = names.by_ticker(&folded).into_iter().filter(|key| wanted(key.0));
+    ranks.extend(read_ranks(names, Group::Ticker, &tickers.collect::<Vec<_>>()));
+    // Later words come after all names: there is room for them only where few names begin so.
+    let begins = |rank: &&Rank| rank.0 <= Group::Name;
+    if best(&mut ranks, limit).iter().filter(begins).count() < limit {
+        let words: Vec<Key> = kinds.iter().flat_map(|kind| names.words(*kind, &folded)).collect();
+        ranks.extend(read_ranks(names, Group::Word, &words));
+    }
+    let best = best(&mut ranks, limit);
+    let keys: Vec<Key> = best
         .iter()
-        .copied()
-        .chain(found.iter().map(|found| found.key))
+        .map(|(.., kind, id)| (*kind, *id))
+        .filter(|key| is_dynamic(key.0))
         .collect();
-    let keys: Vec<_> = keys.into_iter().collect();
     let seen = names.entities(&keys);
-    let entity = |kind: EntityKind, id: u64| seen.iter().find(|entity| entity.kind() == kind && entity.id == id);
-    // Entities stand in the order of the keys: ascending.
-    let length = |kind: EntityKind, id: u64| {
-        let at = seen
-            .binary_search_by_key(&(kind as i32, id), |entity| (entity.kind, entity.id))
-            .ok()?;
-        Some(seen[at].name.chars().count())
-    };
-    let seen_rank = |group, (kind, id)| Some((group, false, length(kind, id)?, kind, id));
-    ranks.extend(tickers.into_iter().filter_map(|key| seen_rank(Group::Ticker, key)));
-    let by_name = found
-        .into_iter()
-        .filter_map(|found| seen_rank(if found.word { Group::Word } else { Group::Name }, found.key));
-    ranks.extend(by_name);
-    ranks.sort_unstable();
-
-    let some_begin = ranks.first().is_some_and(|rank| rank.0 <= Group::Name);
-    let mut taken = BTreeSet::new();
-    // What fits by its ticker fits by its name too, perhaps: it is named once, where it ranks best.
-    let best = ranks
-        .into_iter()
-        .filter(|rank| taken.insert((rank.3, rank.4)))
-        .take(limit);
-    let entities = best.filter_map(|(.., kind, id)| {
-        let known = data.as_ref().and_then(|data| data.name(kind, id)).map(|name| Entity {
+    let entities = best.iter().filter_map(|&(.., kind, id)| {
+        if is_dynamic(kind) {
+            return seen
+                .iter()
+                .find(|entity| entity.kind() == kind && entity.id == id)
+                .cloned();
+        }
+        let name = data.as_ref().and_then(|data| data.name(kind, id))?;
+        Some(Entity {
             kind: kind.into(),
             id,
             name: name.to_owned(),
             ticker: String::new(),
-        });
-        known.or_else(|| entity(kind, id).cloned())
+        })
     });
     Results {
+        some_begin: best.first().is_some_and(|rank| rank.0 <= Group::Name),
         entities: entities.collect(),
-        some_begin,
     }
+}
+
+fn read_ranks(names: &Names, group: Group, keys: &[Key]) -> Vec<Rank> {
+    let rank = |entity: &Entity| (group, false, entity.name.chars().count(), entity.kind(), entity.id);
+    names.entities(keys).iter().map(rank).collect()
+}
+
+/// The first of them, each named once, where it ranks best: what fits by its ticker fits by its name too, perhaps.
+fn best(ranks: &mut Vec<Rank>, limit: usize) -> Vec<Rank> {
+    ranks.sort_unstable();
+    let mut taken = BTreeSet::new();
+    let distinct = ranks.iter().filter(|rank| taken.insert((rank.3, rank.4)));
+    distinct.take(limit).copied().collect()
 }
 
 fn group(place: Place) -> Group {

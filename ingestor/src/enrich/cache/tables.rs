@@ -9,15 +9,15 @@ use super::{Key, Named};
 use crate::enrich::static_data::word_starts;
 
 /// Of the tables below. Another one is not migrated: names are fetched anew.
-pub(super) const SCHEMA: u64 = 1;
+pub(super) const SCHEMA: u64 = 2;
 
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 /// (kind, id) → name, ticker, when each was fetched.
 const NAMES: TableDefinition<'_, (i32, u64), (&str, &str, u64, u64)> = TableDefinition::new("names");
-/// (folded name, kind, id).
-const BY_NAME: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new("by_name");
-/// (folded name from a later word on, kind, id).
-const BY_WORD: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new("by_word");
+/// (kind, folded name, id): of a hundred thousand pilots none stands between two alliances.
+const BY_NAME: TableDefinition<'_, (i32, &str, u64), ()> = TableDefinition::new("by_name");
+/// (kind, folded name from a later word on, id).
+const BY_WORD: TableDefinition<'_, (i32, &str, u64), ()> = TableDefinition::new("by_word");
 /// (folded ticker, kind, id).
 const BY_TICKER: TableDefinition<'_, (&str, i32, u64), ()> = TableDefinition::new("by_ticker");
 
@@ -26,18 +26,18 @@ const TAGS: TableDefinition<'_, (i32, u64), &str> = TableDefinition::new("tags")
 /// What ESI refuses → until when, in milliseconds since 1970.
 const REFUSALS: TableDefinition<'_, &str, u64> = TableDefinition::new("refusals");
 
-/// A search of one letter looks at no more rows of a table than this.
+/// A search of one letter looks at no more rows of a kind than this.
 const MAX_SCANNED: usize = 2_000;
 
-type Index<'txn> = Table<'txn, (&'static str, i32, u64), ()>;
+type Index<'txn> = Table<'txn, (i32, &'static str, u64), ()>;
 
-/// Found by the beginning of its name or of a word in it.
+/// Found by the beginning of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
     /// What.
     pub key: Key,
-    /// By a later word.
-    pub word: bool,
+    /// Characters of its folded name.
+    pub length: usize,
 }
 
 /// Makes the tables if they are not there, and says of which schema they are.
@@ -56,9 +56,9 @@ pub(super) fn prepare(database: &Database) -> Result<u64, redb::Error> {
     };
     if schema == SCHEMA {
         transaction.open_table(NAMES)?;
-        for index in [BY_NAME, BY_WORD, BY_TICKER] {
-            transaction.open_table(index)?;
-        }
+        transaction.open_table(BY_NAME)?;
+        transaction.open_table(BY_WORD)?;
+        transaction.open_table(BY_TICKER)?;
         transaction.open_table(TAGS)?;
         transaction.open_table(REFUSALS)?;
     }
@@ -108,8 +108,12 @@ pub(super) fn put(database: &Database, entries: &[(Key, Arc<Named>)]) -> Result<
                 })?;
             }
             if old_ticker != *named.ticker {
-                index_ticker(&old_ticker, |folded| forget(&mut by_ticker, folded, key))?;
-                index_ticker(&named.ticker, |folded| keep(&mut by_ticker, folded, key))?;
+                if !old_ticker.is_empty() {
+                    by_ticker.remove((&*fold(&old_ticker), key.0, key.1))?;
+                }
+                if !named.ticker.is_empty() {
+                    by_ticker.insert((&*fold(&named.ticker), key.0, key.1), ())?;
+                }
             }
         }
     }
@@ -169,7 +173,7 @@ pub(super) fn put_refusals(database: &Database, refusals: &[(String, u64)]) -> R
 pub(super) fn exact(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<u64>, redb::Error> {
     let by_name = database.begin_read()?.open_table(BY_NAME)?;
     let mut ids = Vec::new();
-    for row in by_name.range((folded, kind as i32, 0)..=(folded, kind as i32, u64::MAX))? {
+    for row in by_name.range((kind as i32, folded, 0)..=(kind as i32, folded, u64::MAX))? {
         ids.push(row?.0.value().2);
     }
     Ok(ids)
@@ -185,21 +189,41 @@ pub(super) fn by_ticker(database: &Database, folded: &str) -> Result<Vec<Key>, r
     Ok(keys)
 }
 
-pub(super) fn prefix(database: &Database, folded: &str) -> Result<Vec<Found>, redb::Error> {
-    let transaction = database.begin_read()?;
+pub(super) fn prefix(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<Found>, redb::Error> {
     let mut found = Vec::new();
-    for (table, word) in [(BY_NAME, false), (BY_WORD, true)] {
-        let table = transaction.open_table(table)?;
-        for row in table.range((folded, i32::MIN, 0)..)?.take(MAX_SCANNED) {
-            let row = row?.0;
-            let (name, kind, id) = row.value();
-            if !name.starts_with(folded) {
-                break;
-            }
-            found.extend(kind_of(kind).map(|kind| Found { key: (kind, id), word }));
-        }
-    }
+    beginning(database, BY_NAME, kind, folded, |name, id| {
+        found.push(Found {
+            key: (kind, id),
+            length: name.chars().count(),
+        });
+    })?;
     Ok(found)
+}
+
+pub(super) fn words(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<Key>, redb::Error> {
+    let mut found = Vec::new();
+    beginning(database, BY_WORD, kind, folded, |_, id| found.push((kind, id)))?;
+    Ok(found)
+}
+
+/// Shows the first rows of the kind that begin with `folded`.
+fn beginning(
+    database: &Database,
+    table: TableDefinition<'_, (i32, &'static str, u64), ()>,
+    kind: EntityKind,
+    folded: &str,
+    mut each: impl FnMut(&str, u64),
+) -> Result<(), redb::Error> {
+    let table = database.begin_read()?.open_table(table)?;
+    for row in table.range((kind as i32, folded, 0)..)?.take(MAX_SCANNED) {
+        let row = row?.0;
+        let (of, text, id) = row.value();
+        if of != kind as i32 || !text.starts_with(folded) {
+            break;
+        }
+        each(text, id);
+    }
+    Ok(())
 }
 
 /// Hands every place of the name where a word begins to `write`, with whether it is the first.
@@ -207,21 +231,13 @@ fn index(folded: &str, mut write: impl FnMut(&str, bool) -> Result<(), redb::Err
     word_starts(folded).try_for_each(|at| write(&folded[at..], at == 0))
 }
 
-fn index_ticker(ticker: &str, write: impl FnOnce(&str) -> Result<(), redb::Error>) -> Result<(), redb::Error> {
-    if ticker.is_empty() {
-        Ok(())
-    } else {
-        write(&fold(ticker))
-    }
-}
-
 fn keep(table: &mut Index<'_>, text: &str, (kind, id): (i32, u64)) -> Result<(), redb::Error> {
-    table.insert((text, kind, id), ())?;
+    table.insert((kind, text, id), ())?;
     Ok(())
 }
 
 fn forget(table: &mut Index<'_>, text: &str, (kind, id): (i32, u64)) -> Result<(), redb::Error> {
-    table.remove((text, kind, id))?;
+    table.remove((kind, text, id))?;
     Ok(())
 }
 

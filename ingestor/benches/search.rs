@@ -1,0 +1,206 @@
+//! How long an autocomplete waits for names: `cargo bench -p killfeed-ingestor --bench search [NAMES]`.
+//!
+//! Prints one table: searches as people type them, letter by letter, over all names of the static data of `../shared/data` and over a
+//! million names of pilots, corporations and alliances that were seen, on disk in a `names.redb` as an ingestor has it. Bound: 99 of
+//! 100 within 20 ms. ESI is never asked here: what it takes is bounded by its own patience.
+
+#![expect(clippy::unwrap_used, reason = "a bench that can't be set up measures nothing")]
+
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use killfeed::v1::EntityKind;
+use killfeed_ingestor::{
+    enrich::{
+        Enrich, EnrichSettings,
+        cache::{Key, NameStore, Named},
+    },
+    universe::Universe,
+};
+
+const STATIC_DATA: &str = "../../shared/data/sde/eve-online-static-data-3475087-jsonl.zip";
+const NAMES: usize = 1_000_000;
+/// Entries that are written in one transaction.
+const AT_ONCE: usize = 50_000;
+/// Names that are typed, for each row of the table.
+const TYPED: usize = 300;
+/// Somebody who typed so many letters has found it, or never will.
+const LETTERS: usize = 8;
+const BOUND: Duration = Duration::from_millis(20);
+
+fn main() {
+    // cargo adds `--bench`, which is none of ours.
+    let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
+    let count: usize = count.unwrap_or(NAMES);
+    let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join(STATIC_DATA);
+    if !archive.exists() {
+        return eprintln!("{} is missing: nothing to measure", archive.display());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(measure(count, &archive));
+}
+
+async fn measure(count: usize, archive: &Path) {
+    let dir = tempfile::tempdir().unwrap();
+    let mut random = fastrand::Rng::with_seed(1);
+    let begun = Instant::now();
+    let mut seen = Vec::new();
+    {
+        let store = NameStore::open(dir.path()).unwrap();
+        while seen.len() < count {
+            let some: Vec<(Key, Arc<Named>)> = (0..AT_ONCE.min(count - seen.len()))
+                .map(|at| entry(seen.len() + at, &mut random))
+                .collect();
+            store.put(&some);
+            seen.extend(
+                some.into_iter()
+                    .map(|((kind, _), named)| (kind, named.name.to_string())),
+            );
+        }
+    }
+    let written = begun.elapsed();
+    fs::create_dir(dir.path().join("static")).unwrap();
+    fs::copy(archive, dir.path().join("static").join(archive.file_name().unwrap())).unwrap();
+    let nobody = "http://127.0.0.1:9".to_owned();
+    let settings = EnrichSettings {
+        data_dir: dir.path().to_owned(),
+        esi_url: nobody.clone(),
+        static_data_url: nobody,
+        user_agent: "killfeed-bench".to_owned(),
+    };
+    let enrich = Enrich::open(settings, Default::default()).await.unwrap();
+    enrich.wait_ready().await;
+    let universe = Universe::new(enrich.universe());
+    let data = enrich.universe().static_data().unwrap();
+    let fixed = |kind: EntityKind| -> Vec<(EntityKind, String)> {
+        let names = data.index().of_kind(kind);
+        names.map(|(name, _)| (kind, name.to_owned())).collect()
+    };
+    let of = |kind: EntityKind| -> Vec<(EntityKind, String)> {
+        seen.iter().filter(|(of, _)| *of == kind).cloned().collect()
+    };
+
+    let counts = data.counts();
+    let places = counts.systems + counts.constellations + counts.regions;
+    let known = places + counts.types + counts.groups + counts.categories + counts.factions;
+    println!(
+        "| {count} names seen (written in {written:.1?}), {known} of the static data | searches | found | median | 99 % | slowest | bound |"
+    );
+    println!("|---|---|---|---|---|---|---|");
+    let mut all = Vec::new();
+    for (what, names, kinds) in [
+        ("pilots", of(EntityKind::Character), &[EntityKind::Character][..]),
+        ("corporations", of(EntityKind::Corporation), &[EntityKind::Corporation]),
+        ("alliances", of(EntityKind::Alliance), &[EntityKind::Alliance]),
+        ("ships and items", fixed(EntityKind::Type), &[EntityKind::Type]),
+        ("systems", fixed(EntityKind::System), &[EntityKind::System]),
+        ("pilots, searched in all kinds", of(EntityKind::Character), &[]),
+    ] {
+        let (mut times, mut found) = (Vec::new(), 0);
+        for _ in 0..TYPED {
+            let (kind, name) = random.choice(&names).unwrap();
+            let characters = name.chars().count();
+            for letters in 1..=LETTERS.min(characters) {
+                let typed: String = name.chars().take(letters).collect();
+                let begun = Instant::now();
+                let entities = universe.search(&typed, kinds, 25).await;
+                times.push(begun.elapsed());
+                if letters == LETTERS.min(characters) {
+                    found += usize::from(
+                        entities
+                            .iter()
+                            .any(|one| one.kind() == *kind && one.name.eq_ignore_ascii_case(name)),
+                    );
+                }
+            }
+        }
+        row(what, &mut times, &format!("{found} of {TYPED} after {LETTERS} letters"));
+        all.append(&mut times);
+    }
+    row("all of them", &mut all, "");
+}
+
+fn row(what: &str, times: &mut [Duration], found: &str) {
+    times.sort_unstable();
+    let at = |share: usize| {
+        times
+            .get(times.len() * share / 100)
+            .or(times.last())
+            .copied()
+            .unwrap_or_default()
+    };
+    println!(
+        "| {what} | {} | {found} | {:.2?} | {:.2?} | {:.2?} | {BOUND:?} at 99 % |",
+        times.len(),
+        at(50),
+        at(99),
+        at(100)
+    );
+}
+
+/// Nine in ten are pilots, as in life; names are made of syllables, so that many begin alike.
+fn entry(at: usize, random: &mut fastrand::Rng) -> (Key, Arc<Named>) {
+    const SYLLABLES: [&str; 40] = [
+        "ka", "ri", "to", "na", "mi", "shi", "ro", "an", "el", "dar", "vel", "mor", "gan", "thi", "us", "or", "xa",
+        "zen", "lu", "pe", "bra", "cor", "dre", "fen", "gor", "hal", "jin", "kor", "lan", "mar", "nor", "os", "pra",
+        "qui", "ras", "sol", "tar", "ul", "vor", "wyn",
+    ];
+    const LAST: [&str; 12] = [
+        "Corporation",
+        "Industries",
+        "Fleet",
+        "Holdings",
+        "Syndicate",
+        "Federation",
+        "Alliance",
+        "Mining",
+        "Navy",
+        "Wolves",
+        "Legion",
+        "Trading",
+    ];
+    let word = |random: &mut fastrand::Rng, most: usize| {
+        let word: String = (0..random.usize(1..=most))
+            .map(|_| SYLLABLES[random.usize(0..SYLLABLES.len())])
+            .collect();
+        let mut letters = word.chars();
+        let first = letters.next().map(|first| first.to_ascii_uppercase());
+        first.into_iter().chain(letters).collect::<String>()
+    };
+    let id = at as u64;
+    let (kind, id, name) = match at % 100 {
+        0 | 1 => (
+            EntityKind::Alliance,
+            99_000_000 + id,
+            format!("{} {}", word(random, 3), LAST[random.usize(0..LAST.len())]),
+        ),
+        2..=9 => (
+            EntityKind::Corporation,
+            98_000_000 + id,
+            format!("{} {}", word(random, 3), LAST[random.usize(0..LAST.len())]),
+        ),
+        _ => (
+            EntityKind::Character,
+            2_112_000_000 + id,
+            format!("{} {}", word(random, 3), word(random, 3)),
+        ),
+    };
+    let ticker = match kind {
+        EntityKind::Character => String::new(),
+        _ => (0..4).map(|_| random.uppercase()).collect(),
+    };
+    let named = Named {
+        name: name.into(),
+        ticker: ticker.into(),
+        name_at: 1,
+        ticker_at: 1,
+    };
+    ((kind, id), Arc::new(named))
+}
