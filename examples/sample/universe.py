@@ -1,4 +1,5 @@
-"""The few places and types of EVE Online that the sample uses, written down by hand.
+"""The few places and types of EVE Online that the sample, the examples of the help and the buttons of the bot use, written
+down by hand.
 
 Names and ids are facts of the game. Security is what the game displays; positions are rough (light years, to the half),
 good enough for "within 7 light years of Turnur"; prices are round guesses. The services read CCP's own static data.
@@ -14,6 +15,7 @@ REGIONS = {
     10000030: ("Heimatar", 7),
     10000032: ("Sinq Laison", 7),
     10000033: ("The Citadel", 7),
+    10000036: ("Devoid", 7),
     10000038: ("The Bleak Lands", 7),
     10000042: ("Metropolis", 7),
     10000043: ("Domain", 7),
@@ -104,10 +106,10 @@ CATEGORIES = {
 # group id: (name, category id)
 GROUPS = {
     18: ("Mineral", 4), 25: ("Frigate", 6), 26: ("Cruiser", 6), 27: ("Battleship", 6), 28: ("Hauler", 6),
-    29: ("Capsule", 6), 30: ("Titan", 6), 38: ("Shield Extender", 7), 46: ("Propulsion Module", 7),
+    29: ("Capsule", 6), 30: ("Titan", 6), 31: ("Shuttle", 6), 38: ("Shield Extender", 7), 46: ("Propulsion Module", 7),
     52: ("Warp Scrambler", 7), 53: ("Energy Weapon", 7), 55: ("Projectile Weapon", 7), 59: ("Gyrostabilizer", 7),
     60: ("Damage Control", 7), 65: ("Stasis Web", 7), 74: ("Hybrid Weapon", 7), 77: ("Shield Hardener", 7),
-    83: ("Projectile Ammo", 8), 85: ("Hybrid Charge", 8), 100: ("Combat Drone", 18), 205: ("Heat Sink", 7),
+    83: ("Projectile Ammo", 8), 85: ("Hybrid Charge", 8), 100: ("Combat Drone", 18), 205: ("Heat Sink", 7), 237: ("Corvette", 6),
     301: ("Concord Drone", 11), 302: ("Magnetic Field Stabilizer", 7), 324: ("Assault Frigate", 6),
     326: ("Energized Armor Membrane", 7), 329: ("Armor Plate", 7), 340: ("Secure Cargo Container", 2),
     358: ("Heavy Assault Cruiser", 6), 367: ("Ballistic Control System", 7), 380: ("Deep Space Transport", 6),
@@ -128,7 +130,8 @@ GROUPS = {
 # name: (type id, group id, a round price in ISK)
 TYPES = {
     # Ships
-    "Capsule": (670, 29, 0.01e6), "Rifter": (587, 25, 0.5e6), "Merlin": (603, 25, 0.5e6), "Tristan": (593, 25, 0.5e6),
+    "Capsule": (670, 29, 0.01e6), "Ibis": (601, 237, 0.01e6), "Caldari Shuttle": (672, 31, 0.01e6),
+    "Rifter": (587, 25, 0.5e6), "Merlin": (603, 25, 0.5e6), "Tristan": (593, 25, 0.5e6),
     "Kestrel": (602, 25, 0.5e6), "Venture": (32880, 25, 0.6e6), "Astero": (33468, 25, 70e6),
     "Federation Navy Comet": (17841, 25, 22e6), "Imperial Navy Slicer": (17703, 25, 20e6), "Ishkur": (12042, 324, 28e6),
     "Thrasher": (16242, 420, 1.6e6), "Catalyst": (16240, 420, 1.5e6), "Kikimora": (49710, 420, 45e6),

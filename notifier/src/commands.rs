@@ -3,7 +3,7 @@
 //! - [`Commands`] is all that those who serve people see; `office` carries it out over the subscriptions, an ingestor, the
 //!   outbox's reading end and the sink.
 //! - `filters` puts filter texts together, `explain` says clause by clause what a filter makes of a killmail, `history` what
-//!   became of killmails here, `foreign` reads what people bring from other bots.
+//!   became of killmails here, `reach` whether one has come at all, `foreign` reads what people bring from other bots.
 
 pub mod explain;
 pub mod export;
@@ -11,6 +11,7 @@ pub mod filters;
 pub mod foreign;
 mod history;
 mod office;
+pub mod reach;
 mod whole;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -24,7 +25,7 @@ use crate::{
     subscriptions::{CompileError, Subscription, Wish},
 };
 pub use crate::{
-    ingestor::Away,
+    ingestor::{Away, NotListed},
     subscriptions::{By, ChangeError},
 };
 pub use history::{Activity, History};
@@ -62,8 +63,19 @@ pub struct Standing {
     pub cursor: String,
     /// When that place of the log was reached, by the ingestor's clock (milliseconds).
     pub time: u64,
+    /// When the stream began, by the ingestor's clock (milliseconds): what the log had before never came. 0 = not known.
+    pub began: u64,
     /// Killmails that wait over all destinations.
     pub waiting: usize,
+}
+
+/// What was deleted of a guild.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forgotten {
+    /// How many subscriptions.
+    pub subscriptions: usize,
+    /// Why it is still in the daily copies, if it is.
+    pub copies: Result<(), String>,
 }
 
 /// Everything that people can ask and change. A change is on disk when its method returns.
@@ -85,9 +97,9 @@ pub trait Commands: Send + Sync + 'static {
     /// How the feed and the log are.
     async fn feed_status(&self) -> Result<GetFeedStatusResponse, Away>;
     /// How many killmails match, ingested in `since..until` (milliseconds).
-    async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, Away>;
+    async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, NotListed>;
     /// The newest that match, ingested at or after `since`.
-    async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, Away>;
+    async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, NotListed>;
     /// One killmail; `None` = not in the log.
     async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Away>;
 
@@ -116,8 +128,8 @@ pub trait Commands: Send + Sync + 'static {
     ) -> Result<Vec<Arc<Subscription>>, ChangeError>;
     /// Removes all or none of them.
     async fn remove(&self, guild: u64, names: &[String]) -> Result<Vec<Arc<Subscription>>, ChangeError>;
-    /// Deletes everything kept about a guild, whose channels these are; returns how many subscriptions that were.
-    async fn forget(&self, guild: u64, channels: BTreeSet<u64>) -> Result<usize, StorageError>;
+    /// Deletes everything kept about a guild, whose channels these are, from the daily copies too.
+    async fn forget(&self, guild: u64, channels: BTreeSet<u64>) -> Result<Forgotten, StorageError>;
 
     /// What became of a killmail in a destination.
     fn post(&self, destination: &Destination, killmail_id: u64) -> Result<Option<PostRow>, StorageError>;

@@ -31,6 +31,9 @@ pub mod meta {
     pub const SCHEMA: &str = "schema";
     /// A [`super::PositionRow`].
     pub const POSITION: &str = "position";
+    /// When the first position was written, by the ingestor's clock: killmails that were in the log before it never came. Milliseconds,
+    /// eight bytes big-endian.
+    pub const BEGAN: &str = "began";
     /// The next local sequence (of queue rows and batches), eight bytes big-endian.
     pub const NEXT_SEQUENCE: &str = "next_sequence";
     /// The next subscription id, eight bytes big-endian.

@@ -63,6 +63,17 @@ pub struct Ingestor(pub Client);
 #[error("{0}")]
 pub struct Away(pub String);
 
+/// Why the log was not looked through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotListed {
+    /// No ingestor can do it now.
+    #[error(transparent)]
+    Away(#[from] Away),
+    /// It takes no such filter: why, for a person.
+    #[error("{0}")]
+    Refused(String),
+}
+
 /// An ingestor lets a caller ask so often only; a question that came too soon is asked again after this.
 const TOO_SOON: Duration = Duration::from_millis(700);
 /// How often that is done: longer than its burst takes to come back.
@@ -78,7 +89,7 @@ impl Ingestor {
             let mut client = self.0.universe();
             async move { client.compile_filter(request).await }
         };
-        Ok(patiently(ask).await?.into_inner())
+        Ok(patiently(ask).await.map_err(away)?.into_inner())
     }
 
     /// Names like `query`, best first. Not asked again: an autocomplete is over by then.
@@ -98,11 +109,11 @@ impl Ingestor {
             let mut client = self.0.killmails();
             async move { client.get_feed_status(GetFeedStatusRequest {}).await }
         };
-        Ok(patiently(ask).await?.into_inner())
+        Ok(patiently(ask).await.map_err(away)?.into_inner())
     }
 
     /// How many killmails of the log match, ingested in `since..until` (milliseconds).
-    pub async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, Away> {
+    pub async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, NotListed> {
         let ask = || {
             let request = ListKillmailsRequest {
                 filter: filter.to_owned(),
@@ -114,11 +125,11 @@ impl Ingestor {
             let mut client = self.0.killmails();
             async move { client.list_killmails(request).await }
         };
-        Ok(patiently(ask).await?.into_inner().matched)
+        Ok(patiently(ask).await.map_err(not_listed)?.into_inner().matched)
     }
 
     /// The newest killmails that match, ingested at or after `since` (milliseconds): `limit` at most, newest first.
-    pub async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, Away> {
+    pub async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, NotListed> {
         let mut found = Vec::new();
         let mut page_token = String::new();
         loop {
@@ -133,7 +144,7 @@ impl Ingestor {
                 let mut client = self.0.killmails();
                 async move { client.list_killmails(request).await }
             };
-            let page = patiently(ask).await?.into_inner();
+            let page = patiently(ask).await.map_err(not_listed)?.into_inner();
             found.extend(page.killmails);
             // A page may be empty and yet not the last: an ingestor looks at so many records at a time.
             if found.len() >= limit || page.next_page_token.is_empty() {
@@ -160,7 +171,7 @@ impl Ingestor {
 }
 
 /// Asks, and again where it was only too soon.
-async fn patiently<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Away> {
+async fn patiently<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Status> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -169,9 +180,23 @@ async fn patiently<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F
             Err(status) if status.code() == Code::ResourceExhausted && tries < TOO_SOON_TRIES => {
                 tokio::time::sleep(TOO_SOON.mul_f64(0.5 + fastrand::f64())).await;
             }
-            Err(status) => return Err(away(status)),
+            Err(status) => return Err(status),
         }
     }
+}
+
+fn not_listed(status: Status) -> NotListed {
+    if status.code() != Code::InvalidArgument {
+        return NotListed::Away(away(status));
+    }
+    // `filter: at START..END: ` is about a text that whoever asks has not seen.
+    let message = status.message();
+    let message = message.strip_prefix("filter: ").unwrap_or(message);
+    let reason = match message.split_once(": ") {
+        Some((place, reason)) if place.starts_with("at ") => reason,
+        _ => message,
+    };
+    NotListed::Refused(reason.to_owned())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an error is turned into another one")]

@@ -138,6 +138,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         subscriptions: subscriptions.clone(),
         outbox: outbox.clone(),
         sink: sink.clone(),
+        data_dir: settings.data_dir.clone(),
         following: following.clone(),
         clock: clock.clone(),
     });
@@ -464,8 +465,9 @@ async fn forget(
     let before = now.saturating_sub(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     for guild in subscriptions.gone_since(before)? {
         for destination in subscriptions.erase_guild(guild).await? {
-            outbox.erase(&destination, now)?;
+            outbox.forget(&destination, now)?;
         }
+        outbox.forget_guild(guild)?;
         backup::without(data_dir, &[guild]).context("the copies of the subscriptions cannot be rewritten")?;
         subscriptions.guild_back(guild).await?;
         outbox.flush().await?;

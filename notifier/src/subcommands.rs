@@ -55,8 +55,8 @@ pub(crate) fn declared() -> [Command; 2] {
         )
         .subcommand(
             Command::new("remove")
-                .about("One less, with what waits only for it")
-                .arg(guild().required(true))
+                .about("One less, with what waits only for it; without --guild a webhook's")
+                .arg(guild())
                 .arg(option("name", "Its name").required(true)),
         )
         .subcommand(

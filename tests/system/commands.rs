@@ -6,6 +6,7 @@ mod asked;
 mod changed;
 mod docs;
 mod imported;
+mod together;
 
 use std::time::SystemTime;
 
@@ -29,7 +30,7 @@ pub(crate) struct Desk {
     pub(crate) upstream: Upstream,
     pub(crate) http: String,
     pub(crate) admin: String,
-    data: TempDir,
+    pub(crate) data: TempDir,
     extra: Vec<(&'static str, String)>,
     notifier: Option<Service>,
 }
@@ -37,6 +38,11 @@ pub(crate) struct Desk {
 impl Desk {
     /// With the bundled killmails in the log, published just now, and a bot that is connected.
     pub(crate) async fn start(extra: &[(&'static str, &str)]) -> Self {
+        Self::start_in(Discord::start().await, extra).await
+    }
+
+    /// The same in this Discord.
+    pub(crate) async fn start_in(discord: Discord, extra: &[(&'static str, &str)]) -> Self {
         let upstream = Upstream::start_with_sample().await;
         let now = SystemTime::now();
         let mut documents = corpus::sample();
@@ -49,7 +55,6 @@ impl Desk {
             ingestor.status().await.killmails >= KILLMAILS
         })
         .await;
-        let discord = Discord::start().await;
         discord.limit_posts(None);
         let mut desk = Self {
             discord,
@@ -208,6 +213,11 @@ pub(crate) fn subscribe(name: &str, filter: &str) -> Ask {
 
 /// One more killmail, published now.
 pub(crate) fn another(desk: &Desk, id: u64) -> Value {
+    another_with(desk, id, |_| {})
+}
+
+/// The same with something about it changed.
+pub(crate) fn another_with(desk: &Desk, id: u64, change: impl FnOnce(&mut Value)) -> Value {
     let now = SystemTime::now();
     let mut document = corpus::sample().remove(0);
     document["killmail_id"] = id.into();
@@ -217,6 +227,7 @@ pub(crate) fn another(desk: &Desk, id: u64) -> Value {
         document["zkb"]["hash"] = format!("{id:040x}").into();
     }
     corpus::set_times(&mut document, now, now);
+    change(&mut document);
     desk.upstream.publish(document.clone());
     document
 }

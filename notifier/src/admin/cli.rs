@@ -8,7 +8,7 @@ use killfeed::v1::{
     subscription_service_client::SubscriptionServiceClient,
 };
 use tonic::{
-    Request, Status,
+    Code, Request, Status,
     transport::{Channel, Endpoint},
 };
 
@@ -147,6 +147,14 @@ fn with<T>(token: Option<&str>, message: T) -> Result<Request<T>, String> {
 
 #[expect(clippy::needless_pass_by_value, reason = "an error is turned into another one")]
 fn said(status: Status) -> String {
+    if status.code() == Code::Unauthenticated {
+        return format!(
+            "{:?}: {} (this program sends the first token of its own NOTIFIER_ADMIN_TOKENS_FILE: expected one that the running \
+             process knows)",
+            status.code(),
+            status.message()
+        );
+    }
     format!("{:?}: {}", status.code(), status.message())
 }
 

@@ -1,12 +1,12 @@
 //! Carries the commands out.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use killfeed::v1::{CompileFilterResponse, Entity, EntityKind, GetFeedStatusResponse, Killmail};
 use tokio::sync::watch;
 
-use super::{Away, By, ChangeError, Commands, History, Standing, Terms};
+use super::{Away, By, ChangeError, Commands, Forgotten, History, NotListed, Standing, Terms};
 use crate::{
     clock::Clock,
     database::{CompiledRow, PostRow, StorageError},
@@ -14,7 +14,7 @@ use crate::{
     matching, metrics,
     outbox::Outbox,
     sink::{Destination, Post, SendOutcome, Sink},
-    subscriptions::{self, Compile, CompileError, Subscription, Subscriptions, Wish},
+    subscriptions::{self, Compile, CompileError, Subscription, Subscriptions, Wish, backup},
 };
 
 /// Everything that the commands stand on.
@@ -29,6 +29,8 @@ pub struct Office {
     pub outbox: Arc<Outbox>,
     /// Where tests go.
     pub sink: Arc<dyn Sink>,
+    /// The data folder, where the daily copies are.
+    pub data_dir: PathBuf,
     /// Whether the stream is open.
     pub following: watch::Receiver<bool>,
     /// The wall clock.
@@ -87,11 +89,11 @@ impl Commands for Office {
         self.ingestor.feed_status().await
     }
 
-    async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, Away> {
+    async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, NotListed> {
         self.ingestor.count(filter, since, until).await
     }
 
-    async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, Away> {
+    async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, NotListed> {
         self.ingestor.newest(filter, since, limit).await
     }
 
@@ -151,7 +153,7 @@ impl Commands for Office {
         Ok(removed)
     }
 
-    async fn forget(&self, guild: u64, channels: BTreeSet<u64>) -> Result<usize, StorageError> {
+    async fn forget(&self, guild: u64, channels: BTreeSet<u64>) -> Result<Forgotten, StorageError> {
         let removed = self.subscriptions.forget(guild).await?;
         let of_rows = removed.iter().map(|one| one.wish.destination.clone());
         let destinations: BTreeSet<Destination> =
@@ -159,9 +161,28 @@ impl Commands for Office {
         for destination in &destinations {
             self.outbox.forget(destination, self.clock.now())?;
         }
+        self.outbox.forget_guild(guild)?;
         self.outbox.flush().await?;
         metrics::subscriptions(self.subscriptions.snapshot().len());
-        Ok(removed.len())
+        // Last: a copy that is written from now on has nothing of it.
+        let data_dir = self.data_dir.clone();
+        let rewritten = tokio::task::spawn_blocking(move || backup::without(&data_dir, &[guild])).await;
+        let copies = match rewritten {
+            Ok(rewritten) => rewritten.map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = &copies {
+            tracing::error!(
+                guild,
+                error,
+                "the copies of the subscriptions cannot be rewritten: this guild, which is to be forgotten, stays in them until they \
+                 are deleted; expected a data folder that can be written to"
+            );
+        }
+        Ok(Forgotten {
+            subscriptions: removed.len(),
+            copies,
+        })
     }
 
     fn post(&self, destination: &Destination, killmail_id: u64) -> Result<Option<PostRow>, StorageError> {
@@ -197,6 +218,7 @@ impl Commands for Office {
                 .as_ref()
                 .map_or(0, |position| matching::millis(&Some(position.time))),
             cursor: position.map(|position| position.cursor).unwrap_or_default(),
+            began: self.outbox.began()?.unwrap_or_default(),
             waiting: self.outbox.waiting(),
         })
     }

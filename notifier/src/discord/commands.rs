@@ -34,7 +34,7 @@ use super::{
     world::World,
 };
 use crate::{
-    commands::{Away, By, ChangeError, Commands},
+    commands::{Away, By, ChangeError, Commands, NotListed},
     database::StorageError,
     subscriptions::{Source, Subscription},
 };
@@ -207,6 +207,15 @@ impl From<Away> for Stop {
             words::plain(&away.0)
         );
         say("No ingestor answers", text)
+    }
+}
+
+impl From<NotListed> for Stop {
+    fn from(error: NotListed) -> Self {
+        match error {
+            NotListed::Away(away) => away.into(),
+            NotListed::Refused(reason) => say("Too much to look for at once", words::too_much(&reason)),
+        }
     }
 }
 

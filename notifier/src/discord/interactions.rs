@@ -107,8 +107,12 @@ impl Interactions {
                 heard = self.heard.recv(), if running.len() < AT_ONCE => match heard {
                     Some(Heard::Ready { application, guilds }) => {
                         if guilds == 0 {
-                            let link = invite::link(&application.to_string(), false);
-                            tracing::info!(link, "the bot is in no server on this shard: this link adds it to one");
+                            let application = application.to_string();
+                            tracing::info!(
+                                link = invite::link(&application, false),
+                                link_with_pings = invite::link(&application, true),
+                                "the bot is in no server on this shard: either link adds it to one; with the second it may ping everyone"
+                            );
                         }
                         if !registered {
                             registered = true;

@@ -10,7 +10,7 @@ use crate::{
         CatchUpRow, HandledRow, KillmailRow, MatchRow, PositionRow, PostRow, PostState, QueueRow, StorageError, decode,
         decode_number, id_key, meta, post_key, queue_key,
     },
-    matching::Match,
+    matching::{Match, millis},
     sink::Destination,
 };
 
@@ -19,12 +19,14 @@ type Written<T> = Result<T, Abort<StorageError>>;
 impl Outbox {
     /// Writes what a run of events caused, and the position after them. Not acknowledged before [`Outbox::flush`].
     pub fn arrive(&self, arrivals: &[Arrival], position: Option<&Position>, now: u64) -> Result<Arrived, StorageError> {
-        let row = position.map(|position| PositionRow {
-            cursor: position.cursor.clone(),
-            time: Some(position.time),
+        let row = position.map(|position| {
+            let row = PositionRow {
+                cursor: position.cursor.clone(),
+                time: Some(position.time),
+            };
+            (row.encode_to_vec(), millis(&row.time))
         });
-        let mark = Mark::Position(row.map(|row| row.encode_to_vec()));
-        self.write(arrivals, &mark, now)
+        self.write(arrivals, &Mark::Position(row), now)
     }
 
     /// The same for moved guilds that read a piece of the log later than everyone else: what was handled for others was not for
@@ -70,7 +72,12 @@ impl Outbox {
             }
             match mark {
                 Mark::Position(None) => {}
-                Mark::Position(Some(row)) => drop(numbers.insert(meta::POSITION, &row[..])?),
+                Mark::Position(Some((row, time))) => {
+                    // The first one: the stream begins here.
+                    if numbers.insert(meta::POSITION, &row[..])?.is_none() {
+                        numbers.insert(meta::BEGAN, &time.to_be_bytes())?;
+                    }
+                }
                 Mark::CatchUp(key, Some(row)) => drop(numbers.insert(*key, &row[..])?),
                 Mark::CatchUp(key, None) => drop(numbers.remove(*key)?),
             }
@@ -87,7 +94,8 @@ impl Outbox {
 
 /// How far the events reach, encoded.
 enum Mark<'a> {
-    Position(Option<Vec<u8>>),
+    /// And its time, in milliseconds.
+    Position(Option<(Vec<u8>, u64)>),
     CatchUp(&'a [u8], Option<Vec<u8>>),
 }
 

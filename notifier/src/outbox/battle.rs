@@ -90,6 +90,15 @@ impl Outbox {
         Ok(())
     }
 
+    /// The same for every battle of a destination.
+    pub(super) fn end_battles(&self, destination: &Destination) -> Result<(), StorageError> {
+        let prefix = [meta::BATTLE.as_bytes(), &destination_key(destination)[..]].concat();
+        for key in self.database.meta.scan_prefix(prefix).keys() {
+            self.let_go(&key?)?;
+        }
+        Ok(())
+    }
+
     /// The digest does not grow any more; the bytes of its killmails are let go.
     pub fn end_battle(&self, destination: &Destination, system: u32) -> Result<(), StorageError> {
         self.let_go(&battle_key(destination, system))

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use super::Outbox;
-use crate::{
-    database::{CooldownRow, HandledRow, PostRow, PostState, StorageError, decode, destination_key, meta},
-    sink::Destination,
-};
+use crate::database::{CooldownRow, HandledRow, PostRow, PostState, StorageError, decode, meta};
 
 /// How long `handled`, and ends in `posts`, are kept.
 pub const KEPT: Duration = Duration::from_secs(7 * 86_400);
@@ -28,18 +25,6 @@ impl Outbox {
         Ok(sweep(&self.database.handled, handled).await?
             + sweep(&self.database.posts, posts).await?
             + sweep(&self.database.cooldowns, cooldowns).await?)
-    }
-
-    /// Deletes everything about a destination: what waits, what became of its killmails, its cooldowns.
-    pub fn erase(&self, destination: &Destination, now: u64) -> Result<(), StorageError> {
-        self.abandon(destination, "forgotten", now)?;
-        let prefix = destination_key(destination);
-        for tree in [&self.database.queue, &self.database.posts, &self.database.cooldowns] {
-            for key in tree.scan_prefix(prefix).keys() {
-                tree.remove(key?)?;
-            }
-        }
-        Ok(())
     }
 
     /// Drops what waits and the position, once: with `wanted` for the first time since a start without it. Returns whether.

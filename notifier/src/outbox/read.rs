@@ -11,8 +11,8 @@ use super::{
 use crate::{
     database::{
         BATCH_SEQUENCE, CatchUpRow, CooldownRow, HandledRow, KillmailRow, PositionRow, PostRow, PostState, PostsRow,
-        QueueRow, StorageError, cooldown_key, decode, destination_key, id_key, meta, post_key, queue_key,
-        read_destination, read_sequence,
+        QueueRow, StorageError, cooldown_key, decode, decode_number, destination_key, id_key, meta, post_key,
+        queue_key, read_destination, read_sequence,
     },
     sink::Destination,
 };
@@ -28,6 +28,11 @@ impl Outbox {
             cursor: row.cursor,
             time: row.time.unwrap_or_default(),
         }))
+    }
+
+    /// When the stream began, by the ingestor's clock (milliseconds): what the log had before never came. `None` = not known.
+    pub fn began(&self) -> Result<Option<u64>, StorageError> {
+        decode_number(self.database.meta.get(meta::BEGAN)?.as_deref())
     }
 
     /// The pieces of the log that moved guilds are still to read, with their keys.

@@ -217,10 +217,51 @@ async fn what_is_erased_leaves_nothing_of_the_destination_and_all_of_others() {
         embeds: &[],
     };
     outbox.finish(&HERE, &batch, end, 12).unwrap();
-    outbox.erase(&HERE, 13).unwrap();
+    outbox.forget(&HERE, 13).unwrap();
     assert!(outbox.post(&HERE, 7).unwrap().is_none() && outbox.post(&HERE, 8).unwrap().is_none());
     assert_eq!(outbox.cooldown(&HERE, "here").unwrap(), 0);
     assert_eq!(outbox.head(&HERE, 10).unwrap().waiting, 0);
     assert_eq!(outbox.head(&THERE, 10).unwrap().waiting, 1);
     assert!(outbox.killmail(7).unwrap().is_some() && outbox.killmail(8).unwrap().is_none());
+}
+
+#[tokio::test]
+async fn the_stream_begins_with_its_first_position_and_anew_after_a_skipped_backlog() {
+    let (_dir, outbox) = outbox();
+    let at = |seconds| Position {
+        cursor: "c".into(),
+        time: Timestamp {
+            seconds,
+            nanos: 250_000_000,
+        },
+    };
+    assert_eq!(outbox.began().unwrap(), None);
+    outbox.arrive(&[arrival(7, 0, &[])], None, 10).unwrap();
+    assert_eq!(outbox.began().unwrap(), None);
+    outbox.arrive(&[], Some(&at(5)), 10).unwrap();
+    outbox.arrive(&[], Some(&at(6)), 10).unwrap();
+    assert_eq!(outbox.began().unwrap(), Some(5_250));
+    assert!(outbox.skip_backlog(true).await.unwrap());
+    outbox.arrive(&[], Some(&at(9)), 10).unwrap();
+    assert_eq!(outbox.began().unwrap(), Some(9_250));
+}
+
+#[tokio::test]
+async fn a_guild_s_count_of_posts_is_forgotten_with_it() {
+    let (_dir, outbox) = outbox();
+    outbox.arrive(&[arrival(7, 0, &[&HERE])], None, 10).unwrap();
+    let head = outbox.head(&HERE, 1).unwrap();
+    let batch = outbox.seal(&HERE, &[], Some(&batch_of(&head)), 11).unwrap().unwrap();
+    let end = BatchEnd {
+        state: PostState::Sent,
+        message_id: 99,
+        detail: "",
+        cooldown_until: 0,
+        guild: Some(3),
+        embeds: &[],
+    };
+    outbox.finish(&HERE, &batch, end, 12).unwrap();
+    assert_eq!(outbox.posts_today(3, 12).unwrap().posted, 1);
+    outbox.forget_guild(3).unwrap();
+    assert_eq!(outbox.posts_today(3, 12).unwrap().posted, 0);
 }

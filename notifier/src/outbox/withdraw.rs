@@ -6,7 +6,10 @@ use std::{cell::Cell, collections::BTreeSet};
 use prost::Message as _;
 use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _};
 
-use super::{Outbox, depart::Transaction};
+use super::{
+    Outbox,
+    depart::{Transaction, posts_key},
+};
 use crate::{
     database::{
         BATCH_SEQUENCE, PostState, QueueRow, StorageError, decode, destination_key, queue_key, read_id, read_sequence,
@@ -80,16 +83,23 @@ impl Outbox {
         Ok(ended)
     }
 
-    /// Deletes everything about a destination: what waits, what became of its killmails, its cooldowns. Not acknowledged
-    /// before [`Outbox::flush`].
+    /// Deletes everything about a destination: what waits, what became of its killmails, its battles and cooldowns. Not
+    /// acknowledged before [`Outbox::flush`].
     pub fn forget(&self, destination: &Destination, now: u64) -> Result<(), StorageError> {
         self.abandon(destination, "forgotten", now)?;
+        self.end_battles(destination)?;
         let prefix = destination_key(destination);
         for tree in [&self.database.queue, &self.database.posts, &self.database.cooldowns] {
             for key in tree.scan_prefix(prefix).keys() {
                 tree.remove(key?)?;
             }
         }
+        Ok(())
+    }
+
+    /// Deletes what is kept of a guild as a whole: how many posts it got today. Not acknowledged before [`Outbox::flush`].
+    pub fn forget_guild(&self, guild: u64) -> Result<(), StorageError> {
+        self.database.meta.remove(posts_key(guild))?;
         Ok(())
     }
 

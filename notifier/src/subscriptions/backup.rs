@@ -4,6 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,12 @@ use crate::database::{StorageError, SubscriptionRow};
 const KEPT: usize = 7;
 /// Of the copies' form.
 const VERSION: u32 = 1;
+
+/// The ending of a copy that is not whole yet.
+const UNFINISHED: &str = "new";
+
+/// Held while copies are written or rewritten: one that was begun before a guild is taken out has it, and is rewritten then.
+static WRITING: Mutex<()> = Mutex::new(());
 
 #[derive(Serialize, Deserialize)]
 struct Copy {
@@ -36,6 +43,7 @@ pub struct Found {
 
 /// Writes today's copy, if there is none yet, and deletes those older than the newest seven. Returns whether it wrote one.
 pub fn write(data_dir: &Path, subscriptions: &Subscriptions, now: u64) -> io::Result<bool> {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = folder(data_dir);
     fs::create_dir_all(&dir)?;
     let name = format!("subscriptions-{}.json", day(now));
@@ -72,10 +80,22 @@ pub fn newest(data_dir: &Path) -> Option<Found> {
     })
 }
 
-/// Takes guilds out of every copy: what was forgotten, or moved away, does not come back.
+/// Takes guilds out of every copy: what was forgotten, or moved away, does not come back. A copy that cannot be read cannot be
+/// rewritten either, nor used: it is deleted, as is what a crash left half written.
 pub fn without(data_dir: &Path, guilds: &[u64]) -> io::Result<()> {
+    let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+    for path in files(data_dir, UNFINISHED)? {
+        fs::remove_file(path)?;
+    }
     for path in copies(data_dir)? {
-        let Ok(mut copy) = read(&path) else { continue };
+        let mut copy = match read(&path) {
+            Ok(copy) => copy,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "a copy of the subscriptions that cannot be read was deleted");
+                fs::remove_file(path)?;
+                continue;
+            }
+        };
         let before = copy.subscriptions.len();
         copy.subscriptions.retain(|row| !guilds.contains(&row.guild));
         let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
@@ -102,6 +122,11 @@ fn folder(data_dir: &Path) -> PathBuf {
 
 /// The newest first: their names sort as their days.
 fn copies(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
+    files(data_dir, "json")
+}
+
+/// The files of the folder with this ending, in the reverse order of their names.
+fn files(data_dir: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
     let entries = match fs::read_dir(folder(data_dir)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -109,7 +134,7 @@ fn copies(data_dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "json") {
+        if path.extension().is_some_and(|extension| extension == ending) {
             found.push(path);
         }
     }
@@ -132,7 +157,7 @@ fn read(path: &Path) -> io::Result<Copy> {
 
 /// Whole or not at all: under another name first. It holds webhooks' URLs, which are nobody else's business.
 fn put(dir: &Path, name: &str, copy: &Copy) -> io::Result<()> {
-    let unfinished = dir.join(format!("{name}.new"));
+    let unfinished = dir.join(format!("{name}.{UNFINISHED}"));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
     #[cfg(unix)]
@@ -216,7 +241,17 @@ filter = ""
             .unwrap();
         assert_eq!((counts.kept, counts.added), (2, 0));
 
+        // The unreadable copy is gone, and so is what a crash left: both may name whoever is to be forgotten.
+        let unfinished = kept[1].with_extension("json.new");
+        fs::write(&unfinished, "{}").unwrap();
         without(dir.path(), &[WEBHOOK_GUILD]).unwrap();
+        assert!(!kept[0].exists() && !unfinished.exists());
+        let all: String = copies(dir.path())
+            .unwrap()
+            .iter()
+            .map(|path| fs::read_to_string(path).unwrap())
+            .collect();
+        assert!(all.contains("\"a\"") && !all.contains("secret"), "{all}");
         let left = newest(dir.path()).unwrap();
         assert_eq!(left.rows.iter().map(|row| row.guild).collect::<Vec<_>>(), [7]);
         assert!(newest(&dir.path().join("nowhere")).is_none());

@@ -1,11 +1,15 @@
-//! The admin API through the program that calls it; and `invite`.
+//! The admin API through the program that calls it; and the invitation, printed and logged.
+
+use std::path::Path;
 
 use killfeed_support::{
-    discord::{BOT, CHANNEL, GUILD},
-    process::{Binary, Service},
+    Discord,
+    discord::{Ask, BOT, CHANNEL, GUILD, permission},
+    process::{Binary, Service, eventually},
 };
 
-use super::{Desk, subscribe};
+use super::{Desk, another, subscribe};
+use crate::world::LONG;
 
 /// Exit code, standard output, standard error.
 async fn call(settings: &[(&str, String)], arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -106,4 +110,155 @@ async fn operators_do_the_same_without_discord() {
             "{out}"
         );
     }
+}
+
+/// A file of tokens, of which the program sends the first.
+fn tokens(text: &str) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    file
+}
+
+fn with_tokens(desk: &Desk, file: Option<&Path>) -> Vec<(&'static str, String)> {
+    let mut settings = vec![("NOTIFIER_ADMIN_ADDR", desk.admin.clone())];
+    settings.extend(file.map(|path| ("NOTIFIER_ADMIN_TOKENS_FILE", path.display().to_string())));
+    settings
+}
+
+/// Where a file of tokens is set, every call needs one of them; and webhooks are taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_asked_for_and_let_webhooks_in() {
+    let known = tokens("# who: token\nweb front-end-token\nops operator-token\n");
+    let wrong = tokens("web other-token\n");
+    let second = tokens("ops operator-token\n");
+    let mut desk = Desk::start(&[("NOTIFIER_ADMIN_TOKENS_FILE", &known.path().display().to_string())]).await;
+    let hook = desk.discord.add_webhook(950_000_000_000_000_001, "hook-secret");
+    let other = desk.discord.add_webhook(950_000_000_000_000_002, "other-secret");
+    let (guild, channel) = (GUILD.to_string(), CHANNEL.to_string());
+    let add_hook = [
+        "subscriptions",
+        "add",
+        "--name",
+        "hook",
+        "--filter",
+        "npc OR -npc",
+        "--style",
+        "link",
+        "--webhook",
+        &hook,
+    ];
+    let add_here = [
+        "subscriptions",
+        "add",
+        "--guild",
+        &guild,
+        "--channel",
+        &channel,
+        "--name",
+        "here",
+        "--filter",
+        "group:Titan",
+    ];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().display().to_string();
+    let rows = serde_json::json!({"subscription": [
+        {"name": "second hook", "filter": "value>=1b", "webhook": other},
+        {"name": "there", "guild": guild, "channel": channel, "filter": "solo"},
+    ]});
+    std::fs::write(&path, rows.to_string()).unwrap();
+    let calls: [&[&str]; 5] = [
+        &["subscriptions", "list"],
+        &add_hook,
+        &["subscriptions", "remove", "--name", "hook"],
+        &["subscriptions", "export"],
+        &["subscriptions", "import", &path],
+    ];
+    for settings in [with_tokens(&desk, None), with_tokens(&desk, Some(wrong.path()))] {
+        for arguments in calls {
+            let (code, out, error) = call(&settings, arguments).await;
+            assert_eq!((code, out.as_str()), (Some(1), ""), "{arguments:?}");
+            assert!(
+                error.contains("Unauthenticated") && error.contains("NOTIFIER_ADMIN_TOKENS_FILE"),
+                "{arguments:?}: {error}"
+            );
+            assert!(!error.contains("token\n") && !error.contains("other-token"), "{error}");
+        }
+    }
+    assert_eq!(desk.names().await, [""; 0], "nobody without a token changed anything");
+
+    let settings = with_tokens(&desk, Some(known.path()));
+    let run = async |arguments: &[&str]| call(&settings, arguments).await;
+    let (code, out, error) = run(&add_hook).await;
+    assert_eq!(code, Some(0), "{error}");
+    assert!(out.contains("webhook") && !out.contains("secret"), "{out}");
+    let (code, _, error) = run(&add_here).await;
+    assert_eq!(code, Some(0), "{error}");
+    let evil = [
+        "subscriptions",
+        "add",
+        "--name",
+        "evil",
+        "--filter",
+        "",
+        "--webhook",
+        "https://evil.example/api/webhooks/1/x",
+    ];
+    let (code, _, error) = run(&evil).await;
+    assert!(code == Some(1) && error.contains("webhook: expected"), "{error}");
+
+    // It posts, without the bot; after a kill -9 too.
+    desk.restart().await;
+    another(&desk, 910_000_011);
+    eventually("posted through the webhook", LONG, async || {
+        !desk.discord.posts(950_000_000_000_000_001).is_empty()
+    })
+    .await;
+    let post = &desk.discord.posts(950_000_000_000_000_001)[0];
+    let content = post.body["content"].as_str().unwrap();
+    assert!(content.contains("https://zkillboard.com/kill/910000011/"), "{content}");
+
+    // The second token of the file is as good; a webhook's address is in no export.
+    let settings = with_tokens(&desk, Some(second.path()));
+    let run = async |arguments: &[&str]| call(&settings, arguments).await;
+    let (code, out, error) = run(&["subscriptions", "import", &path]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "2 added\n"), "{error}");
+    let (_, list, _) = run(&["subscriptions", "list"]).await;
+    assert_eq!(list.lines().count(), 4, "{list}");
+    let (_, export, _) = run(&["subscriptions", "export"]).await;
+    assert!(!export.contains("secret") && export.contains("\"there\""), "{export}");
+    let from_discord = desk.ask(Ask::command("export")).await.file;
+    assert!(!from_discord.contains("hook"), "{from_discord}");
+    // Webhooks belong to no server.
+    let (code, _, error) = run(&["subscriptions", "remove", "--guild", &guild, "--name", "hook"]).await;
+    assert!(code == Some(1) && error.contains("NotFound"), "{error}");
+    let (code, out, error) = run(&["subscriptions", "remove", "--name", "hook"]).await;
+    assert_eq!((code, out.as_str()), (Some(0), "removed\n"), "{error}");
+    assert!(!desk.notifier().stderr().contains("secret"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_in_no_server_logs_the_link_that_adds_it_and_says_nothing_where_it_comes() {
+    let discord = Discord::start().await;
+    discord.remove_guild(GUILD);
+    let desk = Desk::start_in(discord, &[]).await;
+    eventually("the link in the log", LONG, async || {
+        desk.notifier().stderr().contains("the bot is in no server")
+    })
+    .await;
+    let log = desk.notifier().stderr();
+    let link = format!("client_id={BOT}&scope=bot%20applications.commands&permissions=");
+    for permissions in ["274877991936", "274878123008"] {
+        assert!(log.contains(&format!("{link}{permissions}")), "{permissions}: {log}");
+    }
+
+    desk.discord.add_channel(GUILD, CHANNEL, permission::ALL);
+    let help = desk.ask(Ask::command("help")).await;
+    assert!(help.shown().contains("# Filters"), "{}", help.shown());
+    another(&desk, 910_000_021);
+    eventually("it came", LONG, async || {
+        let why = desk.ask(Ask::command("why").text("kill", "910000021")).await;
+        why.shown().contains("Died") && !why.shown().contains("received")
+    })
+    .await;
+    assert!(desk.discord.posts(CHANNEL).is_empty(), "nobody asked it to post");
 }

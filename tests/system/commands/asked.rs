@@ -2,12 +2,16 @@
 
 use killfeed_support::discord::{Ask, CHANNEL, GUILD, permission};
 
-use super::{Desk, golden, subscribe, title, without_examples};
+use killfeed::v1::CompileFilterRequest;
+
+use super::{Desk, KILLMAILS, another_with, golden, subscribe, title, without_examples};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_are_told_what_they_ask() {
     let desk = Desk::start(&[]).await;
-    golden!("help", desk.ask(Ask::command("help")).await);
+    let help = desk.ask(Ask::command("help")).await;
+    golden!("help", help);
+    every_example_is_a_filter(&desk, &help).await;
     golden!("check", desk.ask(Ask::command("check")).await);
     desk.discord.add_channel(
         GUILD,
@@ -57,6 +61,16 @@ async fn people_are_told_what_they_ask() {
         )
         .await
     );
+    // It matches, but the bot came later.
+    golden!(
+        "why_before",
+        desk.ask(
+            Ask::command("why")
+                .text("kill", "900000052")
+                .text("name", "value>=10b space:nullsec")
+        )
+        .await
+    );
     golden!("why_unknown", desk.ask(Ask::command("why").text("kill", "5")).await);
     golden!(
         "why_not_understood",
@@ -79,6 +93,123 @@ async fn people_are_told_what_they_ask() {
     ] {
         assert!(status.shown().contains(said), "{}", status.shown());
     }
+}
+
+/// The lines of the field Examples: a filter in backquotes, and what it is for.
+async fn every_example_is_a_filter(desk: &Desk, help: &killfeed_support::discord::Answered) {
+    let shown = help.shown();
+    let (_, examples) = shown.split_once("## Examples\n").unwrap();
+    let (examples, _) = examples.split_once("\n## ").unwrap();
+    let examples: Vec<&str> = examples.lines().filter(|line| line.starts_with('`')).collect();
+    assert!(examples.len() >= 6, "{examples:?}");
+    for example in examples {
+        let filter = example.trim_matches('`').to_owned();
+        let request = CompileFilterRequest { filter };
+        let compiled = desk.ingestor.client().universe().compile_filter(request).await;
+        let compiled = compiled.unwrap().into_inner();
+        assert!(compiled.filter.is_some(), "{example}: {:?}", compiled.diagnostics);
+        assert_eq!(compiled.warnings, [], "{example}");
+    }
+}
+
+/// What is most of it can be left out: each button adds the term that leaves out exactly what was counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn buttons_leave_out_what_they_name() {
+    let desk = Desk::start(&[]).await;
+    const CORPORATION: u64 = 98_880_001;
+    // Two of each, and two Rifters which are what is wanted. CCP's ids of a capsule, a shuttle and a corvette.
+    let ships = [670, 670, 672, 601, 587, 587, 587, 587];
+    for (index, ship) in ships.into_iter().enumerate() {
+        another_with(&desk, 920_000_001 + index as u64, |document| {
+            document["esi"]["victim"]["ship_type_id"] = ship.into();
+            document["esi"]["victim"]["corporation_id"] = CORPORATION.into();
+            document["zkb"]["npc"] = (index >= 6).into();
+        });
+    }
+    desk.ingestor.holds(KILLMAILS + 8).await;
+    let filter = format!("victim.corporation:{CORPORATION}");
+    let made = desk.ask(subscribe("ours", &filter)).await;
+    assert!(
+        made.shown().contains("**8 matches**")
+            && made.shown().contains("2 capsules, 2 NPC only, 2 shuttles or corvettes"),
+        "{}",
+        made.shown()
+    );
+    let mut shown = made;
+    let mut expected = filter;
+    for (label, term, left) in [
+        (
+            "without shuttles or corvettes",
+            "-victim.group:(Shuttle OR Corvette)",
+            "6 matches",
+        ),
+        ("without capsules", "-victim.group:Capsule", "4 matches"),
+        ("without NPC only", "NOT npc", "2 matches"),
+    ] {
+        shown = desk.ask(Ask::button(&shown.button(label), &shown.message)).await;
+        expected = format!("{expected} {term}");
+        assert!(shown.shown().contains(&expected), "{label}: {}", shown.shown());
+        assert!(
+            shown.shown().contains(&format!("**{left}** in the last")),
+            "{label}: {}",
+            shown.shown()
+        );
+        assert!(
+            !shown.shown().contains(&format!("[{label}]")),
+            "{label}: {}",
+            shown.shown()
+        );
+    }
+}
+
+/// Two texts that are right, and too long as one.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_long_together_is_named() {
+    let desk = Desk::start(&[]).await;
+    let long = format!("{}npc", "npc OR ".repeat(279));
+    assert!(long.len() < 2_000 && long.len() > 1_930);
+    let made = desk
+        .ask(
+            subscribe("long", &long)
+                .text("us", "alliance:99990003 OR alliance:99990002")
+                .text("style", "link"),
+        )
+        .await;
+    assert_eq!(title(&made), "Subscribed", "{}", made.shown());
+    let said = "looked for as one filter, and that is refused: this filter has";
+    assert!(
+        made.shown().contains(said) && made.shown().contains("at most 2000"),
+        "{}",
+        made.shown()
+    );
+    golden!(
+        "preview_too_long",
+        desk.ask(Ask::command("preview").text("name", "long")).await
+    );
+    let test = desk.ask(Ask::command("test").text("name", "long")).await;
+    assert_eq!(title(&test), "Too much to look for at once");
+    // Without `us` the filter is asked for, only not together with one more term.
+    let filter = format!("{}npc", "npc OR ".repeat(284));
+    let made = desk.ask(subscribe("longest", &filter)).await;
+    assert!(
+        made.shown().contains("in the last") && made.shown().contains("too long a filter to say what of it"),
+        "{}",
+        made.shown()
+    );
+    // What a button would make too long is refused as the filter that it would be.
+    let too_long = desk
+        .ask(
+            Ask::command("edit")
+                .text("name", "longest")
+                .text("add", "-victim.group:Capsule"),
+        )
+        .await;
+    assert!(
+        too_long.shown().contains("at most 2000 are allowed"),
+        "{}",
+        too_long.shown()
+    );
+    assert!(!desk.notifier().stderr().contains("no ingestor could be asked"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

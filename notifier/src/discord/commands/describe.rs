@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Desk, seen::Seen, words};
 use crate::{
-    commands::{Away, filters},
+    commands::{NotListed, filters},
     discord::interactions::{Button, CAREFUL, GOOD, Look, Reply},
     matching,
     sink::Destination,
@@ -34,9 +34,10 @@ pub(super) const PARTS: [(&str, &str, &str, &str); 3] = [
 /// How often a wish would have matched.
 pub(super) struct Counted {
     pub(super) all: u64,
-    /// As [`PARTS`].
-    pub(super) parts: [u64; PARTS.len()],
-    pub(super) too_old: u64,
+    /// As [`PARTS`]; `None` = the filter has no room for one more term.
+    pub(super) parts: [Option<u64>; PARTS.len()],
+    /// The same.
+    pub(super) too_old: Option<u64>,
     /// From when on it was counted.
     pub(super) since: u64,
     pub(super) until: u64,
@@ -45,7 +46,7 @@ pub(super) struct Counted {
 }
 
 /// Counts over the last `ms` of the log.
-pub(super) async fn count(desk: &Desk<'_>, wish: &Wish, ms: u64) -> Result<Counted, Away> {
+pub(super) async fn count(desk: &Desk<'_>, wish: &Wish, ms: u64) -> Result<Counted, NotListed> {
     let until = desk.commands.now();
     let status = desk.commands.feed_status().await?;
     let begins = status.earliest_time.map(|time| matching::millis(&Some(time)));
@@ -64,11 +65,21 @@ pub(super) async fn count(desk: &Desk<'_>, wish: &Wish, ms: u64) -> Result<Count
         let text = filters::and(&effective, term);
         async move { desk.commands.count(&text, since, until).await }
     };
-    let part = |index: usize| count(PARTS[index].2);
+    // A long filter is one without the term, and none with it.
+    let some = |term: &str| {
+        let counted = count(term);
+        async move {
+            match counted.await {
+                Err(NotListed::Refused(_)) => Ok(None),
+                counted => counted.map(Some),
+            }
+        }
+    };
+    let part = |index: usize| some(PARTS[index].2);
     let older = async {
         match limit {
-            Some(limit) => count(&format!("age>{}m", limit.as_secs().div_ceil(60))).await,
-            None => Ok(0),
+            Some(limit) => some(&format!("age>{}m", limit.as_secs().div_ceil(60))).await,
+            None => Ok(Some(0)),
         }
     };
     let (all, capsules, npc, shuttles, too_old) = tokio::try_join!(count(""), part(0), part(1), part(2), older)?;
@@ -94,14 +105,14 @@ impl Counted {
             .parts
             .iter()
             .zip(PARTS)
-            .filter(|(count, _)| **count > 0)
-            .map(|(count, (one, several, ..))| words::counted(*count, one, several))
+            .filter_map(|(count, part)| Some((count.filter(|count| *count > 0)?, part)))
+            .map(|(count, (one, several, ..))| words::counted(count, one, several))
             .collect();
-        if self.too_old > 0 {
-            parts.push(format!(
-                "{} older than max_age (not posted)",
-                words::number(self.too_old)
-            ));
+        if let Some(too_old) = self.too_old.filter(|count| *count > 0) {
+            parts.push(format!("{} older than max_age (not posted)", words::number(too_old)));
+        }
+        if self.parts.contains(&None) || self.too_old.is_none() {
+            parts.push("too long a filter to say what of it are capsules and the like".to_owned());
         }
         if !parts.is_empty() {
             said = format!("{said}: {}", parts.join(", "));
@@ -116,7 +127,7 @@ impl Counted {
     pub(super) fn per_day(&self) -> f64 {
         let span = self.until.saturating_sub(self.since).max(60_000);
         // Counts and times of a week: far below what a float holds exactly.
-        (self.all.saturating_sub(self.too_old)) as f64 * DAY as f64 / span as f64
+        (self.all.saturating_sub(self.too_old.unwrap_or(0))) as f64 * DAY as f64 / span as f64
     }
 
     fn flood(&self) -> Option<String> {
@@ -152,15 +163,17 @@ pub(super) async fn reply(
         Ok(counted) => {
             warnings.extend(counted.flood());
             for (index, (count, (_, several, ..))) in counted.parts.iter().zip(PARTS).enumerate() {
+                let count = count.unwrap_or(0);
                 // All of them: then they are what is wanted.
-                if count * 100 > counted.all * SHARE && *count < counted.all {
+                if count * 100 > counted.all * SHARE && count < counted.all {
                     let label = format!("without {several}");
                     buttons.push(Button::new(Look::Plain, &label, format!("kf:without:{id}:{index}")));
                 }
             }
             counted.say()
         }
-        Err(away) => format!("Cannot be counted now: {}", words::plain(&away.0)),
+        Err(NotListed::Away(away)) => format!("Cannot be counted now: {}", words::plain(&away.0)),
+        Err(NotListed::Refused(reason)) => words::too_much(reason),
     };
     let mut suggestions = Vec::new();
     let of = fingerprint(&wish.filter);
@@ -222,8 +235,8 @@ mod tests {
     fn counts_are_said_with_their_parts() {
         let mut counted = Counted {
             all: 212,
-            parts: [61, 40, 12],
-            too_old: 9,
+            parts: [Some(61), Some(40), Some(12)],
+            too_old: Some(9),
             since: DAY,
             until: 2 * DAY,
             log_is_younger: false,
@@ -236,8 +249,8 @@ mod tests {
         assert_eq!(counted.flood(), None);
         counted = Counted {
             all: 8,
-            parts: [0; 3],
-            too_old: 0,
+            parts: [Some(0); 3],
+            too_old: Some(0),
             since: 18 * 3_600_000 + 120_000,
             until: 18 * 3_600_000 + 16 * 60_000,
             log_is_younger: true,
@@ -246,6 +259,8 @@ mod tests {
             counted.say(),
             "**8 matches** in the last 14 minutes; this log begins at 18:02 EVE time"
         );
+        counted.parts[1] = None;
+        assert!(counted.say().contains("too long a filter"), "{}", counted.say());
         // 8 in 14 minutes are 823 a day.
         assert!(counted.flood().unwrap().contains("about 823 posts a day"));
     }

@@ -7,7 +7,7 @@ pub(super) fn ask(desk: &Desk<'_>, call: &Call) -> Answer {
     let count = desk.commands.subscriptions(call.guild).len();
     let text = format!(
         "This deletes everything that is kept about this server: {}, what waits for its channels, what became of its killmails, \
-         and who made and changed what. It cannot be undone; `/killfeed export` keeps a copy.",
+         who made and changed what, and all of this in the operator's daily copies. It cannot be undone; `/killfeed export` keeps a copy.",
         words::counted(count as u64, "subscription", "subscriptions")
     );
     Answer::Say(Reply::new(CAREFUL, "Forget this server?", text).row([
@@ -22,14 +22,27 @@ pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call) -> Done {
     if let Ok(view) = desk.world.view(call.guild, &[]).await {
         known.extend(view.channels.keys());
     }
-    let removed = desk.commands.forget(call.guild, known).await?;
+    let forgotten = desk.commands.forget(call.guild, known).await?;
     tracing::info!(
         guild = call.guild,
         user = call.user,
-        removed,
+        removed = forgotten.subscriptions,
         "everything about a guild was deleted on request"
     );
-    let count = words::counted(removed as u64, "subscription", "subscriptions");
-    let text = format!("{count} and all that belonged to them are deleted.");
-    Ok(Answer::Update(Reply::new(GOOD, "Forgotten", text)))
+    let count = words::counted(forgotten.subscriptions as u64, "subscription", "subscriptions");
+    Ok(Answer::Update(match forgotten.copies {
+        Ok(()) => {
+            let text = format!("{count} and all that belonged to them are deleted, from the daily copies too.");
+            Reply::new(GOOD, "Forgotten", text)
+        }
+        Err(error) => {
+            let text = format!("{count} and all that belonged to them are deleted.");
+            let copies = format!(
+                "The operator's daily copies could not be rewritten ({}), and still have the subscriptions. They are kept for 7 days; \
+                 to have them rewritten before that, try again or ask the operator.",
+                words::plain(&error)
+            );
+            Reply::new(CAREFUL, "Forgotten, but for the copies", text).field("Careful", copies)
+        }
+    }))
 }

@@ -1,6 +1,6 @@
 //! `why`: what became of a killmail here, first; then clause by clause what each filter makes of it, with the values.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use killfeed::v1::Killmail;
 
@@ -14,6 +14,7 @@ use crate::{
         Away,
         explain::{self, Clause},
         export,
+        reach::{Reach, reach},
     },
     database::{PostRow, PostState},
     discord::interactions::{Answer, BAD, Call, GOOD, Given, Reply},
@@ -70,11 +71,12 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
             case.subscription.wish.name.clone(),
         )
     });
-    let received = desk.commands.received(id)?;
+    let known = killmail.as_ref().ok().and_then(Option::as_ref);
+    let reach = reach(desk.commands.received(id)?, known, &desk.commands.standing()?);
     let mut reply = Reply::new(
         GOOD,
         &format!("Killmail {id}"),
-        head(&killmail, received, desk.commands.now()),
+        head(&killmail, reach, desk.commands.now()),
     );
     if killmail.is_err() {
         reply.embeds[0].color = BAD;
@@ -83,8 +85,7 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
         reply = reply.field("Here", "This server has no subscriptions that you can see.");
     }
     for case in cases.iter().take(MOST) {
-        let known = killmail.as_ref().ok().and_then(Option::as_ref);
-        let mut said = fate(desk, call, case, known, received);
+        let mut said = fate(desk, call, case, known, reach);
         if let Some(killmail) = known {
             said.push('\n');
             said.push_str(&clauses(
@@ -132,7 +133,7 @@ fn killmail_id(text: &str) -> Option<u64> {
     digits.parse().ok().filter(|id| plain && *id != 0)
 }
 
-fn head(killmail: &Result<Option<Killmail>, Away>, received: bool, now: u64) -> String {
+fn head(killmail: &Result<Option<Killmail>, Away>, reach: Reach, now: u64) -> String {
     match killmail {
         Ok(Some(killmail)) => {
             let kill = matching::millis(&killmail.kill_time);
@@ -147,12 +148,23 @@ fn head(killmail: &Result<Option<Killmail>, Away>, received: bool, now: u64) -> 
             if kill > 0 && now > kill && published >= kill + 60_000 {
                 said.push_str(&format!(" ({} later)", words::span(published.saturating_sub(kill))));
             }
-            if !received {
-                said.push_str("\n**Not received yet**: it is in the log, but this bot's stream has not come to it.");
+            match reach {
+                Reach::Came | Reach::Unknown => {}
+                Reach::Ahead => {
+                    said.push_str("\n**Not received yet**: it is in the log, but this bot's stream has not come to it.");
+                }
+                Reach::Before(began) => said.push_str(&format!(
+                    "\n**Never received**: it was in the log before this bot's stream began ({}). A new bot, and one whose backlog is \
+                     skipped, begins with what comes next.",
+                    words::ago(began)
+                )),
+                Reach::Past => said.push_str(
+                    "\n**Nothing is known** of its coming: this bot's stream is past it, and what came is known for 7 days.",
+                ),
             }
             said
         }
-        Ok(None) if received => {
+        Ok(None) if reach == Reach::Came => {
             "It came through here, but is **not in the log any more**: the log keeps a few days.".to_owned()
         }
         Ok(None) => {
@@ -168,18 +180,25 @@ fn head(killmail: &Result<Option<Killmail>, Away>, received: bool, now: u64) -> 
 }
 
 /// What became of it for this subscription.
-fn fate(desk: &Desk<'_>, call: &Call, case: &Case, killmail: Option<&Killmail>, received: bool) -> String {
+fn fate(desk: &Desk<'_>, call: &Call, case: &Case, killmail: Option<&Killmail>, reach: Reach) -> String {
     let one = &case.subscription;
     let mut lines = Vec::new();
     let own = |post: &PostRow| post.matches.iter().any(|found| found.subscription == one.id.0);
     match &case.post {
         Some(post) => lines.push(outcome(call, one, post, own(post), killmail, desk)),
-        None => match (case.matches, received) {
-            (Some(true), true) => lines.push(not_queued(one, killmail)),
-            (Some(true), false) => lines.push("**Not received yet**: it will be posted.".to_owned()),
-            (Some(false), _) => lines.push("**Not posted**: it does not match.".to_owned()),
-            (None, _) => lines.push("**Nothing is known** of it here.".to_owned()),
-        },
+        None => lines.push(match (case.matches, reach) {
+            (Some(true), Reach::Came) => not_queued(one, killmail),
+            (Some(true), Reach::Ahead) => not_yet(one, killmail, desk),
+            (Some(true), Reach::Before(_)) => {
+                "**Not posted**: it matches, but was in the log before this bot's stream began.".to_owned()
+            }
+            (Some(true), Reach::Past) => {
+                "**Not posted**, as far as is known: it matches, but came longer ago than is kept (7 days), or never."
+                    .to_owned()
+            }
+            (Some(false), _) => "**Not posted**: it does not match.".to_owned(),
+            (Some(true), Reach::Unknown) | (None, _) => "**Nothing is known** of it here.".to_owned(),
+        }),
     }
     if one.wish.paused {
         lines.push("It is **paused** now.".to_owned());
@@ -230,7 +249,10 @@ fn outcome(
         PostState::Folded => format!(
             "**Folded** {since}: counted in a post `N more killmails`, because too many waited or it came too late."
         ),
-        PostState::TooOld => format!("**Too old**: {}", ages(one, killmail, post.since, desk)),
+        PostState::TooOld => format!(
+            "**Too old**: {}",
+            ages(one, killmail, (post.since, "when its turn came"), desk)
+        ),
         PostState::Dropped => {
             format!("**Dropped** {since}: whoever wanted it was paused, edited or removed before its turn.")
         }
@@ -243,29 +265,63 @@ fn outcome(
     }
 }
 
+/// The oldest that a kill may be.
+fn limit(one: &Subscription, desk: &Desk<'_>) -> Option<Duration> {
+    match one.wish.max_age {
+        MaxAge::Limit(limit) => Some(limit),
+        MaxAge::Default => Some(desk.commands.terms().max_age),
+        MaxAge::Unlimited => None,
+    }
+}
+
 /// Age and limit.
-fn ages(one: &Subscription, killmail: Option<&Killmail>, at: u64, desk: &Desk<'_>) -> String {
-    let limit = match one.wish.max_age {
-        MaxAge::Limit(limit) => export::duration(limit),
-        MaxAge::Default => format!("{} (the default)", export::duration(desk.commands.terms().max_age)),
-        MaxAge::Unlimited => "none".to_owned(),
+fn ages(one: &Subscription, killmail: Option<&Killmail>, (at, when): (u64, &str), desk: &Desk<'_>) -> String {
+    let limit = match (limit(one, desk), one.wish.max_age) {
+        (Some(limit), MaxAge::Default) => format!("{} (the default)", export::duration(limit)),
+        (Some(limit), _) => export::duration(limit),
+        (None, _) => "none".to_owned(),
     };
-    let kill = killmail
-        .map(|killmail| matching::millis(&killmail.kill_time))
-        .filter(|kill| *kill > 0);
-    match kill {
+    match kill_time(killmail) {
         Some(kill) => format!(
-            "{} old when its turn came, the limit is {limit}.",
+            "{} old {when}, the limit is {limit}.",
             words::span(at.saturating_sub(kill))
         ),
         None => format!("the limit is {limit}."),
     }
 }
 
+fn kill_time(killmail: Option<&Killmail>) -> Option<u64> {
+    let kill = killmail.map(|killmail| matching::millis(&killmail.kill_time));
+    kill.filter(|kill| *kill > 0)
+}
+
+/// It matches and is still to come: whether it will be posted then.
+fn not_yet(one: &Subscription, killmail: Option<&Killmail>, desk: &Desk<'_>) -> String {
+    let now = desk.commands.now();
+    let too_old = kill_time(killmail)
+        .zip(limit(one, desk))
+        .is_some_and(|(kill, limit)| u128::from(now.saturating_sub(kill)) > limit.as_millis());
+    if before_active(one, killmail) || one.wish.paused || one.compiled.is_none() {
+        return format!("**Not received yet**, and then:\n{}", not_queued(one, killmail));
+    }
+    if too_old {
+        return format!(
+            "**Not received yet**, and **too old** to be posted: {}",
+            ages(one, killmail, (now, "by now"), desk)
+        );
+    }
+    "**Not received yet**: it will be posted.".to_owned()
+}
+
+/// Whether it was published before the subscription began (again) to look.
+fn before_active(one: &Subscription, killmail: Option<&Killmail>) -> bool {
+    let published = killmail.map_or(0, |killmail| matching::millis(&killmail.published_time));
+    published / 1_000 < one.active_from / 1_000
+}
+
 /// It matches, and yet there is no row.
 fn not_queued(one: &Subscription, killmail: Option<&Killmail>) -> String {
-    let published = killmail.map_or(0, |killmail| matching::millis(&killmail.published_time));
-    if published / 1_000 < one.active_from / 1_000 {
+    if before_active(one, killmail) {
         return format!(
             "**Not posted**: it was published before this subscription was made, edited or resumed ({}).",
             words::ago(one.active_from)

@@ -97,6 +97,15 @@ pub(super) fn wrong(filter: &str, diagnostics: &[Diagnostic]) -> String {
     said
 }
 
+/// Why an ingestor does not look for a filter together with `us`, each of which is right.
+pub(super) fn too_much(reason: &str) -> String {
+    format!(
+        "The filter and `us` are looked for as one filter, and that is refused: {}. Posts do not suffer by it; to have it counted \
+         and shown, make the filter or `us` shorter.",
+        plain(reason)
+    )
+}
+
 pub(super) fn capitalised(text: &str) -> String {
     let mut characters = text.chars();
     let first = characters.next().map(|first| first.to_uppercase().to_string());

@@ -1,0 +1,135 @@
+//! Many people of one server at once: what each is told is what is there, in memory and after a kill -9.
+
+use std::collections::BTreeSet;
+
+use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use killfeed_support::discord::{Answered, Ask, CHANNEL, GUILD};
+use serde_json::{Value, json};
+
+use super::{Desk, subscribe, title};
+
+/// NOTIFIER_MAX_SUBSCRIPTIONS here: low, so that few commands overrun it.
+const MOST: usize = 30;
+
+/// All of them at the same moment; their answers in the same order.
+async fn at_once(desk: &Desk, asks: &[Ask]) -> Vec<Answered> {
+    let answers = join_all(asks.iter().map(|ask| desk.discord.ask(ask))).await;
+    assert_eq!(desk.discord.rejected(), [""; 0]);
+    answers
+}
+
+async fn import(desk: &Desk, names: impl Iterator<Item = String>) {
+    let row = |name: String| json!({"name": name, "guild": GUILD.to_string(), "channel": CHANNEL.to_string(), "filter": "npc"});
+    let rows: Vec<Value> = names.map(row).collect();
+    let text = json!({ "subscription": rows }).to_string();
+    let url = desk.discord.keep_file("rows", &text);
+    let answered = desk.ask(Ask::command("import").file("file", &url, text.len())).await;
+    assert_eq!(title(&answered), "Imported", "{}", answered.shown());
+}
+
+async fn names(desk: &Desk) -> BTreeSet<String> {
+    let names = desk.names().await;
+    let distinct: BTreeSet<String> = names.iter().cloned().collect();
+    assert_eq!(names.len(), distinct.len(), "a name twice: {names:?}");
+    distinct
+}
+
+async fn filter_of(desk: &Desk, name: &str) -> String {
+    let file = desk.ask(Ask::command("export")).await.file;
+    let export: Value = serde_json::from_str(&file).unwrap();
+    let rows = export["subscription"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["name"] == name).unwrap();
+    row["filter"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() {
+    let mut desk = Desk::start(&[("NOTIFIER_MAX_SUBSCRIPTIONS", &MOST.to_string())]).await;
+    import(&desk, (0..20).map(|n| format!("old{n:02}"))).await;
+
+    // Ten places, and twice as many who want one.
+    let wanted: Vec<String> = (0..20).map(|n| format!("new{n:02}")).collect();
+    let asks: Vec<Ask> = wanted.iter().map(|name| subscribe(name, "npc")).collect();
+    let answers = at_once(&desk, &asks).await;
+    let mut expected: BTreeSet<String> = (0..20).map(|n| format!("old{n:02}")).collect();
+    for (name, answered) in wanted.iter().zip(&answers) {
+        match title(answered) {
+            "Subscribed" => assert!(expected.insert(name.clone())),
+            _ => assert!(
+                answered.shown().contains("would make 31: remove some first"),
+                "{}",
+                answered.shown()
+            ),
+        }
+    }
+    assert_eq!(expected.len(), MOST);
+    desk.restart().await;
+    assert_eq!(names(&desk).await, expected);
+
+    // Each is removed by one, while others pause and resume it: none of them brings it back.
+    let gone: Vec<String> = (0..8).map(|n| format!("old{n:02}")).collect();
+    let three = |name: &String| ["pause", "unsubscribe", "resume"].map(|what| Ask::command(what).text("name", name));
+    let asks: Vec<Ask> = gone.iter().flat_map(three).collect();
+    for (ask, answered) in asks.iter().zip(at_once(&desk, &asks).await) {
+        let known = [
+            "Paused",
+            "Paused already",
+            "Resumed",
+            "Not paused",
+            "Unsubscribed",
+            "No such subscription",
+        ];
+        assert!(known.contains(&title(&answered)), "{ask:?}: {}", answered.shown());
+    }
+    gone.iter().for_each(|name| assert!(expected.remove(name)));
+    assert_eq!(names(&desk).await, expected);
+
+    // A name is one person's.
+    let asks = vec![subscribe("same", "npc"); 6];
+    let answers = at_once(&desk, &asks).await;
+    let made = answers
+        .iter()
+        .filter(|answered| title(answered) == "Subscribed")
+        .count();
+    assert_eq!(made, 1);
+    expected.insert("same".to_owned());
+    assert_eq!(names(&desk).await, expected);
+
+    // Each adds a term to what is there: none overwrites what another one added meanwhile.
+    let terms: Vec<String> = (1..=8).map(|id| format!("-victim.ship:{id}")).collect();
+    let add = |term: &String| Ask::command("edit").text("name", "same").text("add", term);
+    let asks: Vec<Ask> = terms.iter().map(add).collect();
+    for answered in at_once(&desk, &asks).await {
+        assert_eq!(title(&answered), "Changed", "{}", answered.shown());
+    }
+    let filter = filter_of(&desk, "same").await;
+    let words: BTreeSet<&str> = filter.split(' ').collect();
+    assert_eq!(words.len(), 9, "{filter}");
+    assert!(terms.iter().all(|term| words.contains(term.as_str())), "{filter}");
+}
+
+/// The process dies in the middle of many commands: what somebody was told of is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_answered_before_a_kill_9_finds_it_again() {
+    let mut desk = Desk::start(&[]).await;
+    let asks: Vec<(String, Ask)> = (0..40)
+        .map(|n| (format!("n{n:02}"), subscribe(&format!("n{n:02}"), "npc")))
+        .collect();
+    let mut answered = BTreeSet::new();
+    {
+        let ask = async |name: &String, ask: &Ask| (name.clone(), desk.discord.ask(ask).await);
+        let mut asked: FuturesUnordered<_> = asks.iter().map(|(name, one)| ask(name, one)).collect();
+        while answered.len() < 8 {
+            let (name, reply) = asked.next().await.unwrap();
+            assert_eq!(title(&reply), "Subscribed", "{}", reply.shown());
+            answered.insert(name);
+        }
+    }
+    desk.kill().await;
+    desk.begin().await;
+    let there = names(&desk).await;
+    assert!(
+        answered.is_subset(&there),
+        "{answered:?} was answered, {there:?} is there"
+    );
+}
