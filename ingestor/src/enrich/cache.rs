@@ -284,6 +284,20 @@ mod tests {
         assert!(store.words(PILOT.0, "fed").is_empty() && store.words(GOONS.0, "goon").is_empty());
     }
 
+    /// However many pilots are called alike, and stand before it in the alphabet.
+    #[test]
+    fn a_kind_is_searched_by_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = NameStore::open(dir.path()).unwrap();
+        let pilots = (1..=3_000).map(|id| ((EntityKind::Character, id), named(&format!("Goo Federal {id}"), "")));
+        store.put(&pilots.collect::<Vec<_>>());
+        store.put(&[(GOONS, named("Goonswarm Federation", "CONDI"))]);
+        assert_eq!(store.prefix(EntityKind::Alliance, "goo").len(), 1);
+        assert_eq!(store.words(EntityKind::Alliance, "fed"), [GOONS]);
+        assert_eq!(store.prefix(EntityKind::Character, "goo").len(), 2_000);
+        assert!(store.prefix(EntityKind::Corporation, "goo").is_empty());
+    }
+
     #[test]
     fn tags_and_refusals_are_kept() {
         let dir = tempfile::tempdir().unwrap();

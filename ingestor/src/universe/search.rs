@@ -94,7 +94,7 @@ fn read_ranks(names: &Names, group: Group, keys: &[Key]) -> Vec<Rank> {
 }
 
 /// The first of them, each named once, where it ranks best: what fits by its ticker fits by its name too, perhaps.
-fn best(ranks: &mut Vec<Rank>, limit: usize) -> Vec<Rank> {
+fn best(ranks: &mut [Rank], limit: usize) -> Vec<Rank> {
     ranks.sort_unstable();
     let mut taken = BTreeSet::new();
     let distinct = ranks.iter().filter(|rank| taken.insert((rank.3, rank.4)));

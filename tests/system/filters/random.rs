@@ -1,7 +1,10 @@
 //! Random filter texts about killmails that exist: most of them match some of these and not others.
 
 use fastrand::Rng;
-use killfeed::v1::{Attacker, EntityKind, Killmail, Location};
+use killfeed::{
+    filter::names_of,
+    v1::{Attacker, EntityKind, Killmail, Location},
+};
 
 use super::ground::Ground;
 
@@ -11,17 +14,17 @@ pub(super) struct Writer<'a> {
     pub(super) random: Rng,
 }
 
-/// The fields of whoever took part, and what their names are.
-const FIELDS: [(&str, EntityKind); 9] = [
-    ("character", EntityKind::Character),
-    ("corporation", EntityKind::Corporation),
-    ("alliance", EntityKind::Alliance),
-    ("faction", EntityKind::Faction),
-    ("ship", EntityKind::Type),
-    ("group", EntityKind::Group),
-    ("category", EntityKind::Category),
-    ("weapon", EntityKind::Type),
-    ("weapon_group", EntityKind::Group),
+/// The fields of whoever took part.
+const FIELDS: [&str; 9] = [
+    "character",
+    "corporation",
+    "alliance",
+    "faction",
+    "ship",
+    "group",
+    "category",
+    "weapon",
+    "weapon_group",
 ];
 /// How many of them a victim has.
 const OF_VICTIM: usize = 7;
@@ -72,7 +75,7 @@ impl Writer<'_> {
     fn participant(&mut self) -> String {
         let role = self.one(&["", "", "any.", "victim.", "attacker.", "final."]);
         let fields = if role == "victim." { OF_VICTIM } else { FIELDS.len() };
-        let (field, kind) = FIELDS[self.random.usize(0..fields)];
+        let (field, kind) = field(&mut self.random, fields);
         let sign = self.one(&[":", ":", ":", "=", "!="]);
         let count = match self.random.u8(0..10) {
             // More than a filter of the set waits at one by one.
@@ -104,7 +107,7 @@ impl Writer<'_> {
         let terms = self.random.usize(1..4);
         let mut text = String::new();
         for at in 0..terms {
-            let (field, kind) = FIELDS[self.random.usize(0..fields)];
+            let (field, kind) = field(&mut self.random, fields);
             let id = if victim {
                 of_victim(killmail, field)
             } else {
@@ -284,6 +287,12 @@ impl Writer<'_> {
     fn one(&mut self, of: &[&'static str]) -> &'static str {
         of[self.random.usize(0..of.len())]
     }
+}
+
+/// One of the first `of` fields, and what its values are names of.
+fn field(random: &mut Rng, of: usize) -> (&'static str, EntityKind) {
+    let field = FIELDS[random.usize(0..of)];
+    (field, names_of(field).unwrap())
 }
 
 fn of_attacker(attacker: &Attacker, field: &str) -> u64 {
