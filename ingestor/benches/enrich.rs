@@ -8,24 +8,28 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     fs,
     hint::black_box,
     io::Read as _,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
-use axum::{Json, Router, extract, routing};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use killfeed::v1::{EntityKind, Killmail};
 use killfeed_ingestor::{
-    enrich::{Enrich, EnrichSettings, fill, names::is_dynamic, sde::read_archive},
+    enrich::{
+        Enrich, EnrichSettings,
+        cache::{NameStore, Named},
+        fill,
+        names::is_dynamic,
+        sde::read_archive,
+    },
     parse::{Parsed, parse},
 };
-use serde_json::{Value, json};
-use tokio::{net::TcpListener, runtime, time};
+use tokio::runtime;
 
 /// The largest known killmail: 3,753 attackers.
 const KEEPSTAR: u64 = 131_126_432;
@@ -50,65 +54,48 @@ fn killmail(body: &[u8]) -> Killmail {
     }
 }
 
-/// An ESI that knows every id of the documents, and static data in the cache: what a warm ingestor has.
+/// Static data and every name of the documents in the data folder: what a warm ingestor has. Nobody answers for ESI.
 async fn warm(documents: &[Vec<u8>], archive: &Path, data_dir: &Path) -> Enrich {
     let mut killmails: Vec<_> = documents.iter().map(|body| killmail(body)).collect();
-    let ids = killmails
-        .iter()
-        .flat_map(fill::ids)
-        .filter(|(kind, _)| is_dynamic(*kind));
-    let category = |kind| match kind {
-        EntityKind::Character => "character",
-        EntityKind::Corporation => "corporation",
-        _ => "alliance",
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let ids: BTreeSet<_> = killmails.iter().flat_map(fill::ids).collect();
+    let known = |(kind, id)| {
+        let has_ticker = kind != EntityKind::Character;
+        let named = Named {
+            name: format!("Name of {id}").into(),
+            ticker: if has_ticker { "TICK" } else { "" }.into(),
+            name_at: now,
+            ticker_at: if has_ticker { now } else { 0 },
+        };
+        ((kind, id), Arc::new(named))
     };
-    let known: Arc<BTreeMap<u64, Value>> = Arc::new(
-        ids.map(|(kind, id)| {
-            (
-                id,
-                json!({"id": id, "name": format!("Name of {id}"), "ticker": "TICK", "category": category(kind)}),
-            )
-        })
-        .collect(),
-    );
-    let (all, one) = (known.clone(), known);
-    let names = move |Json(ids): Json<Vec<u64>>| async move {
-        Json(ids.iter().filter_map(|id| all.get(id).cloned()).collect::<Vec<_>>())
-    };
-    let organisation =
-        move |extract::Path((_, id)): extract::Path<(String, u64)>| async move { Json(one.get(&id).cloned()) };
-    let router = Router::new()
-        .route("/universe/names", routing::post(names))
-        .route("/{what}/{id}", routing::get(organisation));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    tokio::spawn(async move { axum::serve(listener, router).await });
+    let entries: Vec<_> = ids
+        .into_iter()
+        .filter(|(kind, _)| is_dynamic(*kind))
+        .map(known)
+        .collect();
+    NameStore::open(data_dir).unwrap().put(&entries);
 
     fs::create_dir(data_dir.join("static")).unwrap();
     fs::copy(archive, data_dir.join("static").join(archive.file_name().unwrap())).unwrap();
+    let nowhere = "http://127.0.0.1:9".to_owned();
     let settings = EnrichSettings {
         data_dir: data_dir.to_owned(),
-        esi_url: url.clone(),
-        static_data_url: url,
+        esi_url: nowhere.clone(),
+        static_data_url: nowhere,
         user_agent: "killfeed-bench".to_owned(),
     };
     let enrich = Enrich::open(settings, Default::default()).await.unwrap();
-    // Once more for those whose tickers came too late the first time.
-    let lacks_ticker = |killmail: &Killmail| {
-        let organisations = killmail
-            .entities
-            .iter()
-            .filter(|entity| matches!(entity.kind(), EntityKind::Corporation | EntityKind::Alliance));
-        organisations.into_iter().any(|entity| entity.ticker.is_empty())
-    };
-    loop {
-        enrich.enrich(&mut killmails).await;
-        if !killmails.iter().any(lacks_ticker) {
-            return enrich;
-        }
-        // Their lane runs on this very thread.
-        time::sleep(Duration::from_millis(50)).await;
-    }
+    // Names go from the disk into memory with the first killmail that wants them.
+    enrich.enrich(&mut killmails).await;
+    let named = killmails
+        .iter()
+        .flat_map(|killmail| &killmail.entities)
+        .filter(|entity| {
+            !entity.name.is_empty() && (entity.kind() == EntityKind::Character || !entity.ticker.is_empty())
+        });
+    assert!(named.count() >= entries.len(), "the cache is not warm");
+    enrich
 }
 
 fn benches(criterion: &mut Criterion) {

@@ -12,8 +12,11 @@
 //! every killmail reads.
 //!
 //! **Lists** (`postings`) lie in memory as they are read, from front to back: a filter's id, and beside it what else has to hold, as a
-//! few words (`code`) that are answered from the killmail's keys. `alliance:X` has nothing else, and is matched by being read. No
-//! filter's own tree is ever touched.
+//! few words (`code`) that are answered from the killmail's keys. `alliance:X` has nothing else: its id lies among others like it
+//! (`ids`), and is matched by being copied. No filter's own tree is ever touched.
+//!
+//! **Once.** A killmail can have several keys of one cover. Of few of them, each asks as well that none of those before it holds, so
+//! the filter is found once by the way it is written down; of many, what was found is sorted, and the second is dropped.
 //!
 //! **Wide sets** (`wide`): the systems of `near( )` and the ids of wildcards and long lists are one key a set, found through blocks of 64 ids; the
 //! same set in many filters is there once.
@@ -38,6 +41,7 @@ mod code;
 mod cover;
 mod expr;
 mod facts;
+mod ids;
 mod key;
 mod labels;
 mod map;
@@ -188,6 +192,7 @@ impl FilterSet {
         };
         let (mut found, mut several, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
         for list in lists {
+            list.plain().append_to(&mut found);
             list.for_each(|entry| {
                 if entry.elsewhere {
                     elsewhere.push(entry.id);

@@ -1,12 +1,19 @@
-//! SIGHUP over a real process: tokens change, and nobody who may stay is disturbed.
+//! SIGHUP over a real process: tokens and certificates change, and nobody who may stay is disturbed.
 
-use std::{fs, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
-use killfeed::v1::{StreamKillmailsRequest, StreamKillmailsResponse, killmail_service_client::KillmailServiceClient};
+use killfeed::{
+    client::Client,
+    v1::{
+        GetFeedStatusRequest, StreamKillmailsRequest, StreamKillmailsResponse,
+        killmail_service_client::KillmailServiceClient,
+    },
+};
 use killfeed_support::{
     Upstream,
     process::{Binary, Service, eventually, free_address},
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tonic::{Code, Request, Status, Streaming, transport::Channel};
 
 async fn open(address: &str, token: &str) -> Result<Streaming<StreamKillmailsResponse>, Status> {
@@ -64,5 +71,80 @@ async fn tokens_are_read_again_on_sighup() {
         Code::Unauthenticated
     );
     kept.message().await.unwrap().expect("goes on");
+    assert!(ingestor.stop().await.success());
+}
+
+/// Writes a certificate for localhost and its key, signed by an authority that is new each time; returns the authority's certificate.
+fn new_certificate(cert: &Path, key: &Path) -> String {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let own = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let signed = params.signed_by(&own, &authority).unwrap();
+    fs::write(cert, signed.pem()).unwrap();
+    fs::write(key, own.serialize_pem()).unwrap();
+    authority.pem()
+}
+
+#[tokio::test]
+async fn certificates_are_read_again_on_sighup() {
+    let upstream = Upstream::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    let before = new_certificate(&cert, &key);
+    let (grpc, http) = (free_address(), free_address());
+    let mut settings = upstream.settings().to_vec();
+    settings.extend([
+        ("INGESTOR_GRPC_ADDR", grpc.clone()),
+        ("INGESTOR_HTTP_ADDR", http),
+        ("INGESTOR_DATA_DIR", folder.path().join("data").display().to_string()),
+        ("INGESTOR_TLS_CERT", cert.display().to_string()),
+        ("INGESTOR_TLS_KEY", key.display().to_string()),
+    ]);
+    let mut ingestor = Service::start(Binary::Ingestor, &settings).await;
+    ingestor.ready().await;
+    let (_, port) = grpc.rsplit_once(':').unwrap();
+    let endpoint = format!("https://localhost:{port}");
+    // Each client has a connection of its own, so each makes a handshake of its own.
+    let client = |authority: &str| {
+        let builder = Client::builder().endpoint(endpoint.clone());
+        builder.ca_certificate(authority).build().unwrap()
+    };
+    let gets_in = async |authority: &str| {
+        let answer = client(authority)
+            .killmails()
+            .get_feed_status(GetFeedStatusRequest {})
+            .await;
+        answer.is_ok()
+    };
+    assert!(gets_in(&before).await);
+    let stays = client(&before);
+    let opened = stays
+        .killmails()
+        .stream_killmails(StreamKillmailsRequest::default())
+        .await;
+    let mut stream = opened.unwrap().into_inner();
+    stream.message().await.unwrap().expect("a Progress");
+
+    // Half of a pair changes nothing, and is named.
+    let good = fs::read(&cert).unwrap();
+    fs::write(&cert, "no certificate").unwrap();
+    ingestor.signal("HUP").await;
+    eventually("the bad file is named", Duration::from_secs(20), async || {
+        ingestor.stderr().contains("certificates stay as they were")
+    })
+    .await;
+    assert!(gets_in(&before).await);
+    fs::write(&cert, good).unwrap();
+
+    let after = new_certificate(&cert, &key);
+    ingestor.signal("HUP").await;
+    eventually("the new certificate is shown", Duration::from_secs(20), async || {
+        gets_in(&after).await
+    })
+    .await;
+    assert!(!gets_in(&before).await, "the old one is shown no more");
+    stream.message().await.unwrap().expect("goes on");
     assert!(ingestor.stop().await.success());
 }

@@ -199,6 +199,11 @@ async fn a_broken_archive_changes_nothing_and_the_next_good_one_is_taken() {
         tokio::task::yield_now().await;
     }
     assert!(!enrich.ready());
+    // It is asked after again and again, but the archive itself is not fetched over and over.
+    while stand_in.requests("/static/latest.jsonl").len() < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(stand_in.requests("/static/eve-online").len(), 1);
     stand_in.world(|world| world.archive = Some((9, zip(&small_members()))));
     enrich.wait_ready().await;
     assert_eq!(enrich.static_build(), "9");

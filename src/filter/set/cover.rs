@@ -8,7 +8,7 @@ use super::{
     expr::{Expr, Has},
     key::{
         AGE, ALWAYS, AT_LEAST, AT_MOST, CONSTELLATION, EQUAL, FLAG, HOUR, ITEM, ITEM_GROUP, Key, LABEL, REGION, SPACE,
-        SYSTEM, VICTIM, is_single, key, number_id,
+        SYSTEM, VICTIM, is_least, is_single, key, number_id,
     },
 };
 use crate::v1::{Comparison, NumberField, ParticipantField};
@@ -16,11 +16,14 @@ use crate::v1::{Comparison, NumberField, ParticipantField};
 /// Up to so many ids, a filter waits at each of them; more are a wide set, at which it waits once.
 pub(super) const FEW: usize = 8;
 
+/// Of up to so many alternatives each asks as well that none before it holds: then a killmail finds the filter once.
+const EXCLUSIVE: usize = 4;
+
 /// All keys that a filter waits for.
 #[derive(Debug)]
 pub(super) struct Cover {
     pub(super) paths: Vec<Path>,
-    /// One killmail can have several of them.
+    /// One killmail can have several of them, and all else that they ask for.
     pub(super) several: bool,
 }
 
@@ -29,6 +32,15 @@ pub(super) struct Cover {
 pub(super) struct Path {
     pub(super) list: List,
     pub(super) rest: Expr,
+}
+
+impl Path {
+    /// It counts only where none of these holds, each of which has a path of its own.
+    fn unless(&mut self, others: &[Expr]) {
+        let rest = std::mem::replace(&mut self.rest, Expr::TRUE);
+        let none = others.iter().map(|other| Expr::Not(Box::new(other.clone())));
+        self.rest = Expr::all(none.chain([rest]));
+    }
 }
 
 /// What to wait for.
@@ -60,11 +72,20 @@ pub(super) fn cover(expr: &Expr) -> Cover {
             cover
         }
         Expr::Any(operands) => {
-            let paths: Vec<Path> = operands.iter().flat_map(|operand| cover(operand).paths).collect();
-            Cover {
-                several: paths.len() > 1,
-                paths,
+            let exclusive = operands.len() <= EXCLUSIVE;
+            let mut whole = Cover {
+                paths: Vec::new(),
+                several: !exclusive && operands.len() > 1,
+            };
+            for (at, operand) in operands.iter().enumerate() {
+                let Cover { mut paths, several } = cover(operand);
+                if exclusive {
+                    paths.iter_mut().for_each(|path| path.unless(&operands[..at]));
+                }
+                whole.paths.append(&mut paths);
+                whole.several |= several;
             }
+            whole
         }
         Expr::Has(has) if has.ids.len() > FEW => Cover {
             paths: vec![Path {
@@ -74,13 +95,29 @@ pub(super) fn cover(expr: &Expr) -> Cover {
             several: false,
         },
         Expr::Has(has) => {
-            let path = |&id| Path {
-                list: List::Key(key(has.kind, has.role, id)),
-                rest: Expr::TRUE,
+            let single = is_single(has.kind, has.role);
+            let exclusive = !single && has.ids.len() <= EXCLUSIVE;
+            let one_of = |id: u64| {
+                Expr::Has(Has {
+                    ids: [id].into(),
+                    ..*has
+                })
+            };
+            let mut before: Vec<Expr> = Vec::new();
+            let mut path = |&id: &u64| {
+                let mut path = Path {
+                    list: List::Key(key(has.kind, has.role, id)),
+                    rest: Expr::TRUE,
+                };
+                if exclusive {
+                    path.unless(&before);
+                    before.push(one_of(id));
+                }
+                path
             };
             Cover {
-                paths: has.ids.iter().map(path).collect(),
-                several: has.ids.len() > 1 && !is_single(has.kind, has.role),
+                paths: has.ids.iter().map(&mut path).collect(),
+                several: has.ids.len() > EXCLUSIVE && !single,
             }
         }
         Expr::SomeAttacker(of_one) => {
@@ -95,7 +132,12 @@ pub(super) fn cover(expr: &Expr) -> Cover {
             field,
             comparison,
             value,
-        } => one(number_key(field as i32, comparison, value), expr.clone()),
+        } => {
+            // What waits for just this number, and is read from there on upwards, needs no second look.
+            let decided = comparison == Comparison::GreaterOrEqual && is_least(value);
+            let rest = if decided { Expr::TRUE } else { expr.clone() };
+            one(number_key(field as i32, comparison, value), rest)
+        }
         &Expr::Age { comparison, seconds } => one(number_key(AGE, comparison, nanos(seconds)), expr.clone()),
         Expr::Not(_) => one(ALWAYS, expr.clone()),
     }
@@ -111,7 +153,7 @@ fn one(key: Key, rest: Expr) -> Cover {
     }
 }
 
-/// Numbers are only bounded by their bucket, so the test itself stays to be made.
+/// Numbers that are nearly the same share an id, so the test itself mostly stays to be made.
 fn number_key(field: i32, comparison: Comparison, value: f64) -> Key {
     let kind = match comparison {
         Comparison::Equal => EQUAL,
@@ -124,7 +166,7 @@ fn number_key(field: i32, comparison: Comparison, value: f64) -> Key {
 
 #[expect(
     clippy::cast_precision_loss,
-    reason = "only chooses a bucket, and rounding keeps the order"
+    reason = "only chooses where to wait, and rounding keeps the order"
 )]
 fn nanos(seconds: u64) -> f64 {
     (i128::from(seconds) * super::super::program::NANOS) as f64
@@ -139,12 +181,18 @@ fn cost(expr: &Expr) -> f64 {
         // A long span of hours is most of the day: not worth an entry for each.
         Expr::Has(has) if has.kind == HOUR && has.ids.len() > FEW => 1.0,
         Expr::Has(has) if has.kind == FLAG => has.ids.iter().map(|id| if id % 2 == 1 { 0.1 } else { 0.9 }).sum(),
+        // One system that somebody names is one where much happens; of many around it most are not.
+        Expr::Has(has) if has.kind == SYSTEM && has.ids.len() > FEW => count(has.ids.len()) * 0.000_3,
         Expr::Has(has) => count(has.ids.len()) * share(has.kind, has.role),
         &Expr::Number {
             field,
             comparison,
             value,
-        } => number_cost(comparison, at_least(field, value)),
+        } => match (comparison, field) {
+            // Of seven classes and more, in a tenth of all killmails.
+            (Comparison::Equal, NumberField::Class) => 0.02,
+            _ => number_cost(comparison, at_least(field, value)),
+        },
         &Expr::Age { comparison, seconds } => number_cost(comparison, (600.0 / count_u64(seconds)).min(1.0)),
         Expr::SomeAttacker(of_one) => cost(&of_one.relaxed()),
     };

@@ -112,7 +112,7 @@ impl<'a> Facts<'a> {
     /// The numbers that the killmail says, by field; its age among them.
     #[expect(
         clippy::cast_precision_loss,
-        reason = "only chooses a bucket, and rounding keeps the order"
+        reason = "only chooses where to wait, and rounding keeps the order"
     )]
     pub(super) fn numbers(&self) -> Vec<(i32, f64)> {
         let said = (0_i32..).zip(self.numbers).filter(|(_, number)| !number.is_nan());

@@ -22,13 +22,13 @@ pub(super) const FLAG: u8 = 16;
 pub(super) const LABEL: u8 = 17;
 /// 0 to 23, and 24 where the time is not known.
 pub(super) const HOUR: u8 = 18;
-/// A number in its bucket (`number_id`).
+/// A number, nearly (`number_id`).
 pub(super) const EQUAL: u8 = 19;
 /// One of a wide set of ids (`wide`), by the hash of the set.
 pub(super) const WIDE: u8 = 20;
-/// Numbers that are to be at least something in a bucket.
+/// Numbers that are to be at least something.
 pub(super) const AT_LEAST: u8 = 21;
-/// Numbers that are to be at most something in a bucket.
+/// Numbers that are to be at most something.
 pub(super) const AT_MOST: u8 = 22;
 /// Asks for nothing that can be looked up.
 pub(super) const ALWAYS: Key = 23 << 56;
@@ -94,18 +94,30 @@ pub(super) fn hash(words: impl IntoIterator<Item = u64>) -> u64 {
     hasher.finish() & MAX_ID
 }
 
-/// A number of a field, as an id: numbers in order have ids in order, near ones the same. Sixteen steps to each doubling: whole
-/// numbers up to 32 have their own.
+/// A number of a field, as an id: numbers in order have ids in order; only such as differ by less than one in 10^10 have the same.
 pub(super) fn number_id(field: i32, value: f64) -> u64 {
-    // -0 is 0.
-    let bits = (value + 0.0).to_bits();
-    let ordered = if bits >> 63 == 1 { !bits } else { bits | 1 << 63 };
-    field_id(field) | ordered >> 48
+    field_id(field) | ordered(value) >> CUT
 }
 
-/// The first id of a field's numbers.
+/// Whether this is the least of the numbers that have its id: what is at least this, has this id or a later one, and the
+/// other way round. Round numbers are.
+pub(super) fn is_least(value: f64) -> bool {
+    ordered(value).trailing_zeros() >= CUT
+}
+
+/// So many bits of a number, the lowest, are not in its id.
+const CUT: u32 = 16;
+
+/// Bits in the order of the numbers.
+fn ordered(value: f64) -> u64 {
+    // -0 is 0.
+    let bits = (value + 0.0).to_bits();
+    if bits >> 63 == 1 { !bits } else { bits | 1 << 63 }
+}
+
+/// The first id of a field's numbers; of the last field and one more, the first word after all ids.
 pub(super) fn field_id(field: i32) -> u64 {
-    u64::from(field.unsigned_abs()) << 16
+    u64::from(field.unsigned_abs()) << (64 - CUT)
 }
 
 /// `age` beside the fields of the proto file: in nanoseconds.
@@ -130,6 +142,8 @@ mod tests {
         let ids: Vec<u64> = numbers.iter().map(|&number| number_id(1, number)).collect();
         assert!(ids.is_sorted_by(|a, b| a < b), "{ids:x?}");
         assert_eq!(number_id(1, -0.0), number_id(1, 0.0));
+        assert!([0.0, 5.0, 1.5e8, 1e9, 1e11, 3.25].into_iter().all(is_least) && !is_least(0.1));
+        assert!(number_id(AGE, f64::MAX) <= MAX_ID);
         assert!(number_id(1, f64::MAX) < field_id(2) && number_id(2, f64::MIN) > field_id(2));
     }
 

@@ -1,9 +1,13 @@
 //! The filters that wait for one key, one after another in memory: they are read from the first to the last for every killmail that
 //! has the key, so they lie in the order of reading, each with what else has to hold.
 //!
-//! An entry is its filter's id, a head, and the code (`code`) of what else has to hold. Chunks are in the order of ids.
+//! Where nothing else has to hold, and no other key can bring the filter up too, the id says all: these lie by themselves (`ids`) and
+//! are matched by being copied. Any other entry is its filter's id, a head, and the code (`code`) of what else has to hold. Both are in
+//! the order of ids.
 
 use std::sync::Arc;
+
+use super::ids::Ids;
 
 /// A chunk with more words is cut in two. Longer lists have larger chunks, so that both what a change copies (one chunk and the
 /// list of chunks) stay small.
@@ -28,9 +32,17 @@ pub(super) struct Entry<'a> {
     pub(super) code: &'a [u64],
 }
 
+impl Entry<'_> {
+    fn is_plain(&self) -> bool {
+        self.code.is_empty() && !self.several && !self.elsewhere
+    }
+}
+
 /// Entries in ascending order of their ids.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Postings {
+    /// Those that match whatever has the key.
+    plain: Ids,
     /// None of them empty.
     chunks: Vec<Arc<Chunk>>,
 }
@@ -43,7 +55,12 @@ struct Chunk {
 }
 
 impl Postings {
-    /// Calls `each` with every entry.
+    /// Those that match whatever has the key.
+    pub(super) fn plain(&self) -> &Ids {
+        &self.plain
+    }
+
+    /// Calls `each` with every other entry.
     pub(super) fn for_each(&self, mut each: impl FnMut(Entry<'_>)) {
         for chunk in &self.chunks {
             let mut rest = chunk.words.as_slice();
@@ -55,11 +72,14 @@ impl Postings {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.chunks.is_empty()
+        self.plain.is_empty() && self.chunks.is_empty()
     }
 
     /// An id that is there already must not be inserted again.
     pub(super) fn insert(&mut self, entry: Entry<'_>) {
+        if entry.is_plain() {
+            return self.plain.insert(entry.id);
+        }
         let words = words(entry);
         let at = self.chunk_of(entry.id).min(self.chunks.len().saturating_sub(1));
         let largest = CHUNK * (1 + self.chunks.len() / 32);
@@ -86,6 +106,9 @@ impl Postings {
 
     /// Whether it was there.
     pub(super) fn remove(&mut self, id: u64) -> bool {
+        if self.plain.remove(id) {
+            return true;
+        }
         let at = self.chunk_of(id);
         let Some(shared) = self.chunks.get_mut(at) else {
             return false;
@@ -197,7 +220,11 @@ mod tests {
         let mut kept = Vec::new();
         let check = |postings: &Postings, model: &BTreeMap<u64, Vec<u64>>| {
             let mut seen = Vec::new();
+            let mut plain = Vec::new();
+            postings.plain().append_to(&mut plain);
+            seen.extend(plain.into_iter().map(|id| (id, Vec::new())));
             postings.for_each(|entry| seen.push((entry.id, entry.code.to_vec())));
+            seen.sort_unstable();
             assert!(seen.into_iter().eq(model.iter().map(|(id, code)| (*id, code.clone()))));
         };
         for step in 0..12_000_u64 {

@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
-use tokio::{fs::File, io::AsyncWriteExt as _, task, time};
+use tokio::{
+    fs::File,
+    io::AsyncWriteExt as _,
+    task,
+    time::{self, Instant},
+};
 
 use super::{
     ArchiveError, Folder, StaticData,
@@ -18,6 +23,8 @@ const LATEST_MAX_BYTES: usize = 64 * 1024;
 const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
 const ARCHIVE_STALL: Duration = Duration::from_secs(30);
 const ARCHIVE_MAX_BYTES: u64 = 512 * 1024 * 1024;
+/// An archive that was no good is fetched again under the same build number after so long, in case it was mended.
+const BROKEN_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Fetches builds that are not in use yet.
 #[derive(Debug)]
@@ -27,6 +34,8 @@ pub struct Downloader {
     folder: Folder,
     /// ETag of the `latest.jsonl` that named the build in use.
     etag: Option<header::HeaderValue>,
+    /// The build whose archive came whole and was no good, and until when it is left alone: 100 MB are not fetched over and over.
+    broken: Option<(String, Instant)>,
 }
 
 /// What came of looking for a new build.
@@ -77,6 +86,14 @@ pub enum RefreshError {
     /// It is no good.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// It was no good a while ago, and is not fetched again yet.
+    #[error(
+        "the latest static data is still build {build}, whose archive was no good: it is fetched again an hour after that"
+    )]
+    StillBroken {
+        /// Its build.
+        build: String,
+    },
     /// The process is going down.
     #[error("the reader of static data was stopped")]
     Stopped,
@@ -90,6 +107,7 @@ impl Downloader {
             base: base.trim_end_matches('/').to_owned(),
             folder,
             etag: None,
+            broken: None,
         }
     }
 
@@ -111,6 +129,12 @@ impl Downloader {
             self.etag = etag;
             return Ok(Refreshed::Unchanged);
         }
+        if let Some((broken, until)) = &self.broken
+            && *broken == build
+            && Instant::now() < *until
+        {
+            return Err(RefreshError::StillBroken { build });
+        }
         let downloaded = time::timeout(ARCHIVE_TIMEOUT, self.download(&build)).await;
         let downloaded = downloaded.unwrap_or_else(|_| {
             let url = self.archive_url(&build);
@@ -122,7 +146,18 @@ impl Downloader {
             blocking(move || folder.discard(&build)).await?;
             return Err(error);
         }
-        let data = blocking(move || folder.accept(&build, in_use.as_deref())).await??;
+        let number = build.clone();
+        let data = match blocking(move || folder.accept(&build, in_use.as_deref())).await? {
+            Ok(data) => data,
+            Err(error) => {
+                // A full disk says nothing about the archive.
+                if !matches!(error, ArchiveError::Io(_)) {
+                    self.broken = Some((number, Instant::now() + BROKEN_AGAIN));
+                }
+                return Err(error.into());
+            }
+        };
+        self.broken = None;
         self.etag = etag;
         Ok(Refreshed::New(Box::new(data)))
     }
