@@ -11,7 +11,7 @@ use fastrand::Rng;
 use killfeed::{
     client::{self, Follow},
     v1::{
-        OnExpired, Position, StreamKillmailsRequest, StreamKillmailsResponse,
+        GetFeedStatusRequest, OnExpired, Position, StreamKillmailsRequest, StreamKillmailsResponse,
         killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response::Event,
     },
 };
@@ -22,7 +22,11 @@ use killfeed_support::{
     validator::{Client, Crash, Seen, Start, Stream, offset, validate},
 };
 use serde_json::Value;
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{Instant, timeout},
+};
 use tonic::{Code, Streaming};
 
 use crate::{
@@ -34,6 +38,8 @@ use crate::{
 const CLIENTS: usize = 30;
 const RETENTION: Duration = Duration::from_secs(10);
 const KILLS: usize = 2;
+/// Who stays away for longer than the log goes back.
+const SLEEPER: usize = 3;
 
 /// A filter, and the same judged from the document that zKillboard published.
 type Filter = (&'static str, fn(&Value) -> bool);
@@ -91,6 +97,9 @@ struct ByHand {
 
 impl ByHand {
     async fn live(mut self, n: usize) -> Client {
+        if n == SLEEPER {
+            self.oversleep().await;
+        }
         while !self.world.is_over() {
             let mut over = self.world.over.clone();
             tokio::select! {
@@ -123,9 +132,41 @@ impl ByHand {
         self.client
     }
 
+    /// Sees the beginning, and comes back when retention has taken what was next: by chance alone that may happen to nobody.
+    async fn oversleep(&mut self) {
+        let url = self.world.direct.clone();
+        let mut stream = loop {
+            match self.open(&url).await {
+                Some(stream) => break stream,
+                None => self.pause(50..300).await,
+            }
+        };
+        let first = timeout(LONG, stream.message()).await.expect("in time");
+        self.take(first.expect("nothing breaks yet").expect("without end"));
+        drop(stream);
+        let here = self.cursor.as_deref().map(offset).expect("one was taken");
+        self.world.over().await;
+        let mut client = KillmailServiceClient::connect(url).await.expect("it is up");
+        let deadline = Instant::now() + LONG;
+        loop {
+            let status = client
+                .get_feed_status(GetFeedStatusRequest {})
+                .await
+                .expect("it answers");
+            if offset(&status.into_inner().earliest_cursor) > here {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "retention has not taken what comes after {here}"
+            );
+            self.pause(100..101).await;
+        }
+    }
+
     /// One connection, left for one reason or another.
     async fn visit(&mut self, n: usize) {
-        // One in ten stays away for longer than the log goes back.
+        // One in ten may do so again and again.
         if n % 10 == 3 && self.cursor.is_some() {
             tokio::time::sleep(RETENTION + Duration::from_secs(3)).await;
         }
