@@ -26,6 +26,7 @@ mod retry;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::{fmt, sync::Arc};
 
@@ -34,6 +35,7 @@ pub use events::{Event, Events, State, What};
 pub use failover::Failover;
 pub use moment::Moment;
 pub use retry::FollowError;
+pub use traced::TracedCall;
 
 use crate::{
     v1::{

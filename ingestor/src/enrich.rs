@@ -56,6 +56,19 @@ pub const COUNTERS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Gauges and what they show, for the service's table.
+pub const GAUGES: &[(&str, &str)] = &[
+    (
+        esi::TOKENS_LEFT,
+        "Tokens left in ESI's floating window, by the route that they are for; half of them are kept free",
+    ),
+    (
+        esi::ERRORS_LEFT,
+        "Errors left in ESI's old limit of 100 a minute, as it last said",
+    ),
+    (esi::SILENT, "Seconds until ESI may be asked again; 0 = now"),
+];
+
 /// A killmail waits no longer than this for its names.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -217,6 +230,11 @@ impl Enrich {
         for (killmail, ids) in killmails.iter_mut().zip(&ids) {
             killmail.entities = fill::entities(&view, ids);
         }
+    }
+
+    /// Writes what is left of ESI's limits into the metrics.
+    pub fn show(&self) {
+        self.esi.show();
     }
 
     /// The body of a killmail, from ESI: for documents that came without.

@@ -17,6 +17,8 @@ mod state;
 mod vitals;
 mod walk;
 
+use std::time::SystemTime;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use killfeed::{
@@ -114,6 +116,17 @@ pub enum Verdict {
     Unreadable,
 }
 
+/// When a document was asked for, and when it was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fetched {
+    /// The feed's number of it.
+    pub sequence: u64,
+    /// The request went out.
+    pub begun: SystemTime,
+    /// The body was complete.
+    pub ended: SystemTime,
+}
+
 /// A source of documents.
 #[async_trait]
 pub trait Feed: Send {
@@ -124,6 +137,11 @@ pub trait Feed: Send {
     /// Says what became of the documents of the last batch (by their number), and returns the state to store with them.
     /// Called exactly once for every batch, before the next one is asked for.
     fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes;
+
+    /// When the documents of the last batch were fetched, for traces; of a feed that fetches none by one: nothing.
+    fn fetched(&mut self) -> Vec<Fetched> {
+        Vec::new()
+    }
 }
 
 /// Where to begin, while nothing is stored.

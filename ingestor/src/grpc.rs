@@ -6,6 +6,7 @@ mod body;
 mod chunks;
 mod connections;
 mod heartbeat;
+mod lag;
 mod limits;
 mod list;
 mod page_token;
@@ -18,12 +19,14 @@ mod stalls;
 mod start;
 mod status;
 mod tls;
+mod traced;
 mod universe;
 
 use std::{convert::Infallible, future::IntoFuture as _, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use killfeed::v1::{FILE_DESCRIPTOR_SET, universe_service_server::UniverseServiceServer};
+use killfeed_telemetry::Traces;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, transport::Server as Transport};
@@ -31,6 +34,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 pub use auth::{BadTokens, Tokens};
 pub use connections::{CONNECTIONS, CONNECTIONS_ENDED};
+pub use lag::{LAG, LAG_EVENTS, Lags};
 pub use limits::STREAMS;
 pub use service::CALLS;
 pub use session::{ENDED, EVENTS};
@@ -42,6 +46,7 @@ use connections::Connections;
 use server::Server;
 use service::Edge;
 use socket::Door;
+use traced::Traced;
 use universe::UniverseCalls;
 
 /// The health service's names: the server as a whole, and the one that matters.
@@ -99,6 +104,10 @@ pub struct GrpcSettings {
     pub ping_timeout: Duration,
     /// How long a client may take to begin: for a TLS handshake, and for its first words.
     pub open_timeout: Duration,
+    /// Where streams say how far they are, for whoever shows it.
+    pub lags: Lags,
+    /// Who is told of calls.
+    pub traces: Traces,
 }
 
 impl Default for GrpcSettings {
@@ -119,6 +128,8 @@ impl Default for GrpcSettings {
             ping_timeout: Duration::from_secs(10),
             open_timeout: Duration::from_secs(10),
             ready: None,
+            lags: Lags::default(),
+            traces: Traces::default(),
         }
     }
 }
@@ -199,12 +210,13 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
         .http2_max_pending_accept_reset_streams(Some(MOST_PENDING_RESETS))
         .http2_max_local_error_reset_streams(Some(MOST_FAULTS))
         .timeout(CALL_TIMEOUT);
+    let universe = UniverseServiceServer::new(UniverseCalls(edge.clone())).max_decoding_message_size(MAX_REQUEST);
     let router = transport
         .add_service(health)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(Server::new(edge.clone()))
-        .add_service(UniverseServiceServer::new(UniverseCalls(edge)).max_decoding_message_size(MAX_REQUEST));
+        .add_service(Traced::new(Server::new(edge.clone()), settings.traces.clone()))
+        .add_service(Traced::new(universe, settings.traces));
 
     let cut = CancellationToken::new();
     let _cut_whatever_happens = cut.clone().drop_guard();

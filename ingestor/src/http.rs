@@ -14,6 +14,8 @@ use crate::health::FeedReport;
 pub struct Probes {
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
+    /// Writes the gauges that are worked out when somebody looks.
+    pub measure: Box<dyn Fn() + Send + Sync>,
     /// The feed's health: a detail of `/readyz`, never its verdict.
     pub feed: watch::Receiver<FeedReport>,
     /// `Err` says in words what is not ready yet.
@@ -45,6 +47,7 @@ pub async fn serve(listener: TcpListener, probes: Probes, shutdown: Cancellation
 }
 
 async fn metrics(State(probes): State<Arc<Probes>>) -> String {
+    (probes.measure)();
     probes.metrics.render()
 }
 

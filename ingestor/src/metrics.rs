@@ -2,12 +2,12 @@
 
 use std::sync::OnceLock;
 
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::{
     enrich, feed, grpc, health,
-    log::{self, NewBody, NewEvent},
+    log::{self, NewBody, NewEvent, Status},
 };
 
 /// Documents that could not be used when they came.
@@ -66,6 +66,21 @@ const GAUGES: &[(&str, &str)] = &[
     (grpc::STREAMS, "Open streams, by token"),
     (health::HEALTH, "Health of the feed: 0 OK, 1 DELAYED, 2 DOWN"),
     (grpc::CONNECTIONS, "Open gRPC connections"),
+    (
+        grpc::LAG_EVENTS,
+        "Events of the log that the slowest stream has still to look at, by token",
+    ),
+    (
+        grpc::LAG,
+        "Seconds of the log between the slowest stream and the head, by token",
+    ),
+    (log::names::HEAD, "Offset of the newest record"),
+    (log::names::HEAD_AGE, "Seconds since the newest record was appended"),
+    (
+        log::names::OLDEST_AGE,
+        "Seconds since the oldest record kept was appended",
+    ),
+    (log::names::KILLMAILS, "Distinct killmails in the log"),
 ];
 const HISTOGRAMS: &[(&str, &str)] = &[
     (
@@ -81,18 +96,29 @@ const HISTOGRAMS: &[(&str, &str)] = &[
 /// Seconds from zKillboard's upload to the log: at the head it is the poll interval, after an outage hours.
 const UPLOAD_TO_LOG_BUCKETS: [f64; 10] = [0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 60.0, 300.0, 3_600.0, 86_400.0];
 
+/// An append waits for the disk: a fraction of a millisecond on a good one, seconds on one that is ill.
+const APPEND_BUCKETS: [f64; 10] = [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// Which histogram has which buckets.
+const BUCKETS: [(&str, &[f64]); 2] = [
+    (UPLOAD_TO_LOG, &UPLOAD_TO_LOG_BUCKETS),
+    (log::names::APPEND_SECONDS, &APPEND_BUCKETS),
+];
+
 /// The process's Prometheus recorder, installed at the first call. In a process that has another recorder already (the
 /// demo runs both services) the numbers go there, and this one stays empty.
 pub fn install() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let make = || {
-        let buckets = Matcher::Full(UPLOAD_TO_LOG.into());
-        let builder = PrometheusBuilder::new();
         // Fails for an empty list only.
-        let builder = match builder.set_buckets_for_metric(buckets, &UPLOAD_TO_LOG_BUCKETS) {
-            Ok(builder) => builder,
-            Err(_) => PrometheusBuilder::new(),
-        };
+        let builder = BUCKETS
+            .iter()
+            .fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
+                let matcher = Matcher::Full((*name).into());
+                builder
+                    .set_buckets_for_metric(matcher, buckets)
+                    .unwrap_or_else(|_| PrometheusBuilder::new())
+            });
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
@@ -108,12 +134,23 @@ fn describe() {
     for (name, what) in COUNTERS.iter().chain(feed::metric::COUNTERS).chain(enrich::COUNTERS) {
         describe_counter!(*name, *what);
     }
-    for (name, what) in GAUGES.iter().chain(feed::metric::GAUGES) {
+    for (name, what) in GAUGES.iter().chain(feed::metric::GAUGES).chain(enrich::GAUGES) {
         describe_gauge!(*name, *what);
     }
     for (name, what) in HISTOGRAMS {
         describe_histogram!(*name, *what);
     }
+}
+
+/// Where the log begins and ends, at `now_ms`.
+pub(crate) fn log(status: &Status, now_ms: i64) {
+    // What is counted here, and milliseconds of any two dates, fit a double exactly.
+    let age = |since_ms: i64| (now_ms - since_ms).max(0) as f64 / 1_000.0;
+    gauge!(log::names::HEAD).set(status.head.offset.0 as f64);
+    gauge!(log::names::KILLMAILS).set(status.killmails as f64);
+    gauge!(log::names::OLDEST_AGE).set(status.earliest_ms.map_or(0.0, age));
+    // An empty log has a head of no age.
+    gauge!(log::names::HEAD_AGE).set(status.earliest_ms.map_or(0.0, |_| age(status.head.ingested_ms)));
 }
 
 /// It could not be used.

@@ -4,6 +4,7 @@
 //! batch is asked of the feed only when the one before is durable, so pressure ends here and never in memory.
 
 mod relay;
+mod traced;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -13,6 +14,7 @@ use killfeed::{
     id::{ContentHash, KillmailId},
     v1::{FeedHealth, Killmail},
 };
+use killfeed_telemetry::{Times, Traces};
 use prost::Message as _;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -27,6 +29,7 @@ use crate::{
     metrics,
     parse::{self, Document, Parsed},
 };
+use traced::{Fetches, News, Way};
 
 /// Moves killmails from one feed into one log.
 pub struct Pipeline {
@@ -42,6 +45,7 @@ struct Stages {
     head: Head,
     /// While the log takes nothing the feed is not asked and says nothing: then its health is said from here.
     health: Option<watch::Sender<FeedReport>>,
+    traces: Traces,
 }
 
 /// So many bodies are fetched at a time.
@@ -79,7 +83,7 @@ fn decide(mark: Option<Mark>, content: Option<ContentHash>) -> Decision {
 
 /// What a batch held, after parsing, in feed order.
 enum Piece {
-    Document(Box<Document>),
+    Document(Box<Document>, Way),
     Gap(killfeed::v1::Gap),
 }
 
@@ -92,6 +96,7 @@ impl Pipeline {
             clock,
             head,
             health: None,
+            traces: Traces::default(),
         };
         Self { feed, stages }
     }
@@ -100,6 +105,13 @@ impl Pipeline {
     #[must_use]
     pub fn reporting(mut self, health: watch::Sender<FeedReport>) -> Self {
         self.stages.health = Some(health);
+        self
+    }
+
+    /// Tells the way of every killmail.
+    #[must_use]
+    pub fn tracing(mut self, traces: Traces) -> Self {
+        self.stages.traces = traces;
         self
     }
 
@@ -123,7 +135,8 @@ impl Pipeline {
             let feed_state = self.feed.settle(&[]);
             return self.stages.relay(batch, feed_state).await;
         }
-        let (pieces, verdicts) = self.stages.read(batch).await;
+        let fetches = Fetches::new(self.feed.fetched());
+        let (pieces, verdicts) = self.stages.read(batch, &fetches).await;
         let feed_state = self.feed.settle(&verdicts);
         self.stages.store(pieces, feed_state).await;
     }
@@ -132,10 +145,10 @@ impl Pipeline {
 impl Stages {
     /// Parses every document; null bodies are fetched from ESI, several at a time: one that is slow holds up the batch no longer
     /// than its own patience.
-    async fn read(&self, batch: Batch) -> (Vec<Piece>, Vec<(u64, Verdict)>) {
+    async fn read(&self, batch: Batch, fetches: &Fetches) -> (Vec<Piece>, Vec<(u64, Verdict)>) {
         let mut pieces = Vec::with_capacity(batch.items.len());
         let mut verdicts = Vec::with_capacity(batch.items.len());
-        let read = stream::iter(batch.items).map(|item| self.read_item(item));
+        let read = stream::iter(batch.items).map(|item| self.read_item(item, fetches));
         let mut read = read.buffered(BODIES_AT_ONCE);
         while let Some((piece, verdict)) = read.next().await {
             pieces.extend(piece);
@@ -144,7 +157,7 @@ impl Stages {
         (pieces, verdicts)
     }
 
-    async fn read_item(&self, item: Item) -> (Option<Piece>, Option<(u64, Verdict)>) {
+    async fn read_item(&self, item: Item, fetches: &Fetches) -> (Option<Piece>, Option<(u64, Verdict)>) {
         let (sequence, body) = match item {
             Item::Gap(gap) => {
                 warn!(
@@ -157,12 +170,16 @@ impl Stages {
             Item::Document { sequence, body } => (sequence, body),
             Item::History(_) | Item::Relayed(_) => return (None, None),
         };
-        let (piece, verdict) = match self.read_document(sequence, &body).await {
+        let mut way = fetches.way(sequence);
+        let begun = self.traces.now();
+        let document = self.read_document(sequence, &body).await;
+        way.parsed = begun.map(Times::since);
+        let (piece, verdict) = match document {
             Ok(Some(mut document)) => {
                 // The feed's own number, whatever the body claims.
                 document.killmail.feed_sequence = sequence;
                 let fetch_again = document.sequence_updated.filter(|older| *older < sequence);
-                (Some(Piece::Document(document)), Verdict::Taken { fetch_again })
+                (Some(Piece::Document(document, way)), Verdict::Taken { fetch_again })
             }
             Ok(None) => {
                 info!(sequence, "placeholder document skipped");
@@ -200,36 +217,40 @@ impl Stages {
 
     /// Appends what is news, together with the feed's new state.
     async fn store(&mut self, pieces: Vec<Piece>, feed_state: Bytes) {
-        let mut append = self.select(pieces).await;
+        let (mut append, news) = self.select(pieces).await;
         append.feed_state = Some(feed_state);
         let (events, marks) = (append.events.len(), append.marks.len());
+        let begun = self.traces.now();
         self.head = self.append(append).await;
+        news.tell(&self.traces, begun, self.head);
         if events > 0 {
             debug!(events, marks, head = self.head.offset.0, "logged");
         }
     }
 
     /// Drops what is known, enriches the rest, and makes events of it.
-    async fn select(&mut self, pieces: Vec<Piece>) -> AppendBatch {
+    async fn select(&mut self, pieces: Vec<Piece>) -> (AppendBatch, News) {
         let ids = pieces.iter().filter_map(|piece| match piece {
-            Piece::Document(document) => Some(KillmailId(document.killmail.killmail_id)),
+            Piece::Document(document, _) => Some(KillmailId(document.killmail.killmail_id)),
             Piece::Gap(_) => None,
         });
         let mut known = self.marks(ids.collect()).await;
         let mut append = AppendBatch::default();
         // News with their place among the pieces, so that they can be enriched together and gaps stay in order.
         let mut news: Vec<Killmail> = Vec::new();
+        let mut traced = News::default();
         let mut order: Vec<Result<Option<ContentHash>, killfeed::v1::Gap>> = Vec::new();
         for piece in pieces {
-            let Document {
-                mut killmail, content, ..
-            } = match piece {
+            let (document, way) = match piece {
                 Piece::Gap(gap) => {
                     order.push(Err(gap));
                     continue;
                 }
-                Piece::Document(document) => *document,
+                Piece::Document(document, way) => (*document, way),
             };
+            let Document {
+                mut killmail, content, ..
+            } = document;
             let id = KillmailId(killmail.killmail_id);
             let mark = known.get(&id).copied();
             let decision = match decide(mark, content) {
@@ -256,12 +277,15 @@ impl Stages {
                         },
                     );
                     killmail.revision = revision;
+                    traced.push(&killmail, way);
                     news.push(killmail);
                     order.push(Ok(content));
                 }
             }
         }
+        let begun = self.traces.now();
         self.enrich.enrich(&mut news).await;
+        traced.enriched = begun.map(Times::since);
         let ingested_ms = self.head.stamp(self.clock.now_ms());
         let uploads: Vec<i64> = news
             .iter()
@@ -284,7 +308,7 @@ impl Stages {
             })
             .collect();
         metrics::logged(&append.events, &uploads, ingested_ms);
-        append
+        (append, traced)
     }
 
     /// Waits for the log: without the marks nothing can be told new from old.

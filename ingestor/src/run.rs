@@ -4,15 +4,17 @@ mod source;
 
 use std::{net::SocketAddr, sync::Arc};
 
+use killfeed::setting::BadSetting;
+use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
     task::{JoinSet, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::{
-    clock::SystemClock,
+    clock::{Clock as _, SystemClock},
     enrich::{Enrich, EnrichSettings},
     feed::r2z2::R2z2Settings,
     grpc::{self, GrpcSettings},
@@ -61,6 +63,7 @@ pub struct Running {
     pub http_addr: SocketAddr,
     reload: Arc<Reload>,
     tasks: JoinSet<Result<(), StartError>>,
+    traces: Traces,
     shutdown: CancellationToken,
 }
 
@@ -81,6 +84,7 @@ impl Running {
             // Parts end together: one that ends early takes the others with it.
             self.shutdown.cancel();
         }
+        self.traces.finish().await;
         info!("stopped");
         result
     }
@@ -97,9 +101,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     // A start that fails half-way ends what it had begun.
     let guard = shutdown.clone().drop_guard();
     let render = metrics::install();
-    if settings.otlp_endpoint.is_some() {
-        warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but this version sends no traces");
-    }
+    let traces = traces(&settings)?;
     // Read here, so that a bad file ends the program before a port is bound.
     let reload = Reload::read(&settings).map_err(StartError::Configuration)?;
     let mut grpc_settings = grpc_settings(&settings, &reload);
@@ -110,6 +112,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let (report, feed_health) = health::channel();
     let source = source::open(&settings, &log, report.clone()).await?;
     grpc_settings.ready = source.ready.clone();
+    grpc_settings.traces = traces.clone();
 
     let grpc_listener = bind("INGESTOR_GRPC_ADDR", settings.grpc_addr).await?;
     let http_listener = bind("INGESTOR_HTTP_ADDR", settings.http_addr).await?;
@@ -125,8 +128,16 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         }
         _ => Ok(()),
     };
+    let (measured, lags, budget) = (log.clone(), grpc_settings.lags.clone(), enrich.clone());
+    let measure = move || {
+        let status = measured.status();
+        metrics::log(&status, SystemClock.now_ms());
+        lags.show(status.head);
+        budget.show();
+    };
     let probes = Probes {
         metrics: render,
+        measure: Box::new(measure),
         feed: feed_health.clone(),
         ready: Box::new(ready),
     };
@@ -147,7 +158,9 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
 
     let head = *log.head().borrow();
     info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %log.id(), head = head.offset.0, "started");
-    let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Arc::new(SystemClock), head).reporting(report);
+    let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Arc::new(SystemClock), head)
+        .reporting(report)
+        .tracing(traces.clone());
     let stop = shutdown.clone();
     tasks.spawn(async move {
         // Without static data a killmail would be logged without its place for good.
@@ -167,7 +180,21 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         http_addr,
         reload: Arc::new(reload),
         tasks,
+        traces,
         shutdown,
+    })
+}
+
+fn traces(settings: &Settings) -> Result<Traces, StartError> {
+    let Some(endpoint) = &settings.otlp_endpoint else {
+        return Ok(Traces::default());
+    };
+    Traces::start(endpoint, "killfeed-ingestor", env!("CARGO_PKG_VERSION")).map_err(|error| {
+        configuration(BadSetting::new(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            endpoint,
+            error.to_string(),
+        ))
     })
 }
 

@@ -180,7 +180,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
-        "Where traces go (not in this version; a warning says so)",
+        "OpenTelemetry collector that traces go to over gRPC, like http://127.0.0.1:4317; none = off",
     ),
 ];
 

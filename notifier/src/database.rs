@@ -4,6 +4,7 @@
 //! that fails (a full disk shows only there) must end the process.
 
 mod keys;
+mod migrate;
 pub mod moving;
 mod open;
 mod rows;
@@ -111,6 +112,20 @@ pub enum StorageError {
         /// Its schema.
         found: u32,
     },
+    /// Written by an earlier version, and could not be brought to this one's.
+    #[error(
+        "the data folder {path} could not be brought from schema {found} to {SCHEMA} ({reason}): start the killfeed-notifier that wrote it; {copy} is a copy from before, to be put in the place of its folder sled"
+    )]
+    Migration {
+        /// The data folder.
+        path: String,
+        /// Its schema.
+        found: u32,
+        /// What went wrong.
+        reason: String,
+        /// Where the copy is.
+        copy: String,
+    },
     /// Cannot be opened.
     #[error("the data folder {path} cannot be opened: {reason}; expected a folder this user can write to")]
     Open {
@@ -143,7 +158,10 @@ pub enum StorageError {
 impl StorageError {
     /// Whether the data folder itself is at fault, so that a restart changes nothing (exit code 78).
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Locked { .. } | Self::Newer { .. } | Self::Open { .. })
+        matches!(
+            self,
+            Self::Locked { .. } | Self::Newer { .. } | Self::Migration { .. } | Self::Open { .. }
+        )
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use killfeed_telemetry::Traces;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinSet,
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub(crate) probe_interval: Duration,
     pub(crate) clock: Clock,
     pub(crate) permits: Semaphore,
+    pub(crate) traces: Traces,
 }
 
 /// Delivers what is in the outbox.
@@ -99,6 +101,7 @@ impl Deliver {
         limits: Limits,
         probe_interval: Duration,
         clock: Clock,
+        traces: Traces,
     ) -> Self {
         let (hint, hints) = mpsc::channel(HINTS);
         let shared = Shared {
@@ -109,6 +112,7 @@ impl Deliver {
             probe_interval,
             clock,
             permits: Semaphore::new(AT_ONCE),
+            traces,
         };
         Self {
             shared: Arc::new(shared),

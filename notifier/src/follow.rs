@@ -9,6 +9,7 @@ use killfeed::{
     client::{Client, Event, Events, Follow, FollowError, Position, Start, State, What},
     v1::Killmail,
 };
+use killfeed_telemetry::{KeyValue, SpanKind, Times, Traces};
 use prost::Message as _;
 use tokio::{
     sync::{Notify, watch},
@@ -56,6 +57,8 @@ pub struct Follower {
     pub clock: Clock,
     /// `true` once the position is on disk and while the stream is open.
     pub ready: watch::Sender<bool>,
+    /// Who is told what became of each killmail.
+    pub traces: Traces,
 }
 
 impl Follower {
@@ -88,7 +91,7 @@ impl Follower {
     /// What a run of events comes to. Reads where killmails that came again were posted.
     fn arrivals(&self, events: &[Event], now: u64) -> Result<(Vec<Arrival>, Option<Position>), StorageError> {
         let snapshot = self.subscriptions.snapshot();
-        let (mut arrivals, position) = arrivals(events, &snapshot, now);
+        let (mut arrivals, position) = arrivals(events, &snapshot, now, &self.traces);
         for arrival in arrivals.iter_mut().filter(|arrival| arrival.revision > 0) {
             // Where it does not match any more its post shows the later revision all the same.
             let matched: BTreeSet<_> = arrival.matches.iter().map(|found| &found.destination).collect();
@@ -117,6 +120,10 @@ impl Follower {
                 }
             };
             let now = self.clock.now();
+            if let Some(last) = next.last() {
+                let at = matching::millis(&Some(last.position.time));
+                metrics::stream_lag(Duration::from_millis(now.saturating_sub(at)));
+            }
             let (arrivals, position) = self.arrivals(&next, now)?;
             let arrived = self.outbox.arrive(&arrivals, position.as_ref(), now)?;
             self.outbox.flush().await?;
@@ -126,12 +133,13 @@ impl Follower {
     }
 }
 
-/// What a run of events comes to: the killmails with whom they are for, and the position after them. Pure but for logs.
-fn arrivals(events: &[Event], snapshot: &Snapshot, now: u64) -> (Vec<Arrival>, Option<Position>) {
+/// What a run of events comes to: the killmails with whom they are for, and the position after them. Pure but for what it says
+/// in logs, metrics and traces.
+fn arrivals(events: &[Event], snapshot: &Snapshot, now: u64, traces: &Traces) -> (Vec<Arrival>, Option<Position>) {
     let mut arrivals = Vec::new();
     for event in events {
         match &event.what {
-            What::Killmail(killmail) => arrivals.push(arrival(killmail, snapshot, now)),
+            What::Killmail(killmail) => arrivals.push(arrival(killmail, snapshot, now, traces)),
             What::Progress(_) => {}
             What::Gap(gap) => {
                 metrics::gap();
@@ -148,8 +156,15 @@ fn arrivals(events: &[Event], snapshot: &Snapshot, now: u64) -> (Vec<Arrival>, O
     (arrivals, events.last().map(|event| event.position.clone()))
 }
 
-fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64) -> Arrival {
+fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64, traces: &Traces) -> Arrival {
+    let (begun, told) = (Instant::now(), traces.now());
     let matches = matching::matches(killmail, snapshot, now);
+    metrics::matched(begun.elapsed());
+    if let (Some(begun), Some(trail)) = (told, traces.killmail(killmail.killmail_id, killmail.revision)) {
+        let destinations = i64::try_from(matches.len()).unwrap_or(i64::MAX);
+        let attributes = vec![KeyValue::new("destinations", destinations)];
+        trail.step("match", SpanKind::Consumer, Times::since(begun), attributes);
+    }
     Arrival {
         killmail_id: killmail.killmail_id,
         revision: killmail.revision,
@@ -316,7 +331,7 @@ mod tests {
             at("b", What::Gap(Gap::default())),
             at("c", What::Progress(Progress::default())),
         ];
-        let (arrivals, position) = arrivals(&events, &snapshot(&[subscription(1)]), 0);
+        let (arrivals, position) = arrivals(&events, &snapshot(&[subscription(1)]), 0, &Traces::default());
         assert_eq!(position.unwrap().cursor, "c");
         assert_eq!(arrivals.len(), 1);
         assert_eq!(

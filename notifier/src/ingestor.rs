@@ -5,12 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use killfeed::{
     Timestamp,
-    client::Client,
+    client::{Client, TracedCall},
     v1::{
         CompileFilterRequest, CompileFilterResponse, Entity, EntityKind, Filter, GetFeedStatusRequest,
         GetFeedStatusResponse, GetKillmailRequest, Killmail, ListKillmailsRequest, SearchEntitiesRequest,
     },
 };
+use killfeed_telemetry::{Call, SpanKind, Traces};
 use tonic::{Code, Status};
 
 use crate::{
@@ -20,7 +21,7 @@ use crate::{
 use killfeed::setting::BadSetting;
 
 /// The client for the ingestors of the settings. Nothing is connected yet.
-pub fn client(settings: &Settings) -> Result<Client, BadSetting> {
+pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, BadSetting> {
     let read = |variable: &str, path: &std::path::Path| {
         std::fs::read(path).map_err(|error| {
             BadSetting::new(
@@ -32,7 +33,8 @@ pub fn client(settings: &Settings) -> Result<Client, BadSetting> {
     };
     let mut builder = Client::builder()
         .endpoints(settings.ingestor_urls.iter())
-        .client_name(concat!("killfeed-notifier/", env!("CARGO_PKG_VERSION")));
+        .client_name(concat!("killfeed-notifier/", env!("CARGO_PKG_VERSION")))
+        .trace(traced(traces.clone()));
     if let Some(token) = settings.ingestor_token.as_ref().map(Secret::reveal) {
         builder = builder.token(token);
     }
@@ -52,6 +54,26 @@ pub fn client(settings: &Settings) -> Result<Client, BadSetting> {
             error.to_string(),
         )
     })
+}
+
+/// A call to an ingestor, told to whoever collects traces.
+struct Told(Call);
+
+impl TracedCall for Told {
+    fn traceparent(&self) -> String {
+        self.0.traceparent()
+    }
+
+    fn answered(self: Box<Self>, error: Option<String>) {
+        self.0.end(error);
+    }
+}
+
+fn traced(traces: Traces) -> impl Fn(&str) -> Option<Box<dyn TracedCall>> + Send + Sync + 'static {
+    move |path| {
+        let call = traces.call(path, SpanKind::Client, None)?;
+        Some(Box::new(Told(call)))
+    }
 }
 
 /// An ingestor that is asked.

@@ -1,5 +1,6 @@
 //! The notifier's process: settings, logging, signals, exit code. What it does is in the library.
 
+mod backup;
 mod moving;
 
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
@@ -33,7 +34,9 @@ fn main() -> ExitCode {
             };
         }
     };
-    if let Some((name @ ("export" | "import"), arguments)) = matches.subcommand() {
+    if let Some((name @ ("export" | "import"), arguments)) = matches.subcommand()
+        && arguments.contains_id("shards")
+    {
         return moving::run(name, &matches, arguments);
     }
     let (settings, wanted) = match read_settings(&matches) {

@@ -21,20 +21,41 @@ const WORKERS: &str = "notifier_busy_destinations";
 const SUBSCRIPTIONS: &str = "notifier_active_subscriptions";
 const CONNECTED: &str = "notifier_stream_open";
 const WAITING: &str = "notifier_waiting_killmails";
+const OLDEST: &str = "notifier_oldest_waiting_seconds";
+const SUSPENDED: &str = "notifier_suspended_destinations";
+const MATCH: &str = "notifier_match_seconds";
+const LOG_TO_POST: &str = "notifier_log_to_post_seconds";
+const STREAM_LAG: &str = "notifier_stream_lag_seconds";
 
 /// From the kill to the post: most of it is zKillboard's; after an outage hours.
 const KILL_TO_POST_BUCKETS: [f64; 10] = [5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3_600.0, 21_600.0, 86_400.0];
+
+/// From the ingestor's log to the post: what is ours of it.
+const LOG_TO_POST_BUCKETS: [f64; 10] = [0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 600.0, 3_600.0];
+/// One killmail against all subscriptions: microseconds for a few, milliseconds for very many.
+const MATCH_BUCKETS: [f64; 9] = [0.000_01, 0.000_03, 0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1];
+
+/// Which histogram has which buckets.
+const BUCKETS: [(&str, &[f64]); 3] = [
+    (KILL_TO_POST, &KILL_TO_POST_BUCKETS),
+    (LOG_TO_POST, &LOG_TO_POST_BUCKETS),
+    (MATCH, &MATCH_BUCKETS),
+];
 
 /// The process's Prometheus recorder, installed at the first call. In a process that has another recorder already (the
 /// demo runs both services) the numbers go there, and this one stays empty.
 pub fn install() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let make = || {
-        let buckets = Matcher::Full(KILL_TO_POST.into());
         // Fails for an empty list only.
-        let builder = PrometheusBuilder::new()
-            .set_buckets_for_metric(buckets, &KILL_TO_POST_BUCKETS)
-            .unwrap_or_else(|_| PrometheusBuilder::new());
+        let builder = BUCKETS
+            .iter()
+            .fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
+                let matcher = Matcher::Full((*name).into());
+                builder
+                    .set_buckets_for_metric(matcher, buckets)
+                    .unwrap_or_else(|_| PrometheusBuilder::new())
+            });
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
         if metrics::set_global_recorder(recorder).is_err() {
@@ -65,6 +86,17 @@ fn describe() {
         "Killmails given up, by reason: dead (Discord refuses them), unknown (nothing can tell whether they were posted)"
     );
     describe_histogram!(KILL_TO_POST, "Seconds from the kill to its post");
+    describe_histogram!(LOG_TO_POST, "Seconds from the ingestor's log to the post");
+    describe_histogram!(MATCH, "Seconds to match one killmail against all subscriptions");
+    describe_gauge!(STREAM_LAG, "Seconds from the ingestor's log to here, of what came last");
+    describe_gauge!(
+        OLDEST,
+        "Seconds that the oldest killmail has waited for a destination that takes posts"
+    );
+    describe_gauge!(
+        SUSPENDED,
+        "Destinations that take no posts for now: no permission, or gone"
+    );
     describe_gauge!(WORKERS, "Destinations that something waits for");
     describe_gauge!(SUBSCRIPTIONS, "Subscriptions that can match");
     describe_gauge!(CONNECTED, "1 while the stream from an ingestor is open");
@@ -138,6 +170,21 @@ pub(crate) fn posted(after: Duration) {
     newest.push_back(after.as_secs_f64());
 }
 
+/// From the ingestor's log to the post.
+pub(crate) fn posted_from_log(after: Duration) {
+    histogram!(LOG_TO_POST).record(after.as_secs_f64());
+}
+
+/// A killmail was matched against all subscriptions.
+pub(crate) fn matched(took: Duration) {
+    histogram!(MATCH).record(took.as_secs_f64());
+}
+
+/// What came last was so old.
+pub(crate) fn stream_lag(lag: Duration) {
+    gauge!(STREAM_LAG).set(lag.as_secs_f64());
+}
+
 /// Seconds from kill to post of the newest posts, for people: they have no Prometheus.
 pub(crate) fn kill_to_post() -> Vec<f64> {
     newest_posts().iter().copied().collect()
@@ -161,8 +208,11 @@ pub(crate) fn subscriptions(count: usize) {
     gauge!(SUBSCRIPTIONS).set(count as f64);
 }
 
-pub(crate) fn waiting(count: usize) {
+/// `oldest`: how long the one has waited that waits longest, where posts are taken.
+pub(crate) fn waiting(count: usize, oldest: Duration, suspended: usize) {
     gauge!(WAITING).set(count as f64);
+    gauge!(OLDEST).set(oldest.as_secs_f64());
+    gauge!(SUSPENDED).set(suspended as f64);
 }
 
 pub(crate) fn connected(connected: bool) {

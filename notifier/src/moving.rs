@@ -1,4 +1,5 @@
-//! `killfeed-notifier export|import --shards 0-3/16`: guilds move between the data folders of stopped notifiers.
+//! `killfeed-notifier export|import --shards 0-3/16`: guilds move between the data folders of stopped notifiers. Without `--shards`
+//! the two make a backup of all subscriptions and put it back, which is `backup.rs`'s affair.
 
 use std::{
     fs::File,
@@ -19,17 +20,16 @@ use crate::BAD_CONFIGURATION;
 pub(crate) fn commands() -> [Command; 2] {
     let shards = Arg::new("shards")
         .long("shards")
-        .required(true)
         .value_name("SHARDS")
-        .help("Which guilds: those of these shards, like 0-3/16 or 0/2; webhooks belong to shard 0");
+        .help("Move the guilds of these shards instead, like 0-3/16 or 0/2; webhooks belong to shard 0");
     let file = Arg::new("file").long("file").value_name("PATH");
     [
         Command::new("export")
-            .about("Takes the guilds of some shards out of a stopped notifier's data folder (NOTIFIER_DATA_DIR)")
+            .about("All subscriptions as a JSON file, for a backup, also while the notifier runs; with --shards: takes guilds out of a stopped one's data folder")
             .arg(shards.clone())
             .arg(file.clone().help("Where to: a new file [default: standard output]")),
         Command::new("import")
-            .about("Puts exported guilds into a stopped notifier's data folder (NOTIFIER_DATA_DIR)")
+            .about("Every row of such a file, or none; with --shards: puts guilds that were taken out into a stopped notifier's data folder")
             .arg(shards)
             .arg(file.help("Where from [default: standard input]")),
     ]

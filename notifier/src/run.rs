@@ -1,14 +1,17 @@
 //! Puts the parts together and runs them as one: whichever ends first ends all.
 
+mod upkeep;
+
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use anyhow::Context as _;
 use killfeed::setting::BadSetting;
+use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},
@@ -35,9 +38,6 @@ use crate::{
 
 /// How long messages on their way may take to end after a shutdown began.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How often what is too old to be asked for is deleted, and counts are taken anew.
-const UPKEEP: Duration = Duration::from_secs(3_600);
-const COUNT: Duration = Duration::from_secs(15);
 
 /// How many killmails that were given up `/dead-letters` lists.
 const DEAD_LETTERS: usize = 1_000;
@@ -59,7 +59,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> anyhow::Res
 /// As [`run`], with parts of one's own.
 pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationToken) -> anyhow::Result<()> {
     let clock = Clock::system();
-    say_what_is_not_there_yet(&settings);
+    let traces = traces(&settings)?;
     // What can be wrong with the settings comes first, then the disk, then the ports.
     let wishes = settings
         .subscriptions_file
@@ -71,7 +71,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     if bot_wanted && !wishes.as_ref().is_some_and(only_webhooks) {
         return Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", settings::TOKEN_EXPECTED).into());
     }
-    let client = ingestor::client(&settings)?;
+    let client = ingestor::client(&settings, &traces)?;
     let admin_tokens = settings.admin_tokens_file.as_deref().map(read_tokens).transpose()?;
     let opened = database::open(&settings.data_dir, std::time::SystemTime::now())?;
     if let Some(moved) = &opened.moved_aside {
@@ -153,6 +153,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         },
         settings.probe_interval,
         clock.clone(),
+        traces.clone(),
     );
     if let Some(bot) = bot {
         // It is set here only, once.
@@ -178,7 +179,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     {
         let (subscriptions, outbox, compile, clock) =
             (subscriptions.clone(), outbox.clone(), compile.clone(), clock.clone());
-        let token = stop.clone();
+        let (token, traces) = (stop.clone(), traces.clone());
         tasks.spawn(async move {
             follow::compile_first(&subscriptions, &*compile, &token).await?;
             let follower = Follower {
@@ -187,6 +188,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
                 subscriptions,
                 clock,
                 ready,
+                traces,
             };
             Ok(follower.run(token).await?)
         });
@@ -194,7 +196,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let compiling = follow::keep_compiled(subscriptions.clone(), compile, following, changed.clone(), stop.clone());
     tasks.spawn(async move { Ok(compiling.await?) });
     let (folder, forget_after) = (settings.data_dir.clone(), settings.forget_after);
-    tasks.spawn(upkeep(
+    tasks.spawn(upkeep::upkeep(
         outbox,
         subscriptions.clone(),
         folder,
@@ -223,7 +225,9 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         }
         result
     });
-    drained.await.unwrap_or_else(|_| {
+    let ended = drained.await;
+    traces.finish().await;
+    ended.unwrap_or_else(|_| {
         anyhow::bail!(
             "not everything ended within {} s; the next start clears it up",
             DRAIN.as_secs()
@@ -231,10 +235,12 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     })
 }
 
-fn say_what_is_not_there_yet(settings: &Settings) {
-    if settings.otlp_endpoint.is_some() {
-        tracing::warn!("OTEL_EXPORTER_OTLP_ENDPOINT is set, but traces are not in this version");
-    }
+fn traces(settings: &Settings) -> Result<Traces, BadSetting> {
+    let Some(endpoint) = &settings.otlp_endpoint else {
+        return Ok(Traces::default());
+    };
+    Traces::start(endpoint, "killfeed-notifier", env!("CARGO_PKG_VERSION"))
+        .map_err(|error| BadSetting::new("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, error.to_string()))
 }
 
 fn read_tokens(path: &Path) -> Result<admin::Tokens, BadSetting> {
@@ -423,55 +429,6 @@ async fn reload(
             }
             Err(error) => tracing::error!(%error, "the subscriptions file is bad: the old subscriptions stay"),
         }
-    }
-    Ok(())
-}
-
-async fn upkeep(
-    outbox: Arc<Outbox>,
-    subscriptions: Arc<Subscriptions>,
-    data_dir: PathBuf,
-    forget_after: Duration,
-    clock: Clock,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
-    let mut expire = tokio::time::interval(UPKEEP);
-    let mut count = tokio::time::interval(COUNT);
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            _ = expire.tick() => {
-                outbox.end_quiet_battles(clock.now())?;
-                let rows = outbox.expire(clock.now()).await?;
-                tracing::debug!(rows, "old rows deleted");
-                forget(&outbox, &subscriptions, &data_dir, forget_after, clock.now()).await?;
-                if let Err(error) = backup::write(&data_dir, &subscriptions, clock.now()) {
-                    tracing::error!(%error, "today's copy of the subscriptions cannot be written");
-                }
-            }
-            _ = count.tick() => metrics::waiting(outbox.waiting()),
-        }
-    }
-}
-
-/// Deletes all that is kept of guilds that have removed the bot long ago.
-async fn forget(
-    outbox: &Outbox,
-    subscriptions: &Subscriptions,
-    data_dir: &Path,
-    after: Duration,
-    now: u64,
-) -> anyhow::Result<()> {
-    let before = now.saturating_sub(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
-    for guild in subscriptions.gone_since(before)? {
-        for destination in subscriptions.erase_guild(guild).await? {
-            outbox.forget(&destination, now)?;
-        }
-        outbox.forget_guild(guild)?;
-        backup::without(data_dir, &[guild]).context("the copies of the subscriptions cannot be rewritten")?;
-        subscriptions.guild_back(guild).await?;
-        outbox.flush().await?;
-        tracing::info!(guild, "a guild that removed the bot long ago is forgotten");
     }
     Ok(())
 }

@@ -10,10 +10,13 @@ use killfeed_notifier::{
     settings::Settings,
 };
 
+use crate::backup;
+
 /// A subcommand.
 #[derive(Debug)]
 pub(crate) enum Wanted {
     Subscriptions(cli::Wanted),
+    Backup(backup::Wanted),
     Invite,
 }
 
@@ -86,6 +89,7 @@ fn option(name: &'static str, help: &'static str) -> Arg {
 pub(crate) fn read(matches: &ArgMatches) -> Result<Option<Wanted>, String> {
     match matches.subcommand() {
         Some(("invite", _)) => Ok(Some(Wanted::Invite)),
+        Some((name @ ("export" | "import"), matches)) => Ok(Some(Wanted::Backup(backup::read(name, matches)))),
         Some(("subscriptions", matches)) => match matches.subcommand() {
             Some((verb, matches)) => Ok(Some(Wanted::Subscriptions(subscriptions(verb, matches)?))),
             None => Ok(None),
@@ -173,6 +177,7 @@ pub(crate) fn run(wanted: Wanted, settings: &Settings) -> ExitCode {
     let done = runtime.block_on(async {
         match wanted {
             Wanted::Subscriptions(wanted) => cli::run(wanted, settings).await,
+            Wanted::Backup(wanted) => backup::run(wanted, settings).await,
             Wanted::Invite => match &settings.discord_token {
                 Some(token) => discord::invitation(&Token::new(token.reveal()), &settings.discord_api_url).await,
                 None => Err("NOTIFIER_DISCORD_TOKEN: expected the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE)".to_owned()),

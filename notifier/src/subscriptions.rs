@@ -6,6 +6,7 @@ mod compile;
 pub mod file;
 mod gone;
 mod index;
+pub mod offline;
 mod service;
 mod store;
 

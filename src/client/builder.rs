@@ -9,6 +9,7 @@ use super::{
     Client,
     failover::{Endpoints, Target},
     moment::{Moment, Observer},
+    traced::{TracedCall, Tracer},
 };
 
 /// Says where the ingestors are, and how to reach them.
@@ -23,6 +24,7 @@ pub struct Builder {
     connect_timeout: Duration,
     call_timeout: Duration,
     observer: Observer,
+    tracer: Tracer,
 }
 
 /// Why no client can be made of these settings.
@@ -62,6 +64,7 @@ impl Default for Builder {
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(10),
             observer: Observer::default(),
+            tracer: Tracer::default(),
         }
     }
 }
@@ -129,6 +132,12 @@ impl Builder {
         self
     }
 
+    /// Called with the path of each call as it goes to an endpoint; what it returns is sent along, and told how the call went.
+    pub fn trace(mut self, begin: impl Fn(&str) -> Option<Box<dyn TracedCall>> + Send + Sync + 'static) -> Self {
+        self.tracer = Tracer::new(begin);
+        self
+    }
+
     /// The client. Nothing is connected yet, but a Tokio runtime must be there for the connections to come.
     pub fn build(self) -> Result<Client, BadClient> {
         if self.uris.is_empty() {
@@ -150,6 +159,7 @@ impl Builder {
             self.client_name,
             self.call_timeout,
             self.observer,
+            self.tracer,
         );
         Ok(Client {
             endpoints: endpoints.into(),

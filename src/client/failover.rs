@@ -19,7 +19,10 @@ use tonic::{
     transport::Channel,
 };
 
-use super::moment::Observer;
+use super::{
+    moment::Observer,
+    traced::{self, Tracer},
+};
 
 /// The one call whose answer has no end, and so cannot be bounded as a whole.
 pub(crate) const STREAM: &str = "/killfeed.v1.KillmailService/StreamKillmails";
@@ -40,6 +43,7 @@ pub(crate) struct Endpoints {
     pub(crate) client_name: String,
     pub(crate) call_timeout: Duration,
     pub(crate) observer: Observer,
+    tracer: Tracer,
 }
 
 impl Endpoints {
@@ -50,6 +54,7 @@ impl Endpoints {
         client_name: String,
         call_timeout: Duration,
         observer: Observer,
+        tracer: Tracer,
     ) -> Self {
         Self {
             targets,
@@ -58,6 +63,7 @@ impl Endpoints {
             client_name,
             call_timeout,
             observer,
+            tracer,
         }
     }
 
@@ -92,6 +98,10 @@ impl Endpoints {
             request.headers_mut().insert(header::AUTHORIZATION, value.clone());
         }
         let endless = request.uri().path() == STREAM;
+        let traced = self.tracer.begin(request.uri().path());
+        if let Some((name, value)) = traced.as_deref().and_then(traced::header) {
+            request.headers_mut().insert(name, value);
+        }
         // A clone of its own: readiness belongs to the clone that asked for it.
         let mut channel = self.targets[index % self.targets.len()].channel.clone();
         let answer = async move {
@@ -105,14 +115,18 @@ impl Endpoints {
             let whole = body.collect().await?;
             Ok(Response::from_parts(parts, Body::new(whole)))
         };
-        match tokio::time::timeout(self.call_timeout, answer).await {
+        let answer = match tokio::time::timeout(self.call_timeout, answer).await {
             Ok(answer) => answer,
             Err(_) => {
                 let seconds = self.call_timeout.as_secs_f32();
                 let text = format!("{} did not answer within {seconds} s", self.name(index));
                 Err(Status::deadline_exceeded(text).into())
             }
+        };
+        if let Some(traced) = traced {
+            traced.answered(traced::error(&answer));
         }
+        answer
     }
 }
 

@@ -123,7 +123,14 @@ fn watched(ingestors: Vec<Option<Scripted>>, observer: Observer) -> Client {
         Target { uri, channel }
     };
     let targets = ingestors.into_iter().enumerate().map(target).collect();
-    let endpoints = Endpoints::new(targets, None, "test".into(), Duration::from_secs(10), observer);
+    let endpoints = Endpoints::new(
+        targets,
+        None,
+        "test".into(),
+        Duration::from_secs(10),
+        observer,
+        super::traced::Tracer::default(),
+    );
     Client {
         endpoints: endpoints.into(),
     }

@@ -8,6 +8,7 @@
     reason = "test code: a panic is how a test fails"
 )]
 
+mod backup;
 mod bad_input;
 mod cancellation;
 mod chaos;
@@ -20,6 +21,7 @@ mod feed;
 mod filters;
 mod fuzz;
 mod guarantees;
+mod metrics;
 mod notifier;
 mod python;
 mod readme;
@@ -32,6 +34,7 @@ mod sources;
 mod stand_in;
 mod stream;
 mod tidy;
+mod traces;
 mod world;
 
 /// `crate::v1` as the library's own tests know it, for those of their files that are used here.

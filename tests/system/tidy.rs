@@ -8,7 +8,7 @@ use std::{
 use killfeed_support::corpus;
 
 /// (a crate, the paths that may name it): a trailing `*` stands for anything.
-const CRATES: [(&str, &[&str]); 6] = [
+const CRATES: [(&str, &[&str]); 7] = [
     ("redb", &["ingestor/src/log*", "ingestor/src/enrich/cache*"]),
     (
         "sled",
@@ -28,10 +28,12 @@ const CRATES: [(&str, &[&str]); 6] = [
             "notifier/src/follow*",
             "notifier/src/admin*",
             "notifier/src/ingestor*",
+            "telemetry/src/export.rs",
         ],
     ),
     ("axum", &["ingestor/src/http*", "notifier/src/http*"]),
     ("async_nats", &["ingestor/src/log*"]),
+    ("opentelemetry", &["telemetry/src/*"]),
 ];
 
 /// (paths, modules of the same crate that they may not name)
@@ -173,7 +175,7 @@ fn matches(pattern: &str, file: &str) -> bool {
 fn sources() -> Vec<(String, String)> {
     let root = corpus::repository();
     let mut found = Vec::new();
-    for folder in ["src", "ingestor/src", "notifier/src"] {
+    for folder in ["src", "ingestor/src", "notifier/src", "telemetry/src"] {
         for path in rust_files(&root.join(folder)) {
             let file = path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/");
             if !file.ends_with("/tests.rs") && !file.contains("/tests/") {

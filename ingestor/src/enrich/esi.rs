@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use killfeed::id::KillmailId;
-use metrics::counter;
+use metrics::{counter, gauge};
 use reqwest::{
     Method, RequestBuilder, StatusCode,
     header::{self, HeaderMap},
@@ -24,6 +24,13 @@ use budget::{Budget, Permit};
 
 /// Counts requests to ESI, by `route` and `outcome` (the status, or `no_answer`).
 pub const ESI_REQUESTS: &str = "killfeed_ingestor_esi_requests_total";
+
+/// Tokens left in the group of each route that told how many there are, by `route`.
+pub const TOKENS_LEFT: &str = "killfeed_ingestor_esi_tokens_left";
+/// Errors left until the old limit shuts ESI off.
+pub const ERRORS_LEFT: &str = "killfeed_ingestor_esi_errors_left";
+/// Seconds until ESI may be asked anything.
+pub const SILENT: &str = "killfeed_ingestor_esi_silent_seconds";
 
 /// The date this code was written against.
 const COMPATIBILITY_DATE: &str = "2026-08-18";
@@ -187,6 +194,19 @@ impl Esi {
     /// Refusals as they come and end, to be kept on disk.
     pub(super) fn refusals(&self) -> watch::Receiver<Vec<Refusal>> {
         self.refusals.subscribe()
+    }
+
+    /// Writes what is left of the limits into the metrics.
+    pub(super) fn show(&self) {
+        let left = self.budget(|budget, now| budget.left(now));
+        for (route, tokens) in left.tokens {
+            gauge!(TOKENS_LEFT, "route" => route.name()).set(tokens);
+        }
+        if let Some(errors) = left.errors {
+            // A number up to 100.
+            gauge!(ERRORS_LEFT).set(errors as f64);
+        }
+        gauge!(SILENT).set(left.silent.as_secs_f64());
     }
 
     /// Names of at most [`MAX_IDS`] distinct ids. One bad id makes it [`EsiError::NotFound`] as a whole.

@@ -10,7 +10,7 @@ use tokio::{sync::watch, time::Instant};
 
 pub use super::state::StateError;
 use super::{
-    Batch, Feed, FeedStart, Item, Millis, Verdict,
+    Batch, Feed, FeedStart, Fetched, Item, Millis, Verdict,
     fetch::{Answered, Fetcher},
     handover,
     limiter::Bucket,
@@ -69,6 +69,9 @@ pub struct R2z2 {
     pending: Pending,
     /// The document behind a hole, until its turn comes.
     held: Option<(u64, Bytes)>,
+    /// When the documents were fetched that are not handed out yet, and (once they are) those of the last batch.
+    fetched: Vec<Fetched>,
+    handed: Vec<Fetched>,
     /// Kept here and not in the future of `next`, so that dropping that loses nothing.
     in_flight: Option<InFlight>,
     /// The state has to be stored now, documents or not.
@@ -78,6 +81,7 @@ pub struct R2z2 {
 struct InFlight {
     /// A document's number, or sequence.json.
     asked: Option<u64>,
+    begun: Millis,
     answer: Pin<Box<dyn Future<Output = Answered> + Send>>,
 }
 
@@ -120,6 +124,8 @@ impl R2z2 {
             poll_interval: Millis::try_from(poll_interval.as_millis()).unwrap_or(Millis::MAX / 4),
             pending: Pending::default(),
             held: None,
+            fetched: Vec::new(),
+            handed: Vec::new(),
             in_flight: None,
             urgent: false,
         })
@@ -163,6 +169,7 @@ impl R2z2 {
         let fetcher = self.fetcher.clone();
         self.in_flight = Some(InFlight {
             asked,
+            begun: now,
             answer: match asked {
                 None => Box::pin(fetcher.head()),
                 Some(number) => Box::pin(fetcher.document(number, again)),
@@ -172,7 +179,7 @@ impl R2z2 {
     }
 
     /// Takes in an answer.
-    fn answered(&mut self, asked: Option<u64>, answered: Answered) {
+    fn answered(&mut self, (asked, begun): (Option<u64>, Millis), answered: Answered) {
         let now = self.clock.now();
         let Answered { answer, body, reason } = answered;
         metrics::counter!(metric::REQUESTS, "outcome" => outcome(&answer)).increment(1);
@@ -210,6 +217,13 @@ impl R2z2 {
         if missing && self.walk.is_at_head() {
             self.vitals.at_head(now);
         }
+        if let (Keep::Deliver | Keep::Hold, Some(sequence)) = (&keep, asked) {
+            self.fetched.push(Fetched {
+                sequence,
+                begun: system_time(begun),
+                ended: system_time(now),
+            });
+        }
         match (keep, asked) {
             (Keep::Deliver, Some(number)) => {
                 if position == Some(number) {
@@ -243,6 +257,10 @@ impl R2z2 {
         }
         self.urgent = false;
         let Pending { items, .. } = std::mem::take(&mut self.pending);
+        // What is held back until its turn comes stays here.
+        let held = self.held.as_ref().map(|(number, _)| *number);
+        let (waits, handed) = self.fetched.drain(..).partition(|one| Some(one.sequence) == held);
+        (self.fetched, self.handed) = (waits, handed);
         Some(Batch { items })
     }
 
@@ -289,11 +307,11 @@ impl Feed for R2z2 {
             }
             let until = self.pending.flush_at.map_or(until, |flush_at| flush_at.min(until));
             let pause = Duration::from_millis(u64::try_from(until - self.clock.now()).unwrap_or(0)).min(TICK);
-            let Some(InFlight { asked, answer }) = &mut self.in_flight else {
+            let Some(InFlight { asked, begun, answer }) = &mut self.in_flight else {
                 tokio::time::sleep(pause).await;
                 continue;
             };
-            let asked = *asked;
+            let asked = (*asked, *begun);
             tokio::select! {
                 answered = answer => {
                     self.in_flight = None;
@@ -313,6 +331,10 @@ impl Feed for R2z2 {
         self.walk.settle(verdicts, self.clock.now());
         self.walk.state.bucket = self.bucket.save();
         self.walk.state.to_bytes()
+    }
+
+    fn fetched(&mut self) -> Vec<Fetched> {
+        std::mem::take(&mut self.handed)
     }
 }
 

@@ -12,7 +12,11 @@ use std::{
 use metrics::gauge;
 use tonic::Status;
 
-use super::{auth::Caller, status};
+use super::{
+    auth::Caller,
+    lag::{Lags, Standing},
+    status,
+};
 
 /// Streams open now, labelled by the token's name.
 pub const STREAMS: &str = "killfeed_streams";
@@ -28,15 +32,17 @@ pub(super) struct Streams {
     all: AtomicUsize,
     /// A plain mutex: held for a look-up, never across an await.
     by_token: Mutex<HashMap<Arc<str>, usize>>,
+    lags: Lags,
 }
 
 impl Streams {
-    pub(super) fn new(most: usize, most_per_token: usize) -> Arc<Self> {
+    pub(super) fn new(most: usize, most_per_token: usize, lags: Lags) -> Arc<Self> {
         Arc::new(Self {
             most,
             most_per_token,
             all: AtomicUsize::new(0),
             by_token: Mutex::default(),
+            lags,
         })
     }
 
@@ -59,6 +65,7 @@ impl Streams {
         let mut seat = Seat {
             streams: self.clone(),
             token: None,
+            standing: self.lags.enter(caller.label()),
             label: caller.label(),
         };
         gauge!(STREAMS, "token" => seat.label.to_string()).increment(1.0);
@@ -84,12 +91,18 @@ pub(super) struct Seat {
     /// Counted under this name.
     token: Option<Arc<str>>,
     label: Arc<str>,
+    standing: Arc<Standing>,
 }
 
 impl Seat {
     /// Whose stream it is, for logs.
     pub(super) fn label(&self) -> &str {
         &self.label
+    }
+
+    /// Where the stream says how far it is.
+    pub(super) fn standing(&self) -> &Standing {
+        &self.standing
     }
 }
 
@@ -186,7 +199,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_in_and_out() {
-        let streams = Streams::new(3, 2);
+        let streams = Streams::new(3, 2, Lags::default());
         let first = streams.enter(&token("a")).unwrap();
         let _second = streams.enter(&token("a")).unwrap();
         let refused = streams.enter(&token("a")).unwrap_err();
@@ -210,7 +223,7 @@ mod tests {
 
     #[test]
     fn callers_without_a_token_have_only_the_limit_of_all() {
-        let streams = Streams::new(5, 1);
+        let streams = Streams::new(5, 1, Lags::default());
         let seats: Vec<_> = (0..5).map(|_| streams.enter(&Caller::Address(None)).unwrap()).collect();
         assert!(streams.enter(&Caller::Address(None)).is_err());
         drop(seats);

@@ -88,7 +88,11 @@ impl Edge {
             feed,
             static_build,
             shutdown,
-            streams: Streams::new(settings.max_streams, settings.max_streams_per_token),
+            streams: Streams::new(
+                settings.max_streams,
+                settings.max_streams_per_token,
+                settings.lags.clone(),
+            ),
             stalls: Stalls::new(),
             chunks: Arc::new(Chunks::new()),
             selections: Selections::default(),

@@ -107,6 +107,7 @@ struct Running {
 impl Running {
     fn new(session: Session) -> Self {
         let now = Instant::now();
+        session.seat.standing().moved(session.begin.after, None);
         Self {
             head: session.log.head(),
             at: session.begin.after,
@@ -235,6 +236,7 @@ impl Running {
     fn take(&mut self, chunk: &Chunk) -> Option<Bytes> {
         self.at = chunk.through;
         self.at_ms = Some(chunk.through_ms);
+        self.session.seat.standing().moved(self.at, self.at_ms);
         self.at_oldest = false;
         if chunk.through_ms >= self.session.begin.not_before_ms {
             // Times never decrease: from here on everything is young enough, and shared with others.

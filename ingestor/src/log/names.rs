@@ -12,5 +12,13 @@ pub const RETENTION_PAUSED: &str = "killfeed_log_retention_paused";
 pub const DISK_FULL: &str = "killfeed_log_disk_full_total";
 /// Times the database was opened again after the disk failed.
 pub const REOPENED: &str = "killfeed_log_reopened_total";
+/// The newest record's offset.
+pub const HEAD: &str = "killfeed_log_head_offset";
+/// Seconds since it was appended.
+pub const HEAD_AGE: &str = "killfeed_log_head_age_seconds";
+/// Seconds since the oldest record kept was appended.
+pub const OLDEST_AGE: &str = "killfeed_log_oldest_age_seconds";
+/// Distinct killmails in the log.
+pub const KILLMAILS: &str = "killfeed_log_killmails";
 /// Bytes of memory that the newest records are counted with.
 pub const WINDOW_BYTES: &str = "killfeed_log_window_bytes";

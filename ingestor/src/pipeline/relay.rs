@@ -7,7 +7,7 @@ use killfeed::{
 };
 use prost::Message as _;
 
-use super::{Decision, Stages, Wait};
+use super::{Decision, Stages, Wait, traced};
 use crate::{
     feed::{Batch, History, Item, Relayed, RelayedBody},
     log::{Ancestry, AppendBatch, Head, Mark, NewBody, NewEvent, Record},
@@ -41,6 +41,8 @@ impl Stages {
             ..AppendBatch::default()
         };
         let mut uploads = Vec::new();
+        let mut killmails = Vec::new();
+        let begun = self.traces.now();
         for item in batch.items {
             match item {
                 Item::History(history) => self.head = self.adopt(history).await,
@@ -53,6 +55,9 @@ impl Stages {
                     {
                         uploads.push(seconds.saturating_mul(1_000));
                     }
+                    if let RelayedBody::Killmail { id, revision, .. } = record.body {
+                        killmails.push((id.0, revision));
+                    }
                     append.events.push(event(record));
                 }
                 // A relay hands out nothing else.
@@ -61,6 +66,7 @@ impl Stages {
         }
         metrics::logged(&append.events, &uploads, self.clock.now_ms());
         self.head = self.append(append).await;
+        traced::tell_relayed(&self.traces, killmails, begun);
     }
 
     async fn adopt(&self, history: History) -> Head {

@@ -7,7 +7,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use super::{Database, SCHEMA, StorageError, meta};
+use super::{
+    Database, SCHEMA, StorageError, meta,
+    migrate::{self, STEPS, Step},
+};
 
 /// sled's page cache. Its default of 1 GiB would hold everything forever; the rows read twice are few.
 const CACHE: u64 = 4 * 1024 * 1024;
@@ -34,6 +37,11 @@ pub struct MovedAside {
 
 /// Opens (or makes) the database in the data folder `dir`.
 pub fn open(dir: &Path, now: SystemTime) -> Result<Opened, StorageError> {
+    open_as(dir, now, SCHEMA, STEPS)
+}
+
+/// As a version that knows schema `known`, and the `steps` to it from those before.
+fn open_as(dir: &Path, now: SystemTime, known: u32, steps: &[Step]) -> Result<Opened, StorageError> {
     let failed = |error: &dyn std::fmt::Display| {
         let (path, reason) = (dir.display().to_string(), error.to_string());
         // sled has a lock of its own and no kind of error for it. It outlives ours by the last write under way.
@@ -54,6 +62,18 @@ pub fn open(dir: &Path, now: SystemTime) -> Result<Opened, StorageError> {
     let path = dir.join("sled");
     let marker = dir.join("schema");
     let made_before = marker.exists();
+    let newer = |found| StorageError::Newer {
+        path: dir.display().to_string(),
+        found,
+    };
+    match migrate::marked(&marker) {
+        // Not even opened: it may be written in a way that this version takes for damage.
+        Some(found) if found > known => return Err(newer(found)),
+        Some(found) if found < known && path.exists() => {
+            migrate::copy(&path, found).map_err(|error| failed(&format!("no copy can be made of it: {error}")))?;
+        }
+        _ => {}
+    }
     let (db, moved_aside) = match attempt(&path, made_before) {
         Ok(db) => (db, None),
         Err(Refusal::Failed(error)) => return Err(failed(&error)),
@@ -67,10 +87,21 @@ pub fn open(dir: &Path, now: SystemTime) -> Result<Opened, StorageError> {
         }
     };
     let database = trees(db, lock)?;
-    check_schema(&database, dir)?;
-    if !made_before {
+    let found = schema(&database, known)?;
+    if found > known {
+        return Err(newer(found));
+    }
+    if found < known {
+        migrate::apply(&database, found, known, steps).map_err(|error| StorageError::Migration {
+            path: dir.display().to_string(),
+            found,
+            reason: error.to_string(),
+            copy: migrate::copy_of(&path, found).display().to_string(),
+        })?;
+    }
+    if !made_before || migrate::marked(&marker) != Some(known) {
         database.db.flush().map_err(StorageError::Flush)?;
-        std::fs::write(&marker, format!("{SCHEMA}\n")).map_err(|error| failed(&error))?;
+        migrate::mark(&marker, known).map_err(|error| failed(&error))?;
     }
     Ok(Opened { database, moved_aside })
 }
@@ -138,28 +169,17 @@ fn trees(db: sled::Db, lock: File) -> Result<Database, StorageError> {
     })
 }
 
-fn check_schema(database: &Database, dir: &Path) -> Result<(), StorageError> {
-    match database.meta.get(meta::SCHEMA)? {
-        None => {
-            database.meta.insert(meta::SCHEMA, &SCHEMA.to_be_bytes())?;
-            Ok(())
-        }
-        Some(bytes) => {
-            let found = u32::from_be_bytes(bytes[..].try_into().map_err(|_| StorageError::Row {
-                tree: "meta",
-                reason: "the schema is not 4 bytes".into(),
-            })?);
-            // There is no older one yet to migrate from.
-            if found == SCHEMA {
-                Ok(())
-            } else {
-                Err(StorageError::Newer {
-                    path: dir.display().to_string(),
-                    found,
-                })
-            }
-        }
-    }
+/// The schema that the database says; a new one gets `known`.
+fn schema(database: &Database, known: u32) -> Result<u32, StorageError> {
+    let Some(bytes) = database.meta.get(meta::SCHEMA)? else {
+        database.meta.insert(meta::SCHEMA, &known.to_be_bytes())?;
+        return Ok(known);
+    };
+    let bytes = bytes[..].try_into().map_err(|_| StorageError::Row {
+        tree: "meta",
+        reason: "the schema is not 4 bytes".into(),
+    })?;
+    Ok(u32::from_be_bytes(bytes))
 }
 
 #[cfg(test)]
@@ -178,6 +198,65 @@ mod tests {
         drop(first);
         let error = open(dir.path(), SystemTime::now()).unwrap_err();
         assert!(matches!(error, StorageError::Newer { found: 9, .. }), "{error}");
+    }
+
+    const STEP: Step = |database| {
+        database.meta.insert("position", b"of schema 2")?;
+        Ok(())
+    };
+
+    fn position(database: &Database) -> Option<sled::IVec> {
+        database.meta.get("position").unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_older_schema_is_migrated_after_a_copy_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let old = open_as(dir.path(), now, 1, &[]).unwrap().database;
+        old.meta.insert("position", b"of schema 1").unwrap();
+        old.flush().await.unwrap();
+        drop(old);
+        let new = open_as(dir.path(), now, 2, &[STEP]).unwrap().database;
+        assert_eq!(position(&new).unwrap(), b"of schema 2");
+        drop(new);
+        // The version before refuses it by name, without opening it.
+        let error = open_as(dir.path(), now, 1, &[]).unwrap_err();
+        assert!(matches!(error, StorageError::Newer { found: 2, .. }), "{error}");
+        // And goes on with the copy, in its own place.
+        std::fs::remove_dir_all(dir.path().join("sled")).unwrap();
+        std::fs::rename(dir.path().join("sled.schema1"), dir.path().join("sled")).unwrap();
+        std::fs::write(dir.path().join("schema"), "1\n").unwrap();
+        let back = open_as(dir.path(), now, 1, &[]).unwrap().database;
+        assert_eq!(position(&back).unwrap(), b"of schema 1");
+    }
+
+    #[tokio::test]
+    async fn a_step_that_fails_names_the_copy_and_is_taken_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = SystemTime::now();
+        let old = open_as(dir.path(), now, 1, &[]).unwrap().database;
+        old.meta.insert("position", b"of schema 1").unwrap();
+        old.flush().await.unwrap();
+        drop(old);
+        let fails: Step = |database| {
+            STEP(database)?;
+            Err(StorageError::Interrupted("pulled the plug".into()))
+        };
+        let error = open_as(dir.path(), now, 2, &[fails]).unwrap_err();
+        assert!(error.is_configuration());
+        let said = error.to_string();
+        assert!(
+            said.contains("pulled the plug") && said.contains("sled.schema1 is a copy"),
+            "{said}"
+        );
+        let again = open_as(dir.path(), now, 2, &[STEP]).unwrap().database;
+        assert_eq!(position(&again).unwrap(), b"of schema 2");
+        drop(again);
+        let copy = attempt(&dir.path().join("sled.schema1"), true);
+        let copy = copy.ok().expect("the copy can be opened");
+        let kept = copy.open_tree("meta").unwrap().get("position").unwrap().unwrap();
+        assert_eq!(kept, b"of schema 1", "the copy is from before the first try");
     }
 
     #[tokio::test]

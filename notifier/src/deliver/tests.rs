@@ -254,6 +254,7 @@ impl Bench {
             limits,
             Duration::from_secs(300),
             self.clock.clone(),
+            killfeed_telemetry::Traces::default(),
         );
         let (prober, shutdown) = (deliver.prober(), CancellationToken::new());
         self.running = Some(Running {

@@ -4,6 +4,7 @@ mod battle;
 mod compose;
 mod edit;
 mod suspend;
+mod traced;
 
 use std::{sync::Arc, time::Duration};
 
@@ -213,6 +214,7 @@ impl Worker {
     /// `again`: it was tried before, and nothing is known of what came of that.
     async fn send(&mut self, batch: &BatchRow, again: bool) -> Result<Pace, DeliverError> {
         let post = self.post(batch)?;
+        let begun = self.shared.traces.now();
         let outcome = {
             // The semaphore is never closed; if it were, sending without a permit would only be less polite.
             let _permit = self.shared.permits.acquire().await.ok();
@@ -222,6 +224,10 @@ impl Worker {
             })
         };
         metrics::tried(&outcome);
+        if batch.kind() == BatchKind::Post {
+            let killmails = batch.entries.iter().map(|entry| (entry.killmail_id, entry.revision));
+            self.trace("post", killmails, begun, &outcome);
+        }
         tracing::debug!(destination = ?self.destination, killmails = ?post.killmails, ?outcome, "sent");
         self.failures = self.failures.saturating_add(1);
         let attempt = Attempt {
@@ -292,6 +298,8 @@ impl Worker {
             if let (BatchKind::Post, Some(killmail)) = (batch.kind(), self.shared.outbox.killmail(entry.killmail_id)?) {
                 let kill_time = matching::millis(&killmail.kill_time);
                 metrics::posted(Duration::from_millis(now.saturating_sub(kill_time)));
+                let logged = matching::millis(&killmail.ingested_time);
+                metrics::posted_from_log(Duration::from_millis(now.saturating_sub(logged)));
             }
         }
         let state = match batch.kind() {

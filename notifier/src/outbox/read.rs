@@ -72,6 +72,20 @@ impl Outbox {
         Ok(found)
     }
 
+    /// When the killmail was queued (milliseconds) that has waited longest for one of the destinations that `counts` names.
+    pub fn oldest(&self, counts: impl Fn(&Destination) -> bool) -> Result<Option<u64>, StorageError> {
+        let mut oldest = None;
+        for destination in self.destinations()?.into_iter().filter(counts) {
+            // Rows are in the order in which they came.
+            let first = queue_key(&destination, BATCH_SEQUENCE + 1)..=queue_key(&destination, u64::MAX);
+            if let Some(row) = self.database.queue.range(first).next() {
+                let queued = decode::<QueueRow>("queue", &row?.1)?.queued;
+                oldest = Some(oldest.map_or(queued, |oldest: u64| oldest.min(queued)));
+            }
+        }
+        Ok(oldest)
+    }
+
     /// The first rows of a destination, `limit` at most, and its sealed batch.
     pub fn head(&self, destination: &Destination, limit: usize) -> Result<Head, StorageError> {
         let mut head = Head::default();

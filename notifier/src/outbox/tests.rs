@@ -80,6 +80,14 @@ fn what_events_cause_and_the_position_are_written_together() {
     let arrived = outbox.arrive(&arrivals, Some(&position("b")), 11).unwrap();
     assert_eq!((arrived.queued, arrived.repeated), (0, 2));
     assert_eq!(outbox.waiting(), 2);
+    outbox.arrive(&[arrival(9, 0, &[&THERE])], None, 25).unwrap();
+    assert_eq!(outbox.oldest(|_| true).unwrap(), Some(10));
+    assert_eq!(outbox.oldest(|destination| *destination != HERE).unwrap(), Some(10));
+    assert_eq!(
+        outbox.oldest(|_| false).unwrap(),
+        None,
+        "suspended ones wait for others"
+    );
     assert_eq!(
         outbox.killmail(8).unwrap(),
         None,

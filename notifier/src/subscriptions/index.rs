@@ -140,6 +140,12 @@ impl Snapshot {
         self.suspensions.get(destination)
     }
 
+    /// How many destinations take no posts for now; those that are gone for good are not among them.
+    pub fn suspended(&self) -> usize {
+        let for_now = |suspension: &&SuspensionRow| !suspension.retired;
+        self.suspensions.values().filter(for_now).count()
+    }
+
     /// Says which destinations only subscriptions that another process serves post to.
     pub(super) fn set_elsewhere(&mut self, destinations: impl Iterator<Item = Destination>) {
         let elsewhere = destinations.filter(|destination| !self.here.contains(destination));

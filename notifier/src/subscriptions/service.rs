@@ -270,7 +270,7 @@ fn by_key(subscriptions: Vec<Subscription>) -> BTreeMap<Key, Arc<Subscription>> 
         .collect()
 }
 
-fn new(wish: Wish, now: u64) -> Subscription {
+pub(super) fn new(wish: Wish, now: u64) -> Subscription {
     Subscription {
         id: SubscriptionId(0),
         wish,

@@ -92,6 +92,8 @@ pub(super) struct Budget {
     /// By route: which group it is in was said by an answer.
     groups: BTreeMap<Route, String>,
     buckets: BTreeMap<String, Bucket>,
+    /// The old limit: so many errors were left when it was last told.
+    errors_left: Option<u64>,
     /// The old limit: no request on a route without a group before then.
     errors_until: Option<Instant>,
     /// Refused: no request at all before then.
@@ -103,6 +105,17 @@ pub(super) struct Budget {
     /// No answers, or none that are any good: no request at all before then.
     down_until: Option<Instant>,
     down: Backoff,
+}
+
+/// What is left of the limits.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Left {
+    /// In the group of each route that told it, as far as it can be known from here.
+    pub(super) tokens: Vec<(Route, f64)>,
+    /// Of the old limit, as it was last told.
+    pub(super) errors: Option<u64>,
+    /// How long nothing at all may be asked.
+    pub(super) silent: Duration,
 }
 
 /// A refusal that outlives the process: which route (or [`ALL`], or [`UNGROUPED`]), and until when, in milliseconds since 1970.
@@ -118,6 +131,7 @@ impl Default for Budget {
         Self {
             groups: BTreeMap::new(),
             buckets: BTreeMap::new(),
+            errors_left: None,
             errors_until: None,
             all_until: None,
             untold: 0,
@@ -170,7 +184,9 @@ impl Budget {
     ) -> Option<Duration> {
         self.take_in_group(route, headers, now);
         let reset = seconds(headers, "x-esi-error-limit-reset");
-        if let (Some(left), Some(reset)) = (number(headers, "x-esi-error-limit-remain"), reset)
+        let errors_left = number(headers, "x-esi-error-limit-remain");
+        self.errors_left = errors_left.or(self.errors_left);
+        if let (Some(left), Some(reset)) = (errors_left, reset)
             && left <= ERRORS_RESERVE
         {
             self.errors_until = self.errors_until.max(Some(now + reset));
@@ -201,6 +217,20 @@ impl Budget {
                 self.untold = 0;
                 None
             }
+        }
+    }
+
+    /// What is left, for people.
+    pub(super) fn left(&self, now: Instant) -> Left {
+        let tokens = self.groups.iter().filter_map(|(route, group)| {
+            let bucket = self.buckets.get(group)?;
+            Some((*route, bucket.left_at(now).max(0.0)))
+        });
+        let until = self.all_until.max(self.down_until);
+        Left {
+            tokens: tokens.collect(),
+            errors: self.errors_left,
+            silent: until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),
         }
     }
 

@@ -19,6 +19,7 @@ use crate::{
     grpc::{
         auth::{Caller, Revoked},
         chunks::Chunks,
+        lag::Lags,
         limits::Streams,
         selection::{Filtered, Selection, Selections},
         session::Session,
@@ -44,7 +45,7 @@ impl Bench {
             log,
             chunks: Arc::new(Chunks::new()),
             everything: Selections::default().get(None, true),
-            streams: Streams::new(10, 10),
+            streams: Streams::new(10, 10, Lags::default()),
             shutdown: CancellationToken::new(),
             health: health::channel().0,
         }

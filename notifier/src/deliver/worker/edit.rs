@@ -22,6 +22,7 @@ impl Worker {
         let Some((edit, edited)) = self.compose_edit(row.killmail_id)? else {
             return self.end_edit(sequence, &Edited::default()).await;
         };
+        let begun = self.shared.traces.now();
         let outcome = {
             let _permit = self.shared.permits.acquire().await.ok();
             let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(&edit));
@@ -30,6 +31,8 @@ impl Worker {
             })
         };
         metrics::tried(&outcome);
+        let revision = edited.shows.as_ref().map_or(0, |(_, revision)| *revision);
+        self.trace("edit", [(row.killmail_id, revision)], begun, &outcome);
         tracing::debug!(destination = ?self.destination, killmail = row.killmail_id, ?outcome, "edited");
         self.failures = self.failures.saturating_add(1);
         let attempt = Attempt {

@@ -44,8 +44,10 @@ fn tokens_are_paced_when_they_run_low_and_an_answer_says_what_is_left() {
         Permit::Go,
         "another route is not concerned"
     );
+    assert_eq!(budget.left(now).tokens, [(Route::Killmail, 180.0)]);
     assert_eq!(budget.ask(Route::Killmail, now + SECOND), Permit::Go);
     answer(&mut budget, 200, &said("3000"), now + SECOND);
+    assert_eq!(budget.left(now + SECOND).tokens, [(Route::Killmail, 3_000.0)]);
     assert_eq!(budget.ask(Route::Killmail, now + SECOND), Permit::Go);
 }
 
@@ -66,6 +68,7 @@ fn a_429_stops_its_group_for_as_long_as_it_says() {
     assert_eq!(budget.ask(Route::Killmail, now + 30 * SECOND), Permit::Go);
     // Without a group it stops everything; without a time for a minute.
     assert_eq!(answer(&mut Budget::default(), 429, &[], now), Some(60 * SECOND));
+    assert_eq!(budget.left(now).silent, Duration::ZERO, "other groups may be asked");
     let mut budget = Budget::default();
     answer(&mut budget, 429, &[], now);
     assert_eq!(budget.ask(Route::Names, now), Permit::NotBefore(now + 60 * SECOND));
@@ -76,6 +79,7 @@ fn the_old_limit_is_left_before_it_is_used_up() {
     let (mut budget, now) = (Budget::default(), Instant::now());
     let said = |left| [("x-esi-error-limit-remain", left), ("x-esi-error-limit-reset", "40")];
     answer(&mut budget, 404, &said("51"), now);
+    assert_eq!(budget.left(now).errors, Some(51));
     assert_eq!(budget.ask(Route::Names, now), Permit::Go);
     answer(&mut budget, 404, &said("50"), now);
     assert_eq!(budget.ask(Route::Names, now), Permit::NotBefore(now + 40 * SECOND));

@@ -1,0 +1,90 @@
+//! `killfeed-notifier export|import`: all subscriptions as a file, and back. A notifier that runs is asked; where none runs, its data
+//! folder is read or filled.
+
+use std::{
+    fs::File,
+    io::{self, Read as _, Write as _},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use clap::ArgMatches;
+use killfeed_notifier::{
+    admin::cli,
+    commands::export,
+    settings::Settings,
+    subscriptions::offline::{self, OfflineError},
+};
+
+/// Which of the two; `None` = standard output or input.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    Export(Option<PathBuf>),
+    Import(Option<PathBuf>),
+}
+
+/// What was asked for.
+pub(crate) fn read(name: &str, arguments: &ArgMatches) -> Wanted {
+    let file = arguments.get_one::<String>("file").map(PathBuf::from);
+    match name {
+        "export" => Wanted::Export(file),
+        _ => Wanted::Import(file),
+    }
+}
+
+/// Does it, and returns what to print; or why not, for a person.
+pub(crate) async fn run(wanted: Wanted, settings: &Settings) -> Result<String, String> {
+    match wanted {
+        Wanted::Export(file) => {
+            let json = export_all(settings).await?;
+            let Some(path) = file else { return Ok(json) };
+            write(&path, &json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+            Ok(String::new())
+        }
+        Wanted::Import(file) => import_all(file, settings).await,
+    }
+}
+
+async fn export_all(settings: &Settings) -> Result<String, String> {
+    match offline::read(&settings.data_dir) {
+        Ok(all) => Ok(export::json(all.iter().map(|one| &**one))),
+        Err(error) if error.is_running() => cli::run(cli::Wanted::Export { guild: 0 }, settings).await,
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+async fn import_all(file: Option<PathBuf>, settings: &Settings) -> Result<String, String> {
+    let path = file.clone().unwrap_or_else(|| "-".into());
+    let mut text = String::new();
+    let read = match &file {
+        None => io::stdin().read_to_string(&mut text),
+        Some(path) => File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
+    };
+    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let (api_url, limit) = (&settings.discord_api_url, settings.max_subscriptions);
+    match offline::add(&settings.data_dir, &text, api_url, limit, now).await {
+        Ok(added) => Ok(format!("{added} added\n")),
+        Err(error) if error.is_running() && file.is_some() => {
+            cli::run(cli::Wanted::Import { file: path }, settings).await
+        }
+        Err(error @ OfflineError::Storage(_)) if error.is_running() => {
+            Err(format!("{error}; a running one takes a file: give --file"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Never over a file that is there: the last good backup is worth more than a new one that may be none.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

@@ -1,0 +1,80 @@
+//! What is done now and then: old rows go, guilds that left are forgotten, today's copy is written, what waits is counted.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    clock::Clock,
+    database, metrics,
+    outbox::Outbox,
+    subscriptions::{Snapshot, Subscriptions, backup},
+};
+
+/// How often what is too old to be asked for is deleted, and counts are taken anew.
+const UPKEEP: Duration = Duration::from_secs(3_600);
+const COUNT: Duration = Duration::from_secs(15);
+
+/// Until `stop`; what it cannot do because the database failed ends the process.
+pub(super) async fn upkeep(
+    outbox: Arc<Outbox>,
+    subscriptions: Arc<Subscriptions>,
+    data_dir: PathBuf,
+    forget_after: Duration,
+    clock: Clock,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut expire = tokio::time::interval(UPKEEP);
+    let mut count = tokio::time::interval(COUNT);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _ = expire.tick() => {
+                outbox.end_quiet_battles(clock.now())?;
+                let rows = outbox.expire(clock.now()).await?;
+                tracing::debug!(rows, "old rows deleted");
+                forget(&outbox, &subscriptions, &data_dir, forget_after, clock.now()).await?;
+                if let Err(error) = backup::write(&data_dir, &subscriptions, clock.now()) {
+                    tracing::error!(%error, "today's copy of the subscriptions cannot be written");
+                }
+            }
+            _ = count.tick() => show_queue(&outbox, &subscriptions.snapshot(), clock.now())?,
+        }
+    }
+}
+
+/// What waits, in the metrics.
+fn show_queue(outbox: &Outbox, snapshot: &Snapshot, now: u64) -> Result<(), database::StorageError> {
+    // What waits for a suspended channel waits for its administrators.
+    let oldest = outbox.oldest(|destination| snapshot.suspension(destination).is_none())?;
+    let waited = Duration::from_millis(oldest.map_or(0, |queued| now.saturating_sub(queued)));
+    metrics::waiting(outbox.waiting(), waited, snapshot.suspended());
+    Ok(())
+}
+
+/// Deletes all that is kept of guilds that have removed the bot long ago.
+async fn forget(
+    outbox: &Outbox,
+    subscriptions: &Subscriptions,
+    data_dir: &Path,
+    after: Duration,
+    now: u64,
+) -> anyhow::Result<()> {
+    let before = now.saturating_sub(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+    for guild in subscriptions.gone_since(before)? {
+        for destination in subscriptions.erase_guild(guild).await? {
+            outbox.forget(&destination, now)?;
+        }
+        outbox.forget_guild(guild)?;
+        backup::without(data_dir, &[guild]).context("the copies of the subscriptions cannot be rewritten")?;
+        subscriptions.guild_back(guild).await?;
+        outbox.flush().await?;
+        tracing::info!(guild, "a guild that removed the bot long ago is forgotten");
+    }
+    Ok(())
+}

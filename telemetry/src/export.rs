@@ -1,0 +1,167 @@
+//! The edge to the collector: a bounded queue, a thread that empties it, and one line in the log when that fails.
+
+use std::{
+    borrow::Cow,
+    fmt,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use opentelemetry::{
+    InstrumentationScope, KeyValue,
+    trace::{SpanContext, SpanId, SpanKind, Status},
+};
+use opentelemetry_otlp::{SpanExporter as Otlp, WithExportConfig as _, WithTonicConfig as _};
+use opentelemetry_sdk::{
+    Resource,
+    error::OTelSdkResult,
+    trace::{
+        BatchConfigBuilder, BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor as _,
+    },
+};
+
+use tonic::transport::ClientTlsConfig;
+
+use super::Times;
+
+/// Spans that wait for the collector; more are dropped. A thousand killmails' worth.
+const WAITING: usize = 8_192;
+const AT_ONCE: usize = 512;
+/// Sent at least this often, while there are any.
+const EVERY: Duration = Duration::from_secs(1);
+/// How long the end of the process waits for the last ones.
+const LAST: Duration = Duration::from_secs(2);
+/// A collector that takes longer is taken to be away.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why no collector can be told: what was expected, for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 ({reason})")]
+pub struct Unusable {
+    reason: String,
+}
+
+/// The queue and its thread.
+pub(crate) struct Exporting {
+    processor: BatchSpanProcessor,
+    scope: InstrumentationScope,
+}
+
+impl fmt::Debug for Exporting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Exporting(...)")
+    }
+}
+
+impl Exporting {
+    pub(crate) fn start(endpoint: &str, service: &'static str, version: &'static str) -> Result<Self, Unusable> {
+        let unusable = |reason: String| Unusable { reason };
+        let known = ["http://", "https://"];
+        if !known.iter().any(|scheme| endpoint.starts_with(scheme)) {
+            return Err(unusable("this begins with neither http:// nor https://".to_owned()));
+        }
+        let mut otlp = Otlp::builder()
+            .with_tonic()
+            .with_endpoint(endpoint)
+            .with_timeout(TIMEOUT);
+        if endpoint.starts_with("https://") {
+            otlp = otlp.with_tls_config(ClientTlsConfig::new().with_webpki_roots());
+        }
+        let otlp = otlp.build().map_err(|error| unusable(error.to_string()))?;
+        let config = BatchConfigBuilder::default()
+            .with_max_queue_size(WAITING)
+            .with_max_export_batch_size(AT_ONCE)
+            .with_scheduled_delay(EVERY)
+            .build();
+        let told = Told {
+            inner: otlp,
+            endpoint: endpoint.to_owned(),
+            failing: AtomicBool::new(false),
+        };
+        let mut processor = BatchSpanProcessor::builder(told).with_batch_config(config).build();
+        let resource = Resource::builder()
+            .with_service_name(service)
+            .with_attribute(KeyValue::new("service.version", version))
+            .build();
+        opentelemetry_sdk::trace::SpanProcessor::set_resource(&mut processor, &resource);
+        Ok(Self {
+            processor,
+            scope: InstrumentationScope::builder("killfeed").with_version(version).build(),
+        })
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a span has so many parts, and this is the one place that puts them together"
+    )]
+    pub(crate) fn tell(
+        &self,
+        name: Cow<'static, str>,
+        kind: SpanKind,
+        context: SpanContext,
+        parent: SpanId,
+        times: Times,
+        attributes: Vec<KeyValue>,
+        status: Status,
+    ) {
+        self.processor.on_end(SpanData {
+            span_context: context,
+            parent_span_id: parent,
+            parent_span_is_remote: false,
+            span_kind: kind,
+            name,
+            start_time: times.begun,
+            end_time: times.ended,
+            attributes,
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status,
+            instrumentation_scope: self.scope.clone(),
+        });
+    }
+
+    /// Blocks until the last spans are sent, or the time for it is over.
+    pub(crate) fn finish(&self) {
+        if let Err(error) = self.processor.shutdown_with_timeout(LAST) {
+            tracing::debug!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// Says once that the collector does not take spans, and once that it does again.
+#[derive(Debug)]
+struct Told {
+    inner: Otlp,
+    endpoint: String,
+    failing: AtomicBool,
+}
+
+impl SpanExporter for Told {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let spans = batch.len();
+        let result = self.inner.export(batch).await;
+        let failed = result.is_err();
+        if self.failing.swap(failed, Ordering::Relaxed) != failed {
+            match &result {
+                Err(error) => tracing::warn!(
+                    endpoint = self.endpoint,
+                    %error,
+                    spans,
+                    "the collector of traces (OTEL_EXPORTER_OTLP_ENDPOINT) does not take them: they are dropped until it does; \
+                     nothing else is affected"
+                ),
+                Ok(()) => tracing::info!(endpoint = self.endpoint, "the collector takes traces again"),
+            }
+        }
+        result
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.inner.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.inner.set_resource(resource);
+    }
+}

@@ -1,0 +1,242 @@
+//! # Traces: the way of one killmail over all processes, and the calls between them
+//!
+//! Both services tell an OpenTelemetry collector what they did, if one is set; otherwise [`Traces`] is empty and costs a
+//! comparison.
+//!
+//! A killmail's trace is found without being carried: its id is made of the killmail's id and revision ([`ids`]), so every
+//! process that meets the killmail joins the same trace, in whatever order and after however many restarts. The stream says
+//! nothing of it, which it could not: its encoded bytes are shared by all clients. Spans are told when they are over, with
+//! the times at which they began and ended, because a document's killmail is known only after it was fetched and parsed.
+
+mod export;
+pub mod ids;
+
+use std::{sync::Arc, time::SystemTime};
+
+pub use export::Unusable;
+use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
+pub use opentelemetry::{KeyValue, trace::SpanKind};
+
+use export::Exporting;
+
+/// Where spans go; empty = nowhere. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Traces(Option<Arc<Exporting>>);
+
+/// From when to when something went on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// Its beginning.
+    pub begun: SystemTime,
+    /// Its end.
+    pub ended: SystemTime,
+}
+
+impl Times {
+    /// From then until now.
+    pub fn since(begun: SystemTime) -> Self {
+        Self {
+            begun,
+            ended: SystemTime::now(),
+        }
+    }
+}
+
+impl Traces {
+    /// Sends spans to the collector at `endpoint` (gRPC) as those of `service`. Must be called in a Tokio runtime. Nothing is
+    /// connected yet, and a collector that is away costs nothing but the spans.
+    pub fn start(endpoint: &str, service: &'static str, version: &'static str) -> Result<Self, Unusable> {
+        let exporting = Exporting::start(endpoint, service, version)?;
+        Ok(Self(Some(Arc::new(exporting))))
+    }
+
+    /// Now, if anybody will be told: for the beginning of something.
+    pub fn now(&self) -> Option<SystemTime> {
+        self.0.as_ref().map(|_| SystemTime::now())
+    }
+
+    /// The trace of a killmail in one revision; `None` = nobody will be told.
+    pub fn killmail(&self, killmail_id: u64, revision: u32) -> Option<Trail<'_>> {
+        let exporting = self.0.as_deref()?;
+        Some(Trail {
+            exporting,
+            killmail_id,
+            revision,
+        })
+    }
+
+    /// Begins a call's span: `path` as in HTTP, `parent` the caller's `traceparent`, if it sent one.
+    pub fn call(&self, path: &str, kind: SpanKind, parent: Option<&str>) -> Option<Call> {
+        let exporting = self.0.clone()?;
+        let parent = parent.and_then(ids::parse_traceparent);
+        let (trace, parent) = parent.unwrap_or_else(|| (random_trace(), SpanId::INVALID));
+        Some(Call {
+            exporting,
+            name: path.trim_start_matches('/').to_owned(),
+            kind,
+            trace,
+            span: random_span(),
+            parent,
+            begun: SystemTime::now(),
+        })
+    }
+
+    /// Sends what is left, within two seconds.
+    pub async fn finish(&self) {
+        let Some(exporting) = self.0.clone() else { return };
+        // The exporter waits for its own thread.
+        if let Err(error) = tokio::task::spawn_blocking(move || exporting.finish()).await {
+            tracing::debug!(%error, "the last traces were not sent");
+        }
+    }
+}
+
+/// One killmail's trace.
+#[derive(Debug)]
+pub struct Trail<'a> {
+    exporting: &'a Exporting,
+    killmail_id: u64,
+    revision: u32,
+}
+
+impl Trail<'_> {
+    /// The span that all others hang on: told by the ingestor that made the killmail's record.
+    pub fn whole(&self, times: Times) {
+        let span = ids::root_span(self.killmail_id, self.revision);
+        self.tell(
+            "killmail",
+            SpanKind::Internal,
+            times,
+            Vec::new(),
+            None,
+            (span, SpanId::INVALID),
+        );
+    }
+
+    /// One step of its way.
+    pub fn step(&self, name: &'static str, kind: SpanKind, times: Times, attributes: Vec<KeyValue>) {
+        self.outcome(name, kind, times, attributes, None);
+    }
+
+    /// One step of its way; `failed` says what was wrong with it, for people.
+    pub fn outcome(
+        &self,
+        name: &'static str,
+        kind: SpanKind,
+        times: Times,
+        attributes: Vec<KeyValue>,
+        failed: Option<String>,
+    ) {
+        let root = ids::root_span(self.killmail_id, self.revision);
+        self.tell(name, kind, times, attributes, failed, (random_span(), root));
+    }
+
+    fn tell(
+        &self,
+        name: &'static str,
+        kind: SpanKind,
+        times: Times,
+        mut attributes: Vec<KeyValue>,
+        failed: Option<String>,
+        (span, parent): (SpanId, SpanId),
+    ) {
+        let id = i64::try_from(self.killmail_id).unwrap_or(i64::MAX);
+        attributes.push(KeyValue::new("killmail.id", id));
+        attributes.push(KeyValue::new("killmail.revision", i64::from(self.revision)));
+        let context = context(ids::trace(self.killmail_id, self.revision), span);
+        self.exporting
+            .tell(name.into(), kind, context, parent, times, attributes, status(failed));
+    }
+}
+
+/// A call that goes on.
+#[derive(Debug)]
+pub struct Call {
+    exporting: Arc<Exporting>,
+    name: String,
+    kind: SpanKind,
+    trace: TraceId,
+    span: SpanId,
+    parent: SpanId,
+    begun: SystemTime,
+}
+
+impl Call {
+    /// What to send along, so that the other side's span hangs on this one (W3C Trace Context).
+    pub fn traceparent(&self) -> String {
+        ids::traceparent(self.trace, self.span)
+    }
+
+    /// It is over; `failed` says what was wrong with it, for people.
+    pub fn end(self, failed: Option<String>) {
+        let attributes = vec![
+            KeyValue::new("rpc.system", "grpc"),
+            KeyValue::new("rpc.method", self.name.clone()),
+        ];
+        let times = Times::since(self.begun);
+        let context = context(self.trace, self.span);
+        self.exporting.tell(
+            self.name.into(),
+            self.kind,
+            context,
+            self.parent,
+            times,
+            attributes,
+            status(failed),
+        );
+    }
+}
+
+fn context(trace: TraceId, span: SpanId) -> SpanContext {
+    SpanContext::new(trace, span, TraceFlags::SAMPLED, false, TraceState::default())
+}
+
+fn status(failed: Option<String>) -> Status {
+    failed.map_or(Status::Unset, Status::error)
+}
+
+fn random_trace() -> TraceId {
+    // Never zero, which would be no id.
+    TraceId::from_bytes(fastrand::u128(1..).to_be_bytes())
+}
+
+fn random_span() -> SpanId {
+    SpanId::from_bytes(fastrand::u64(1..).to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_to_tell_costs_nothing() {
+        let off = Traces::default();
+        assert!(off.now().is_none() && off.killmail(1, 0).is_none());
+        assert!(off.call("/a/b", SpanKind::Client, None).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_endpoint_that_is_none_is_named() {
+        let error = Traces::start("collector:4317", "test", "1").unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 (this begins with neither http:// nor https://)"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_collector_that_is_away_holds_nobody_up() {
+        let traces = Traces::start("http://127.0.0.1:9", "test", "1").unwrap();
+        let begun = traces.now().unwrap();
+        for id in 1..5_000 {
+            traces.killmail(id, 0).unwrap().whole(Times::since(begun));
+        }
+        let call = traces.call("/a/b", SpanKind::Client, None).unwrap();
+        let parent = call.traceparent();
+        let answer = traces.call("/a/b", SpanKind::Server, Some(&parent)).unwrap();
+        assert_eq!((answer.trace, answer.parent), (call.trace, call.span));
+        call.end(Some("away".into()));
+        let waited = tokio::time::timeout(std::time::Duration::from_secs(20), traces.finish()).await;
+        assert!(waited.is_ok(), "the end of a process waits for seconds at most");
+    }
+}

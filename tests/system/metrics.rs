@@ -1,0 +1,186 @@
+//! The list of metrics in docs/operations.md is what the services have: every name, its kind, and which service shows it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+};
+
+use killfeed_support::{
+    Discord, Upstream, corpus,
+    discord::{CHANNEL, GUILD},
+    process::eventually,
+};
+
+use crate::{
+    notifier::{Notifier, fresh, posted, row},
+    world::{Ingestor, LONG, from_the_beginning, get, killmails},
+};
+
+/// What the list says of a metric.
+#[derive(Debug, PartialEq)]
+struct Listed {
+    kind: String,
+    labels: BTreeSet<String>,
+}
+
+/// The rows between `<!-- metrics: service -->` and `<!-- end -->`: name, kind, unit, labels, meaning.
+fn listed(service: &str) -> BTreeMap<String, Listed> {
+    let text = fs::read_to_string(corpus::repository().join("docs/operations.md")).unwrap();
+    let begin = format!("<!-- metrics: {service} -->");
+    let table = text.split(&begin).nth(1).expect("a table for this service");
+    let table = table.split("<!-- end -->").next().unwrap();
+    let mut found = BTreeMap::new();
+    for line in table.lines().filter(|line| line.starts_with("| `")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        let [name, kind, unit, labels, meaning] = cells[..] else {
+            panic!("five columns: {line}");
+        };
+        let name = name.trim_matches('`').to_owned();
+        assert!(!unit.is_empty() && !meaning.is_empty(), "{line}");
+        assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
+        assert_eq!(unit == "seconds", name.ends_with("_seconds"), "{line}");
+        let labels = labels.split('`').skip(1).step_by(2).map(str::to_owned).collect();
+        let row = Listed {
+            kind: kind.to_owned(),
+            labels,
+        };
+        assert!(found.insert(name, row).is_none(), "twice: {line}");
+    }
+    assert!(found.len() > 15, "the table of the {service} is read");
+    found
+}
+
+/// Names of metrics that a service's code has as whole texts.
+fn coded(service: &str) -> BTreeSet<String> {
+    let mut text = String::new();
+    read_below(&corpus::repository().join(service).join("src"), &mut text);
+    let names = text.split('"').filter(|word| {
+        let of_ours = ["killfeed_", "notifier_"].iter().any(|begin| word.starts_with(begin));
+        let plain = word
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        // The crates' own names stand in filters of the log.
+        of_ours && plain && !["killfeed_ingestor", "killfeed_notifier"].contains(word)
+    });
+    names.map(str::to_owned).collect()
+}
+
+fn read_below(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            read_below(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_list_names_every_metric_of_the_code_and_no_other() {
+    for service in ["ingestor", "notifier"] {
+        let listed: BTreeSet<String> = listed(service).into_keys().collect();
+        assert_eq!(listed, coded(service), "docs/operations.md and the {service}'s code");
+    }
+}
+
+/// (name, kind, labels) of everything that an endpoint shows.
+async fn shown(http: &str) -> BTreeMap<String, Listed> {
+    let text = get(&format!("http://{http}/metrics")).await;
+    let mut found: BTreeMap<String, Listed> = BTreeMap::new();
+    for line in text.lines() {
+        if let Some(kind) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = kind.split_once(' ').unwrap();
+            let row = Listed {
+                kind: kind.to_owned(),
+                labels: BTreeSet::new(),
+            };
+            found.insert(name.to_owned(), row);
+        } else if let Some((name, labels)) = line.split_once('{')
+            && let Some(row) = found.get_mut(name)
+        {
+            let labels = labels
+                .split("=\"")
+                .filter_map(|part| part.rsplit([',', '{', '"']).next());
+            let labels = labels.filter(|label| !label.is_empty() && !label.starts_with('}'));
+            row.labels.extend(labels.map(str::to_owned));
+        }
+    }
+    found
+}
+
+/// What a healthy pair shows after a few posts, beside whatever else the list has.
+const AT_WORK: [(&str, &[&str]); 2] = [
+    (
+        "ingestor",
+        &[
+            "killfeed_feed_lag_seconds",
+            "killfeed_feed_health",
+            "killfeed_log_head_offset",
+            "killfeed_log_killmails",
+            "killfeed_log_head_age_seconds",
+            "killfeed_log_append_seconds",
+            "killfeed_streams",
+            "killfeed_stream_lag_events",
+            "killfeed_stream_lag_seconds",
+            "killfeed_stream_events_total",
+            "killfeed_ingestor_esi_requests_total",
+            "killfeed_ingestor_esi_silent_seconds",
+            "killfeed_upload_to_log_seconds",
+        ],
+    ),
+    (
+        "notifier",
+        &[
+            "notifier_match_seconds",
+            "notifier_waiting_killmails",
+            "notifier_oldest_waiting_seconds",
+            "notifier_suspended_destinations",
+            "notifier_send_tries_total",
+            "notifier_kill_to_post_seconds",
+            "notifier_log_to_post_seconds",
+            "notifier_stream_lag_seconds",
+            "notifier_stream_open",
+        ],
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn running_services_show_what_the_list_says() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let rows = row("all", GUILD, CHANNEL, "");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    upstream.publish_all(fresh(5));
+    eventually("five posts", LONG, async || posted(&discord, CHANNEL).len() == 5).await;
+    let mut events = from_the_beginning(&ingestor.client(), "");
+    killmails(&mut events, 5).await;
+    for ((service, at_work), http) in AT_WORK.iter().zip([&ingestor.http, &notifier.http]) {
+        let (listed, shown) = (listed(service), shown(http).await);
+        for (name, seen) in &shown {
+            let said = listed.get(name).unwrap_or_else(|| panic!("{name} is not in the list"));
+            assert_eq!(said.kind, seen.kind, "{name}");
+            assert!(
+                seen.labels.is_subset(&said.labels),
+                "{name}: {seen:?}, the list has {said:?}"
+            );
+        }
+        for name in *at_work {
+            assert!(
+                shown.contains_key(*name),
+                "{name} is not shown by the {service}: {:?}",
+                shown.keys()
+            );
+        }
+    }
+    assert_eq!(ingestor.metric("killfeed_log_head_offset").await, 5.0);
+    assert_eq!(ingestor.metric("killfeed_log_killmails").await, 5.0);
+    assert_eq!(
+        ingestor.metric("killfeed_stream_lag_events").await,
+        0.0,
+        "both have everything"
+    );
+    assert_eq!(notifier.stop().await, Some(0));
+}

@@ -1,0 +1,210 @@
+//! Traces: one killmail can be followed from the fetch to the post, over both processes, and a call from one to the other.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+};
+
+use killfeed_support::{
+    Discord, Upstream,
+    discord::{CHANNEL, GUILD},
+    process::{Binary, Service, eventually, free_address},
+};
+use killfeed_telemetry::ids;
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    common::v1::{KeyValue, any_value::Value},
+    trace::v1::Span,
+};
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status};
+
+use crate::{
+    notifier::{Notifier, fresh, posted, row},
+    world::{Ingestor, LONG},
+};
+
+/// A collector that keeps everything: (service, span).
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let mut kept = self.0.lock().unwrap();
+        for of_service in request.into_inner().resource_spans {
+            let service = of_service.resource.map(|it| text(&it.attributes, "service.name"));
+            let service = service.unwrap_or_default();
+            let spans = of_service.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            kept.extend(spans.map(|span| (service.clone(), span)));
+        }
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    async fn start() -> (Self, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
+        let collector = Self::default();
+        let serving = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(collector.clone()))
+            .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
+        tokio::spawn(serving);
+        (collector, format!("http://{address}"))
+    }
+
+    /// Spans of one trace by their names.
+    fn of(&self, trace: &[u8]) -> BTreeMap<String, (String, Span)> {
+        let kept = self.0.lock().unwrap();
+        let of_trace = kept.iter().filter(|(_, span)| span.trace_id == trace);
+        of_trace
+            .map(|(service, span)| (span.name.clone(), (service.clone(), span.clone())))
+            .collect()
+    }
+
+    fn named(&self, name: &str) -> Vec<(String, Span)> {
+        let kept = self.0.lock().unwrap();
+        kept.iter().filter(|(_, span)| span.name == name).cloned().collect()
+    }
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> String {
+    let found = attributes.iter().find(|attribute| attribute.key == key);
+    match found.and_then(|attribute| attribute.value.clone()?.value) {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        _ => String::new(),
+    }
+}
+
+const INGESTOR: &str = "killfeed-ingestor";
+const NOTIFIER: &str = "killfeed-notifier";
+/// Each step of a killmail's way, and who tells of it.
+const WAY: [(&str, &str); 6] = [
+    ("fetch", INGESTOR),
+    ("parse", INGESTOR),
+    ("enrich", INGESTOR),
+    ("append", INGESTOR),
+    ("match", NOTIFIER),
+    ("post", NOTIFIER),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_killmail_can_be_followed_from_fetch_to_post() {
+    let (collector, endpoint) = Collector::start().await;
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let mut ingestor = Ingestor::start(&upstream, &traced).await;
+    let rows = row("all", GUILD, CHANNEL, "");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
+    let documents = fresh(3);
+    let id = documents[1]["killmail_id"].as_u64().unwrap();
+    upstream.publish_all(documents);
+    eventually("three posts", LONG, async || posted(&discord, CHANNEL).len() == 3).await;
+
+    // Everybody knows the trace's id who knows the killmail.
+    let trace = ids::trace(id, 0).to_bytes();
+    eventually("the whole way", LONG, async || {
+        let spans = collector.of(&trace);
+        WAY.iter().all(|(step, _)| spans.contains_key(*step)) && spans.contains_key("killmail")
+    })
+    .await;
+    let spans = collector.of(&trace);
+    let (service, root) = &spans["killmail"];
+    assert_eq!(service, INGESTOR);
+    assert_eq!(
+        (&root.span_id[..], &root.parent_span_id[..]),
+        (&ids::root_span(id, 0).to_bytes()[..], &[][..])
+    );
+    let mut before = root.start_time_unix_nano;
+    for (step, service) in WAY {
+        let (of, span) = &spans[step];
+        assert_eq!(of, service, "{step}");
+        assert_eq!(span.parent_span_id, root.span_id, "{step} hangs on the killmail's span");
+        assert_eq!(text(&span.attributes, "killmail.id"), id.to_string(), "{step}");
+        assert!(
+            span.start_time_unix_nano >= before,
+            "{step} comes after what was before it"
+        );
+        assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{step}");
+        before = span.start_time_unix_nano;
+    }
+    assert_eq!(text(&spans["post"].1.attributes, "discord.id"), CHANNEL.to_string());
+    assert_eq!(text(&spans["match"].1.attributes, "destinations"), "1");
+
+    // The call that opened the stream: the ingestor's span hangs on the notifier's.
+    let opened = collector.named("killfeed.v1.KillmailService/StreamKillmails");
+    let of = |service: &str| {
+        opened
+            .iter()
+            .find(|(of, _)| of == service)
+            .map(|(_, span)| span.clone())
+    };
+    let (asked, answered) = (of(NOTIFIER).unwrap(), of(INGESTOR).unwrap());
+    assert_eq!(answered.trace_id, asked.trace_id);
+    assert_eq!(answered.parent_span_id, asked.span_id);
+    assert_eq!(notifier.stop().await, Some(0));
+    assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collector_that_is_away_is_said_once_and_changes_nothing() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let nobody = format!("http://{}", free_address());
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", nobody.as_str())];
+    let mut ingestor = Ingestor::start(&upstream, &traced).await;
+    let rows = row("all", GUILD, CHANNEL, "");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
+    upstream.publish_all(fresh(3));
+    eventually("three posts", LONG, async || posted(&discord, CHANNEL).len() == 3).await;
+    let said = |log: &str| log.matches("OTEL_EXPORTER_OTLP_ENDPOINT").count();
+    eventually("it is said", LONG, async || said(&notifier.stderr()) > 0).await;
+    upstream.publish_all(fresh(6).split_off(3));
+    eventually("six posts", LONG, async || posted(&discord, CHANNEL).len() == 6).await;
+    assert_eq!(said(&notifier.stderr()), 1, "{}", notifier.stderr());
+    assert_eq!(notifier.stop().await, Some(0));
+    assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_none_ends_both_with_one_line() {
+    let bad = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317".to_owned());
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data").display().to_string();
+    for (binary, mut settings) in [
+        (
+            Binary::Ingestor,
+            vec![
+                ("INGESTOR_DATA_DIR", data.clone()),
+                ("INGESTOR_CONTACT", "a@example.com".to_owned()),
+            ],
+        ),
+        (
+            Binary::Notifier,
+            vec![
+                ("NOTIFIER_DATA_DIR", data.clone()),
+                ("NOTIFIER_SINK", "console".to_owned()),
+            ],
+        ),
+    ] {
+        settings.push(bad.clone());
+        let mut service = Service::start(binary, &settings).await;
+        assert_eq!(service.end().await.code(), Some(78));
+        let said = service.stderr();
+        assert!(
+            said.contains("OTEL_EXPORTER_OTLP_ENDPOINT=\"collector:4317\": expected an OpenTelemetry"),
+            "{said}"
+        );
+        assert!(!folder.path().join("data").exists(), "nothing was made");
+    }
+}
