@@ -57,20 +57,9 @@ impl<V: Clone> Map<V> {
 
     /// The value for changing it.
     pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut V> {
-        self.get(key)?;
-        let mut node = &mut self.root;
-        let mut hash = hash(key);
-        loop {
-            match node {
-                Node::Empty => return None,
-                Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash)],
-                Node::Leaf(leaf) => {
-                    let leaf = Arc::make_mut(leaf);
-                    let at = leaf.keys.iter().position(|&known| known == key)?;
-                    return leaf.values.get_mut(at);
-                }
-            }
-            hash >>= 5;
+        match self.leaf_with(key)? {
+            (Node::Leaf(leaf), at) => Arc::make_mut(leaf).values.get_mut(at),
+            _ => None,
         }
     }
 
@@ -113,6 +102,19 @@ impl<V: Clone> Map<V> {
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<V> {
+        let (node, at) = self.leaf_with(key)?;
+        let Node::Leaf(shared) = node else { return None };
+        let leaf = Arc::make_mut(shared);
+        leaf.keys.swap_remove(at);
+        let value = leaf.values.swap_remove(at);
+        if leaf.keys.is_empty() {
+            *node = Node::Empty;
+        }
+        Some(value)
+    }
+
+    /// The leaf that has the key, for changing it, and where in it. On the way to a key that is not there nothing is copied.
+    fn leaf_with(&mut self, key: Key) -> Option<(&mut Node<V>, usize)> {
         self.get(key)?;
         let mut node = &mut self.root;
         let mut hash = hash(key);
@@ -120,15 +122,9 @@ impl<V: Clone> Map<V> {
             match node {
                 Node::Empty => return None,
                 Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash)],
-                Node::Leaf(shared) => {
-                    let leaf = Arc::make_mut(shared);
+                Node::Leaf(leaf) => {
                     let at = leaf.keys.iter().position(|&known| known == key)?;
-                    leaf.keys.swap_remove(at);
-                    let value = leaf.values.swap_remove(at);
-                    if leaf.keys.is_empty() {
-                        *node = Node::Empty;
-                    }
-                    return Some(value);
+                    return Some((node, at));
                 }
             }
             hash >>= 5;
