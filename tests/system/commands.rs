@@ -31,7 +31,7 @@ pub(crate) struct Desk {
     pub(crate) http: String,
     pub(crate) admin: String,
     pub(crate) data: TempDir,
-    extra: Vec<(&'static str, String)>,
+    pub(crate) extra: Vec<(&'static str, String)>,
     notifier: Option<Service>,
 }
 

@@ -2,7 +2,7 @@
 
 use killfeed_support::discord::{Ask, CHANNEL, GUILD, USER, permission};
 
-use super::{Desk, another, golden, subscribe, title};
+use super::{Desk, KILLMAILS, another, golden, subscribe, title};
 use crate::{commands::steady, world::LONG};
 use killfeed_support::process::eventually;
 
@@ -193,7 +193,21 @@ async fn what_a_pause_missed_is_never_posted() {
     };
     desk.kill().await;
     std::fs::remove_dir_all(&copies).unwrap();
+    // What is skipped never comes, and is not said to come yet.
+    another(&desk, 910_000_004);
+    desk.ingestor.holds(KILLMAILS + 4).await;
+    desk.extra.push(("NOTIFIER_SKIP_BACKLOG", "true".to_owned()));
     desk.begin().await;
+    let why = desk.ask(Ask::command("why").text("kill", "910000004")).await;
+    let shown = why.shown();
+    assert!(
+        shown.contains("**Never received**") && shown.contains("before this bot's stream began"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains("everything matches"),
+        "clause by clause all the same: {shown}"
+    );
     eventually("today's copy", LONG, async || copied().contains(&GUILD.to_string())).await;
     let ask = desk.ask(Ask::command("forget")).await;
     golden!("forget", ask);
@@ -207,6 +221,19 @@ async fn what_a_pause_missed_is_never_posted() {
     assert!(copied().contains("\"subscriptions\""), "the copy itself is still there");
     let why = desk.ask(Ask::command("why").text("kill", "910000003")).await;
     assert!(!why.shown().contains("Posted"), "{}", why.shown());
+
+    // A disk that takes no copy: said, to the one who asked and to the operator.
+    desk.ask(subscribe("again", "")).await;
+    std::fs::remove_dir_all(&copies).unwrap();
+    std::fs::write(&copies, "no folder").unwrap();
+    let ask = desk.ask(Ask::command("forget")).await;
+    golden!(
+        "forgotten_but_for_copies",
+        desk.ask(Ask::button(&ask.button("Delete everything"), &ask.message))
+            .await
+    );
+    assert_eq!(desk.names().await, [""; 0]);
+    assert!(desk.notifier().stderr().contains("cannot be rewritten"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,9 +18,15 @@ pub(super) fn ask(desk: &Desk<'_>, call: &Call) -> Answer {
 
 pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call) -> Done {
     let mut known = channels(&desk.commands.subscriptions(call.guild));
+    let mut careful = Vec::new();
     // Outcomes are kept for channels whose subscriptions are gone, too.
-    if let Ok(view) = desk.world.view(call.guild, &[]).await {
-        known.extend(view.channels.keys());
+    match desk.world.view(call.guild, &[]).await {
+        Ok(view) => known.extend(view.channels.keys()),
+        Err(error) => careful.push(format!(
+            "Discord did not say which channels there are ({}): what became of killmails in those that have no subscription any more is \
+             kept for up to 7 days. To have it deleted before that, try again.",
+            words::plain(&error.to_string())
+        )),
     }
     let forgotten = desk.commands.forget(call.guild, known).await?;
     tracing::info!(
@@ -30,19 +36,19 @@ pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call) -> Done {
         "everything about a guild was deleted on request"
     );
     let count = words::counted(forgotten.subscriptions as u64, "subscription", "subscriptions");
-    Ok(Answer::Update(match forgotten.copies {
-        Ok(()) => {
-            let text = format!("{count} and all that belonged to them are deleted, from the daily copies too.");
-            Reply::new(GOOD, "Forgotten", text)
-        }
+    let mut text = format!("{count} and all that belonged to them are deleted");
+    match forgotten.copies {
+        Ok(()) => text.push_str(", from the daily copies too."),
         Err(error) => {
-            let text = format!("{count} and all that belonged to them are deleted.");
-            let copies = format!(
+            text.push('.');
+            careful.push(format!(
                 "The operator's daily copies could not be rewritten ({}), and still have the subscriptions. They are kept for 7 days; \
                  to have them rewritten before that, try again or ask the operator.",
                 words::plain(&error)
-            );
-            Reply::new(CAREFUL, "Forgotten, but for the copies", text).field("Careful", copies)
+            ));
         }
-    }))
+    }
+    let color = if careful.is_empty() { GOOD } else { CAREFUL };
+    let reply = Reply::new(color, "Forgotten", text).field("Not all of it", careful.join("\n"));
+    Ok(Answer::Update(reply))
 }
