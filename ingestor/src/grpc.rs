@@ -3,6 +3,7 @@
 
 mod auth;
 mod body;
+mod cells;
 mod chunks;
 mod connections;
 mod heartbeat;

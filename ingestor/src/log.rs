@@ -33,6 +33,7 @@ pub use disk::FreeSpace;
 pub use embedded::EmbeddedLog;
 pub use open::{FILE_NAME, OpenError, Options, Source, new_log_id};
 pub use retention::{Clock, Moment};
+pub(crate) use window::memory;
 
 /// One record, shared by all who read it.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use killfeed::{
 };
 use tokio::sync::OnceCell;
 
-use super::selection::Selection;
+use super::{cells::Cells, selection::Selection};
 use crate::log::{LogError, LogRead, ReadLimit, Record, RecordKind};
 
 /// Runs end where the offset is a multiple of this, so that streams that began at different cursors soon share them. A
@@ -61,6 +61,7 @@ pub(super) enum Missing {
 pub(super) struct Chunks {
     budget: usize,
     held: Mutex<Held>,
+    cells: Cells,
 }
 
 /// Selection and offset after which the run begins.
@@ -92,6 +93,7 @@ impl Chunks {
         Self {
             budget,
             held: Mutex::default(),
+            cells: Cells::new(),
         }
     }
 
@@ -112,11 +114,29 @@ impl Chunks {
     ) -> Result<Arc<Chunk>, Missing> {
         let slot = self.slot((selection.number, after), head);
         let made = slot.chunk.get_or_try_init(async || {
-            let chunk = Arc::new(make(log, selection, after, i64::MIN).await?);
+            let chunk = Arc::new(self.make(log, selection, after, head).await?);
             self.weigh(&slot, OVERHEAD + chunk.frames.len());
             Ok(chunk)
         });
         made.await.cloned()
+    }
+
+    /// A stretch that is filtered and cannot grow is read and decoded once, however many filters there are.
+    async fn make(
+        &self,
+        log: &dyn LogRead,
+        selection: &Selection,
+        after: Offset,
+        head: Offset,
+    ) -> Result<Chunk, Missing> {
+        let may_grow = head.0 < (after.0 / FILTERED_CELL + 1) * FILTERED_CELL;
+        if !selection.is_filtered() || may_grow {
+            return make(log, selection, after, i64::MIN).await;
+        }
+        let read = self.cells.get(after, async || stretch(log, after, FILTERED_CELL).await);
+        let (records, full) = read.await.map_err(Missing::Log)?;
+        still_there(log, after)?;
+        Chunk::of(log.id(), selection, &records, full, i64::MIN).ok_or(Missing::Nothing)
     }
 
     fn slot(&self, key: Key, head: Offset) -> Arc<Slot> {
@@ -200,19 +220,31 @@ pub(super) async fn make(
     not_before_ms: i64,
 ) -> Result<Chunk, Missing> {
     let cell = if selection.is_filtered() { FILTERED_CELL } else { CELL };
+    let (records, full) = stretch(log, after, cell).await.map_err(Missing::Log)?;
+    still_there(log, after)?;
+    Chunk::of(log.id(), selection, &records, full, not_before_ms).ok_or(Missing::Nothing)
+}
+
+/// The records after `after` that lie in one cell, and whether nothing can be added to them.
+async fn stretch(log: &dyn LogRead, after: Offset, cell: u64) -> Result<(Vec<Arc<Record>>, bool), LogError> {
     let limit = ReadLimit {
         // A cell holds no more records than offsets.
         records: usize::try_from(cell).unwrap_or(usize::MAX),
         bytes: MOST_BYTES,
     };
-    let records = log.read(after, limit).await.map_err(Missing::Log)?;
-    // Asked after the read: what was there to be read was not trimmed by then.
-    if log.status().trimmed > after {
-        return Err(Missing::Overtaken);
-    }
+    let mut records = log.read(after, limit).await?;
     let taken = within_a_cell(&records, cell);
     let full = taken < records.len() || ends_a_cell(&records, cell) || is_limited(&records, limit);
-    Chunk::of(log.id(), selection, &records[..taken], full, not_before_ms).ok_or(Missing::Nothing)
+    records.truncate(taken);
+    Ok((records, full))
+}
+
+/// To be asked after a read: what was there to be read was not trimmed by then.
+fn still_there(log: &dyn LogRead, after: Offset) -> Result<(), Missing> {
+    match log.status().trimmed > after {
+        true => Err(Missing::Overtaken),
+        false => Ok(()),
+    }
 }
 
 /// How many of them lie in the cell of the first: a cell of 64 holds the offsets 1 to 64, the next one 65 to 128.

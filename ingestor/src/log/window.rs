@@ -108,7 +108,7 @@ impl ReadLimit {
 }
 
 /// What a record is counted with.
-pub(super) fn memory(record: &Record) -> usize {
+pub(crate) fn memory(record: &Record) -> usize {
     size_of::<Record>() + record.bytes.len() * MEMORY_PER_BYTE
 }
 

@@ -37,6 +37,30 @@ async fn a_run_is_made_once_for_all_who_want_it() {
 }
 
 #[tokio::test]
+async fn what_many_filters_are_asked_about_is_read_once() {
+    let log = FakeLog::of(60);
+    let chunks = Chunks::new();
+    let selections = Selections::default();
+    let with = |updates| {
+        let filter = Filtered::new(Program::new(&npc()).unwrap(), &npc());
+        selections.get(Some(filter), updates)
+    };
+    let (one, other) = (with(false), with(true));
+    // Offsets 10, 20, ..., 600; cells end at 256, 512.
+    let first = run(&chunks, &log, &one, 0).await;
+    assert_eq!((log.reads(), first.through), (1, Offset(250)));
+    let second = run(&chunks, &log, &other, 0).await;
+    assert_eq!(
+        (log.reads(), second.through, second.events),
+        (1, Offset(250), first.events)
+    );
+    // What can grow is read by each.
+    run(&chunks, &log, &one, 512).await;
+    run(&chunks, &log, &other, 512).await;
+    assert_eq!(log.reads(), 3);
+}
+
+#[tokio::test]
 async fn runs_end_where_cells_end_wherever_they_begin() {
     let log = FakeLog::of(40);
     let chunks = Chunks::new();

@@ -1,0 +1,114 @@
+//! Older stretches of the log that streams of different filters read side by side: read and decoded once for all of them. What is
+//! recent, the log keeps in memory itself.
+
+use std::sync::Arc;
+
+use killfeed::cursor::Offset;
+use moka::sync::Cache;
+use tokio::sync::OnceCell;
+
+use crate::log::{LogError, Record, memory};
+
+/// Kept of what was read, in bytes as [`memory`] counts them: some twenty stretches.
+const BUDGET: u64 = 32 * 1024 * 1024;
+/// What a stretch is counted with beside its records, also while it is read.
+const OVERHEAD: usize = 256;
+
+/// Records in order, that nothing can be added to.
+pub(super) type Cell = Arc<[Arc<Record>]>;
+
+/// Read by whoever asks first, while the others wait for it.
+type Slot = Arc<OnceCell<Cell>>;
+
+/// The stretches that were read last, by the offset after which they begin.
+#[derive(Debug)]
+pub(super) struct Cells(Cache<Offset, Slot>);
+
+impl Cells {
+    pub(super) fn new() -> Self {
+        let weigh = |_: &Offset, slot: &Slot| {
+            let records = slot
+                .get()
+                .map_or(0, |cell| cell.iter().map(|record| memory(record)).sum());
+            u32::try_from(OVERHEAD + records).unwrap_or(u32::MAX)
+        };
+        Self(Cache::builder().max_capacity(BUDGET).weigher(weigh).build())
+    }
+
+    /// The records of the stretch after `after`, and whether nothing can be added to them; only then they are kept. `read` reads
+    /// them, if nobody has.
+    pub(super) async fn get(
+        &self,
+        after: Offset,
+        read: impl AsyncFnOnce() -> Result<(Vec<Arc<Record>>, bool), LogError>,
+    ) -> Result<(Cell, bool), LogError> {
+        let slot = self.0.get_with(after, Slot::default);
+        if let Some(cell) = slot.get() {
+            return Ok((cell.clone(), true));
+        }
+        let read = async || match read().await {
+            Ok((records, true)) => Ok(Cell::from(records)),
+            Ok((records, false)) => Err(NotKept::Growing(records)),
+            Err(error) => Err(NotKept::Failed(error)),
+        };
+        match slot.get_or_try_init(read).await {
+            Ok(cell) => {
+                let cell = cell.clone();
+                // Now its weight is known.
+                self.0.insert(after, slot);
+                Ok((cell, true))
+            }
+            Err(not_kept) => {
+                self.0.invalidate(&after);
+                match not_kept {
+                    NotKept::Growing(records) => Ok((records.into(), false)),
+                    NotKept::Failed(error) => Err(error),
+                }
+            }
+        }
+    }
+}
+
+enum NotKept {
+    Growing(Vec<Arc<Record>>),
+    Failed(LogError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::RecordKind;
+
+    fn records(bytes: usize) -> Vec<Arc<Record>> {
+        let bytes = vec![0; bytes].into();
+        vec![Arc::new(Record::new(Offset(1), 0, RecordKind::Gap, bytes))]
+    }
+
+    #[tokio::test]
+    async fn a_stretch_is_read_once_unless_it_can_grow_or_could_not_be_read() {
+        let cells = Cells::new();
+        let full = async || Ok((records(10), true));
+        let never = async || panic!("it was read before");
+        let (first, _) = cells.get(Offset(0), full).await.unwrap();
+        let (second, complete) = cells.get(Offset(0), never).await.unwrap();
+        assert!(complete && Arc::ptr_eq(&first, &second));
+
+        let growing = async || Ok((records(10), false));
+        assert!(!cells.get(Offset(64), growing).await.unwrap().1);
+        let failing = async || Err(LogError::Closed);
+        assert!(matches!(cells.get(Offset(64), failing).await, Err(LogError::Closed)));
+        assert!(cells.get(Offset(64), full).await.unwrap().1);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_bounded() {
+        let cells = Cells::new();
+        for n in 0..100 {
+            let large = async || Ok((records(1024 * 1024), true));
+            cells.get(Offset(n), large).await.unwrap();
+            cells.0.run_pending_tasks();
+            assert!(cells.0.weighted_size() <= BUDGET);
+        }
+        assert!(cells.0.entry_count() > 3);
+    }
+}
