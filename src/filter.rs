@@ -12,6 +12,7 @@ mod bare;
 mod condition;
 mod contradiction;
 mod describe;
+mod distance;
 mod fields;
 mod ids;
 mod near;
@@ -32,6 +33,7 @@ mod tests;
 
 use crate::v1::{self, EntityKind};
 
+pub use distance::{Distance, distances};
 pub use fields::{kind_word, names_of, participant_fields, participant_kind};
 pub use print::name;
 pub use program::Program;
@@ -57,6 +59,12 @@ pub trait Resolve {
     fn within_light_years(&self, system: u64, light_years: f64) -> Option<Vec<u32>>;
     /// Systems within so many stargate jumps, origin included, ascending. `None` if the origin is not known.
     fn within_jumps(&self, system: u64, jumps: u32) -> Option<Vec<u32>>;
+    /// How far each of `systems` is from `origin`, in their order. Only for what is told about a killmail; without it
+    /// nothing is.
+    fn distances(&self, origin: u64, systems: &[u32]) -> Option<v1::FilterDistances> {
+        let _ = (origin, systems);
+        None
+    }
     /// Full names of the corporations or alliances whose ticker is `ticker` (case-insensitive), so that the diagnostic
     /// can say so. Without it, they are suggested as merely similar.
     fn by_ticker(&self, kind: EntityKind, ticker: &str) -> Vec<String> {

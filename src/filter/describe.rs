@@ -149,6 +149,7 @@ fn condition(leaf: &Leaf, holds: bool) -> String {
             origin,
             reach,
             system_ids,
+            ..
         } => {
             let distance = match *reach {
                 Reach::LightYears(1.0) => "1 light year".to_owned(),

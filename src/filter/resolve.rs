@@ -12,6 +12,10 @@ use crate::v1::{EntityKind, FilterValue, filter_near::Reach};
 /// The contract's limit of ids from wildcards and lists in one filter.
 const MAX_IDS: usize = 5_000;
 
+/// A filter says how far away the systems of its near( ) are as long as they are no more than this: a text has room for a
+/// hundred near( ) that cover all of New Eden, and a tree with a million distances that nobody reads is kept for each.
+const MAX_DISTANCES: usize = 5_000;
+
 /// So many suggestions help; more confuse.
 const MAX_SUGGESTIONS: usize = 5;
 
@@ -39,6 +43,8 @@ pub(super) struct Resolver<'a> {
     pub(super) unavailable: Vec<(EntityKind, String)>,
     resolve: &'a dyn Resolve,
     ids: usize,
+    /// Systems of all near( ) so far.
+    near: usize,
 }
 
 impl<'a> Resolver<'a> {
@@ -48,6 +54,7 @@ impl<'a> Resolver<'a> {
             unavailable: Vec::new(),
             resolve,
             ids: 0,
+            near: 0,
         }
     }
 
@@ -265,10 +272,14 @@ impl<'a> Resolver<'a> {
         system_ids.retain(|&id| id != 0);
         system_ids.sort_unstable();
         system_ids.dedup();
+        self.near += system_ids.len();
+        let told = self.near <= MAX_DISTANCES;
+        let distances = told.then(|| self.resolve.distances(system, &system_ids)).flatten();
         Some(Leaf::Near {
             origin: resolved,
             reach,
             system_ids,
+            distances,
         })
     }
 }

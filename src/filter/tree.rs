@@ -2,8 +2,8 @@
 
 use super::{InvalidFilter, LANGUAGE_VERSION};
 use crate::v1::{
-    self, Comparison, EntityKind, FilterNode, FilterValue, KillmailFlag, NumberField, ParticipantField,
-    ParticipantRole, Space, filter_near::Reach, filter_node::Node,
+    self, Comparison, EntityKind, FilterDistances, FilterNode, FilterValue, KillmailFlag, NumberField,
+    ParticipantField, ParticipantRole, Space, filter_near::Reach, filter_node::Node,
 };
 
 /// How deep a tree may be. Text may have 64 levels of parentheses, groups and NOT, each of which makes at most two levels
@@ -51,6 +51,8 @@ pub(super) enum Leaf {
         origin: FilterValue,
         reach: Reach,
         system_ids: Vec<u32>,
+        /// Of as many systems. No condition looks at it.
+        distances: Option<FilterDistances>,
     },
     Flag(KillmailFlag),
     Label(Vec<String>),
@@ -269,10 +271,12 @@ impl Leaf {
                 origin,
                 reach,
                 system_ids,
+                distances,
             } => Node::Near(v1::FilterNear {
                 origin: Some(origin),
                 reach: Some(reach),
                 system_ids,
+                distances,
             }),
             Self::Flag(flag) => Node::Flag(v1::FilterFlag { flag: flag.into() }),
             Self::Label(labels) => Node::Label(v1::FilterLabel { labels }),
@@ -365,6 +369,8 @@ impl Leaf {
                     origin,
                     reach,
                     system_ids: near.system_ids.clone(),
+                    // They are told, never compared: what is wrong with them is no reason to match nothing.
+                    distances: near.distances.clone().filter(|it| super::distance::fits(it, near)),
                 }
             }
             Node::Flag(flag) => match flag.flag() {

@@ -155,6 +155,7 @@ impl Workload {
                     near.origin = Some(value(system));
                     let reach = near.reach;
                     near.system_ids = self.near(system, reach);
+                    near.distances = None;
                 }
                 _ => {}
             }

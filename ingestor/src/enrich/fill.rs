@@ -2,7 +2,7 @@
 
 use killfeed::{
     id::{SystemId, TypeId},
-    v1::{Entity, EntityKind, Item, Killmail, Location},
+    v1::{Entity, EntityKind, Item, Killmail, Location, Position3d},
 };
 
 use super::static_data::StaticData;
@@ -13,6 +13,8 @@ pub trait Known {
     fn group_and_category(&self, id: TypeId) -> (u32, u32);
     /// Where a system is, without celestial and position.
     fn location(&self, id: SystemId) -> Option<Location>;
+    /// Where the stargate leads at which this place in a system is; `None` = at none, or not known.
+    fn gate_at(&self, id: SystemId, place: &Position3d) -> Option<(SystemId, String)>;
     /// Name and ticker.
     fn name(&self, kind: EntityKind, id: u64) -> Option<(String, String)>;
 }
@@ -29,6 +31,11 @@ impl Known for StaticData {
         self.system(id).map(|system| system.location())
     }
 
+    fn gate_at(&self, id: SystemId, place: &Position3d) -> Option<(SystemId, String)> {
+        let to = StaticData::gate_at(self, id, [place.x, place.y, place.z])?;
+        Some((to, self.system(to)?.name.to_owned()))
+    }
+
     fn name(&self, kind: EntityKind, id: u64) -> Option<(String, String)> {
         StaticData::name(self, kind, id).map(|name| (name.to_owned(), String::new()))
     }
@@ -37,11 +44,16 @@ impl Known for StaticData {
 /// Fills in where it happened and what everything is of. What is not known stays 0 and UNSPECIFIED.
 pub fn fill_places_and_types(known: &impl Known, killmail: &mut Killmail) {
     if let Some(location) = &mut killmail.location
-        && let Some(place) = SystemId::new(location.system_id).and_then(|id| known.location(id))
+        && let Some(id) = SystemId::new(location.system_id)
+        && let Some(place) = known.location(id)
     {
+        let gate = location.position.and_then(|position| known.gate_at(id, &position));
+        let (gate_to_system_id, gate_to_system_name) = gate.map_or_else(Default::default, |(to, name)| (to.0, name));
         *location = Location {
             celestial_id: location.celestial_id,
             position: location.position,
+            gate_to_system_id,
+            gate_to_system_name,
             ..place
         };
     }
@@ -70,6 +82,7 @@ pub fn ids(killmail: &Killmail) -> Vec<(EntityKind, u64)> {
     let mut ids = Ids(Vec::with_capacity(32 + 9 * killmail.attackers.len()));
     if let Some(location) = &killmail.location {
         ids.add(EntityKind::System, location.system_id);
+        ids.add(EntityKind::System, location.gate_to_system_id);
         ids.add(EntityKind::Constellation, location.constellation_id);
         ids.add(EntityKind::Region, location.region_id);
     }

@@ -14,7 +14,9 @@ use killfeed::id::{CategoryId, ConstellationId, GroupId, RegionId, SystemId};
 use serde::{Deserialize, de::DeserializeOwned};
 use zip::{ZipArchive, result::ZipError};
 
-use super::static_data::{ConstellationRow, GroupRow, Incomplete, Parts, RegionRow, StaticData, SystemRow, TypeRow};
+use super::static_data::{
+    ConstellationRow, GroupRow, Incomplete, Parts, RegionRow, StargateRow, StaticData, SystemRow, TypeRow,
+};
 
 pub use download::{Downloader, RefreshError, Refreshed};
 pub use folder::Folder;
@@ -103,14 +105,16 @@ pub fn read_archive(path: &Path, build: &str) -> Result<StaticData, ArchiveError
             region: RegionId(record.region),
             security: record.security,
             wormhole_class: record.class,
-            position: [record.position.x, record.position.y, record.position.z],
+            position: record.position.metres(),
         };
         parts.systems.push((record.id, record.name.en, row));
     })?;
     records(&mut zip, "mapStargates", |record: Stargate| {
-        parts
-            .stargates
-            .push((SystemId(record.system), SystemId(record.destination.system)));
+        parts.stargates.push(StargateRow {
+            from: SystemId(record.system),
+            to: SystemId(record.destination.system),
+            position: record.position.map(Position::metres),
+        });
     })?;
     records(&mut zip, "types", |record: Type| {
         let row = TypeRow {
@@ -233,11 +237,19 @@ struct Position {
     z: f64,
 }
 
+impl Position {
+    fn metres(self) -> [f64; 3] {
+        [self.x, self.y, self.z]
+    }
+}
+
 #[derive(Deserialize)]
 struct Stargate {
     #[serde(rename = "solarSystemID")]
     system: u32,
     destination: Destination,
+    // CCP's archive has it; what only joins systems together may not.
+    position: Option<Position>,
 }
 
 #[derive(Deserialize)]

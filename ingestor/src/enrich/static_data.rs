@@ -2,6 +2,7 @@
 //!
 //! All names lie in one text and all rows in sorted arrays: 60,000 rows take about 10 MB with their index.
 
+mod gates;
 mod index;
 mod near;
 mod rows;
@@ -14,7 +15,7 @@ use killfeed::{
 
 pub use index::{Hit, NameIndex, Place, word_starts};
 pub use near::LIGHT_YEAR_METRES;
-pub use rows::{ConstellationRow, GroupRow, Incomplete, Part, Parts, RegionRow, SystemRow, TypeRow};
+pub use rows::{ConstellationRow, GroupRow, Incomplete, Part, Parts, RegionRow, StargateRow, SystemRow, TypeRow};
 use rows::{Name, Row, Table, refers};
 pub(super) use space::space as space_of;
 
@@ -30,7 +31,7 @@ pub struct StaticData {
     groups: Table<GroupRow>,
     categories: Table<()>,
     factions: Table<()>,
-    gates: near::Gates,
+    gates: gates::Gates,
     index: NameIndex,
 }
 
@@ -181,7 +182,7 @@ impl StaticData {
             types.rows.len() / 100,
         )?;
         refers("groups", "category", &groups, |row| row.data.category.0, &categories, 0)?;
-        let gates = near::Gates::new(&parts.stargates, &systems)?;
+        let gates = gates::Gates::new(&parts.stargates, &systems)?;
 
         let mut data = Self {
             build: parts.build.into(),

@@ -7,7 +7,7 @@ use std::{path::Path, time::Duration};
 
 use killfeed::{
     id::KillmailId,
-    v1::{Attacker, Entity, EntityKind, Item, Killmail, Location, Space, Victim},
+    v1::{Attacker, Entity, EntityKind, Item, Killmail, Location, Position3d, Space, Victim},
 };
 use serde_json::json;
 use tokio::time::{self, Instant};
@@ -108,6 +108,30 @@ async fn opened(stand_in: &StandIn, data_dir: &Path) -> Enrich {
     let enrich = stand_in.enrich(data_dir).await;
     enrich.wait_ready().await;
     enrich
+}
+
+#[tokio::test]
+async fn what_happened_at_a_stargate_says_where_that_leads() {
+    let (stand_in, dir) = (world().await, tempfile::tempdir().unwrap());
+    let enrich = opened(&stand_in, dir.path()).await;
+    let at = async |x: f64| {
+        let mut killmails = [killmail(PILOT)];
+        let position = Position3d { x, y: -2e11, z: 3e12 };
+        killmails[0].location.as_mut().unwrap().position = Some(position);
+        enrich.enrich(&mut killmails).await;
+        let [killmail] = killmails;
+        let location = killmail.location.clone().unwrap();
+        assert_eq!(location.position, Some(position));
+        let named = killmail
+            .entities
+            .iter()
+            .any(|entity| entity.kind() == EntityKind::System && entity.id == 30_000_002);
+        (location.gate_to_system_id, location.gate_to_system_name, named)
+    };
+    assert_eq!(at(1e12 + 20_000.0).await, (30_000_002, "Beta".to_owned(), true));
+    assert_eq!(at(1.1e12).await, (0, String::new(), false));
+    let without = enriched(&enrich, PILOT).await.location.unwrap();
+    assert_eq!(without.gate_to_system_id, 0);
 }
 
 #[tokio::test]

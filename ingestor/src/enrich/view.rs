@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use killfeed::{
     id::{SystemId, TypeId},
-    v1::{EntityKind, Item, Killmail, Location},
+    v1::{EntityKind, Item, Killmail, Location, Position3d},
 };
 
 use super::{
@@ -35,6 +35,10 @@ impl Known for View<'_> {
         known
             .map(|system| system.location())
             .or_else(|| self.extra.location(id.0).cloned())
+    }
+
+    fn gate_at(&self, id: SystemId, place: &Position3d) -> Option<(SystemId, String)> {
+        self.data.and_then(|data| Known::gate_at(data, id, place))
     }
 
     fn name(&self, kind: EntityKind, id: u64) -> Option<(String, String)> {

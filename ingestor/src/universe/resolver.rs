@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use killfeed::{
     filter::{Resolution, Resolve, fold},
     id::SystemId,
-    v1::{Entity, EntityKind, Location},
+    v1::{Entity, EntityKind, FilterDistances, Location},
 };
 
 use crate::enrich::{
@@ -131,6 +131,19 @@ impl Resolve for Resolver<'_> {
     fn within_jumps(&self, system: u64, jumps: u32) -> Option<Vec<u32>> {
         let systems = self.data.within_jumps(SystemId(u32::try_from(system).ok()?), jumps)?;
         Some(systems.into_iter().map(|id| id.0).collect())
+    }
+
+    fn distances(&self, origin: u64, systems: &[u32]) -> Option<FilterDistances> {
+        let origin = SystemId(u32::try_from(origin).ok()?);
+        let away = self.data.distances(origin, systems)?;
+        let thousandths = |light_years: f64| (light_years * 1_000.0).round() as u32;
+        // Where one is not known nothing is told of any: a tree says it of each system or of none.
+        let straight: Option<Vec<u32>> = away.iter().map(|(straight, _)| straight.map(thousandths)).collect();
+        Some(FilterDistances {
+            origin_name: self.data.system(origin).map(|system| system.name.to_owned()).unwrap_or_default(),
+            milli_light_years: straight?,
+            jumps_plus_one: away.iter().map(|(_, jumps)| jumps.map_or(0, |jumps| jumps + 1)).collect(),
+        })
     }
 
     fn location(&self, system: u32) -> Option<Location> {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use killfeed::{
-    filter::Outcome,
+    filter::{self, Distance, Outcome},
     v1::{Entity, EntityKind},
 };
 
@@ -126,6 +126,15 @@ async fn filters_compile_with_names_of_every_source() {
         "{}",
         compiled.canonical
     );
+    // Posts tell how far away a killmail was.
+    let beta = filter::distances(&compiled.filter, 30_000_002);
+    let expected = Distance {
+        milli_light_years: 1_057,
+        jumps: Some(1),
+        origin: 30_000_001,
+        origin_name: "Alpha".to_owned(),
+    };
+    assert_eq!(beta, [expected]);
     assert_eq!(stand_in.requests("/universe/ids"), [1]);
     // Nothing is asked for twice, and what was resolved once is there without ESI.
     universe.compile(text).await;

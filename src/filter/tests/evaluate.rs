@@ -354,6 +354,7 @@ fn broken_trees_are_errors_and_never_match() {
             origin: Some(value(ids)),
             reach,
             system_ids: vec![1],
+            distances: None,
         }))
     };
     let deep = (1..=256).map(not).chain([Some(leaf())]).collect();

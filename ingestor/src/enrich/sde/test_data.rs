@@ -32,7 +32,7 @@ pub(crate) fn real() -> Option<Arc<StaticData>> {
     )
 }
 
-/// A whole small archive: two systems joined by a gate, one ship. Invented.
+/// A whole small archive: two systems joined by a gate, whose place is known on one side; one ship. Invented.
 pub(crate) fn small_members() -> Vec<(&'static str, String)> {
     let lines = |lines: &[&str]| lines.join("\n") + "\n";
     vec![
@@ -54,7 +54,7 @@ pub(crate) fn small_members() -> Vec<(&'static str, String)> {
         (
             "mapStargates",
             lines(&[
-                r#"{"_key":1,"solarSystemID":30000001,"destination":{"solarSystemID":30000002,"stargateID":2}}"#,
+                r#"{"_key":1,"solarSystemID":30000001,"destination":{"solarSystemID":30000002,"stargateID":2},"position":{"x":1e12,"y":-2e11,"z":3e12},"typeID":16}"#,
                 r#"{"_key":2,"solarSystemID":30000002,"destination":{"solarSystemID":30000001,"stargateID":1}}"#,
             ]),
         ),

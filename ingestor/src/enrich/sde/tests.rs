@@ -42,6 +42,35 @@ fn a_whole_archive_is_read() {
 }
 
 #[test]
+fn a_place_near_a_stargate_is_at_the_gate() {
+    let data = read(&small_members()).unwrap();
+    let [alpha, beta] = [SystemId(30_000_001), SystemId(30_000_002)];
+    let gate = [1e12, -2e11, 3e12];
+    let beside = |metres: f64| [gate[0] + metres, gate[1], gate[2]];
+    for (place, expected) in [
+        (gate, Some(beta)),
+        (beside(149_000.0), Some(beta)),
+        (beside(-149_000.0), Some(beta)),
+        (beside(151_000.0), None),
+        ([0.0; 3], None),
+        ([f64::NAN; 3], None),
+    ] {
+        assert_eq!(data.gate_at(alpha, place), expected, "{place:?}");
+    }
+    assert_eq!(data.gate_at(beta, gate), None, "where its gate is the archive does not say");
+    assert_eq!(data.gate_at(SystemId(1), gate), None);
+    // Of two gates on one grid it is the nearer one.
+    let mut members = small_members();
+    let gates = &mut members.iter_mut().find(|(name, _)| *name == "mapStargates").unwrap().1;
+    gates.push_str(
+        r#"{"_key":3,"solarSystemID":30000001,"destination":{"solarSystemID":30000001},"position":{"x":1.0000001e12,"y":-2e11,"z":3e12}}"#,
+    );
+    let data = read(&members).unwrap();
+    assert_eq!(data.gate_at(alpha, beside(40_000.0)), Some(beta));
+    assert_eq!(data.gate_at(alpha, beside(60_000.0)), Some(alpha));
+}
+
+#[test]
 fn faults_are_named() {
     let mut errors = Vec::new();
     let mut fault =

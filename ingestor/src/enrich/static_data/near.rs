@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use killfeed::id::SystemId;
 
-use super::{Incomplete, StaticData, SystemRow, Table};
+use super::StaticData;
 
 /// One light year as the game counts it for jump ranges: exactly this many metres, not the astronomers'.
 pub const LIGHT_YEAR_METRES: f64 = 9.46e15;
@@ -29,73 +29,49 @@ impl StaticData {
 
     /// Systems within so many stargate jumps, `origin` included, ascending. `None` if it is not known.
     pub fn within_jumps(&self, origin: SystemId, jumps: u32) -> Option<Vec<SystemId>> {
+        let away = self.jumps_from(self.systems.position(origin.0)?, jumps);
+        let found = self.systems.rows.iter().zip(away);
+        Some(found.filter_map(|(row, away)| away.map(|_| SystemId(row.id))).collect())
+    }
+
+    /// From `origin` to each of `systems`, in their order: light years and stargate jumps, each `None` where it is not known
+    /// or there is no route. `None` if `origin` is not known.
+    pub fn distances(&self, origin: SystemId, systems: &[u32]) -> Option<Vec<(Option<f64>, Option<u32>)>> {
         let start = self.systems.position(origin.0)?;
-        let mut seen = vec![false; self.systems.rows.len()];
+        let jumps = self.jumps_from(start, u32::MAX);
+        let from = self.systems.rows[start].data.position;
+        let away = systems.iter().map(|&system| {
+            let Some(place) = self.systems.position(system) else {
+                return (None, None);
+            };
+            let straight = distance(from, self.systems.rows[place].data.position);
+            (Some(straight / LIGHT_YEAR_METRES), jumps[place])
+        });
+        Some(away.collect())
+    }
+
+    /// How many jumps each system is away, `most` at most, as positions in the table; `None` = farther, or no route.
+    fn jumps_from(&self, start: usize, most: u32) -> Vec<Option<u32>> {
+        let mut away = vec![None; self.systems.rows.len()];
         let mut queue = VecDeque::from([(start, 0)]);
-        seen[start] = true;
-        while let Some((system, distance)) = queue.pop_front() {
-            if distance == jumps {
+        away[start] = Some(0);
+        while let Some((system, jumps)) = queue.pop_front() {
+            if jumps == most {
                 continue;
             }
             for next in self.gates.of(system) {
-                if !std::mem::replace(&mut seen[next], true) {
-                    queue.push_back((next, distance + 1));
+                if away[next].is_none() {
+                    away[next] = Some(jumps + 1);
+                    queue.push_back((next, jumps + 1));
                 }
             }
         }
-        let found = self.systems.rows.iter().zip(&seen).filter(|(_, seen)| **seen);
-        Some(found.map(|(row, _)| SystemId(row.id)).collect())
+        away
     }
 }
 
-/// Which system's stargates lead where, as positions in the table of systems: those of system `i` are
-/// `to[start[i]..start[i + 1]]`.
-#[derive(Debug)]
-pub(super) struct Gates {
-    start: Box<[u32]>,
-    to: Box<[u32]>,
-}
-
-impl Gates {
-    pub(super) fn new(edges: &[(SystemId, SystemId)], systems: &Table<SystemRow>) -> Result<Self, Incomplete> {
-        let file = "mapStargates";
-        if edges.is_empty() {
-            return Err(Incomplete::Empty { file });
-        }
-        let place = |id: SystemId| -> Result<u32, Incomplete> {
-            let place = systems.position(id.0).and_then(|at| u32::try_from(at).ok());
-            place.ok_or(Incomplete::Dangling {
-                file,
-                what: "system",
-                rows: 1,
-                id: id.0,
-            })
-        };
-        let edges = edges.iter().map(|(from, to)| Ok((place(*from)?, place(*to)?)));
-        let mut edges = edges.collect::<Result<Vec<_>, _>>()?;
-        edges.sort_unstable();
-        edges.dedup();
-        let start = (0..=systems.rows.len()).map(|system| {
-            // Fewer edges than u32 holds: each is a line of a file that is bounded far below.
-            edges.partition_point(|(from, _)| (*from as usize) < system) as u32
-        });
-        Ok(Self {
-            start: start.collect(),
-            to: edges.iter().map(|(_, to)| *to).collect(),
-        })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.to.len()
-    }
-
-    fn of(&self, system: usize) -> impl Iterator<Item = usize> {
-        let range = self.start[system] as usize..self.start[system + 1] as usize;
-        self.to[range].iter().map(|to| *to as usize)
-    }
-}
-
-fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
+/// Metres between two places, metres themselves.
+pub(super) fn distance(a: [f64; 3], b: [f64; 3]) -> f64 {
     let [x, y, z] = [a[0] - b[0], a[1] - b[1], a[2] - b[2]];
     (x * x + y * y + z * z).sqrt()
 }

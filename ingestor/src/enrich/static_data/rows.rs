@@ -13,8 +13,8 @@ pub struct Parts {
     pub constellations: Vec<Part<ConstellationRow>>,
     /// `mapSolarSystems`.
     pub systems: Vec<Part<SystemRow>>,
-    /// `mapStargates`: from, to.
-    pub stargates: Vec<(SystemId, SystemId)>,
+    /// `mapStargates`.
+    pub stargates: Vec<StargateRow>,
     /// `types`.
     pub types: Vec<Part<TypeRow>>,
     /// `groups`.
@@ -57,6 +57,17 @@ pub struct SystemRow {
     pub wormhole_class: Option<u32>,
     /// `position`, metres.
     pub position: [f64; 3],
+}
+
+/// What is kept of a stargate.
+#[derive(Debug, Clone, Copy)]
+pub struct StargateRow {
+    /// `solarSystemID`.
+    pub from: SystemId,
+    /// `destination.solarSystemID`.
+    pub to: SystemId,
+    /// `position`, metres; `None` = the archive does not say.
+    pub position: Option<[f64; 3]>,
 }
 
 /// What is kept of a type.
