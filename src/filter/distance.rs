@@ -60,7 +60,9 @@ fn distance(near: &FilterNear, system: u32) -> Option<Distance> {
     let origin = near.origin.as_ref()?;
     let &id = origin.ids.first().filter(|&&id| id != u64::from(system))?;
     let place = near.system_ids.binary_search(&system).ok()?;
-    let name = [&distances.origin_name, &origin.text].into_iter().find(|name| !name.is_empty());
+    let name = [&distances.origin_name, &origin.text]
+        .into_iter()
+        .find(|name| !name.is_empty());
     Some(Distance {
         milli_light_years: distances.milli_light_years[place],
         jumps: distances.jumps_plus_one[place].checked_sub(1),
@@ -85,7 +87,9 @@ mod tests {
 
     impl Resolve for Map {
         fn exact(&self, kind: EntityKind, name: &str) -> Resolution {
-            let known = [(A, "Alpha"), (B, "Beta")].into_iter().find(|(_, known)| *known == name);
+            let known = [(A, "Alpha"), (B, "Beta")]
+                .into_iter()
+                .find(|(_, known)| *known == name);
             match known.filter(|_| kind == EntityKind::System) {
                 Some((id, name)) => Resolution::Found {
                     name: name.to_owned(),
@@ -152,7 +156,11 @@ mod tests {
                 A + 3,
                 vec![beta(3_000, Some(2)), alpha(4_500, Some(3))],
             ),
-            ("near(Alpha, 7ly) near(Alpha, 5j) npc", A + 1, vec![alpha(1_500, Some(1))]),
+            (
+                "near(Alpha, 7ly) near(Alpha, 5j) npc",
+                A + 1,
+                vec![alpha(1_500, Some(1))],
+            ),
             ("npc OR NOT near(Alpha, 7ly)", A + 1, vec![]),
             ("NOT (npc OR NOT near(Alpha, 7ly))", A + 1, vec![alpha(1_500, Some(1))]),
             ("npc", A, vec![]),
@@ -178,7 +186,10 @@ mod tests {
             ..Default::default()
         };
         let mut odd = compiled("near(Alpha, 7ly)");
-        let Some(FilterNode { node: Some(Node::Near(near)) }) = odd.nodes.first_mut() else {
+        let Some(FilterNode {
+            node: Some(Node::Near(near)),
+        }) = odd.nodes.first_mut()
+        else {
             panic!("one near")
         };
         near.distances.as_mut().unwrap().jumps_plus_one.pop();

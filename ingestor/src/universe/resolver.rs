@@ -140,9 +140,16 @@ impl Resolve for Resolver<'_> {
         // Where one is not known nothing is told of any: a tree says it of each system or of none.
         let straight: Option<Vec<u32>> = away.iter().map(|(straight, _)| straight.map(thousandths)).collect();
         Some(FilterDistances {
-            origin_name: self.data.system(origin).map(|system| system.name.to_owned()).unwrap_or_default(),
+            origin_name: self
+                .data
+                .system(origin)
+                .map(|system| system.name.to_owned())
+                .unwrap_or_default(),
             milli_light_years: straight?,
-            jumps_plus_one: away.iter().map(|(_, jumps)| jumps.map_or(0, |jumps| jumps + 1)).collect(),
+            jumps_plus_one: away
+                .iter()
+                .map(|(_, jumps)| jumps.map_or(0, |jumps| jumps + 1))
+                .collect(),
         })
     }
 

@@ -57,7 +57,11 @@ fn a_place_near_a_stargate_is_at_the_gate() {
     ] {
         assert_eq!(data.gate_at(alpha, place), expected, "{place:?}");
     }
-    assert_eq!(data.gate_at(beta, gate), None, "where its gate is the archive does not say");
+    assert_eq!(
+        data.gate_at(beta, gate),
+        None,
+        "where its gate is the archive does not say"
+    );
     assert_eq!(data.gate_at(SystemId(1), gate), None);
     // Of two gates on one grid it is the nearer one.
     let mut members = small_members();

@@ -105,12 +105,17 @@ fn distances() {
         "{}",
         everywhere.len()
     );
-    let away = data.distances(jita, &[jita.0, perimeter.0, turnur.0, 31_000_005, 1]).unwrap();
+    let away = data
+        .distances(jita, &[jita.0, perimeter.0, turnur.0, 31_000_005, 1])
+        .unwrap();
     let (straight, jumps): (Vec<_>, Vec<_>) = away.into_iter().unzip();
     assert_eq!(jumps[..2], [Some(0), Some(1)]);
     assert!(jumps[2].is_some_and(|jumps| data.within_jumps(jita, jumps).unwrap().contains(&turnur)));
     assert_eq!(jumps[3..], [None, None], "no stargate leads to Thera");
-    assert_eq!((straight[0], straight[2], straight[4]), (Some(0.0), Some(between), None));
+    assert_eq!(
+        (straight[0], straight[2], straight[4]),
+        (Some(0.0), Some(between), None)
+    );
     assert_eq!(data.distances(SystemId(1), &[jita.0]), None);
     assert_eq!(data.within_jumps(SystemId(1), 3), None);
     assert_eq!(data.within_light_years(SystemId(1), 3.0), None);
