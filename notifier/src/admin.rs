@@ -101,13 +101,20 @@ impl Admin {
             ChangeError::NoSuch(_) => Status::not_found(error.to_string()),
             ChangeError::TooMany { .. } => Status::resource_exhausted(error.to_string()),
             ChangeError::InFile(_) => Status::failed_precondition(error.to_string()),
-            ChangeError::Storage(error) => {
-                let status = Status::internal(error.to_string());
-                // One failure is enough to end the process.
-                let _ = self.failed.try_send(error);
-                status
-            }
+            ChangeError::Storage(error) => self.broken(error),
         }
+    }
+
+    fn broken(&self, error: StorageError) -> Status {
+        let status = Status::internal(error.to_string());
+        // One failure is enough to end the process.
+        let _ = self.failed.try_send(error);
+        status
+    }
+
+    fn message(&self, one: &Subscription) -> Result<killfeed::v1::Subscription, Status> {
+        let counters = self.commands.counters(one.id).map_err(|error| self.broken(error))?;
+        Ok(convert::message(one, counters))
     }
 
     /// Whether this process and this caller may have such a subscription.
@@ -151,8 +158,9 @@ impl SubscriptionService for Admin {
     ) -> Result<Response<ListSubscriptionsResponse>, Status> {
         self.admit(&request, "ListSubscriptions")?;
         let all = self.of_guild(request.get_ref().guild_id);
+        let subscriptions: Result<Vec<_>, Status> = all.iter().map(|one| self.message(one)).collect();
         Ok(Response::new(ListSubscriptionsResponse {
-            subscriptions: all.iter().map(|one| convert::message(one)).collect(),
+            subscriptions: subscriptions?,
         }))
     }
 
@@ -181,7 +189,7 @@ impl SubscriptionService for Admin {
         let added = self.commands.add(vec![(wish, compiled)], self.by()).await;
         let added = added.map_err(|error| self.failed(error))?;
         Ok(Response::new(AddSubscriptionResponse {
-            subscription: added.first().map(|one| convert::message(one)),
+            subscription: added.first().map(|one| self.message(one)).transpose()?,
         }))
     }
 

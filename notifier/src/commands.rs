@@ -20,9 +20,9 @@ use async_trait::async_trait;
 use killfeed::v1::{CompileFilterResponse, Entity, EntityKind, GetFeedStatusResponse, Killmail};
 
 use crate::{
-    database::{CompiledRow, PostRow, StorageError},
+    database::{CompiledRow, CountersRow, PostRow, StorageError},
     sink::{Destination, Post, SendOutcome},
-    subscriptions::{CompileError, Subscription, Wish},
+    subscriptions::{CompileError, Subscription, SubscriptionId, Wish},
 };
 pub use crate::{
     ingestor::{Away, NotListed},
@@ -137,6 +137,8 @@ pub trait Commands: Send + Sync + 'static {
     fn received(&self, killmail_id: u64) -> Result<bool, StorageError>;
     /// What became of everything in these destinations.
     async fn history(&self, destinations: BTreeSet<Destination>) -> Result<History, StorageError>;
+    /// What a subscription got in all its life.
+    fn counters(&self, id: SubscriptionId) -> Result<CountersRow, StorageError>;
     /// Where the notifier stands in the stream.
     fn standing(&self) -> Result<Standing, StorageError>;
     /// Seconds from kill to post of the newest posts of this process, unordered.

@@ -12,14 +12,14 @@ mod rows;
 use std::fs::File;
 
 pub use keys::{
-    BATCH_SEQUENCE, cooldown_key, destination_key, id_key, post_key, queue_key, read_destination, read_id,
-    read_sequence, subscription_key,
+    BATCH_SEQUENCE, cooldown_key, counters_key, destination_key, id_key, post_key, queue_key, read_destination,
+    read_id, read_sequence, subscription_key,
 };
 pub use moving::CatchUpRow;
 pub use open::{MovedAside, Opened, open};
 pub use rows::{
-    BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, CompiledRow, CooldownRow, HandledRow,
-    KillmailRow, MatchRow, Outcome, PositionRow, PostRow, PostState, PostsRow, QueueRow, SubscriptionRow,
+    BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, CompiledRow, CooldownRow, CountersRow,
+    HandledRow, KillmailRow, MatchRow, Outcome, PositionRow, PostRow, PostState, PostsRow, QueueRow, SubscriptionRow,
     SuspensionRow,
 };
 
@@ -47,6 +47,8 @@ pub mod meta {
     pub const POSTS: &str = "posts:";
     /// Followed by a guild's id: since when the bot is not in it, eight bytes big-endian.
     pub const GONE: &str = "gone:";
+    /// Followed by a subscription's id: a [`super::CountersRow`].
+    pub const COUNTERS: &str = "counters:";
     /// Followed by a number: a [`super::CatchUpRow`].
     pub const CATCH_UP: &str = "catch_up:";
 }

@@ -172,6 +172,7 @@ fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64, traces: &Traces) 
         kill_time: matching::millis(&killmail.kill_time),
         published: matching::millis(&killmail.published_time),
         system: killmail.location.as_ref().map_or(0, |location| location.system_id),
+        value: killmail.value.as_ref().and_then(|value| value.total),
         matches,
         posted: Vec::new(),
     }

@@ -57,10 +57,15 @@ async fn dead_letters(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
         Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     };
     let line = |letter: &DeadLetter| {
-        let row = serde_json::json!({
+        let mut row = serde_json::json!({
             "destination": letter.destination, "killmail": letter.killmail_id, "state": format!("{:?}", letter.state),
             "since_ms": letter.since, "why": letter.detail,
         });
+        // What Discord would not take: with it the fault can be found.
+        if !letter.refused.is_empty() {
+            let body = String::from_utf8_lossy(&letter.refused);
+            row["body"] = serde_json::from_str(&body).unwrap_or_else(|_| body.into());
+        }
         format!("{row}\n")
     };
     (StatusCode::OK, letters.iter().map(line).collect())

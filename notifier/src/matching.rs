@@ -1,6 +1,6 @@
 //! Which subscriptions a killmail matches, per destination. Pure: the snapshot and the clock are passed in.
 
-use killfeed::v1::Killmail;
+use killfeed::{filter::Distance, v1::Killmail};
 
 use crate::{
     database::Outcome,
@@ -100,6 +100,15 @@ pub fn agreed(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
     }
 }
 
+/// How far a system is from the origins that these watch, the nearest first, each origin once.
+pub fn distances<'a>(subscriptions: impl IntoIterator<Item = &'a Active>, system: u32) -> Vec<Distance> {
+    let all = subscriptions.into_iter();
+    let mut found: Vec<Distance> = all.flat_map(|active| active.distances(system)).collect();
+    found.sort_unstable();
+    found.dedup_by_key(|distance| distance.origin);
+    found
+}
+
 /// Milliseconds since 1970; 0 for what is absent or before.
 pub fn millis(time: &Option<killfeed::Timestamp>) -> u64 {
     time.as_ref().map_or(0, |time| {
@@ -120,8 +129,9 @@ pub(crate) mod tests {
         Timestamp,
         filter::{LANGUAGE_VERSION, Program},
         v1::{
-            Attacker, Filter, FilterAll, FilterFlag, FilterNode, FilterParticipant, FilterParticipantGroup,
-            FilterValue, KillmailFlag, ParticipantField, ParticipantRole, Victim, filter_node::Node,
+            Attacker, Filter, FilterAll, FilterDistances, FilterFlag, FilterNear, FilterNode, FilterParticipant,
+            FilterParticipantGroup, FilterValue, KillmailFlag, ParticipantField, ParticipantRole, Victim,
+            filter_near::Reach, filter_node::Node,
         },
     };
 
@@ -318,6 +328,37 @@ pub(crate) mod tests {
         ] {
             assert_eq!(agreed(outcomes.clone()), expected, "{outcomes:?}");
         }
+    }
+
+    #[test]
+    fn a_match_tells_how_far_away_it_was() {
+        let near = |id, origin, away: u32| {
+            let mut one = subscription(id);
+            one.compiled.as_mut().unwrap().filter = Some(filter(vec![Node::Near(FilterNear {
+                origin: Some(FilterValue {
+                    text: "Alpha".into(),
+                    ids: vec![origin],
+                }),
+                reach: Some(Reach::LightYears(7.0)),
+                system_ids: vec![9],
+                distances: Some(FilterDistances {
+                    origin_name: String::new(),
+                    milli_light_years: vec![away],
+                    jumps_plus_one: vec![2],
+                }),
+            })]));
+            one
+        };
+        let all = [near(1, 5, 3_000), near(2, 6, 2_000), near(3, 5, 3_000), subscription(4)];
+        let snapshot = snapshot(&all);
+        let actives = || (1..=9).filter_map(|id| snapshot.get(SubscriptionId(id)));
+        let found: Vec<_> = distances(actives(), 9)
+            .into_iter()
+            .map(|one| (one.origin, one.milli_light_years, one.jumps, one.origin_name))
+            .collect();
+        let alpha = || "Alpha".to_owned();
+        assert_eq!(found, [(6, 2_000, Some(1), alpha()), (5, 3_000, Some(1), alpha())]);
+        assert_eq!(distances(actives(), 8), []);
     }
 
     #[test]

@@ -11,6 +11,8 @@ mod battle;
 mod depart;
 mod expire;
 mod read;
+mod tally;
+mod transaction;
 mod withdraw;
 
 use std::{
@@ -54,6 +56,8 @@ pub struct Arrival {
     pub published: u64,
     /// The system where it happened, 0 = unknown.
     pub system: u32,
+    /// ISK in all; `None` = not known.
+    pub value: Option<f64>,
     /// Whom it is for.
     pub matches: Vec<Match>,
     /// Destinations that do not match it any more and have a post of it.
@@ -97,6 +101,8 @@ pub struct DeadLetter {
     pub since: u64,
     /// Why.
     pub detail: String,
+    /// The message that Discord refused, as JSON; empty where it refused none.
+    pub refused: Vec<u8>,
 }
 
 /// The end of a row that is not posted.

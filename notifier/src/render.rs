@@ -4,12 +4,14 @@
 mod battle;
 mod compact;
 mod fleet;
+mod folded;
 mod full;
 mod limits;
 mod names;
+mod place;
 pub(crate) mod text;
 
-use killfeed::v1::Killmail;
+use killfeed::{filter::Distance, v1::Killmail};
 
 use crate::{
     database::Outcome,
@@ -18,6 +20,7 @@ use crate::{
 };
 
 pub use battle::battle;
+pub use folded::{SYSTEMS as FOLDED_SYSTEMS, folded};
 pub use limits::EMBEDS;
 
 /// Discord's limit for the content.
@@ -36,26 +39,37 @@ pub struct Item<'a> {
     pub style: Style,
     /// Names of the subscriptions that match.
     pub subscriptions: Vec<&'a str>,
+    /// How far it is from the origins of their `near( )`, the nearest first.
+    pub distances: Vec<Distance>,
 }
 
 /// A message of as many of `items` as fit, from the first on, and how many these are: at least one, unless `items` is empty.
 ///
-/// Where not all of them fit, `full` ones go without the links of names and with a shorter fleet, so that a backlog takes
-/// fewer messages.
+/// Where not all of them fit, `full` ones say less, so that a backlog takes fewer messages: ten ordinary ones are one message.
 pub fn killmails(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
-    let (message, taken) = fill(items, pings, Room::Plenty);
-    if taken == items.len() {
-        return (message, taken);
+    let mut best = fill(items, pings, Room::Plenty);
+    for room in [Room::Little, Room::Least] {
+        // More than a message has embeds never fit, and are no reason to say less of those that do.
+        if best.1 == items.len().min(EMBEDS) {
+            break;
+        }
+        let tighter = fill(items, pings, room);
+        if tighter.1 > best.1 {
+            best = tighter;
+        }
     }
-    let (tight, more) = fill(items, pings, Room::Little);
-    if more > taken { (tight, more) } else { (message, taken) }
+    best
 }
 
-/// How much of a message one killmail may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How much of a message one `full` killmail may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Room {
+    /// All that there is to say.
     Plenty,
+    /// No links of names, and the larger parts of the fleet.
     Little,
+    /// What the title says already is not said again; of corporation and alliance the larger one; the largest parts of the fleet.
+    Least,
 }
 
 fn fill(items: &[Item<'_>], pings: &[Ping], room: Room) -> (Message, usize) {
@@ -78,19 +92,6 @@ fn fill(items: &[Item<'_>], pings: &[Ping], room: Room) -> (Message, usize) {
         taken += 1;
     }
     (message, taken)
-}
-
-/// `N more killmails`: for those that came too late or too many at once.
-pub fn folded(count: usize) -> Message {
-    let noun = if count == 1 { "killmail" } else { "killmails" };
-    Message {
-        embeds: vec![Embed {
-            description: format!("{count} more {noun}"),
-            color: full::NEUTRAL,
-            ..Default::default()
-        }],
-        ..Default::default()
-    }
 }
 
 /// `YYYY-MM-DD` of seconds since 1970, UTC.

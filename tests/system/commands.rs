@@ -7,6 +7,7 @@ mod changed;
 mod docs;
 mod imported;
 mod together;
+mod told;
 
 use std::time::SystemTime;
 

@@ -111,6 +111,48 @@ async fn a_channel_resumes_at_once_when_the_permissions_are_back() {
     assert_eq!(notifier.stop().await, Some(0));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_discord_will_not_take_is_a_dead_letter_with_its_body_and_costs_nothing_else() {
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let rows = row("all", GUILD, CHANNEL, "");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let letters = format!("http://{}/dead-letters", notifier.http);
+    assert_eq!(get(&letters).await, "");
+    let documents = fresh(3);
+    let ids = ids(&documents);
+    discord.fault(CHANNEL, Fault::Refused(400, 50_035), Some(1));
+    upstream.publish(documents[0].clone());
+    eventually("given up", LONG, async || !get(&letters).await.is_empty()).await;
+    // A fault of the killmail is no fault of the subscription.
+    upstream.publish_all(documents[1..].iter().cloned());
+    posts_are(&discord, CHANNEL, &ids[1..]).await;
+
+    let link = format!("https://zkillboard.com/kill/{}/", ids[0]);
+    let said = notifier.stderr();
+    assert!(
+        said.contains("Discord refuses this message") && said.contains(&link),
+        "{said}"
+    );
+    let metrics = get(&format!("http://{}/metrics", notifier.http)).await;
+    assert!(metrics.contains("notifier_dead_letters_total{"), "{metrics}");
+    // kill -9, and it can still be looked into.
+    notifier.kill().await;
+    notifier.begin().await;
+    let text = get(&letters).await;
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1, "{text}");
+    let letter = &lines[0];
+    assert_eq!(letter["killmail"], ids[0]);
+    assert_eq!(letter["destination"], json!({ "channel": CHANNEL }));
+    assert_eq!(letter["state"], "Dead");
+    assert!(letter["why"].as_str().is_some_and(|why| !why.is_empty()), "{letter}");
+    assert_eq!(letter["body"]["content"], link, "what was refused, as it was sent");
+    assert_eq!(posted(&discord, CHANNEL), ids[1..], "and is never tried again");
+    assert_eq!(notifier.stop().await, Some(0));
+}
+
 /// Guilds of shards 0 and 1 of 2.
 const EVEN: u64 = 8 << 22;
 const ODD: u64 = 9 << 22;

@@ -158,7 +158,7 @@ fn said(status: Status) -> String {
     format!("{:?}: {}", status.code(), status.message())
 }
 
-/// One a line: state, guild, channel, name, filter.
+/// One a line: state, guild, channel, name, filter, why it stands so, what it got so far.
 fn table(all: &[Subscription]) -> String {
     let mut text = String::new();
     for one in all {
@@ -178,7 +178,15 @@ fn table(all: &[Subscription]) -> String {
         } else {
             format!("  ({})", one.state_detail)
         };
-        text.push_str(&format!("{state:9}  {place}  {:?}  {}{detail}\n", one.name, one.filter));
+        let got = if one.matched == 0 {
+            String::new()
+        } else {
+            format!("  {} matched, {} posted", one.matched, one.posted)
+        };
+        text.push_str(&format!(
+            "{state:9}  {place}  {:?}  {}{detail}{got}\n",
+            one.name, one.filter
+        ));
     }
     if text.is_empty() {
         "no subscriptions\n".to_owned()

@@ -8,12 +8,13 @@ use killfeed::{
 use serde_json::json;
 
 use crate::{
+    database::CountersRow,
     sink::Destination,
     subscriptions::{MaxAge, PING_MAX_AGE, Side, Style, Subscription, Wish, file},
 };
 
 /// What the service says about a subscription. A webhook's URL is never among it.
-pub(super) fn message(subscription: &Subscription) -> v1::Subscription {
+pub(super) fn message(subscription: &Subscription, counters: CountersRow) -> v1::Subscription {
     let wish = &subscription.wish;
     let (state, detail, since) = state(subscription);
     v1::Subscription {
@@ -48,11 +49,20 @@ pub(super) fn message(subscription: &Subscription) -> v1::Subscription {
         paused: wish.paused,
         state: state.into(),
         state_detail: detail,
-        state_since: Some(Timestamp {
-            seconds: i64::try_from(since / 1_000).unwrap_or(0),
-            nanos: 0,
-        }),
+        state_since: Some(timestamp(since)),
         webhook_url: String::new(),
+        matched: counters.matched,
+        posted: counters.posted,
+        last_match: (counters.last_match != 0).then(|| timestamp(counters.last_match)),
+        last_post: (counters.last_post != 0).then(|| timestamp(counters.last_post)),
+    }
+}
+
+/// Of milliseconds since 1970, in whole seconds.
+fn timestamp(millis: u64) -> Timestamp {
+    Timestamp {
+        seconds: i64::try_from(millis / 1_000).unwrap_or(0),
+        nanos: 0,
     }
 }
 
@@ -130,8 +140,17 @@ mod tests {
         one.wish.ping = Some(Ping::Role(4));
         one.wish.ping_max_age = Some(Duration::from_secs(90));
         one.wish.max_age = MaxAge::Unlimited;
-        let message = message(&one);
+        let counters = CountersRow {
+            matched: 5,
+            posted: 4,
+            last_match: 9_500,
+            last_post: 0,
+        };
+        let message = message(&one, counters);
         assert_eq!(message.state(), SubscriptionState::Active);
+        assert_eq!((message.matched, message.posted), (5, 4));
+        assert_eq!(message.last_match.map(|time| time.seconds), Some(9));
+        assert_eq!(message.last_post, None, "never");
         assert_eq!(wish(message, "").unwrap(), one.wish);
     }
 

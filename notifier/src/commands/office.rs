@@ -9,12 +9,12 @@ use tokio::sync::watch;
 use super::{Away, By, ChangeError, Commands, Forgotten, History, NotListed, Standing, Terms};
 use crate::{
     clock::Clock,
-    database::{CompiledRow, PostRow, StorageError},
+    database::{CompiledRow, CountersRow, PostRow, StorageError},
     ingestor::Ingestor,
     matching, metrics,
     outbox::Outbox,
     sink::{Destination, Post, SendOutcome, Sink},
-    subscriptions::{self, Compile, CompileError, Subscription, Subscriptions, Wish, backup},
+    subscriptions::{self, Compile, CompileError, Subscription, SubscriptionId, Subscriptions, Wish, backup},
 };
 
 /// Everything that the commands stand on.
@@ -208,6 +208,10 @@ impl Commands for Office {
         counted
             .await
             .unwrap_or_else(|error| Err(StorageError::Interrupted(error.to_string())))
+    }
+
+    fn counters(&self, id: SubscriptionId) -> Result<CountersRow, StorageError> {
+        self.outbox.counters(id)
     }
 
     fn standing(&self) -> Result<Standing, StorageError> {

@@ -2,6 +2,7 @@
 //!
 //! A destination is nine bytes: 0 for a channel or 1 for a webhook, then Discord's id.
 
+use super::meta;
 use crate::sink::Destination;
 
 /// The place of a destination's sealed batch in the tree `queue`: before every row, whose sequences begin at 1.
@@ -58,6 +59,11 @@ pub fn id_key(id: u64) -> [u8; 8] {
 /// An id that is the whole of `key`.
 pub fn read_id(key: &[u8]) -> Option<u64> {
     key.try_into().ok().map(u64::from_be_bytes)
+}
+
+/// A subscription's id, in the tree `meta`.
+pub fn counters_key(subscription: u64) -> Vec<u8> {
+    [meta::COUNTERS.as_bytes(), &subscription.to_be_bytes()[..]].concat()
 }
 
 /// Guild (0 = the namespace of webhook rows), then the name.

@@ -1,6 +1,6 @@
 //! Guilds move from one notifier's data folder to another's, because the number of shards, or who runs them, has changed.
-//! Both are stopped. Everything of the guilds travels: subscriptions, what waits, what became of killmails, cooldowns, and
-//! the position up to which all of that is true.
+//! Both are stopped. Everything of the guilds travels: subscriptions and their counters, what waits, what became of killmails,
+//! cooldowns, and the position up to which all of that is true.
 
 mod export;
 mod import;
@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, io, path::Path, time::SystemTime};
 use prost::Message as _;
 
 use super::{
-    BatchRow, CooldownRow, HandledRow, KillmailRow, PositionRow, PostRow, QueueRow, SCHEMA, StorageError,
+    BatchRow, CooldownRow, CountersRow, HandledRow, KillmailRow, PositionRow, PostRow, QueueRow, SCHEMA, StorageError,
     SubscriptionRow, open,
 };
 use crate::shards::Shards;
@@ -39,6 +39,8 @@ struct Moved {
     handled: Vec<Handled>,
     #[prost(message, repeated, tag = "9")]
     cooldowns: Vec<Cooldown>,
+    #[prost(message, repeated, tag = "10")]
+    counters: Vec<Counted>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -91,6 +93,14 @@ struct Cooldown {
     key: Vec<u8>,
     #[prost(message, required, tag = "2")]
     row: CooldownRow,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Counted {
+    #[prost(uint64, tag = "1")]
+    subscription: u64,
+    #[prost(message, required, tag = "2")]
+    row: CountersRow,
 }
 
 /// A piece of the log that moved guilds have not seen, and the importer has.

@@ -144,6 +144,9 @@ pub struct QueueRow {
     /// Where it happened: killmails of one system make a battle.
     #[prost(uint32, tag = "8")]
     pub system: u32,
+    /// ISK in all, for a post that counts it among others; unset = not known.
+    #[prost(double, optional, tag = "9")]
+    pub value: Option<f64>,
 }
 
 /// One subscription that a killmail matched.
@@ -292,6 +295,9 @@ pub struct PostRow {
     /// How it looks.
     #[prost(string, tag = "14")]
     pub style: String,
+    /// The message that Discord refused, as JSON; empty unless `Dead`.
+    #[prost(bytes = "vec", tag = "15")]
+    pub refused: Vec<u8>,
 }
 
 /// Where a killmail stands in a destination. All but `Queued` are ends.
@@ -391,6 +397,23 @@ pub struct PostsRow {
     /// The guild was told that it has had its share.
     #[prost(bool, tag = "3")]
     pub told: bool,
+}
+
+/// What a subscription got in all its life.
+#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
+pub struct CountersRow {
+    /// Killmails that matched it, whatever became of them.
+    #[prost(uint64, tag = "1")]
+    pub matched: u64,
+    /// Of these, how many were posted in its channel, each by itself or in a digest.
+    #[prost(uint64, tag = "2")]
+    pub posted: u64,
+    /// When something last matched, 0 = never.
+    #[prost(uint64, tag = "3")]
+    pub last_match: u64,
+    /// When something was last posted, 0 = never.
+    #[prost(uint64, tag = "4")]
+    pub last_post: u64,
 }
 
 /// Where in the stream the notifier is.

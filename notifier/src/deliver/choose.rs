@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use killfeed::filter::Distance;
+
 use crate::{
     database::{Outcome, PostState, QueueRow},
     matching,
@@ -40,8 +42,19 @@ pub(super) enum Draft {
     Posts(Vec<Chosen>),
     /// Killmails of a battle in this system.
     Battle(u32, Vec<Chosen>),
-    /// `N more killmails`: sequences and killmail ids.
-    Fold(Vec<(u64, u64)>),
+    /// `N more killmails`.
+    Fold(Vec<Folded>),
+}
+
+/// A killmail to be counted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Folded {
+    pub(super) sequence: u64,
+    pub(super) killmail_id: u64,
+    /// Where it happened, 0 = unknown.
+    pub(super) system: u32,
+    /// ISK in all; `None` = not known.
+    pub(super) value: Option<f64>,
 }
 
 /// A killmail to be posted.
@@ -55,6 +68,8 @@ pub(super) struct Chosen {
     pub(super) names: Vec<String>,
     /// Whom it would ping, cooldowns aside.
     pub(super) pings: Vec<Ping>,
+    /// How far it is from what they watch.
+    pub(super) distances: Vec<Distance>,
 }
 
 /// Chooses from the rows at the head. Up to the sequence `alone_until` each killmail goes alone.
@@ -81,8 +96,8 @@ pub(super) fn choose(
                 sequence: *sequence,
                 state,
             }),
-            (Fate::Fold, None) => choice.draft = Some(Draft::Fold(vec![(*sequence, row.killmail_id)])),
-            (Fate::Fold, Some(Draft::Fold(folded))) => folded.push((*sequence, row.killmail_id)),
+            (Fate::Fold, None) => choice.draft = Some(Draft::Fold(vec![folded(*sequence, row)])),
+            (Fate::Fold, Some(Draft::Fold(all))) => all.push(folded(*sequence, row)),
             (Fate::Post(live), None) => {
                 let post = chosen(*sequence, row, &live, head.waiting, now);
                 choice.draft = Some(match post.style {
@@ -172,6 +187,16 @@ fn chosen(sequence: u64, row: &QueueRow, live: &[(&Active, Outcome)], waiting: u
         },
         names: live.iter().map(|(active, _)| active.name.clone()).collect(),
         pings,
+        distances: matching::distances(live.iter().map(|(active, _)| *active), row.system),
+    }
+}
+
+fn folded(sequence: u64, row: &QueueRow) -> Folded {
+    Folded {
+        sequence,
+        killmail_id: row.killmail_id,
+        system: row.system,
+        value: row.value,
     }
 }
 
@@ -223,8 +248,13 @@ mod tests {
         match &choice.draft {
             None => vec![],
             Some(Draft::Posts(posts) | Draft::Battle(_, posts)) => posts.iter().map(|post| post.sequence).collect(),
-            Some(Draft::Fold(folded)) => folded.iter().map(|(sequence, _)| *sequence).collect(),
+            Some(Draft::Fold(folded)) => folded.iter().map(|one| one.sequence).collect(),
         }
+    }
+
+    fn folded(choice: &Choice) -> Vec<u64> {
+        assert!(matches!(choice.draft, Some(Draft::Fold(_))), "{choice:?}");
+        sequences(choice)
     }
 
     #[test]
@@ -281,7 +311,7 @@ mod tests {
             0,
             NOW,
         );
-        assert_eq!(choice.draft, Some(Draft::Fold(vec![(1, 1), (2, 1)])));
+        assert_eq!(folded(&choice), [1, 2]);
         let choice = choose(&head(vec![row(&[1], 0), late]), &snapshot, &LIMITS, false, 0, NOW);
         assert_eq!(sequences(&choice), [1], "what is late comes after it, as in the log");
         let tight = Limits {
@@ -290,7 +320,7 @@ mod tests {
         };
         let rows = vec![row(&[1], 0), row(&[1], 0), row(&[2], 0), row(&[1], 0)];
         let choice = choose(&head(rows.clone()), &snapshot, &tight, false, 0, NOW);
-        assert_eq!(choice.draft, Some(Draft::Fold(vec![(1, 1), (2, 1)])));
+        assert_eq!(folded(&choice), [1, 2]);
         let choice = choose(&head(rows[2..].to_vec()), &snapshot, &tight, false, 0, NOW);
         assert_eq!(sequences(&choice), [1, 2], "a ping is not folded");
     }

@@ -1,6 +1,7 @@
 //! Delivery as a whole, over a sink that records, refuses, forgets to answer, and dies in the middle. Time is paused.
 
 mod battles;
+mod counters;
 mod edits;
 mod faults;
 mod limits;
@@ -13,7 +14,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use killfeed::{Timestamp, v1::Killmail};
+use killfeed::{
+    Timestamp,
+    v1::{Killmail, Location},
+};
 use prost::Message as _;
 use tokio::time::Instant;
 
@@ -292,12 +296,18 @@ impl Bench {
                 killmail_id,
                 kill_time: stamp,
                 published_time: stamp,
+                location: Some(Location {
+                    system_id: 30_002_086,
+                    system_name: "Turnur".into(),
+                    ..Default::default()
+                }),
                 ..Default::default()
             }
             .encode_to_vec(),
             kill_time: time,
             published: time,
             system: 30_002_086,
+            value: Some(1_000_000_000.0),
             matches: destinations
                 .iter()
                 .map(|destination| Match {

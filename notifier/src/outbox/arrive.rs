@@ -4,7 +4,7 @@ use killfeed::client::Position;
 use prost::Message as _;
 use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _, TransactionalTree};
 
-use super::{Arrival, Arrived, Outbox};
+use super::{Arrival, Arrived, Outbox, tally::Tally, transaction::Written};
 use crate::{
     database::{
         CatchUpRow, HandledRow, KillmailRow, MatchRow, PositionRow, PostRow, PostState, QueueRow, StorageError, decode,
@@ -13,8 +13,6 @@ use crate::{
     matching::{Match, millis},
     sink::Destination,
 };
-
-type Written<T> = Result<T, Abort<StorageError>>;
 
 impl Outbox {
     /// Writes what a run of events caused, and the position after them. Not acknowledged before [`Outbox::flush`].
@@ -63,6 +61,7 @@ impl Outbox {
                 now,
                 late: matches!(mark, Mark::CatchUp(..)),
                 arrived: Arrived::default(),
+                tally: Tally::default(),
             };
             for arrival in arrivals {
                 transaction.arrive(arrival)?;
@@ -70,6 +69,7 @@ impl Outbox {
             if transaction.next != first {
                 numbers.insert(meta::NEXT_SEQUENCE, &transaction.next.to_be_bytes())?;
             }
+            transaction.tally.write(numbers)?;
             match mark {
                 Mark::Position(None) => {}
                 Mark::Position(Some((row, time))) => {
@@ -108,6 +108,7 @@ struct Transaction<'a> {
     now: u64,
     late: bool,
     arrived: Arrived,
+    tally: Tally,
 }
 
 impl Transaction<'_> {
@@ -182,6 +183,9 @@ impl Transaction<'_> {
             Some(bytes) => decode::<PostRow>("posts", &bytes).map_err(Abort::Abort)?,
             None => PostRow::default(),
         };
+        if post.state() == PostState::Unspecified {
+            self.tally.matched(&rows(found), self.now);
+        }
         let before = post.revision;
         post.revision = post.revision.max(arrival.revision);
         // A later revision is posted only where no post of the killmail is, was counted, or may be.
@@ -207,6 +211,7 @@ impl Transaction<'_> {
                 queued: self.now,
                 edit: false,
                 system: arrival.system,
+                value: arrival.value,
             };
             self.queue
                 .insert(&queue_key(&found.destination, self.next), row.encode_to_vec())?;

@@ -1,14 +1,11 @@
 //! Battles: digests that grow by the killmails of one system as long as these come.
 
-use std::{cell::Cell, time::Duration};
+use std::time::Duration;
 
 use prost::Message as _;
-use sled::transaction::Transactional as _;
+use sled::transaction::ConflictableTransactionError as Abort;
 
-use super::{
-    Outbox,
-    depart::{Transaction, change_posts},
-};
+use super::Outbox;
 use crate::{
     database::{BattleKillmailRow, BattleRow, PostState, StorageError, decode, destination_key, meta},
     sink::Destination,
@@ -56,22 +53,12 @@ impl Outbox {
         joined: &Joined<'_>,
         now: u64,
     ) -> Result<(), StorageError> {
-        let database = &self.database;
-        let trees = (&database.queue, &database.posts, &database.killmails, &database.meta);
         let mut grown = battle.clone();
         grown.last = now;
         grown
             .killmails
             .extend(joined.killmails.iter().map(|(_, row)| row.clone()));
-        trees.transaction(|(queue, posts, killmails, numbers)| {
-            let transaction = Transaction {
-                next: Cell::new(0),
-                destination,
-                queue,
-                posts,
-                killmails,
-                now,
-            };
+        self.transact(destination, now, |transaction| {
             for ((sequence, row), revision) in joined.killmails.iter().zip(joined.revisions) {
                 transaction.hold(row.killmail_id)?;
                 transaction.end(*sequence, |post| {
@@ -82,12 +69,12 @@ impl Outbox {
                 })?;
             }
             if let Some(guild) = joined.guild {
-                change_posts(numbers, guild, now, |row| row.posted += joined.killmails.len() as u64)?;
+                transaction.change_posts(guild, |row| row.posted += joined.killmails.len() as u64)?;
             }
-            numbers.insert(battle_key(destination, system), grown.encode_to_vec())?;
+            let key = battle_key(destination, system);
+            transaction.numbers.insert(key, grown.encode_to_vec())?;
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 
     /// The same for every battle of a destination.
@@ -120,29 +107,17 @@ impl Outbox {
     }
 
     fn let_go(&self, key: &[u8]) -> Result<(), StorageError> {
-        let database = &self.database;
-        let trees = (&database.queue, &database.posts, &database.killmails, &database.meta);
-        trees.transaction(|(queue, posts, killmails, numbers)| {
-            let Some(bytes) = numbers.remove(key)? else {
+        // Only bytes are let go, which are of no destination.
+        self.transact(&Destination::Channel(0), 0, |transaction| {
+            let Some(bytes) = transaction.numbers.remove(key)? else {
                 return Ok(());
             };
-            let row: BattleRow =
-                decode("meta", &bytes).map_err(sled::transaction::ConflictableTransactionError::Abort)?;
-            let transaction = Transaction {
-                next: Cell::new(0),
-                // Only bytes are let go, which are of no destination.
-                destination: &Destination::Channel(0),
-                queue,
-                posts,
-                killmails,
-                now: 0,
-            };
+            let row: BattleRow = decode("meta", &bytes).map_err(Abort::Abort)?;
             for killmail in &row.killmails {
                 transaction.release(killmail.killmail_id)?;
             }
             Ok(())
-        })?;
-        Ok(())
+        })
     }
 }
 

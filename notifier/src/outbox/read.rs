@@ -6,7 +6,7 @@ use killfeed::{client::Position, v1::Killmail};
 
 use super::{
     DeadLetter, Head, Outbox,
-    depart::{DAY, posts_key},
+    transaction::{DAY, posts_key},
 };
 use crate::{
     database::{
@@ -156,6 +156,7 @@ impl Outbox {
                 state: post.state(),
                 since: post.since,
                 detail: post.detail,
+                refused: post.refused,
             });
         }
         found.sort_by_key(|letter| std::cmp::Reverse((letter.since, letter.killmail_id)));

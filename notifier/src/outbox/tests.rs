@@ -36,6 +36,7 @@ fn arrival(killmail_id: u64, revision: u32, destinations: &[&Destination]) -> Ar
         kill_time: 1,
         published: 2,
         system: 0,
+        value: None,
         matches: destinations.iter().map(matched).collect(),
         posted: Vec::new(),
     }

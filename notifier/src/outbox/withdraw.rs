@@ -1,15 +1,12 @@
 //! Subscriptions go, or are paused: what is queued only for them is dropped at once. And guilds go, with all that is kept of
 //! them.
 
-use std::{cell::Cell, collections::BTreeSet};
+use std::collections::BTreeSet;
 
 use prost::Message as _;
-use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _};
+use sled::transaction::ConflictableTransactionError as Abort;
 
-use super::{
-    Outbox,
-    depart::{Transaction, posts_key},
-};
+use super::{Outbox, transaction::posts_key};
 use crate::{
     database::{
         BATCH_SEQUENCE, PostState, QueueRow, StorageError, decode, destination_key, queue_key, read_id, read_sequence,
@@ -46,22 +43,11 @@ impl Outbox {
         }
         let mut ended = 0;
         for some in sequences.chunks(AT_A_TIME) {
-            let database = &self.database;
-            let trees = (&database.queue, &database.posts, &database.killmails);
-            ended += trees.transaction(|(queue, posts, killmails)| {
-                let transaction = Transaction {
-                    // Nothing is put into a queue here.
-                    next: Cell::new(0),
-                    destination,
-                    queue,
-                    posts,
-                    killmails,
-                    now,
-                };
+            ended += self.transact(destination, now, |transaction| {
                 let mut ended = 0;
                 for &sequence in some {
                     let key = queue_key(destination, sequence);
-                    let Some(bytes) = queue.get(key)? else {
+                    let Some(bytes) = transaction.queue.get(key)? else {
                         continue;
                     };
                     let mut row: QueueRow = decode("queue", &bytes).map_err(Abort::Abort)?;
@@ -74,7 +60,7 @@ impl Outbox {
                         transaction.end(sequence, |post| post.set_state(PostState::Dropped))?;
                         ended += 1;
                     } else {
-                        queue.insert(&key, row.encode_to_vec())?;
+                        transaction.queue.insert(&key, row.encode_to_vec())?;
                     }
                 }
                 Ok(ended)
@@ -142,6 +128,7 @@ mod tests {
             kill_time: 1,
             published: 1,
             system: 0,
+            value: None,
             matches: vec![Match {
                 destination: HERE,
                 subscriptions: wanted.collect(),

@@ -3,7 +3,7 @@
 use super::{
     Item, full, limits,
     names::{self, Names},
-    text,
+    place, text,
 };
 use crate::sink::{Embed, Picture};
 
@@ -26,7 +26,9 @@ pub(super) fn embed(item: &Item<'_>) -> Embed {
         .map(|attacker| names::with_article(&Names::plain(killmail).ship(attacker.ship_type_id, "")))
         .map(|ship| format!("by {ship}"));
     let when = full::kill_seconds(killmail).map(|seconds| format!("<t:{seconds}:R>"));
-    let parts = [place, blow, value, when, full::late(killmail)];
+    let gate = killmail.location.as_ref().and_then(place::gate);
+    let distance = place::distances(&item.distances, 1).pop();
+    let parts = [place, gate, distance, blow, value, when, full::late(killmail)];
     let line = parts.into_iter().flatten().collect::<Vec<_>>().join(" · ");
     let mut embed = Embed {
         description: text::cut(&line, limits::DESCRIPTION),

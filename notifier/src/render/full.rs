@@ -5,7 +5,7 @@ use killfeed::v1::{Attacker, Killmail};
 use super::{
     Item, Room, fleet, limits,
     names::{self, Names},
-    text,
+    place, text,
 };
 use crate::{
     database::Outcome,
@@ -23,23 +23,31 @@ const LATE: i64 = 15 * 60;
 pub(super) fn embed(item: &Item<'_>, room: Room) -> Embed {
     let killmail = item.killmail;
     let linked = room == Room::Plenty;
-    let (most, limit) = if linked { (8, 600) } else { (3, 150) };
+    let (most, limit, origins) = match room {
+        Room::Plenty => (8, 600, 3),
+        Room::Little => (3, 150, 1),
+        Room::Least => (2, 60, 1),
+    };
     let (names, plain) = (Names::new(killmail, linked), Names::plain(killmail));
     let victim = killmail.victim.as_ref().map(|victim| {
-        let mut lines = names.victim(victim);
-        lines.push(lost(killmail, plain));
+        let mut lines = briefly(names.victim(victim), room);
+        if room != Room::Least {
+            lines.push(lost(killmail, plain));
+        }
         lines
     });
-    let blow = final_blow(killmail).map(|attacker| names.attacker(attacker));
-    let place = killmail
-        .location
-        .as_ref()
-        .map(|location| vec![names::system(location, linked), names::region(location, linked)]);
+    let blow = final_blow(killmail).map(|attacker| briefly(names.attacker(attacker), room));
+    let place = killmail.location.as_ref().map(|location| {
+        let mut lines = vec![names::system(location, linked), names::region(location, linked)];
+        lines.extend(place::gate(location));
+        lines.extend(place::distances(&item.distances, origins));
+        lines
+    });
     let fields = [
         limits::field("Victim", &victim.unwrap_or_default(), true),
         limits::field("Final blow", &blow.unwrap_or_default(), true),
         limits::field("Where", &place.unwrap_or_default(), true),
-        limits::field("Value", &value(killmail), true),
+        limits::field("Value", &value(killmail, room), true),
         limits::field("Attackers", &fleet::attackers(killmail), true),
         limits::field("When", &when(killmail), true),
         limits::field("Ships", &fleet::by_ship_group(killmail, plain, most, limit), false),
@@ -143,15 +151,22 @@ fn lost(killmail: &Killmail, names: Names<'_>) -> String {
     parts.join(", ")
 }
 
-fn value(killmail: &Killmail) -> Vec<String> {
+/// Pilot and the largest of those it flies for, where there is little room.
+fn briefly(mut lines: Vec<String>, room: Room) -> Vec<String> {
+    if room == Room::Least && lines.len() > 2 {
+        lines.drain(1..lines.len() - 1);
+    }
+    lines
+}
+
+fn value(killmail: &Killmail, room: Room) -> Vec<String> {
     let value = killmail.value.as_ref();
-    vec![
-        text::isk_or_unknown(value.and_then(|value| value.total)),
-        format!(
-            "dropped: {}",
-            text::isk_or_unknown(value.and_then(|value| value.dropped))
-        ),
-    ]
+    let total = value.and_then(|value| value.total);
+    let dropped = text::isk_or_unknown(value.and_then(|value| value.dropped));
+    // An amount stands in the title already.
+    let again = room == Room::Least && total.is_some_and(text::is_amount);
+    let total = (!again).then(|| text::isk_or_unknown(total));
+    total.into_iter().chain([format!("dropped: {dropped}")]).collect()
 }
 
 fn when(killmail: &Killmail) -> Vec<String> {

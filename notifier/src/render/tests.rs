@@ -129,6 +129,26 @@ fn item(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
         outcome,
         style,
         subscriptions: vec!["caps near staging", "everything", "**third**", "fourth", "fifth"],
+        distances: Vec::new(),
+    }
+}
+
+/// At the gate to Bosena, within reach of what three watch.
+fn near(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
+    let from = |origin_name: &str, milli_light_years, jumps| Distance {
+        milli_light_years,
+        jumps,
+        origin: 30_000_001,
+        origin_name: origin_name.into(),
+    };
+    Item {
+        distances: vec![
+            from("Vard", 2_144, Some(1)),
+            from("Amamake", 3_500, Some(4)),
+            from("Thera", 9_999, None),
+            from("Jita", 10_132, Some(14)),
+        ],
+        ..item(killmail, outcome, style)
     }
 }
 
@@ -161,7 +181,8 @@ fn goldens() {
         "nothing_known",
         rendered(&Killmail::default(), Outcome::FriendlyFire, Style::Full, &[])
     );
-    insta::assert_json_snapshot!("folded", folded(12));
+    let systems = [(30_002_086, "Turnur".to_owned(), 9)];
+    insta::assert_json_snapshot!("folded", folded(12, &[3.4e9; 12], &systems));
     let mut late = dreadnought(1);
     late.published_time.as_mut().unwrap().seconds += 3 * 3_600 + 12 * 60;
     insta::assert_json_snapshot!("full_late", rendered(&late, Outcome::Kill, Style::Full, &[]));
@@ -170,6 +191,13 @@ fn goldens() {
         "compact_hostile",
         rendered(&hostile(2), Outcome::Neutral, Style::Compact, &[])
     );
+    let mut at_gate = dreadnought(1);
+    let location = at_gate.location.as_mut().unwrap();
+    (location.gate_to_system_id, location.gate_to_system_name) = (30_002_060, "Bosena".into());
+    for (name, style) in [("full_near", Style::Full), ("compact_near", Style::Compact)] {
+        let (message, _) = super::killmails(&[near(&at_gate, Outcome::Neutral, style)], &[]);
+        insta::assert_json_snapshot!(name, message);
+    }
 }
 
 /// The dreadnought's side loses it, and takes two ships of the other.
@@ -227,13 +255,7 @@ fn as_many_as_fit_and_never_more() {
             .map(|killmail| item(killmail, Outcome::Neutral, style))
             .collect();
         let (message, taken) = super::killmails(&items, &[Ping::Here]);
-        // Nine of the largest: 6,000 characters over all embeds are the limit, not ten embeds.
-        let least = if matches!(style, Style::Full | Style::Battle) {
-            8
-        } else {
-            10
-        };
-        assert!(taken >= least, "{taken} {style:?}");
+        assert!(taken >= 10, "{taken} {style:?}");
         assert!(message.content.len() <= 2_000 && message.embeds.len() <= 10);
         assert!(message.embeds.iter().map(limits::characters).sum::<usize>() <= 6_000);
     }
@@ -282,7 +304,9 @@ fn every_style_is_what_discord_takes() {
         .map(|k| item(k, Outcome::Kill, Style::Full))
         .collect();
     check(&validator, &super::killmails(&items, &[]).0);
-    check(&validator, &folded(1));
+    let systems = [1, 2, 3].map(|id| (id, "🚀*".repeat(5_000), 9));
+    check(&validator, &folded(10_000, &[f64::MAX; 10_000], &systems));
+    check(&validator, &folded(1, &[], &[]));
     let all = killmails.map(|killmail| (killmail, Outcome::Loss));
     check(&validator, &battle(&fought(&all), &[Ping::Here]).0);
     let crowd: Vec<_> = (0..60).map(|_| (monstrous(), Outcome::Kill)).collect();

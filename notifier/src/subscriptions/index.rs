@@ -7,7 +7,7 @@ use std::{
 };
 
 use killfeed::{
-    filter::{self, FilterSet, InvalidFilter, Program},
+    filter::{self, Distance, FilterSet, InvalidFilter, Program},
     v1::{Filter, Killmail},
 };
 
@@ -45,6 +45,14 @@ pub struct Active {
     /// Milliseconds: what was published before is not its business.
     pub active_from: u64,
     made_of: Arc<Subscription>,
+}
+
+impl Active {
+    /// How far a system is from the origins of the `near( )` in its filter, the nearest first.
+    pub fn distances(&self, system: u32) -> Vec<Distance> {
+        let tree = self.made_of.compiled.as_ref().and_then(|row| row.filter.as_ref());
+        tree.map_or_else(Vec::new, |tree| filter::distances(tree, system))
+    }
 }
 
 /// `us`, compiled for both sides.

@@ -7,8 +7,8 @@ use sled::transaction::{ConflictableTransactionError as Abort, Transactional as 
 use super::{MaxAge, Ping, Side, Source, Style, Subscription, SubscriptionId, Wish};
 use crate::{
     database::{
-        Database, StorageError, SubscriptionRow, decode, decode_number, destination_key, meta, read_destination,
-        read_id, subscription_key,
+        Database, StorageError, SubscriptionRow, counters_key, decode, decode_number, destination_key, meta,
+        read_destination, read_id, subscription_key,
     },
     settings::Secret,
 };
@@ -35,7 +35,14 @@ pub(super) fn write(
         let number = numbers.get(meta::NEXT_SUBSCRIPTION)?;
         let mut next = decode_number(number.as_deref()).map_err(Abort::Abort)?.unwrap_or(1);
         for (guild, name) in remove {
-            subscriptions.remove(subscription_key(*guild, name))?;
+            let Some(bytes) = subscriptions.remove(subscription_key(*guild, name))? else {
+                continue;
+            };
+            let gone: SubscriptionRow = decode(TREE, &bytes).map_err(Abort::Abort)?;
+            // One that only gets another name goes on counting.
+            if !put.iter().any(|one| one.id.0 == gone.id) {
+                numbers.remove(counters_key(gone.id))?;
+            }
         }
         let mut written = put.to_vec();
         for subscription in &mut written {
@@ -218,7 +225,15 @@ mod tests {
         assert_eq!(written.iter().map(|s| s.id.0).collect::<Vec<_>>(), [1, 2]);
         let loaded = load(&database).unwrap();
         assert_eq!(loaded, [written[1].clone(), written[0].clone()]);
-        write(&database, &[], &[(7, "caps".into())]).unwrap();
+        // Its counters go with it, but not where it is only called something else.
+        let counters = counters_key(1);
+        database.meta.insert(&counters, vec![]).unwrap();
+        let mut renamed = written[0].clone();
+        renamed.wish.name = "capitals".into();
+        write(&database, &[renamed], &[(7, "caps".into())]).unwrap();
+        assert!(database.meta.contains_key(&counters).unwrap());
+        write(&database, &[], &[(7, "capitals".into())]).unwrap();
+        assert!(!database.meta.contains_key(&counters).unwrap());
         assert_eq!(load(&database).unwrap(), [written[1].clone()]);
         // The id of what was removed is not used again.
         let mut third = written[0].clone();

@@ -8,9 +8,9 @@ use sled::transaction::{ConflictableTransactionError as Abort, Transactional as 
 use super::{
     super::{
         BATCH_SEQUENCE, CooldownRow, Database, HandledRow, KillmailRow, PositionRow, SCHEMA, StorageError,
-        SubscriptionRow, decode, id_key, meta, read_id, subscription_key,
+        SubscriptionRow, counters_key, decode, id_key, meta, read_id, subscription_key,
     },
-    Bytes, Cooldown, Handled, Moved, Post, Sealed, Waiting, belongs,
+    Bytes, Cooldown, Counted, Handled, Moved, Post, Sealed, Waiting, belongs,
 };
 use crate::shards::Shards;
 
@@ -25,6 +25,12 @@ pub(super) fn read(database: &Database, shards: Shards) -> Result<Moved, Storage
     for row in &database.subscriptions {
         let row: SubscriptionRow = decode("subscriptions", &row?.1)?;
         if belongs(row.guild, shards) {
+            if let Some(bytes) = database.meta.get(counters_key(row.id))? {
+                moved.counters.push(Counted {
+                    subscription: row.id,
+                    row: decode("meta", &bytes)?,
+                });
+            }
             moved.subscriptions.push(row);
         }
     }
@@ -112,10 +118,14 @@ pub(super) fn remove(database: &Database, moved: &Moved) -> Result<(), StorageEr
         &database.posts,
         &database.killmails,
         &database.cooldowns,
+        &database.meta,
     );
-    trees.transaction(|(subscriptions, queue, posts, killmails, cooldowns)| {
+    trees.transaction(|(subscriptions, queue, posts, killmails, cooldowns, numbers)| {
         for row in &moved.subscriptions {
             subscriptions.remove(subscription_key(row.guild, &row.name))?;
+        }
+        for one in &moved.counters {
+            numbers.remove(counters_key(one.subscription))?;
         }
         for one in &moved.queue {
             queue.remove(key(&one.destination, one.sequence))?;

@@ -7,8 +7,8 @@ use sled::transaction::{ConflictableTransactionError as Abort, Transactional as 
 
 use super::{
     super::{
-        BATCH_SEQUENCE, Database, HandledRow, KillmailRow, MatchRow, PositionRow, StorageError, decode, decode_number,
-        id_key, meta, subscription_key,
+        BATCH_SEQUENCE, Database, HandledRow, KillmailRow, MatchRow, PositionRow, StorageError, counters_key, decode,
+        decode_number, id_key, meta, subscription_key,
     },
     CatchUpRow, MoveError, Moved,
     export::key,
@@ -49,6 +49,11 @@ pub(super) fn write(database: &Database, moved: &Moved) -> Result<(), MoveError>
                 row.id = next_id;
                 next_id += 1;
                 subscriptions.insert(subscription_key(row.guild, &row.name), row.encode_to_vec())?;
+            }
+            for one in &moved.counters {
+                if let Some(id) = ids.get(&one.subscription) {
+                    numbers.insert(counters_key(*id), one.row.encode_to_vec())?;
+                }
             }
             let renamed = |matches: &[MatchRow]| -> Vec<MatchRow> {
                 let known = matches.iter().filter_map(|found| {

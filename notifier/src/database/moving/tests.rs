@@ -65,6 +65,7 @@ fn arrival(killmail_id: u64, to: &[(Destination, u64)]) -> Arrival {
         kill_time: 1,
         published: 2,
         system: 0,
+        value: None,
         matches: to
             .iter()
             .map(|(destination, id)| Match {
@@ -198,6 +199,9 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
     let post = there.outbox.post(&OF_ODD, 1).unwrap().unwrap();
     assert_eq!((post.state(), post.message_id), (PostState::Sent, 77));
     assert_eq!(there.outbox.cooldown(&OF_ODD, "here").unwrap(), 900);
+    let counters = there.outbox.counters(id("odd")).unwrap();
+    assert_eq!((counters.matched, counters.posted, counters.last_post), (3, 1, 6));
+    assert_eq!(there.outbox.counters(id("mine")).unwrap().matched, 1, "its own");
     assert_eq!(there.outbox.position().unwrap(), Some(position(200)), "its own");
     let pieces = there.outbox.catch_ups().unwrap();
     assert_eq!((pieces.len(), &pieces[0].1.guilds), (1, &vec![ODD]));

@@ -33,6 +33,7 @@ impl Bench {
             kill_time: time,
             published: time,
             system: 0,
+            value: None,
             matches: to.iter().map(matched).collect(),
             posted: posted.to_vec(),
         };

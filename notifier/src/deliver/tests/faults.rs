@@ -153,7 +153,8 @@ async fn late_ones_and_too_many_become_one_post_that_links_nothing() {
     assert_eq!(bench.state(&HERE, 7), PostState::Folded);
     {
         let state = bench.fake.state.lock().unwrap();
-        assert_eq!(state.posted[0].1.message, render::folded(30));
+        let turnur = (30_002_086, "Turnur".to_owned(), 30);
+        assert_eq!(state.posted[0].1.message, render::folded(30, &[1e9; 30], &[turnur]));
     }
     // 210 wait and 200 may: the oldest ten are folded.
     bench.arrive(101..=310, &[THERE]);

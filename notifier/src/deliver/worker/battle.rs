@@ -1,19 +1,16 @@
 //! Battles: the first killmails of one are a post, those that follow edit it.
 
+use std::time::Duration;
+
 use killfeed::v1::Killmail;
 
-use super::{Pace, SEND_TIMEOUT, Worker};
+use super::{Pace, Worker, edit::Tried};
 use crate::{
     database::{BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, StorageError},
-    deliver::{
-        DeliverError,
-        after::{self, After, Attempt},
-        choose::Chosen,
-    },
-    metrics,
+    deliver::{DeliverError, choose::Chosen},
     outbox::Joined,
     render::{self, Item},
-    sink::{Edit, SendOutcome},
+    sink::Edit,
     subscriptions::{Ping, Style},
 };
 
@@ -90,29 +87,13 @@ impl Worker {
             embeds: render::battle(&items, &[]).0.embeds,
             added: new.iter().map(|(_, row)| row.killmail_id).collect(),
         };
-        let outcome = {
-            let _permit = self.shared.permits.acquire().await.ok();
-            let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(&edit));
-            editing.await.unwrap_or_else(|_| SendOutcome::Unknown {
-                reason: "the sink took too long".into(),
-            })
-        };
-        metrics::tried(&outcome);
-        self.failures = self.failures.saturating_add(1);
-        let attempt = Attempt {
-            divisible: false,
-            failures: self.failures,
-            age: std::time::Duration::ZERO,
-            again: false,
-        };
-        match after::edited(&outcome, attempt) {
-            After::Sent(_) => {
-                self.takes_posts().await?;
-                self.failures = 0;
-                let revisions: Vec<u32> = killmails[battle.killmails.len()..]
-                    .iter()
-                    .map(|it| it.revision)
-                    .collect();
+        let shown: Vec<(u64, u32)> = killmails[battle.killmails.len()..]
+            .iter()
+            .map(|it| (it.killmail_id, it.revision))
+            .collect();
+        match self.try_edit(&edit, &shown, Duration::ZERO).await? {
+            Tried::Done => {
+                let revisions: Vec<u32> = shown.iter().map(|(_, revision)| *revision).collect();
                 let joined = Joined {
                     killmails: &new,
                     revisions: &revisions,
@@ -122,27 +103,16 @@ impl Worker {
                 self.shared
                     .outbox
                     .join_battle(&self.destination, system, battle, &joined, now)?;
-                self.shared.outbox.flush().await?;
-                Ok(Pace::Go)
             }
-            After::Wait(wait) | After::Hold(wait) => Ok(Pace::Sleep(wait)),
-            After::Unsure(at_most) => Ok(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
-            After::Suspend { code, reason, .. } => self.suspend(code, reason).await,
-            After::Retire(reason) => {
-                let pace = self.retire(reason).await?;
-                self.shared.outbox.flush().await?;
-                Ok(pace)
-            }
-            After::Stop => Err(DeliverError::Unauthorized),
+            Tried::Later(pace) => return Ok(pace),
             // Deleted by somebody, or refused as it is: what came now begins a post of its own.
-            given_up => {
-                tracing::warn!(destination = ?self.destination, system, ?given_up, "the digest of a battle cannot be edited: another one begins");
-                self.failures = 0;
+            Tried::Never(after) => {
+                tracing::warn!(destination = ?self.destination, system, ?after, "the digest of a battle cannot be edited: another one begins");
                 self.shared.outbox.end_battle(&self.destination, system)?;
-                self.shared.outbox.flush().await?;
-                Ok(Pace::Go)
             }
         }
+        self.shared.outbox.flush().await?;
+        Ok(Pace::Go)
     }
 
     fn bytes(&self, killmail_id: u64) -> Result<Killmail, StorageError> {
@@ -160,5 +130,6 @@ fn item<'a>(killmail: &'a Killmail, outcome: crate::database::Outcome, names: &'
         outcome,
         style: Style::Battle,
         subscriptions: names.iter().map(String::as_str).collect(),
+        distances: Vec::new(),
     }
 }

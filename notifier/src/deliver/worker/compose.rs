@@ -1,11 +1,16 @@
 //! What a message of killmails says, and whom it pings.
 
+use std::{cmp::Reverse, collections::BTreeMap};
+
 use killfeed::v1::Killmail;
 
 use super::{Worker, unreadable};
 use crate::{
     database::{BatchEntryRow, BatchKind, BatchRow, PostState, StorageError},
-    deliver::{choose::Chosen, nonce},
+    deliver::{
+        choose::{Chosen, Folded},
+        nonce,
+    },
     outbox::Ended,
     render::{self, Item},
     sink::Message,
@@ -13,14 +18,16 @@ use crate::{
 };
 
 impl Worker {
-    pub(super) fn fold(&self, folded: &[(u64, u64)], spent: Option<u64>, now: u64) -> Result<BatchRow, StorageError> {
-        let entry = |(sequence, killmail_id): &(u64, u64)| BatchEntryRow {
-            sequence: *sequence,
-            killmail_id: *killmail_id,
+    /// `N more killmails`, what they are worth, and where to look at them.
+    pub(super) fn fold(&self, folded: &[Folded], spent: Option<u64>, now: u64) -> Result<BatchRow, StorageError> {
+        let entry = |one: &Folded| BatchEntryRow {
+            sequence: one.sequence,
+            killmail_id: one.killmail_id,
             ..Default::default()
         };
         let entries = folded.iter().map(entry).collect();
-        let mut message = render::folded(folded.len());
+        let values: Vec<f64> = folded.iter().filter_map(|one| one.value).collect();
+        let mut message = render::folded(folded.len(), &values, &self.most_of(folded)?);
         if spent.is_some() {
             message.content = format!(
                 "This server has had its {} killmails of today. More are counted until 00:00 EVE time, not posted.",
@@ -31,6 +38,22 @@ impl Worker {
             tells_limit: spent.unwrap_or_default(),
             ..self.batch(BatchKind::Folded, entries, &message, now)?
         })
+    }
+
+    /// The systems that most of them happened in, the name of each and how many.
+    fn most_of(&self, folded: &[Folded]) -> Result<Vec<(u32, String, usize)>, StorageError> {
+        let mut systems: BTreeMap<u32, (u64, usize)> = BTreeMap::new();
+        for one in folded.iter().filter(|one| one.system != 0) {
+            systems.entry(one.system).or_insert((one.killmail_id, 0)).1 += 1;
+        }
+        let mut systems: Vec<_> = systems.into_iter().collect();
+        systems.sort_by_key(|(_, (_, count))| Reverse(*count));
+        systems.truncate(render::FOLDED_SYSTEMS);
+        let named = systems.into_iter().map(|(system, (killmail_id, count))| {
+            let location = self.shared.outbox.killmail(killmail_id)?.and_then(|it| it.location);
+            Ok((system, location.unwrap_or_default().system_name, count))
+        });
+        named.collect()
     }
 
     /// As many of the chosen killmails as fit into one message; `None` if not one of them can be read.
@@ -72,6 +95,7 @@ impl Worker {
                 outcome: post.outcome,
                 style: post.style,
                 subscriptions: post.names.iter().map(String::as_str).collect(),
+                distances: post.distances.clone(),
             })
             .collect();
         let (mut pings, mut held_back) = self.pings(&readable, now)?;

@@ -1,5 +1,7 @@
 //! A post that is there already is made to show a later revision.
 
+use killfeed::{filter::Distance, v1::Killmail};
+
 use crate::{
     database::{BatchKind, BatchRow, Outcome, PostRow, QueueRow, StorageError},
     deliver::{
@@ -10,10 +12,20 @@ use crate::{
     outbox::Edited,
     render::{self, Item},
     sink::{Edit, Embed, Message, SendOutcome},
-    subscriptions::Style,
+    subscriptions::{Style, SubscriptionId},
 };
 
 use super::{Pace, SEND_TIMEOUT, Worker, unreadable};
+
+/// What came of a try to edit.
+pub(super) enum Tried {
+    /// It shows what it should.
+    Done,
+    /// To be tried again, at this pace.
+    Later(Pace),
+    /// It stays as it is, and why.
+    Never(After),
+}
 
 impl Worker {
     /// Edits the post of the row at the head. An edit is the same however often it is made, so an unknown outcome is simply
@@ -22,45 +34,65 @@ impl Worker {
         let Some((edit, edited)) = self.compose_edit(row.killmail_id)? else {
             return self.end_edit(sequence, &Edited::default()).await;
         };
+        let revision = edited.shows.as_ref().map_or(0, |(_, revision)| *revision);
+        let age = std::time::Duration::from_millis(self.now().saturating_sub(row.queued));
+        match self.try_edit(&edit, &[(row.killmail_id, revision)], age).await? {
+            Tried::Done => self.end_edit(sequence, &edited).await,
+            Tried::Later(pace) => Ok(pace),
+            Tried::Never(after) => {
+                let body = serde_json::to_string(&edit.embeds).unwrap_or_default();
+                tracing::warn!(destination = ?self.destination, killmail = row.killmail_id, ?after, body, "a post stays as it is");
+                self.end_edit(sequence, &Edited::default()).await
+            }
+        }
+    }
+
+    /// Hands an edit to the sink, and does what the outcome asks for but for what only the caller knows. It is about these
+    /// killmails and revisions; `age` = for how long it has been tried.
+    pub(super) async fn try_edit(
+        &mut self,
+        edit: &Edit,
+        killmails: &[(u64, u32)],
+        age: std::time::Duration,
+    ) -> Result<Tried, DeliverError> {
         let begun = self.shared.traces.now();
         let outcome = {
             let _permit = self.shared.permits.acquire().await.ok();
-            let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(&edit));
+            let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(edit));
             editing.await.unwrap_or_else(|_| SendOutcome::Unknown {
                 reason: "the sink took too long".into(),
             })
         };
         metrics::tried(&outcome);
-        let revision = edited.shows.as_ref().map_or(0, |(_, revision)| *revision);
-        self.trace("edit", [(row.killmail_id, revision)], begun, &outcome);
-        tracing::debug!(destination = ?self.destination, killmail = row.killmail_id, ?outcome, "edited");
+        self.trace("edit", killmails.iter().copied(), begun, &outcome);
+        tracing::debug!(destination = ?self.destination, ?killmails, ?outcome, "edited");
         self.failures = self.failures.saturating_add(1);
         let attempt = Attempt {
             divisible: false,
             failures: self.failures,
-            age: std::time::Duration::from_millis(self.now().saturating_sub(row.queued)),
+            age,
             again: false,
         };
-        match after::edited(&outcome, attempt) {
+        Ok(match after::edited(&outcome, attempt) {
             After::Sent(_) => {
                 self.takes_posts().await?;
-                self.end_edit(sequence, &edited).await
+                self.failures = 0;
+                Tried::Done
             }
-            After::Wait(wait) | After::Hold(wait) => Ok(Pace::Sleep(wait)),
-            After::Unsure(at_most) => Ok(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
-            After::Suspend { code, reason, .. } => self.suspend(code, reason).await,
+            After::Wait(wait) | After::Hold(wait) => Tried::Later(Pace::Sleep(wait)),
+            After::Unsure(at_most) => Tried::Later(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
+            After::Suspend { code, reason, .. } => Tried::Later(self.suspend(code, reason).await?),
             After::Retire(reason) => {
                 let pace = self.retire(reason).await?;
                 self.shared.outbox.flush().await?;
-                Ok(pace)
+                Tried::Later(pace)
             }
-            After::Stop => Err(DeliverError::Unauthorized),
+            After::Stop => return Err(DeliverError::Unauthorized),
             given_up => {
-                let body = serde_json::to_string(&edit.embeds).unwrap_or_default();
-                tracing::warn!(destination = ?self.destination, killmail = row.killmail_id, ?given_up, body, "a post stays as it is");
-                self.end_edit(sequence, &Edited::default()).await
+                self.failures = 0;
+                Tried::Never(given_up)
             }
-        }
+        })
     }
 
     async fn end_edit(&mut self, sequence: u64, edited: &Edited) -> Result<Pace, DeliverError> {
@@ -71,6 +103,14 @@ impl Worker {
             .finish_edit(&self.destination, sequence, edited, now)?;
         self.shared.outbox.flush().await?;
         Ok(Pace::Go)
+    }
+
+    /// How far it is from what those watch who wanted it and are still there.
+    fn distances(&self, post: &PostRow, killmail: &Killmail) -> Vec<Distance> {
+        let snapshot = self.shared.subscriptions.snapshot();
+        let ids = post.matches.iter().map(|found| SubscriptionId(found.subscription));
+        let system = killmail.location.as_ref().map_or(0, |location| location.system_id);
+        matching::distances(ids.filter_map(|id| snapshot.get(id)), system)
     }
 
     /// The whole message with the killmail as it is known now; `None` if there is nothing to edit.
@@ -99,12 +139,14 @@ impl Worker {
         }
         let Some(place) = place else { return Ok(None) };
         let style: Style = post.style.parse().unwrap_or_default();
+        let distances = self.distances(&post, &killmail);
         for style in [style, Style::Compact] {
             let item = Item {
                 killmail: &killmail,
                 outcome: outcome(&post),
                 style,
                 subscriptions: post.names.iter().map(String::as_str).collect(),
+                distances: distances.clone(),
             };
             let Some(embed) = render::killmails(&[item], &[]).0.embeds.pop() else {
                 return Ok(None);

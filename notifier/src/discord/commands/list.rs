@@ -8,7 +8,8 @@ use super::{
     words,
 };
 use crate::{
-    commands::{Activity, History},
+    commands::Activity,
+    database::CountersRow,
     discord::interactions::{Answer, Button, Call, GOOD, Given, Look, Reply},
     subscriptions::{Source, Subscription},
 };
@@ -65,7 +66,9 @@ async fn render(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Result
     let history = desk.commands.history(destinations).await?;
     let mut reply = Reply::new(GOOD, "Subscriptions", "");
     for one in shown {
-        reply = reply.field(&format!("{} {}", state(one).0, one.wish.name), entry(one, &history));
+        let counters = desk.commands.counters(one.id)?;
+        let entry = entry(one, history.of(one.id), counters);
+        reply = reply.field(&format!("{} {}", state(one).0, one.wish.name), entry);
         let (id, back) = (one.id.0, format!("{channel}:{page}"));
         let toggle = if one.wish.paused {
             Button::new(
@@ -145,7 +148,7 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
     ("[active]", format!("Active{old}"))
 }
 
-fn entry(one: &Subscription, history: &History) -> String {
+fn entry(one: &Subscription, activity: Activity, counters: CountersRow) -> String {
     let wish = &one.wish;
     let Activity {
         last_match,
@@ -153,7 +156,7 @@ fn entry(one: &Subscription, history: &History) -> String {
         posts,
         waiting,
         ..
-    } = history.of(one.id);
+    } = activity;
     let filter: String = if wish.filter.is_empty() {
         "(everything)".to_owned()
     } else {
@@ -176,10 +179,20 @@ fn entry(one: &Subscription, history: &History) -> String {
     } else {
         String::new()
     };
+    let ever = if counters.matched > 0 {
+        format!(
+            " · {} matched and {} posted in all",
+            words::number(counters.matched),
+            words::number(counters.posted)
+        )
+    } else {
+        String::new()
+    };
+    // What became of killmails is known for a week, the counters know more.
     lines.push(format!(
-        "Last match {} · last post {} · {} in 24 h{waits}{ping}",
-        words::ago(last_match),
-        words::ago(last_post),
+        "Last match {} · last post {} · {} in 24 h{ever}{waits}{ping}",
+        words::ago(last_match.max(counters.last_match)),
+        words::ago(last_post.max(counters.last_post)),
         words::counted(posts, "post", "posts"),
     ));
     lines.push(made(one));

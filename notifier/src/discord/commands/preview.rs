@@ -1,5 +1,7 @@
 //! `preview`: what a filter would have matched, with the newest killmails as they would look. Nothing is stored.
 
+use killfeed::v1::Killmail;
+
 use super::{Desk, Done, describe, registration::MOST_HOURS, say, seen, wish, words};
 use crate::{
     commands::filters,
@@ -7,7 +9,7 @@ use crate::{
     discord::interactions::{Answer, Button, CAREFUL, CUSTOM_ID, Call, GOOD, Given, Look, Reply},
     matching,
     render::{self, Item},
-    subscriptions::{Style, Subscription, Wish},
+    subscriptions::{PING_MAX_AGE, Snapshot, Source, Style, Subscription, SubscriptionId, Wish},
 };
 
 const HOUR: u64 = 3_600_000;
@@ -65,16 +67,9 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
         reply = reply.footer(&format!("The newest {} as they would look", newest.len()));
     }
     let example = example(&wish, compiled);
-    let outcomes: Vec<Outcome> = newest.iter().map(|killmail| outcome(&example, killmail)).collect();
     let items: Vec<Item<'_>> = newest
         .iter()
-        .zip(outcomes)
-        .map(|(killmail, outcome)| Item {
-            killmail,
-            outcome,
-            style: wish.style,
-            subscriptions: vec![wish.name.as_str()],
-        })
+        .map(|killmail| item(&wish, Some(&example), killmail))
         .collect();
     let (message, _) = render::killmails(&items, &[]);
     reply.content = message.content;
@@ -95,15 +90,15 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
 }
 
 /// The wish as if it were a subscription, to be matched with.
-pub(super) fn example(wish: &Wish, compiled: CompiledRow) -> crate::subscriptions::Snapshot {
+pub(super) fn example(wish: &Wish, compiled: CompiledRow) -> Snapshot {
     let subscription = Subscription {
-        id: crate::subscriptions::SubscriptionId(1),
+        id: SubscriptionId(1),
         wish: Wish {
             paused: false,
             style: Style::Full,
             ..wish.clone()
         },
-        source: crate::subscriptions::Source::Command,
+        source: Source::Command,
         created: (0, 0),
         changed: (0, 0),
         active_from: 0,
@@ -111,12 +106,19 @@ pub(super) fn example(wish: &Wish, compiled: CompiledRow) -> crate::subscription
         problem: String::new(),
         compiled: Some(compiled),
     };
-    crate::subscriptions::Snapshot::new([&subscription], crate::subscriptions::PING_MAX_AGE)
+    Snapshot::new([&subscription], PING_MAX_AGE)
 }
 
-pub(super) fn outcome(example: &crate::subscriptions::Snapshot, killmail: &killfeed::v1::Killmail) -> Outcome {
-    let active = example.get(crate::subscriptions::SubscriptionId(1));
-    active
-        .and_then(|active| matching::outcome(killmail, active))
-        .unwrap_or(Outcome::Neutral)
+/// The killmail as the wish would have it posted; without its `us` and distances where it has no trees.
+pub(super) fn item<'a>(wish: &'a Wish, example: Option<&Snapshot>, killmail: &'a Killmail) -> Item<'a> {
+    let active = example.and_then(|example| example.get(SubscriptionId(1)));
+    let outcome = active.and_then(|active| matching::outcome(killmail, active));
+    let system = killmail.location.as_ref().map_or(0, |location| location.system_id);
+    Item {
+        killmail,
+        outcome: outcome.unwrap_or(Outcome::Neutral),
+        style: wish.style,
+        subscriptions: vec![wish.name.as_str()],
+        distances: matching::distances(active, system),
+    }
 }

@@ -6,8 +6,7 @@ use super::{Desk, Done, preview, say, seen, words};
 use crate::{
     commands::filters,
     discord::interactions::{Answer, Call, GOOD, Given, Reply},
-    matching,
-    render::{self, Item},
+    matching, render,
     sink::{Destination, Footer, Post, SendOutcome},
 };
 
@@ -26,19 +25,11 @@ pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
             "Nothing in the log matches it, so there is nothing to post. `/killfeed preview` counts what would match.",
         ));
     };
-    let outcome = subscription
+    let example = subscription
         .compiled
         .clone()
         .map(|compiled| preview::example(wish, compiled));
-    let outcome = outcome.map_or(crate::database::Outcome::Neutral, |example| {
-        preview::outcome(&example, killmail)
-    });
-    let item = Item {
-        killmail,
-        outcome,
-        style: wish.style,
-        subscriptions: vec![wish.name.as_str()],
-    };
+    let item = preview::item(wish, example.as_ref(), killmail);
     let (mut message, _) = render::killmails(&[item], &[]);
     let mark = format!("Test of {}", words::bold(&wish.name));
     message.content = if message.content.is_empty() {

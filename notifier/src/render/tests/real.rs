@@ -103,6 +103,22 @@ fn entities(killmail: &Killmail) -> Vec<Entity> {
         .collect()
 }
 
+/// As they are in the game: most have 8 to 20 characters, a few up to 26.
+fn ordinary_name(id: u64) -> String {
+    let names = [
+        "Ama Vey",
+        "Rook Ontari",
+        "Night Freight Ltd.",
+        "The Long Watch",
+        "Dreadnought",
+        "Kalmar Expeditionary Force",
+        "Tornado",
+        "Brutix Navy Issue",
+        "Ember Pact",
+    ];
+    names[usize::try_from(id % 9).unwrap()].to_owned()
+}
+
 fn hostile_name(id: u64) -> String {
     let names = [
         "@everyone \u{202e}**x** [a](https://evil.example)",
@@ -157,6 +173,38 @@ fn every_real_killmail_in_every_style_is_what_discord_takes() {
             check(&validator, &battle(&items, &[]).0);
         }
     }
+}
+
+/// Not the largest battles, whose fleets take their room, but what comes when a channel is busy.
+#[test]
+fn ten_ordinary_killmails_are_one_message() {
+    let Some(mut killmails) = killmails() else {
+        eprintln!("../shared/data is not there: real killmails are not tried");
+        return;
+    };
+    for killmail in &mut killmails {
+        for entity in &mut killmail.entities {
+            entity.name = ordinary_name(entity.id);
+            entity.ticker = if entity.ticker.is_empty() { "" } else { "EMBER" }.to_owned();
+        }
+        let location = killmail.location.as_mut().unwrap();
+        location.system_name = ordinary_name(location.system_id.into());
+        location.region_name = "Vale of the Silent".to_owned();
+    }
+    let items: Vec<_> = killmails
+        .iter()
+        .map(|killmail| Item {
+            subscriptions: vec!["caps near staging", "everything"],
+            ..near(killmail, Outcome::Loss, Style::Full)
+        })
+        .collect();
+    let (mut whole, mut all) = (0, 0);
+    for ten in items.chunks_exact(EMBEDS) {
+        let (message, taken) = super::super::killmails(ten, &[Ping::Here]);
+        all += 1;
+        whole += usize::from(taken == EMBEDS && message.embeds.len() == EMBEDS);
+    }
+    assert_eq!((all, whole), (154, 154));
 }
 
 /// Names ping nobody, hide nothing, and lead nowhere; the killmail's link is there once.

@@ -53,6 +53,7 @@ fn items<'a>(killmails: &'a [(killfeed::v1::Killmail, Outcome, Style)]) -> Vec<r
         outcome: *outcome,
         style: *style,
         subscriptions: vec!["caps near staging", "everything"],
+        distances: Vec::new(),
     };
     killmails.iter().map(item).collect()
 }
@@ -78,10 +79,13 @@ async fn every_style_is_readable_and_links_once() {
 
 #[tokio::test]
 async fn folded_ones_link_nothing() {
-    let text = printed(render::folded(12), vec![1, 2], false).await;
-    assert!(!text.contains("zkillboard"));
+    let systems = [(30_002_086, "Turnur".to_owned(), 9)];
+    let text = printed(render::folded(12, &[3.4e9; 12], &systems), vec![1, 2], false).await;
+    assert!(!text.contains("https://zkillboard.com/kill/"));
     insta::assert_snapshot!(text, @r"
-    ▌ 12 more killmails                                           channel 223456789012345678
+    ▌ 12 more killmails, 40.8b ISK                                channel 223456789012345678
+    ▌ 9 in Turnur https://zkillboard.com/system/30002086/ · 3 elsewhere
+    ▌ https://zkillboard.com/
     ");
 }
 
