@@ -23,6 +23,7 @@ mod fuzz;
 mod guarantees;
 mod metrics;
 mod notifier;
+mod posts;
 mod python;
 mod readme;
 mod recorder;

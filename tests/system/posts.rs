@@ -1,0 +1,173 @@
+//! Random histories of a Discord that misbehaves, and of a notifier that is killed in the middle of them: what people see in a
+//! channel is what its filter matches, in the log's order, each killmail once.
+//!
+//! `KILLFEED_CHAOS_CASES` sets how many histories, `KILLFEED_CHAOS_SEED` repeats one.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use killfeed_support::{
+    Discord, Upstream,
+    discord::{CHANNEL, Fault, GUILD, permission},
+    process::eventually,
+};
+use tokio::time::sleep;
+
+use crate::{
+    notifier::{Notifier, fresh, matching, posted, row},
+    world::{Ingestor, LONG},
+};
+
+/// What the channels get, the first one in [`CHANNEL`], the others after it.
+const FILTERS: [&str; 5] = [
+    "",
+    "space:lowsec",
+    "value>=100m OR npc",
+    "NOT solo",
+    "attackers<5 -space:highsec",
+];
+const CHANNELS: usize = 3;
+const ROUNDS: usize = 8;
+/// Killmails of one history.
+const KILLMAILS: usize = 320;
+/// Each one waits for Discord's 5 s between two IDENTIFYs.
+const KILLS: usize = 2;
+
+/// What happens besides killmails.
+#[derive(Debug)]
+enum Trouble {
+    /// The next posts to a channel meet this.
+    Fault(u64, Fault, u32),
+    /// The bot loses the permission to post in a channel, and gets it back this much later.
+    Forbidden(u64, Duration),
+    /// The gateway's connection ends.
+    Cut,
+    /// The same, and the session is forgotten.
+    Forgotten,
+}
+
+fn trouble(random: &mut Rng) -> Trouble {
+    let channel = CHANNEL + random.u64(..CHANNELS as u64);
+    let faults = [
+        Fault::RateLimited {
+            retry_after: Duration::from_millis(700),
+            scope: "user",
+        },
+        Fault::RateLimited {
+            retry_after: Duration::from_millis(300),
+            scope: "shared",
+        },
+        Fault::Status(500),
+        Fault::Status(502),
+        Fault::AcceptedThenCut,
+        Fault::AcceptedThenStatus(502),
+        Fault::AcceptedThenStall,
+        Fault::Stall,
+        Fault::Late(Duration::from_millis(800)),
+        Fault::Refused(403, 50_001),
+    ];
+    match random.u32(..12) {
+        0 => Trouble::Cut,
+        1 => Trouble::Forgotten,
+        2 | 3 => Trouble::Forbidden(channel, Duration::from_millis(random.u64(200..2_500))),
+        _ => Trouble::Fault(channel, faults[random.usize(..faults.len())].clone(), random.u32(1..3)),
+    }
+}
+
+async fn make(discord: &Discord, trouble: Trouble) {
+    match trouble {
+        Trouble::Fault(channel, fault, times) => discord.fault(channel, fault, Some(times)),
+        Trouble::Forbidden(channel, back) => {
+            discord.add_channel(GUILD, channel, permission::VIEW_CHANNEL);
+            sleep(back).await;
+            discord.add_channel(GUILD, channel, permission::ALL);
+        }
+        Trouble::Cut => discord.cut(0),
+        Trouble::Forgotten => {
+            discord.forget_sessions();
+            discord.cut(0);
+        }
+    }
+}
+
+async fn history(seed: u64) {
+    println!("KILLFEED_CHAOS_SEED={seed}");
+    let mut random = Rng::with_seed(seed);
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    discord.limit_posts(Some((random.u32(3..8), Duration::from_secs(1))));
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let mut filters = FILTERS;
+    random.shuffle(&mut filters);
+    let channels: Vec<(u64, &str)> = (CHANNEL..).zip(filters).take(CHANNELS).collect();
+    let mut rows = String::new();
+    for (channel, filter) in &channels {
+        discord.add_channel(GUILD, *channel, permission::ALL);
+        rows += &row(&format!("of {channel}"), GUILD, *channel, filter);
+    }
+    // Another one of the first channel: still one post for each killmail.
+    rows += &row("once more", GUILD, CHANNEL, "attackers>=1");
+    let everything = match channels[0].1 {
+        "" => String::new(),
+        filter => format!("({filter}) OR attackers>=1"),
+    };
+    let settings = [("NOTIFIER_PROBE_INTERVAL", "1s")];
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &settings).await;
+
+    let documents = fresh(KILLMAILS);
+    let mut rest = &documents[..];
+    let deaths: Vec<usize> = (0..KILLS).map(|_| random.usize(..ROUNDS)).collect();
+    for round in 0..ROUNDS {
+        for _ in 0..random.usize(1..4) {
+            let trouble = trouble(&mut random);
+            println!("{round}: {trouble:?}");
+            make(&discord, trouble).await;
+        }
+        let take = if round + 1 == ROUNDS {
+            rest.len()
+        } else {
+            random.usize(..=rest.len().min(2 * KILLMAILS / ROUNDS))
+        };
+        upstream.publish_all(rest[..take].iter().cloned());
+        rest = &rest[take..];
+        sleep(Duration::from_millis(random.u64(..1_200))).await;
+        if deaths.contains(&round) {
+            println!("{round}: kill -9");
+            notifier.kill().await;
+            notifier.begin().await;
+        }
+    }
+    ingestor.holds(documents.len() as u64).await;
+    let mut some = 0;
+    for (channel, filter) in &channels {
+        let filter = if *channel == CHANNEL {
+            everything.as_str()
+        } else {
+            *filter
+        };
+        let expected = matching(&ingestor, filter).await;
+        some += expected.len();
+        let what = format!("seed {seed}: {} killmails in channel {channel}", expected.len());
+        eventually(&what, LONG * 3, async || {
+            posted(&discord, *channel).len() >= expected.len()
+        })
+        .await;
+        // Nothing waits any more, and whatever would come twice has had its time.
+        sleep(Duration::from_secs(2)).await;
+        assert_eq!(posted(&discord, *channel), expected, "seed {seed}: {filter:?}");
+    }
+    assert!(some > KILLMAILS, "seed {seed} tests nothing: {some}");
+    assert_eq!(discord.rejected(), [""; 0], "seed {seed}");
+    assert_eq!(notifier.stop().await, Some(0), "seed {seed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_seen_is_what_matches_each_once_whatever_discord_does() {
+    let number = |variable| std::env::var(variable).ok().map(|text| text.parse::<u64>().unwrap());
+    if let Some(seed) = number("KILLFEED_CHAOS_SEED") {
+        return history(seed).await;
+    }
+    for _ in 0..number("KILLFEED_CHAOS_CASES").unwrap_or(2) {
+        history(fastrand::u64(..)).await;
+    }
+}
