@@ -77,6 +77,11 @@ impl Outbox {
         })
     }
 
+    /// The digest does not grow any more; the bytes of its killmails are let go.
+    pub fn end_battle(&self, destination: &Destination, system: u32) -> Result<(), StorageError> {
+        self.let_go(&battle_key(destination, system))
+    }
+
     /// The same for every battle of a destination.
     pub(super) fn end_battles(&self, destination: &Destination) -> Result<(), StorageError> {
         let prefix = [meta::BATTLE.as_bytes(), &destination_key(destination)[..]].concat();
@@ -84,11 +89,6 @@ impl Outbox {
             self.let_go(&key?)?;
         }
         Ok(())
-    }
-
-    /// The digest does not grow any more; the bytes of its killmails are let go.
-    pub fn end_battle(&self, destination: &Destination, system: u32) -> Result<(), StorageError> {
-        self.let_go(&battle_key(destination, system))
     }
 
     /// Ends the battles in which nothing happens any more; returns how many.
