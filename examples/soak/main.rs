@@ -1,0 +1,166 @@
+//! A day in half an hour: `cargo run --release --example soak`, or `... soak -- --hours 2 --speed 200`. The table is for
+//! `docs/performance.md`.
+//!
+//! Real processes against the stand-ins on loopback, at fifty times the pace of life, with everything going wrong that goes wrong in
+//! life, and both services killed now and then. A client follows the whole day beside them. What is published must be in the log
+//! once, in the client's hands once, and in the channels once, in the log's order; what is not is printed and ends it with a failure.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a measurement that cannot be made ends with the reason"
+)]
+
+mod faults;
+mod table;
+mod world;
+
+use std::{
+    collections::{HashMap, HashSet},
+    process::ExitCode,
+    time::{Duration, Instant, SystemTime},
+};
+
+use clap::Parser;
+use killfeed_support::{corpus, process::eventually};
+use serde_json::Value;
+
+use world::{EVERYTHING, LOWSEC, World};
+
+/// A simulated day of killmails, with faults.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Hours of the day to play
+    #[arg(long, default_value_t = 24)]
+    hours: u32,
+    /// How many times as fast as life
+    #[arg(long, default_value_t = 50)]
+    speed: u32,
+    /// Killmails a day; zKillboard publishes 14,000 to 18,000
+    #[arg(long, default_value_t = 16_000)]
+    killmails: u32,
+    /// Faults and kills are drawn from it: the same seed, the same day
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+/// How long what was held up may take after the day.
+const AFTER: Duration = Duration::from_secs(300);
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let corpus = corpus::best();
+    println!(
+        "{} hours at {}x, {} killmails a day, {}, seed {}",
+        arguments.hours,
+        arguments.speed,
+        arguments.killmails,
+        if corpus.real {
+            "real ones"
+        } else {
+            "of the bundled sample"
+        },
+        arguments.seed
+    );
+    let mut world = World::start(arguments.speed).await;
+    let mut faults = faults::Faults::new(arguments.seed);
+    let witness = world.witness();
+    let hour = HOUR / arguments.speed;
+    let each = hour * 24 / arguments.killmails.max(1);
+    let begun = Instant::now();
+    let mut published: Vec<u64> = Vec::new();
+    println!("{}", table::HEAD);
+    for number in 0..arguments.hours {
+        let ends = hour * (number + 1);
+        let mut plan = faults.hour();
+        while begun.elapsed() < ends {
+            let into = begun.elapsed().saturating_sub(hour * number);
+            while let Some(fault) = plan.due(into.div_f64(hour.as_secs_f64()).as_secs_f64()) {
+                fault.strike(&mut world, hour).await;
+            }
+            // As many as are due: a kill or a slow machine delays them, and does not make them fewer.
+            let due = begun.elapsed().as_secs_f64() / each.as_secs_f64();
+            while (published.len() as f64) < due && published.len() < (ends.as_secs_f64() / each.as_secs_f64()) as usize
+            {
+                let document = document(&corpus.documents, published.len());
+                published.push(document["killmail_id"].as_u64().unwrap());
+                world.publish(document, &mut faults);
+            }
+            tokio::time::sleep(each.min(Duration::from_millis(50))).await;
+        }
+        println!(
+            "{}",
+            table::hour(number + 1, published.len(), &mut world, &witness).await
+        );
+    }
+    world.heal().await;
+    let all = published.len() as u64;
+    let held = AFTER.max(hour);
+    eventually("the log holds everything", held, async || world.logged().await >= all).await;
+    let expected = world.log().await;
+    let low = world.matching("space:lowsec").await;
+    eventually("everything is posted", held, async || {
+        world.posted(EVERYTHING).len() >= expected.len() && world.posted(LOWSEC).len() >= low.len()
+    })
+    .await;
+    eventually("the client has everything", held, async || {
+        witness.seen().len() >= expected.len()
+    })
+    .await;
+
+    let published: HashSet<u64> = published.into_iter().collect();
+    let mut verdict = table::Verdict::default();
+    verdict.check("published, in the log", &published, &expected);
+    verdict.check(
+        "in the log, at the client",
+        &expected.iter().copied().collect(),
+        &witness.seen(),
+    );
+    verdict.check(
+        "in the log, posted to the channel of everything",
+        &expected.iter().copied().collect(),
+        &world.posted(EVERYTHING),
+    );
+    verdict.check(
+        "low security space, posted to its channel",
+        &low.iter().copied().collect(),
+        &world.posted(LOWSEC),
+    );
+    verdict.order("the client's order is the log's", &expected, &witness.seen());
+    verdict.order("the channel's order is the log's", &expected, &world.posted(EVERYTHING));
+    println!("\n{}", faults.told());
+    println!("{}", table::metrics(&mut world).await);
+    println!("{}", verdict.text());
+    world.stop().await;
+    if cfg!(debug_assertions) {
+        println!("A debug build: memory and times say little.");
+    }
+    if verdict.holds() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// The killmail of this number of the day: the corpus over and over, each time with ids of its own, happening now.
+fn document(documents: &[Value], number: usize) -> Value {
+    let mut document = documents[number % documents.len()].clone();
+    let round = (number / documents.len()) as u64;
+    let id = document["killmail_id"].as_u64().unwrap() + round * 1_000_000_000;
+    document["killmail_id"] = id.into();
+    document["esi"]["killmail_id"] = id.into();
+    let now = SystemTime::now();
+    corpus::set_times(&mut document, now - Duration::from_secs(30), now);
+    document
+}
+
+/// How often each of them stands there more than once.
+fn repeated(ids: &[u64]) -> usize {
+    let mut counts: HashMap<u64, usize> = HashMap::new();
+    for id in ids {
+        *counts.entry(*id).or_default() += 1;
+    }
+    counts.values().filter(|count| **count > 1).count()
+}

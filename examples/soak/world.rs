@@ -1,0 +1,261 @@
+//! The stand-ins, the two services as processes, and a client of our own that sees the whole day.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use killfeed::{
+    client::{Client, Follow, Start, What},
+    v1::{GetFeedStatusRequest, ListKillmailsRequest},
+};
+use killfeed_support::{
+    Discord, Upstream,
+    discord::{CHANNEL, GUILD, permission},
+    process::{Binary, Service, free_address},
+    upstream::{FIRST, Fault, Host},
+};
+use serde_json::Value;
+
+use crate::faults::Faults;
+
+pub(crate) const EVERYTHING: u64 = CHANNEL;
+pub(crate) const LOWSEC: u64 = CHANNEL + 1;
+
+pub(crate) struct World {
+    pub(crate) upstream: Upstream,
+    pub(crate) discord: Discord,
+    folder: tempfile::TempDir,
+    grpc: String,
+    ingestor_settings: Vec<(&'static str, String)>,
+    notifier_settings: Vec<(&'static str, String)>,
+    pub(crate) ingestor: Option<Service>,
+    pub(crate) notifier: Option<Service>,
+}
+
+impl World {
+    pub(crate) async fn start(speed: u32) -> Self {
+        let upstream = Upstream::start().await;
+        let discord = Discord::start().await;
+        discord.add_channel(GUILD, LOWSEC, permission::ALL);
+        // Discord's limit of a channel, 5 in 5 s, goes with the time.
+        discord.limit_posts(Some((5 * speed, Duration::from_secs(5))));
+        let folder = tempfile::tempdir().unwrap();
+        let grpc = free_address();
+        let mut ingestor = upstream.settings().to_vec();
+        ingestor.extend([
+            ("INGESTOR_GRPC_ADDR", grpc.clone()),
+            ("INGESTOR_HTTP_ADDR", free_address()),
+            (
+                "INGESTOR_DATA_DIR",
+                folder.path().join("ingestor").display().to_string(),
+            ),
+            ("INGESTOR_FEED_START", FIRST.to_string()),
+            ("INGESTOR_FEED_POLL_INTERVAL", "100ms".into()),
+            ("INGESTOR_FEED_RATE", "1000".into()),
+            ("INGESTOR_FEED_HOLE_RECHECKS", "1s,5s,20s".into()),
+            ("INGESTOR_MAX_CALLS", "1000".into()),
+            // The lists at the end need the whole day.
+            ("INGESTOR_RETENTION", "2d".into()),
+        ]);
+        let rows = row("everything", EVERYTHING, "") + &row("low", LOWSEC, "space:lowsec");
+        let file = folder.path().join("subscriptions.toml");
+        std::fs::write(&file, rows).unwrap();
+        let mut notifier = discord.settings().to_vec();
+        notifier.extend([
+            ("NOTIFIER_INGESTOR_URLS", format!("http://{grpc}")),
+            ("NOTIFIER_HTTP_ADDR", free_address()),
+            (
+                "NOTIFIER_DATA_DIR",
+                folder.path().join("notifier").display().to_string(),
+            ),
+            ("NOTIFIER_SUBSCRIPTIONS_FILE", file.display().to_string()),
+            ("NOTIFIER_ADMIN_ADDR", String::new()),
+            ("NOTIFIER_PROBE_INTERVAL", "2s".into()),
+            ("NOTIFIER_MAX_POSTS", "10000000".into()),
+            ("NOTIFIER_MAX_BACKLOG", "1000000".into()),
+        ]);
+        let mut world = Self {
+            upstream,
+            discord,
+            folder,
+            grpc,
+            ingestor_settings: ingestor,
+            notifier_settings: notifier,
+            ingestor: None,
+            notifier: None,
+        };
+        world.begin_ingestor().await;
+        world.begin_notifier().await;
+        world
+    }
+
+    pub(crate) async fn begin_ingestor(&mut self) {
+        let mut service = Service::start(Binary::Ingestor, &self.ingestor_settings).await;
+        service.ready().await;
+        self.ingestor = Some(service);
+    }
+
+    pub(crate) async fn begin_notifier(&mut self) {
+        let mut service = Service::start(Binary::Notifier, &self.notifier_settings).await;
+        service.ready().await;
+        self.notifier = Some(service);
+    }
+
+    /// Publishes it, some of them as zKillboard does on a bad day.
+    pub(crate) fn publish(&self, document: Value, faults: &mut Faults) {
+        match faults.document() {
+            Some(fault) => {
+                let number = self.upstream.next_number();
+                self.upstream.fault(number, fault, Some(1));
+                self.upstream.publish(document);
+            }
+            None => drop(self.upstream.publish(document)),
+        }
+    }
+
+    /// Everything is well again.
+    pub(crate) async fn heal(&mut self) {
+        for host in [Host::Feed, Host::Esi] {
+            self.upstream.heal(host);
+        }
+        for channel in [EVERYTHING, LOWSEC] {
+            self.discord.heal(channel);
+            self.discord.add_channel(GUILD, channel, permission::ALL);
+        }
+        // The last numbers are known to exist.
+        self.upstream.rewrite_sequence();
+    }
+
+    fn client(&self) -> Client {
+        Client::builder()
+            .endpoint(format!("http://{}", self.grpc))
+            .client_name("soak")
+            .build()
+            .unwrap()
+    }
+
+    /// Follows from now on, over every restart.
+    pub(crate) fn witness(&self) -> Witness {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (kept, mut events) = (seen.clone(), self.client().follow(Follow::new("", Start::Earliest)));
+        let task = tokio::spawn(async move {
+            loop {
+                let event = events.next().await.expect("the client goes on");
+                if let What::Killmail(killmail) = event.what {
+                    kept.lock().unwrap().push(killmail.killmail_id);
+                }
+            }
+        });
+        Witness { seen, task }
+    }
+
+    pub(crate) async fn logged(&self) -> u64 {
+        let client = self.client();
+        let status = client.killmails().get_feed_status(GetFeedStatusRequest {}).await;
+        status.map_or(0, |status| status.into_inner().killmails)
+    }
+
+    /// Every killmail of the log, in its order.
+    pub(crate) async fn log(&self) -> Vec<u64> {
+        self.matching("").await
+    }
+
+    /// The same, of those that match.
+    pub(crate) async fn matching(&self, filter: &str) -> Vec<u64> {
+        let mut request = ListKillmailsRequest {
+            filter: filter.to_owned(),
+            page_size: 500,
+            ..Default::default()
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = self
+                .client()
+                .killmails()
+                .list_killmails(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
+            found.extend(page.killmails.iter().map(|killmail| killmail.killmail_id));
+            if page.next_page_token.is_empty() {
+                found.reverse();
+                return found;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Killmails in a channel, in its order.
+    pub(crate) fn posted(&self, channel: u64) -> Vec<u64> {
+        let posts = self.discord.posts(channel);
+        let links = posts.iter().flat_map(|post| {
+            let content = post.body["content"].as_str().unwrap_or_default();
+            content.split("https://zkillboard.com/kill/").skip(1).map(str::to_owned)
+        });
+        links.filter_map(|rest| rest.split('/').next()?.parse().ok()).collect()
+    }
+
+    /// A service's metrics, as text.
+    pub(crate) async fn metrics(&self, of: Binary) -> String {
+        let (settings, variable) = match of {
+            Binary::Ingestor => (&self.ingestor_settings, "INGESTOR_HTTP_ADDR"),
+            Binary::Notifier => (&self.notifier_settings, "NOTIFIER_HTTP_ADDR"),
+        };
+        let address = settings
+            .iter()
+            .find(|(name, _)| *name == variable)
+            .map(|(_, value)| value.clone());
+        let url = format!("http://{}/metrics", address.unwrap_or_default());
+        let client = reqwest::Client::builder()
+            .timeout(Duration::from_secs(5))
+            .build()
+            .unwrap();
+        match client.get(url).send().await {
+            Ok(answer) => answer.text().await.unwrap_or_default(),
+            Err(error) => format!("no metrics: {error}"),
+        }
+    }
+
+    pub(crate) async fn stop(mut self) {
+        for service in [self.notifier.take(), self.ingestor.take()].into_iter().flatten() {
+            let status = service.stop().await;
+            assert!(status.success(), "a service did not end well: {status}");
+        }
+        drop(self.folder);
+    }
+}
+
+/// What the client has seen.
+pub(crate) struct Witness {
+    seen: Arc<Mutex<Vec<u64>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Witness {
+    pub(crate) fn seen(&self) -> Vec<u64> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn row(name: &str, channel: u64, filter: &str) -> String {
+    format!(
+        "[[subscription]]\nname = \"{name}\"\nguild = {GUILD}\nchannel = {channel}\nfilter = \"{filter}\"\nstyle = \"link\"\nmax_age = \"unlimited\"\n"
+    )
+}
+
+/// What goes wrong with a document of the feed.
+pub(crate) const OF_DOCUMENTS: [Fault; 6] = [
+    Fault::NotFound,
+    Fault::Status(503),
+    Fault::TruncatedGzip,
+    Fault::Cut,
+    Fault::Empty,
+    Fault::Late(Duration::from_millis(300)),
+];
