@@ -180,7 +180,7 @@ fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64, traces: &Traces) 
 
 /// Compiles what has no tree yet before the stream is opened: killmails that stream by meanwhile would be lost to it. Waits
 /// for an ingestor for as long as it takes (without one there is no stream either), and for names that it cannot look up for
-/// [`PATIENCE`]: the other subscriptions have waited long enough then.
+/// half a minute: the other subscriptions have waited long enough then.
 pub async fn compile_first(
     subscriptions: &Subscriptions,
     compile: &dyn Compile,

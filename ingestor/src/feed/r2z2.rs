@@ -1,4 +1,4 @@
-//! R2Z2, zKillboard's feed: the asynchronous edge around the [`Walk`](super::walk), which decides everything.
+//! R2Z2, zKillboard's feed: the asynchronous edge around the walk (`walk.rs`), which decides everything.
 
 use std::{future::Future, pin::Pin, time::Duration, time::SystemTime};
 
