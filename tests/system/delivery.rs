@@ -4,7 +4,7 @@
 use std::{path::Path, time::Duration};
 
 use killfeed_support::{
-    Discord, Upstream,
+    Discord, Upstream, corpus,
     discord::{CHANNEL, Fault, GUILD, permission},
     process::{Binary, Service, eventually},
 };
@@ -83,6 +83,36 @@ async fn a_later_revision_edits_the_post_and_pings_nobody_again() {
         json!({"parse": []}),
         "and pings nobody again"
     );
+    assert_eq!(discord.rejected(), [""; 0]);
+    assert_eq!(notifier.stop().await, Some(0));
+}
+
+/// The ingestor compiles the distances into the filter, the notifier tells them: nothing else knows both killmail and map.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_post_tells_how_far_away_it_was_and_so_does_its_edit() {
+    const PERIMETER: u64 = 30_000_144;
+    if corpus::shared("sde/latest.jsonl").is_none() {
+        eprintln!("../shared/data is not there: the bundled sample has no map around Jita, and nothing is tried");
+        return;
+    }
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let rows = row("market", GUILD, CHANNEL, "near(Jita, 5ly)").replace("\"link\"", "\"full\"");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut document = fresh(1).remove(0);
+    document["esi"]["solar_system_id"] = PERIMETER.into();
+    upstream.publish(document.clone());
+    eventually("posted", LONG, async || discord.posts(CHANNEL).len() == 1).await;
+    let told = || {
+        let body = discord.posts(CHANNEL)[0].body.to_string();
+        assert!(body.contains(" ly, 1 jump from Jita"), "{body}");
+    };
+    told();
+    document["zkb"]["totalValue"] = json!(987_000_000_000.0_f64);
+    upstream.publish(document);
+    eventually("edited", LONG, async || discord.posts(CHANNEL)[0].edits == 1).await;
+    told();
     assert_eq!(discord.rejected(), [""; 0]);
     assert_eq!(notifier.stop().await, Some(0));
 }
