@@ -25,7 +25,7 @@ use tonic::{Request, Response, Status};
 
 use crate::{
     notifier::{Notifier, fresh, posted, row},
-    world::{Ingestor, LONG},
+    world::{Ingestor, LONG, metric},
 };
 
 /// A collector that keeps everything: (service, span).
@@ -154,6 +154,38 @@ async fn one_killmail_can_be_followed_from_fetch_to_post() {
     assert_eq!(answered.parent_span_id, asked.span_id);
     assert_eq!(notifier.stop().await, Some(0));
     assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_joins_the_trace_of_what_it_takes_over() {
+    let (collector, endpoint) = Collector::start().await;
+    let upstream = Upstream::start().await;
+    let first = Ingestor::start(&upstream, &[]).await;
+    let source = format!("relay:{}", first.url());
+    let traced = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
+        ("INGESTOR_SOURCE", source.as_str()),
+    ];
+    let mut relay = Ingestor::start(&upstream, &traced).await;
+    let documents = fresh(2);
+    let id = documents[1]["killmail_id"].as_u64().unwrap();
+    upstream.publish_all(documents);
+    relay.holds(2).await;
+    let trace = ids::trace(id, 0).to_bytes();
+    eventually("the relay's span", LONG, async || {
+        collector.of(&trace).contains_key("relay")
+    })
+    .await;
+    let spans = collector.of(&trace);
+    assert_eq!(spans["relay"].1.parent_span_id, ids::root_span(id, 0).to_bytes());
+    // Whoever made the record tells of the whole; this one did not.
+    assert!(!spans.contains_key("killmail"));
+    assert_eq!(
+        metric(&relay.http, "killfeed_feed_lag_seconds").await,
+        0.0,
+        "it has everything"
+    );
+    assert_eq!(relay.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

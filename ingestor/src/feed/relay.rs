@@ -31,7 +31,7 @@ use self::{
     upstream::{Trouble, Upstream},
 };
 use super::{Batch, Feed, Item, Verdict, metric, state::StateError};
-use crate::health::FeedReport;
+use crate::{clock, health::FeedReport};
 
 /// At most so many records become durable together.
 const MOST_RECORDS: usize = 512;
@@ -103,6 +103,8 @@ pub struct Relay {
     /// The upstream's feed, as it said last.
     upstream: FeedReport,
     caught_up: bool,
+    /// When the newest record was appended upstream, in milliseconds since 1970.
+    newest_ms: i64,
     ready: watch::Sender<bool>,
     health: watch::Sender<FeedReport>,
     started: Instant,
@@ -168,6 +170,7 @@ impl Relay {
             pending_bytes: 0,
             upstream: FeedReport::default(),
             caught_up: false,
+            newest_ms: 0,
             ready: watch::Sender::new(false),
             health,
             started: now,
@@ -294,6 +297,7 @@ impl Relay {
                 self.state.saw(sequence);
                 self.upstream.last_document = Some(SystemTime::now());
                 self.pending_bytes += record.len();
+                self.newest_ms = record.ingested_ms;
                 self.pending.push(Item::Relayed(record));
             }
             follow::Taken::CaughtUp(health) => {
@@ -407,6 +411,14 @@ impl Relay {
         }
         let report = self.judge_health(now);
         gauge!(metric::POSITION).set(report.upstream_sequence as f64);
+        let behind = !self.caught_up && self.newest_ms > 0;
+        let lag = if behind {
+            clock::to_ms(SystemTime::now()) - self.newest_ms
+        } else {
+            0
+        };
+        // Milliseconds of any two dates fit a double exactly.
+        gauge!(metric::LAG).set(lag.max(0) as f64 / 1_000.0);
         report.publish(&self.health);
     }
 
