@@ -13,7 +13,7 @@ use crate::{
     log::{EmbeddedLog, LogRead as _, LogWrite, OpenError, Options, Source},
     metrics,
     pipeline::Pipeline,
-    settings::Settings,
+    settings::{Engine, Settings},
 };
 
 /// Why a backfill did not come to its end.
@@ -47,6 +47,10 @@ pub async fn backfill(
         let text =
             format!("--to {to}: expected {yesterday} at the latest: zKillboard writes a day down when it is over");
         return Err(BackfillError::Configuration(text));
+    }
+    if settings.engine != Engine::Embedded {
+        let text = "backfill fills the embedded log: expected INGESTOR_LOG=embedded";
+        return Err(BackfillError::Configuration(text.into()));
     }
     metrics::install();
     let log = Arc::new(open_log(settings).await?);

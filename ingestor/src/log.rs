@@ -19,6 +19,7 @@ mod embedded;
 #[cfg(test)]
 mod faults;
 mod format;
+mod jetstream;
 mod migrate;
 pub mod names;
 mod open;
@@ -31,6 +32,7 @@ mod writer;
 
 pub use disk::FreeSpace;
 pub use embedded::EmbeddedLog;
+pub use jetstream::{JetStreamError, JetStreamLog, JetStreamOptions, Lasts, Leadership, SharedOpenError};
 pub use open::{FILE_NAME, OpenError, Options, Source, new_log_id};
 pub use retention::{Clock, Moment};
 pub(crate) use window::memory;
@@ -239,6 +241,10 @@ pub enum LogError {
     /// append the very same batch again, and the log notices if it did. A stream sends Progress and asks again.
     #[error("the log's disk failed: {0}")]
     Io(String),
+    /// The servers that keep the log are out of reach, or have no leader. After an append it is not known whether the batch became
+    /// durable: append the very same batch again.
+    #[error("the shared log is out of reach: {0}")]
+    Away(String),
     /// The batch contradicts what the log holds; nothing of it was appended, and the same batch will be refused again.
     #[error("the log refused a batch: {0}")]
     Refused(String),

@@ -7,11 +7,12 @@ use std::{collections::BTreeMap, io::IsTerminal as _, net::SocketAddr, path::Pat
 use clap::{Arg, ArgMatches, Command};
 use killfeed::setting::{BadSetting, Setting};
 use killfeed_ingestor::{
+    StartError,
     backfill::{self, BackfillError},
     feed::history::Day,
     log,
     new_token::{self, NewToken},
-    settings::{LogFormat, SETTINGS, Settings},
+    settings::{Engine, LogFormat, SETTINGS, Settings},
     start,
 };
 use tokio::{
@@ -186,6 +187,7 @@ async fn serve(settings: Settings) -> ExitCode {
             _ = interrupt.recv() => {}
         }
     };
+    let code = |error: StartError| (if error.is_configuration() { CONFIG } else { 1 }, error.to_string());
     let service = async {
         match start(settings, shutdown.clone()).await {
             Ok(running) => {
@@ -201,9 +203,9 @@ async fn serve(settings: Settings) -> ExitCode {
                     finished = running.finished() => finished,
                     never = rereads => never,
                 };
-                finished.map_err(|error| (1, error.to_string()))
+                finished.map_err(code)
             }
-            Err(error) => Err((if error.is_configuration() { CONFIG } else { 1 }, error.to_string())),
+            Err(error) => Err(code(error)),
         }
     };
     tokio::pin!(service);
@@ -297,6 +299,11 @@ async fn health(addr: SocketAddr) -> ExitCode {
 }
 
 fn new_log_id(settings: &Settings) -> ExitCode {
+    if settings.engine != Engine::Embedded {
+        let text = "new-log-id is for the embedded log: expected INGESTOR_LOG=embedded; a shared log that lost records is begun anew under \
+                    another INGESTOR_NATS_STREAM";
+        return fail(CONFIG, &text);
+    }
     match log::new_log_id(&settings.data_dir) {
         Ok(id) => {
             println!("the log's id is {id} from now on: cursors of the old one stay valid up to its last offset");

@@ -63,6 +63,10 @@ const GAUGES: &[(&str, &str)] = &[
         log::names::WINDOW_BYTES,
         "Bytes of memory that the newest records are counted with",
     ),
+    (
+        log::names::TURN,
+        "1 while it is this ingestor's turn to ask zKillboard and to write (shared log)",
+    ),
     (grpc::STREAMS, "Open streams, by token"),
     (health::HEALTH, "Health of the feed: 0 OK, 1 DELAYED, 2 DOWN"),
     (grpc::CONNECTIONS, "Open gRPC connections"),

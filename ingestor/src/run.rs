@@ -1,5 +1,6 @@
 //! Opens everything in order, wires it, and ends it in order.
 
+mod lead;
 mod source;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -8,6 +9,7 @@ use killfeed::setting::BadSetting;
 use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
+    sync::watch,
     task::{JoinSet, spawn_blocking},
 };
 use tokio_util::sync::CancellationToken;
@@ -18,13 +20,13 @@ use crate::{
     enrich::{Enrich, EnrichSettings},
     feed::r2z2::R2z2Settings,
     grpc::{self, GrpcSettings},
-    health,
+    health::{self, FeedReport},
     http::{self, Probes},
-    log::{EmbeddedLog, LogRead as _, Options},
+    log::{EmbeddedLog, JetStreamLog, JetStreamOptions, LogRead, Options},
     metrics,
     pipeline::Pipeline,
     reload::Reload,
-    settings::Settings,
+    settings::{Engine, NatsSettings, Settings},
     universe::Universe,
 };
 
@@ -105,13 +107,13 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     // Read here, so that a bad file ends the program before a port is bound.
     let reload = Reload::read(&settings).map_err(StartError::Configuration)?;
     let mut grpc_settings = grpc_settings(&settings, &reload);
-    let log = Arc::new(open_log(&settings).await?);
+    let log = open_log(&settings).await?;
     let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone())
         .await
         .map_err(configuration)?;
     let (report, feed_health) = health::channel();
-    let source = source::open(&settings, &log, report.clone()).await?;
-    grpc_settings.ready = source.ready.clone();
+    let writer = Writer::prepare(&settings, &log, &report).await?;
+    grpc_settings.ready = writer.ready();
     grpc_settings.traces = traces.clone();
 
     let grpc_listener = bind("INGESTOR_GRPC_ADDR", settings.grpc_addr).await?;
@@ -120,7 +122,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let http_addr = http_listener.local_addr().map_err(failed)?;
 
     let mut tasks = JoinSet::new();
-    let (static_data, caught_up) = (enrich.clone(), source.ready);
+    let (static_data, caught_up) = (enrich.clone(), writer.ready());
     let ready = move || match &caught_up {
         _ if !static_data.ready() => Err("static data is not loaded yet".to_owned()),
         Some(caught_up) if !*caught_up.borrow() => {
@@ -128,7 +130,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         }
         _ => Ok(()),
     };
-    let (measured, lags, budget) = (log.clone(), grpc_settings.lags.clone(), enrich.clone());
+    let (measured, lags, budget) = (log.reader(), grpc_settings.lags.clone(), enrich.clone());
     let measure = move || {
         let status = measured.status();
         metrics::log(&status, SystemClock.now_ms());
@@ -148,7 +150,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let edge = grpc::serve(
         grpc_listener,
         grpc_settings,
-        log.clone(),
+        log.reader(),
         Arc::new(Universe::new(enrich.universe())),
         feed_health,
         move || static_data.static_build(),
@@ -156,24 +158,11 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     );
     tasks.spawn(async move { edge.await.map_err(failed) });
 
-    let head = *log.head().borrow();
-    info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %log.id(), head = head.offset.0, "started");
-    let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Arc::new(SystemClock), head)
-        .reporting(report)
-        .tracing(traces.clone());
+    let reader = log.reader();
+    let head = *reader.head().borrow();
+    info!(%grpc_addr, %http_addr, data_dir = %settings.data_dir.display(), log_id = %reader.id(), head = head.offset.0, "started");
     let stop = shutdown.clone();
-    tasks.spawn(async move {
-        // Without static data a killmail would be logged without its place for good.
-        let ready = async {
-            if source.needs_static_data {
-                enrich.wait_ready().await;
-            }
-        };
-        if stop.run_until_cancelled(ready).await.is_some() {
-            pipeline.run(stop).await;
-        }
-        Ok(())
-    });
+    tasks.spawn(writer.run(settings, enrich, report, traces.clone(), stop));
     guard.disarm();
     Ok(Running {
         grpc_addr,
@@ -198,16 +187,119 @@ fn traces(settings: &Settings) -> Result<Traces, StartError> {
     })
 }
 
-async fn open_log(settings: &Settings) -> Result<EmbeddedLog, StartError> {
-    let dir = settings.data_dir.clone();
-    let options = Options {
-        reserve_bytes: settings.disk_reserve,
-        source: source::log_source(settings),
-        ..Options::new(settings.retention)
-    };
-    // Opening reads the file and checks it.
-    let opened = spawn_blocking(move || EmbeddedLog::open(&dir, options)).await;
-    opened.map_err(failed)?.map_err(configuration)
+/// An open log.
+#[derive(Clone)]
+enum Log {
+    /// Of this process alone.
+    Embedded(Arc<EmbeddedLog>),
+    /// Of several.
+    Shared(Arc<JetStreamLog>),
+}
+
+impl Log {
+    fn reader(&self) -> Arc<dyn LogRead> {
+        match self {
+            Self::Embedded(log) => log.clone(),
+            Self::Shared(log) => log.clone(),
+        }
+    }
+}
+
+async fn open_log(settings: &Settings) -> Result<Log, StartError> {
+    match &settings.engine {
+        Engine::Embedded => {
+            let dir = settings.data_dir.clone();
+            let options = Options {
+                reserve_bytes: settings.disk_reserve,
+                source: source::log_source(settings),
+                ..Options::new(settings.retention)
+            };
+            // Opening reads the file and checks it.
+            let opened = spawn_blocking(move || EmbeddedLog::open(&dir, options)).await;
+            let log = opened.map_err(failed)?.map_err(configuration)?;
+            Ok(Log::Embedded(Arc::new(log)))
+        }
+        Engine::Nats(nats) => {
+            let opened = JetStreamLog::open(shared_options(settings, nats)).await;
+            let log = opened.map_err(|error| {
+                if error.is_configuration() {
+                    configuration(error)
+                } else {
+                    failed(error)
+                }
+            })?;
+            Ok(Log::Shared(Arc::new(log)))
+        }
+    }
+}
+
+fn shared_options(settings: &Settings, nats: &NatsSettings) -> JetStreamOptions {
+    JetStreamOptions {
+        servers: nats.servers.clone(),
+        creds_file: nats.creds_file.clone(),
+        ca: nats.ca.clone(),
+        stream: nats.stream.clone(),
+        replicas: nats.replicas,
+        retention: settings.retention,
+        window_bytes: Options::new(settings.retention).window_bytes,
+        data_dir: settings.data_dir.clone(),
+    }
+}
+
+/// What fills the log.
+enum Writer {
+    /// One source, from the start to the end.
+    Alone(source::Opened, Arc<EmbeddedLog>),
+    /// A source whenever it is this ingestor's turn.
+    InTurn(Arc<JetStreamLog>),
+}
+
+impl Writer {
+    async fn prepare(settings: &Settings, log: &Log, report: &watch::Sender<FeedReport>) -> Result<Self, StartError> {
+        match log {
+            Log::Embedded(log) => {
+                let source = source::open(settings, &**log, &**log, report.clone()).await?;
+                Ok(Self::Alone(source, log.clone()))
+            }
+            Log::Shared(log) => Ok(Self::InTurn(log.clone())),
+        }
+    }
+
+    /// Turns true once the log may be read from any place; `None` = from the start.
+    fn ready(&self) -> Option<watch::Receiver<bool>> {
+        match self {
+            Self::Alone(source, _) => source.ready.clone(),
+            Self::InTurn(_) => None,
+        }
+    }
+
+    async fn run(
+        self,
+        settings: Settings,
+        enrich: Enrich,
+        report: watch::Sender<FeedReport>,
+        traces: Traces,
+        stop: CancellationToken,
+    ) -> Result<(), StartError> {
+        let (source, log) = match self {
+            Self::Alone(source, log) => (source, log),
+            Self::InTurn(log) => return Box::pin(lead::run(log, settings, enrich, report, traces, stop)).await,
+        };
+        let head = *log.head().borrow();
+        let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Arc::new(SystemClock), head)
+            .reporting(report)
+            .tracing(traces);
+        // Without static data a killmail would be logged without its place for good.
+        let ready = async {
+            if source.needs_static_data {
+                enrich.wait_ready().await;
+            }
+        };
+        if stop.run_until_cancelled(ready).await.is_some() {
+            pipeline.run(stop).await;
+        }
+        Ok(())
+    }
 }
 
 fn enrich_settings(settings: &Settings) -> EnrichSettings {

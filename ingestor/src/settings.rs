@@ -1,5 +1,6 @@
 //! Settings: flags over environment over defaults, checked before anything is opened or bound.
 
+mod engine;
 mod source;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -7,7 +8,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use http::Uri;
 use killfeed::setting::{self, BadSetting, Raw, Setting};
 
-pub use self::source::{RelaySource, Secret, Source};
+pub use self::{
+    engine::{Engine, NatsSettings},
+    source::{RelaySource, Secret, Source},
+};
 use crate::feed::FeedStart;
 
 const fn setting(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
@@ -85,27 +89,27 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_LOG",
         "embedded",
-        "Log engine: embedded (redb in the data folder)",
+        "Log engine: embedded (redb in the data folder), or nats://host:4222,... (NATS JetStream, shared by several ingestors)",
     ),
     setting(
         "INGESTOR_NATS_CREDS_FILE",
         "",
-        "Credentials for INGESTOR_LOG=nats://... (not in this version)",
+        "File of NATS credentials (.creds) for INGESTOR_LOG=nats://...",
     ),
     setting(
         "INGESTOR_NATS_CA",
         "",
-        "CA certificate for INGESTOR_LOG=nats://... (not in this version)",
+        "PEM file of the CA that signed the NATS servers' certificates; asks for TLS",
     ),
     setting(
         "INGESTOR_NATS_STREAM",
         "killfeed",
-        "Stream name for INGESTOR_LOG=nats://... (not in this version)",
+        "Name of the JetStream stream; its subjects and buckets begin with it",
     ),
     setting(
         "INGESTOR_NATS_REPLICAS",
         "1",
-        "Replicas for INGESTOR_LOG=nats://... (not in this version)",
+        "NATS servers that hold a copy of the log: 1, 3 or 5",
     ),
     setting(
         "INGESTOR_SOURCE",
@@ -233,6 +237,8 @@ pub struct Settings {
     pub contact: Option<String>,
     /// How long records stay.
     pub retention: Duration,
+    /// What keeps the log.
+    pub engine: Engine,
     /// Bytes kept free on the log's disk.
     pub disk_reserve: u64,
     /// Tokens, one `name token` a line.
@@ -295,6 +301,7 @@ impl Settings {
                 rechecks,
             )?,
             retention: raw.duration("INGESTOR_RETENTION", Duration::from_secs(1))?,
+            engine: engine::engine(raw)?,
             disk_reserve: raw
                 .number::<u64>("INGESTOR_DISK_RESERVE", 0)?
                 .saturating_mul(1024 * 1024),
@@ -319,7 +326,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// Rules over more than one setting, and engines that later versions bring.
+    /// Rules over more than one setting.
     fn check(&self, raw: &Raw) -> Result<(), BadSetting> {
         let bad = |variable: &str, expected: &str| {
             Err(BadSetting::new(
@@ -354,10 +361,10 @@ impl Settings {
             let expected = "a loopback address, or INGESTOR_TOKENS_FILE, or INGESTOR_ALLOW_ANONYMOUS=true";
             return bad("INGESTOR_GRPC_ADDR", expected);
         }
-        if raw.get("INGESTOR_LOG") != Some("embedded") {
-            return bad("INGESTOR_LOG", "embedded (nats://... is not in this version)");
+        match self.engine {
+            Engine::Embedded => Ok(()),
+            Engine::Nats(_) => engine::check(raw, &self.source, self.retention),
         }
-        Ok(())
     }
 
     /// What is sent to zKillboard and CCP as `User-Agent`: name, version and the operator's contact.

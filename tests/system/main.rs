@@ -21,6 +21,7 @@ mod feed;
 mod filters;
 mod fuzz;
 mod guarantees;
+mod jetstream;
 mod metrics;
 mod notifier;
 mod posts;

@@ -36,6 +36,9 @@ struct Arguments {
     /// Streams that wait
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
+    /// Servers of a shared log (nats://host:port, separated by commas) in place of the embedded one; their stream fanout has to be new
+    #[arg(long, value_delimiter = ',')]
+    nats: Vec<String>,
     #[command(subcommand)]
     part: Option<Part>,
 }
@@ -51,11 +54,11 @@ enum Part {
 async fn main() {
     let arguments = Arguments::parse();
     if let Some(Part::Serve { folder }) = arguments.part {
-        return serve(&folder, arguments.killmails).await;
+        return serve(&folder, arguments.killmails, arguments.nats).await;
     }
     // Not in /tmp, which may be memory: what is read comes from a disk.
     let folder = tempfile::tempdir_in(".").unwrap();
-    let mut server = Process::start(folder.path(), arguments.killmails).await;
+    let mut server = Process::start(folder.path(), arguments.killmails, &arguments.nats).await;
     println!(
         "{} killmails of {} bytes; {} CPUs; load average {} at the beginning\n",
         arguments.killmails,

@@ -16,7 +16,9 @@ use killfeed::{
 use killfeed_ingestor::{
     grpc::{self, GrpcSettings, Names},
     health,
-    log::{AppendBatch, EmbeddedLog, LogWrite as _, NewBody, NewEvent, Options},
+    log::{
+        AppendBatch, EmbeddedLog, Head, JetStreamLog, JetStreamOptions, LogRead, LogWrite, NewBody, NewEvent, Options,
+    },
 };
 use prost::Message as _;
 use tokio::{
@@ -39,9 +41,12 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) async fn start(folder: &Path, killmails: u64) -> Self {
+    pub(crate) async fn start(folder: &Path, killmails: u64, nats: &[String]) -> Self {
+        let shared = nats.iter().flat_map(|server| ["--nats", server]);
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--killmails", &killmails.to_string(), "serve"])
+            .args(["--killmails", &killmails.to_string()])
+            .args(shared)
+            .arg("serve")
             .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -108,15 +113,40 @@ pub(crate) fn load_average() -> String {
 }
 
 /// The other process: fills a log, serves it, and appends a killmail for each line that it reads.
-pub(crate) async fn serve(folder: &Path, killmails: u64) {
+pub(crate) async fn serve(folder: &Path, killmails: u64, nats: Vec<String>) {
     let options = Options {
         reserve_bytes: 0,
         ..Options::new(Duration::from_secs(7 * 86_400))
     };
-    let log = Arc::new(EmbeddedLog::open(folder, options).unwrap());
+    let (log, writer): (Arc<dyn LogRead>, Arc<dyn LogWrite>);
+    // Given up when this ends.
+    let _leadership;
+    if nats.is_empty() {
+        let embedded = Arc::new(EmbeddedLog::open(folder, options).unwrap());
+        (log, writer) = (embedded.clone(), embedded);
+    } else {
+        let replicas = nats.len();
+        let shared = JetStreamLog::open(JetStreamOptions {
+            servers: nats,
+            creds_file: None,
+            ca: None,
+            stream: "fanout".into(),
+            replicas,
+            retention: options.retention,
+            window_bytes: options.window_bytes,
+            data_dir: folder.into(),
+        });
+        let shared = Arc::new(shared.await.unwrap());
+        let (_, note) = tokio::sync::watch::channel(String::new());
+        let leadership = shared.lead(note).await;
+        (log, writer) = (shared, leadership.writer());
+        _leadership = leadership;
+    }
     let ids: Vec<u64> = (1..=killmails).collect();
-    for batch in ids.chunks(1_000) {
-        append(&log, batch).await;
+    let mut heads = log.head();
+    for batch in ids.chunks(200) {
+        let head = append(&*writer, batch).await;
+        heads.wait_for(|now| now.offset >= head.offset).await.unwrap();
     }
     let settings = GrpcSettings {
         max_streams: 100_000,
@@ -144,7 +174,7 @@ pub(crate) async fn serve(folder: &Path, killmails: u64) {
     ));
     let mut next = killmails + 1;
     while tokio::task::spawn_blocking(told).await.unwrap() {
-        append(&log, &[next]).await;
+        append(&*writer, &[next]).await;
         println!("{}", now().as_nanos());
         next += 1;
     }
@@ -157,7 +187,7 @@ fn told() -> bool {
     std::io::stdin().read_line(&mut String::new()).unwrap() > 0
 }
 
-async fn append(log: &EmbeddedLog, ids: &[u64]) {
+async fn append(log: &dyn LogWrite, ids: &[u64]) -> Head {
     let event = |&id: &u64| NewEvent {
         offset: None,
         ingested_ms: i64::try_from(now().as_millis()).unwrap(),
@@ -172,7 +202,7 @@ async fn append(log: &EmbeddedLog, ids: &[u64]) {
         events: ids.iter().map(event).collect(),
         ..AppendBatch::default()
     };
-    log.append(batch).await.unwrap();
+    log.append(batch).await.unwrap()
 }
 
 /// Made up, of the size that most are: about 1.2 KB.

@@ -22,3 +22,5 @@ pub const OLDEST_AGE: &str = "killfeed_log_oldest_age_seconds";
 pub const KILLMAILS: &str = "killfeed_log_killmails";
 /// Bytes of memory that the newest records are counted with.
 pub const WINDOW_BYTES: &str = "killfeed_log_window_bytes";
+/// 1 while it is this ingestor's turn to ask zKillboard and to write; only with a shared log.
+pub const TURN: &str = "killfeed_log_turn";

@@ -170,8 +170,7 @@ pub(super) struct Opened {
 
 /// Opens the log in `dir`, or begins one there.
 pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
-    fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
-    let folder = FolderLock::take(dir)?;
+    let folder = FolderLock::make(dir)?;
     let path = dir.join(FILE_NAME);
     let found = match path.try_exists() {
         Ok(true) => examine(&path, options)?,
@@ -334,6 +333,12 @@ pub(super) struct FolderLock {
 }
 
 impl FolderLock {
+    /// Makes the folder if need be, and takes it.
+    pub(super) fn make(dir: &Path) -> Result<Self, OpenError> {
+        fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
+        Self::take(dir)
+    }
+
     fn take(dir: &Path) -> Result<Self, OpenError> {
         let folder = File::open(dir).map_err(|source| io_error(dir, source))?;
         match folder.try_lock() {
@@ -349,7 +354,7 @@ impl FolderLock {
 }
 
 /// 64 bits that no other log has: two logs of one id would pass for one history.
-fn random_id() -> LogId {
+pub(super) fn random_id() -> LogId {
     // The standard library's hasher has random keys from the system, so the hash of nothing is random too.
     let id = RandomState::new().hash_one(0_u8);
     // 0 says that there is none yet.

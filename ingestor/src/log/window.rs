@@ -9,7 +9,7 @@ use super::{ReadLimit, Record};
 
 /// How much memory a record is counted with for each of its bytes: once as it is, and four times for its decoded form, which
 /// stays with it once a filtered stream has looked (3.5 measured, by `cargo run --example log_figures`).
-const MEMORY_PER_BYTE: usize = 5;
+pub(super) const MEMORY_PER_BYTE: usize = 5;
 
 /// A run of records without omission up to the head, bounded in memory.
 #[derive(Debug)]
@@ -37,6 +37,11 @@ impl Window {
         let mut window = Self::new(floor, budget);
         window.push(newest);
         window
+    }
+
+    /// Filled anew: `newest` are all records above `floor`, in order.
+    pub(super) fn refill(&mut self, floor: Offset, newest: Vec<Arc<Record>>) {
+        *self = Self::filled(floor, newest, self.budget);
     }
 
     /// The log grew by these, in order. The oldest go as long as it is too much.

@@ -13,7 +13,7 @@ use crate::{
         replay::{Replay, ReplaySettings},
     },
     health::FeedReport,
-    log::{EmbeddedLog, LogRead as _, LogWrite as _, Source as LogSource},
+    log::{LogRead, LogWrite, Source as LogSource},
     reload,
     settings::{RelaySource, Settings, Source},
 };
@@ -41,48 +41,57 @@ pub(super) fn log_source(settings: &Settings) -> LogSource {
 /// Makes the source. A relay asks its upstream first whether this log may follow it.
 pub(super) async fn open(
     settings: &Settings,
-    log: &EmbeddedLog,
+    log: &dyn LogRead,
+    writer: &dyn LogWrite,
     report: watch::Sender<FeedReport>,
 ) -> Result<Opened, StartError> {
-    let state = log.feed_state().await.map_err(failed)?;
-    match &settings.source {
-        Source::R2z2 => {
-            let feed = R2z2::new(feed_settings(settings), state, report).map_err(configuration)?;
-            Ok(Opened {
-                feed: Box::new(feed),
-                ready: None,
-                needs_static_data: true,
-            })
-        }
-        Source::Relay(relay) => {
-            let head = *log.head().borrow();
-            let place = Place {
-                id: log.id(),
-                ancestors: log.ancestors(),
-                head: head.offset,
-                head_ms: head.ingested_ms,
-            };
-            let relay = Relay::new(&relay_settings(relay)?, place, state, report).map_err(configuration)?;
-            relay.introduce(INTRODUCTION).await.map_err(configuration)?;
-            Ok(Opened {
-                ready: Some(relay.ready()),
-                feed: Box::new(relay),
-                needs_static_data: false,
-            })
-        }
+    let Source::Relay(relay) = &settings.source else {
+        return own(settings, writer, report).await;
+    };
+    let state = writer.feed_state().await.map_err(failed)?;
+    let head = *log.head().borrow();
+    let place = Place {
+        id: log.id(),
+        ancestors: log.ancestors(),
+        head: head.offset,
+        head_ms: head.ingested_ms,
+    };
+    let relay = Relay::new(&relay_settings(relay)?, place, state, report).map_err(configuration)?;
+    relay.introduce(INTRODUCTION).await.map_err(configuration)?;
+    Ok(Opened {
+        ready: Some(relay.ready()),
+        feed: Box::new(relay),
+        needs_static_data: false,
+    })
+}
+
+/// Makes a source whose records this ingestor numbers itself.
+pub(super) async fn own(
+    settings: &Settings,
+    writer: &dyn LogWrite,
+    report: watch::Sender<FeedReport>,
+) -> Result<Opened, StartError> {
+    let state = writer.feed_state().await.map_err(failed)?;
+    let feed: Box<dyn Feed> = match &settings.source {
+        Source::R2z2 => Box::new(R2z2::new(feed_settings(settings), state, report).map_err(configuration)?),
         Source::Replay { path, speed } => {
             let replay = ReplaySettings {
                 path: path.clone(),
                 speed: *speed,
             };
-            let feed = Replay::new(&replay, state, report).map_err(configuration)?;
-            Ok(Opened {
-                feed: Box::new(feed),
-                ready: None,
-                needs_static_data: true,
-            })
+            Box::new(Replay::new(&replay, state, report).map_err(configuration)?)
         }
-    }
+        Source::Relay(_) => {
+            return Err(configuration(
+                "INGESTOR_SOURCE: a relay keeps another ingestor's numbers",
+            ));
+        }
+    };
+    Ok(Opened {
+        feed,
+        ready: None,
+        needs_static_data: true,
+    })
 }
 
 fn relay_settings(relay: &RelaySource) -> Result<RelaySettings, StartError> {

@@ -48,8 +48,8 @@ fn bad_values_are_named() {
         ("INGESTOR_RETENTION", "500ms"),
         ("INGESTOR_MAX_STREAMS", "0"),
         ("INGESTOR_MAX_CALLS", "-1"),
-        ("INGESTOR_LOG", "nats://localhost:4222"),
         ("INGESTOR_LOG", "postgres"),
+        ("INGESTOR_LOG", "nats://user:secret@localhost"),
         ("INGESTOR_SOURCE", "relay:other:50051"),
         ("INGESTOR_SOURCE", "replay:"),
         ("INGESTOR_SOURCE", "zkillboard"),
@@ -92,4 +92,32 @@ fn a_public_address_needs_tokens_or_consent() {
     assert!(load(&[contact, public, ("INGESTOR_TOKENS_FILE", "tokens")]).is_ok());
     assert!(load(&[contact, public, ("INGESTOR_ALLOW_ANONYMOUS", "true")]).is_ok());
     assert!(load(&[contact, public]).is_err());
+}
+
+#[test]
+fn a_shared_log_has_rules_of_its_own() {
+    let contact = ("INGESTOR_CONTACT", "me@example.com");
+    let nats = ("INGESTOR_LOG", "nats://a:4222,b:4222");
+    let settings = load(&[contact, nats, ("INGESTOR_NATS_REPLICAS", "3")]).unwrap();
+    match settings.engine {
+        Engine::Nats(nats) => {
+            assert_eq!(nats.servers, ["nats://a:4222", "nats://b:4222"]);
+            assert_eq!((nats.stream.as_str(), nats.replicas), ("killfeed", 3));
+        }
+        Engine::Embedded => panic!("expected NATS"),
+    }
+    for (variable, value) in [
+        ("INGESTOR_SOURCE", "relay:http://other:50051"),
+        ("INGESTOR_RETENTION", "30m"),
+        ("INGESTOR_NATS_STREAM", "a.b"),
+        ("INGESTOR_NATS_REPLICAS", "2"),
+    ] {
+        let error = load(&[contact, nats, (variable, value)]).unwrap_err();
+        assert!(
+            error.starts_with(&format!("{variable}={value:?}: expected ")),
+            "{error}"
+        );
+        // The same is fine with the embedded log, or not looked at.
+        assert!(load(&[contact, (variable, value)]).is_ok(), "{variable}");
+    }
 }

@@ -1,0 +1,429 @@
+//! The connection, and what is asked of JetStream over it: each question within a time, each answer told apart into "it is so",
+//! "not now" and "never".
+
+use std::{sync::Arc, time::Duration};
+
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap,
+    connection::State,
+    jetstream::{
+        self, Context, ErrorCode,
+        context::{GetStreamErrorKind, PublishErrorKind},
+        message::StreamMessage,
+        stream::{self, DiscardPolicy, LastRawMessageErrorKind, StorageType, Stream},
+    },
+};
+use bytes::Bytes;
+use killfeed::cursor::Offset;
+use serde_json::json;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::{
+    JetStreamOptions,
+    error::{JetStreamError, Trouble},
+    layout::{self, Names},
+};
+
+/// For an answer of a cluster that has a leader. Without one there is none, and it is asked again.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How long a start waits for servers that start themselves.
+const START: Duration = Duration::from_secs(30);
+/// Between two tries of a start.
+const AGAIN: Duration = Duration::from_millis(500);
+/// A reconnect never waits longer: live streams wait with it.
+const RECONNECT: Duration = Duration::from_secs(2);
+
+/// The way to JetStream. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Engine {
+    pub(super) client: Client,
+    pub(super) context: Context,
+    pub(super) names: Names,
+    servers: Arc<str>,
+}
+
+/// As long as the servers are not ready a start tries again, within bounds.
+pub(super) struct StartPatience {
+    deadline: Instant,
+    servers: Arc<str>,
+}
+
+impl StartPatience {
+    /// Waits before the next try, unless there is none.
+    pub(super) async fn after(&self, what: &str, trouble: Trouble) -> Result<(), JetStreamError> {
+        let reason = match trouble {
+            Trouble::Lost(error) => return Err(error),
+            Trouble::Away(reason) => reason,
+        };
+        if Instant::now() >= self.deadline {
+            return Err(JetStreamError::Away {
+                servers: self.servers.to_string(),
+                reason: format!("{what}: {reason}"),
+            });
+        }
+        tracing::warn!(reason, what, "JetStream is not ready yet");
+        sleep(AGAIN).await;
+        Ok(())
+    }
+}
+
+/// A bucket of keys and values.
+#[derive(Debug, Clone)]
+pub(super) struct Bucket {
+    pub(super) name: String,
+    pub(super) stream: Stream,
+}
+
+impl Bucket {
+    /// Where a key's value stands.
+    pub(super) fn subject(&self, key: impl std::fmt::Display) -> String {
+        format!("$KV.{}.{key}", self.name)
+    }
+}
+
+/// A message of a stream.
+#[derive(Debug, Clone)]
+pub(super) struct Message {
+    pub(super) sequence: u64,
+    pub(super) subject: String,
+    pub(super) headers: HeaderMap,
+    pub(super) payload: Bytes,
+}
+
+/// What a stream says of itself.
+#[derive(Debug, Clone)]
+pub(super) struct Bounds {
+    /// When it was made, in nanoseconds since 1970: tells it from another one of its name.
+    pub(super) created: String,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// Messages that were deleted one by one between the two.
+    pub(super) deleted: u64,
+}
+
+impl Bounds {
+    /// As in [`super::super::Status::trimmed`]. An empty stream's first sequence is the one after its last.
+    pub(super) fn trimmed(&self) -> Offset {
+        Offset(self.first.saturating_sub(1).min(self.last))
+    }
+}
+
+/// What became of something published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Published {
+    /// It is stored, under this sequence.
+    Stored(u64),
+    /// What was expected is not so.
+    Refused,
+}
+
+impl Engine {
+    /// Connects, and goes on trying for as long as a start may take.
+    pub(super) async fn connect(options: &JetStreamOptions) -> Result<Self, JetStreamError> {
+        let servers = options.servers.join(",");
+        let deadline = Instant::now() + START;
+        loop {
+            let connecting = connect_options(options).await?.connect(options.servers.clone());
+            match connecting.await {
+                Ok(client) => {
+                    let mut context = jetstream::new(client.clone());
+                    context.set_timeout(ANSWER);
+                    return Ok(Self {
+                        client,
+                        context,
+                        names: Names {
+                            stream: options.stream.clone(),
+                        },
+                        servers: servers.into(),
+                    });
+                }
+                Err(error) if Instant::now() >= deadline => {
+                    let reason = error.to_string();
+                    return Err(JetStreamError::Away { servers, reason });
+                }
+                Err(error) => {
+                    tracing::warn!(servers, %error, "NATS cannot be reached yet");
+                    sleep(AGAIN).await;
+                }
+            }
+        }
+    }
+
+    /// For the tries of a start.
+    pub(super) fn patience(&self) -> StartPatience {
+        StartPatience {
+            deadline: Instant::now() + START,
+            servers: self.servers.clone(),
+        }
+    }
+
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Bytes that a message may have, headers included.
+    pub(super) fn max_payload(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// The stream of the records, if it is there.
+    pub(super) async fn log_stream(&self) -> Result<Option<Stream>, Trouble> {
+        self.stream(&self.names.stream).await
+    }
+
+    async fn stream(&self, name: &str) -> Result<Option<Stream>, Trouble> {
+        match timeout(ANSWER, self.context.get_stream(name)).await {
+            Err(_) => Err(Trouble::Away(format!("no answer about the stream {name}"))),
+            Ok(Ok(stream)) => Ok(Some(stream)),
+            Ok(Err(error)) => match error.kind() {
+                GetStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
+                _ => Err(Trouble::away("asking for the stream", error)),
+            },
+        }
+    }
+
+    /// Makes the stream of the records, or finds it made alike by another ingestor.
+    pub(super) async fn make_log_stream(&self, options: &JetStreamOptions) -> Result<Stream, Trouble> {
+        let config = log_config(&self.names, options);
+        let made = self.context.create_stream(config).await;
+        made.map_err(|error| refused(&format!("the stream {}", self.names.stream), &error))
+    }
+
+    /// Brings retention and replicas of a stream that was made earlier to what is set now.
+    pub(super) async fn adapt_log_stream(&self, stream: &Stream, options: &JetStreamOptions) -> Result<(), Trouble> {
+        let wanted = log_config(&self.names, options);
+        let has = &stream.cached_info().config;
+        if (has.max_age, has.num_replicas) == (wanted.max_age, wanted.num_replicas) {
+            return Ok(());
+        }
+        tracing::info!(stream = self.names.stream, retention = ?wanted.max_age, replicas = wanted.num_replicas, "the stream's settings change");
+        let updated = stream::Config {
+            max_age: wanted.max_age,
+            num_replicas: wanted.num_replicas,
+            ..has.clone()
+        };
+        let update = self.context.update_stream(updated).await;
+        update.map_err(|error| refused(&format!("another stream {} of it", self.names.stream), &error))?;
+        Ok(())
+    }
+
+    /// A bucket that keeps the newest value of each key for good, made if need be. Laid out as every NATS client knows buckets; made as
+    /// the stream that it is, because the library asks servers for an account's limits first, and does not read what those of version
+    /// 2.9 answer.
+    pub(super) async fn bucket(&self, name: &str, replicas: usize) -> Result<Bucket, Trouble> {
+        let wanted = stream::Config {
+            name: format!("KV_{name}"),
+            subjects: vec![format!("$KV.{name}.>")],
+            max_messages_per_subject: 1,
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            num_replicas: replicas,
+            duplicate_window: Duration::from_secs(120),
+            allow_rollup: true,
+            deny_delete: true,
+            allow_direct: true,
+            ..stream::Config::default()
+        };
+        let stream = match self.stream(&wanted.name).await? {
+            Some(stream) => stream,
+            None => {
+                let made = self.context.create_stream(wanted).await;
+                made.map_err(|error| refused(&format!("the bucket {name}"), &error))?
+            }
+        };
+        let has = &stream.cached_info().config;
+        if has.num_replicas != replicas {
+            let updated = stream::Config {
+                num_replicas: replicas,
+                ..has.clone()
+            };
+            let update = self.context.update_stream(updated).await;
+            update.map_err(|error| refused(&format!("the bucket {name}"), &error))?;
+        }
+        Ok(Bucket {
+            name: name.to_owned(),
+            stream,
+        })
+    }
+
+    /// A stream's bounds, as its leader knows them; `None` = it is not there.
+    pub(super) async fn bounds(&self, stream: &Stream) -> Result<Option<Bounds>, Trouble> {
+        let Some(stream) = self.stream(&stream.cached_info().config.name).await? else {
+            return Ok(None);
+        };
+        let info = stream.cached_info();
+        Ok(Some(Bounds {
+            created: info.created.unix_timestamp_nanos().to_string(),
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
+            deleted: info.state.deleted_count.unwrap_or(0),
+        }))
+    }
+
+    /// A message by its sequence, from whichever server answers. `None` = that server has none: it may be behind.
+    pub(super) async fn any(&self, stream: &Stream, sequence: u64) -> Result<Option<Message>, Trouble> {
+        let name = &stream.cached_info().config.name;
+        self.direct(
+            format!("$JS.API.DIRECT.GET.{name}"),
+            json!({ "seq": sequence }).to_string(),
+        )
+        .await
+    }
+
+    /// The last message of a subject, from whichever server answers.
+    pub(super) async fn any_last(&self, stream: &Stream, subject: &str) -> Result<Option<Message>, Trouble> {
+        let name = &stream.cached_info().config.name;
+        self.direct(
+            format!("$JS.API.DIRECT.GET.{name}"),
+            json!({ "last_by_subj": subject }).to_string(),
+        )
+        .await
+    }
+
+    async fn direct(&self, subject: String, question: String) -> Result<Option<Message>, Trouble> {
+        let asked = timeout(ANSWER, self.client.request(subject, question.into())).await;
+        let asked = asked.map_err(|_| Trouble::Away("no answer to a read".into()))?;
+        let message = asked.map_err(|error| Trouble::away("reading a message", error))?;
+        match message.status {
+            Some(status) if status == async_nats::StatusCode::NOT_FOUND => return Ok(None),
+            Some(status) => {
+                let description = message.description.unwrap_or_default();
+                return Err(Trouble::Away(format!("reading a message: {status} {description}")));
+            }
+            None => {}
+        }
+        let headers = message.headers.unwrap_or_default();
+        let told = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+        let sequence = told("Nats-Sequence").and_then(|text| text.parse().ok());
+        match (sequence, told("Nats-Subject")) {
+            (Some(sequence), Some(subject)) => Ok(Some(Message {
+                sequence,
+                subject,
+                headers,
+                payload: message.payload,
+            })),
+            _ => Err(Trouble::Away(
+                "reading a message: the answer does not say which one it is".into(),
+            )),
+        }
+    }
+
+    /// A message by its sequence, as the stream's leader has it.
+    pub(super) async fn certain(&self, stream: &Stream, sequence: u64) -> Result<Option<Message>, Trouble> {
+        let asked = timeout(ANSWER, stream.get_raw_message(sequence)).await;
+        let asked = asked.map_err(|_| Trouble::Away("no answer to a read".into()))?;
+        raw(asked)
+    }
+
+    /// The last message of a subject (which may have wildcards), as the stream's leader has it.
+    pub(super) async fn certain_last(&self, stream: &Stream, subject: &str) -> Result<Option<Message>, Trouble> {
+        let asked = timeout(ANSWER, stream.get_last_raw_message_by_subject(subject)).await;
+        let asked = asked.map_err(|_| Trouble::Away("no answer to a read".into()))?;
+        raw(asked)
+    }
+
+    /// Publishes, and waits until it is stored by as many servers as have to.
+    pub(super) async fn publish(
+        &self,
+        subject: String,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Published, Trouble> {
+        let sent = self.context.publish_with_headers(subject, headers, payload);
+        let acknowledged = async { sent.await?.await };
+        match timeout(ANSWER, acknowledged).await {
+            Err(_) => Err(Trouble::Away("no acknowledgement".into())),
+            Ok(Ok(acknowledgement)) => Ok(Published::Stored(acknowledgement.sequence)),
+            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Published::Refused),
+            Ok(Err(error)) => Err(Trouble::away("publishing", error)),
+        }
+    }
+}
+
+fn raw(asked: Result<StreamMessage, stream::LastRawMessageError>) -> Result<Option<Message>, Trouble> {
+    match asked {
+        Ok(message) => Ok(Some(Message {
+            sequence: message.sequence,
+            subject: message.subject.to_string(),
+            headers: message.headers,
+            payload: message.payload,
+        })),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(Trouble::away("reading a message", error)),
+    }
+}
+
+/// Servers that are starting say no to much; what stays is told to the operator when the time of a start is over.
+fn refused(what: &str, error: &dyn std::fmt::Display) -> Trouble {
+    let reason = error.to_string();
+    let for_good = [
+        "replicas > 1 not supported",
+        "insufficient",
+        "already in use",
+        "maximum",
+    ];
+    if for_good.iter().any(|sign| reason.contains(sign)) {
+        let what = what.to_owned();
+        return Trouble::Lost(JetStreamError::Refused { what, reason });
+    }
+    Trouble::away(&format!("making {what}"), reason)
+}
+
+fn log_config(names: &Names, options: &JetStreamOptions) -> stream::Config {
+    stream::Config {
+        name: names.stream.clone(),
+        subjects: names.subjects(),
+        max_age: layout::max_age(options.retention),
+        storage: StorageType::File,
+        discard: DiscardPolicy::Old,
+        num_replicas: options.replicas,
+        allow_direct: true,
+        ..stream::Config::default()
+    }
+}
+
+async fn connect_options(options: &JetStreamOptions) -> Result<ConnectOptions, JetStreamError> {
+    let mut connect = ConnectOptions::new();
+    if let Some(path) = &options.creds_file {
+        let bad = |error: std::io::Error| JetStreamError::File {
+            variable: "INGESTOR_NATS_CREDS_FILE",
+            path: path.clone(),
+            reason: format!("{error}; expected the file of credentials that NATS hands out (nsc, .creds)"),
+        };
+        connect = connect.credentials_file(path).await.map_err(bad)?;
+    }
+    if let Some(path) = &options.ca {
+        // Read here as well, so that the setting is named and not just a connection that fails.
+        let read = tokio::fs::read(path).await;
+        let reason = match read {
+            Ok(pem) if String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE") => None,
+            Ok(_) => Some("expected a PEM file with a certificate".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(reason) = reason {
+            return Err(JetStreamError::File {
+                variable: "INGESTOR_NATS_CA",
+                path: path.clone(),
+                reason,
+            });
+        }
+        connect = connect.add_root_certificates(path.clone()).require_tls(true);
+    }
+    Ok(connect
+        .name("killfeed-ingestor")
+        .connection_timeout(ANSWER)
+        .request_timeout(Some(ANSWER))
+        .ping_interval(Duration::from_secs(2))
+        .max_reconnects(None)
+        .reconnect_delay_callback(|attempts| {
+            let ceiling = Duration::from_millis(50 << attempts.min(6)).min(RECONNECT);
+            ceiling.mul_f64(fastrand::f64())
+        })
+        .event_callback(|event| async move {
+            match event {
+                Event::Connected => tracing::info!("connected to NATS"),
+                Event::Disconnected => tracing::warn!("the connection to NATS is gone: reconnecting"),
+                other => tracing::debug!(event = %other, "NATS"),
+            }
+        }))
+}

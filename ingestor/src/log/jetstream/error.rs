@@ -1,0 +1,151 @@
+//! Why a shared log cannot be used: for good, or now.
+
+use std::path::PathBuf;
+
+use super::super::LogError;
+
+/// Why a shared log cannot be used: named, and nothing of it changed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JetStreamError {
+    /// No connection within the time that a start may take.
+    #[error(
+        "NATS at {servers} cannot be reached: {reason}; check INGESTOR_LOG, INGESTOR_NATS_CREDS_FILE and INGESTOR_NATS_CA, and that the servers run with JetStream"
+    )]
+    Away {
+        /// As set.
+        servers: String,
+        /// What was tried last.
+        reason: String,
+    },
+    /// A file that the settings name.
+    #[error("{variable}={}: {reason}", path.display())]
+    File {
+        /// The setting.
+        variable: &'static str,
+        /// Its value.
+        path: PathBuf,
+        /// What was wrong with it.
+        reason: String,
+    },
+    /// The servers do not want it so.
+    #[error(
+        "NATS refuses to make {what}: {reason}; INGESTOR_NATS_REPLICAS can be no more than its servers, and JetStream needs its room"
+    )]
+    Refused {
+        /// A stream or bucket.
+        what: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The stream is gone, what is remembered of it is not.
+    #[error(
+        "the JetStream stream {stream} is gone, though the bucket {marks} remembers log {log_id}: restore it from a backup, or delete the buckets {marks}, {position} and {poller} as well to begin an empty log; nothing was changed"
+    )]
+    Missing {
+        /// The stream.
+        stream: String,
+        /// The bucket of marks.
+        marks: String,
+        /// That of the position.
+        position: String,
+        /// That of the lease.
+        poller: String,
+        /// As its clients know it.
+        log_id: String,
+    },
+    /// Another stream of that name.
+    #[error(
+        "the JetStream stream {stream} is not the one that log {log_id} is kept in: it was deleted and made anew (created {found}, expected {expected}), and would give out the same offsets once more; restore it from a backup, or delete it and the buckets {stream}-marks, {stream}-position and {stream}-poller to begin an empty log; nothing was changed"
+    )]
+    Replaced {
+        /// The stream.
+        stream: String,
+        /// As its clients know it.
+        log_id: String,
+        /// In nanoseconds since 1970.
+        found: String,
+        /// In nanoseconds since 1970.
+        expected: String,
+    },
+    /// A stream with records, and nothing that says whose.
+    #[error(
+        "the JetStream stream {stream} holds records, but the bucket {marks} does not know it: without its marks every killmail would be logged twice; restore the bucket from a backup, or delete the stream to begin an empty log; nothing was changed"
+    )]
+    Unmarked {
+        /// The stream.
+        stream: String,
+        /// The bucket of marks.
+        marks: String,
+    },
+    /// Records that were acknowledged are not there.
+    #[error(
+        "the JetStream stream {stream} ends at {found}, though it had reached {expected}: it lost acknowledged records (a restored backup, or a server that lost its disk), and would give out the same offsets once more; restore the newest copy, or begin an empty log under another INGESTOR_NATS_STREAM; nothing was changed"
+    )]
+    LostEnd {
+        /// The stream.
+        stream: String,
+        /// Its last sequence.
+        found: u64,
+        /// The last one known.
+        expected: u64,
+    },
+    /// Written by a newer version.
+    #[error(
+        "log {log_id} was written by a newer killfeed-ingestor (schema {found}, this version knows schemas up to {known}): start that version again; nothing was changed"
+    )]
+    NewerSchema {
+        /// As its clients know it.
+        log_id: String,
+        /// Its schema.
+        found: u32,
+        /// The newest schema this version knows.
+        known: u32,
+    },
+    /// What is stored is not what this program writes.
+    #[error(
+        "what {place} holds cannot be understood ({reason}): restore it from a backup, or choose another INGESTOR_NATS_STREAM; nothing was changed"
+    )]
+    Damaged {
+        /// Bucket and key.
+        place: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl JetStreamError {
+    /// Whether trying again without a change is pointless (exit code 78).
+    pub fn is_configuration(&self) -> bool {
+        !matches!(self, Self::Away { .. })
+    }
+}
+
+/// Why something did not work.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum Trouble {
+    /// It may work the next time.
+    #[error("{0}")]
+    Away(String),
+    /// It never will.
+    #[error("{0}")]
+    Lost(JetStreamError),
+}
+
+impl Trouble {
+    /// While doing this, that went wrong.
+    pub(super) fn away(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Away(format!("{what}: {error}"))
+    }
+}
+
+impl From<JetStreamError> for Trouble {
+    fn from(error: JetStreamError) -> Self {
+        Self::Lost(error)
+    }
+}
+
+impl From<Trouble> for LogError {
+    fn from(trouble: Trouble) -> Self {
+        Self::Away(trouble.to_string())
+    }
+}

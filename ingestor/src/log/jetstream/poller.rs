@@ -1,0 +1,214 @@
+//! Taking, keeping and giving up the lease.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_nats::HeaderMap;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    cell::{Cell, Held},
+    engine::Published,
+    error::Trouble,
+    lease::{self, LOOK, Lease, RENEWAL, Watch},
+};
+
+/// The right to ask zKillboard, as long as it lasts.
+#[derive(Debug)]
+pub(super) struct Right {
+    until: Mutex<Instant>,
+    ended: CancellationToken,
+}
+
+impl Right {
+    fn new(until: Instant) -> Self {
+        Self {
+            until: Mutex::new(until),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// Whether it lasts at this very moment. By the clock, because a process that was stopped for a while finds its timers late.
+    pub(super) fn holds(&self) -> bool {
+        !self.ended.is_cancelled() && Instant::now() < self.until()
+    }
+
+    /// Ends it.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Until it has ended.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    fn until(&self) -> Instant {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn renewed(&self, sent: Instant) {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner) = lease::holds_until(sent);
+    }
+}
+
+/// A candidate for the lease.
+#[derive(Debug)]
+pub(super) struct Poller {
+    cell: Cell,
+    holder: String,
+    watch: Watch,
+    renewal: u64,
+    /// What the holder says, if that is another one.
+    heard: watch::Sender<Option<String>>,
+}
+
+impl Poller {
+    pub(super) fn new(cell: Cell, holder: String, heard: watch::Sender<Option<String>>) -> Self {
+        Self {
+            cell,
+            holder,
+            watch: Watch::default(),
+            renewal: 0,
+            heard,
+        }
+    }
+
+    /// Waits until the lease is ours. Errors are told and waited out.
+    pub(super) async fn take(&mut self, trouble: impl Fn(String)) -> Taken {
+        loop {
+            match self.try_take().await {
+                Ok(Some(taken)) => {
+                    self.heard.send_replace(None);
+                    return taken;
+                }
+                Ok(None) => {}
+                Err(error) => trouble(error.to_string()),
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn try_take(&mut self) -> Result<Option<Taken>, Trouble> {
+        let held = self.cell.read().await?;
+        // What cannot be read was not written by a version that knows how to renew it: as good as silent.
+        let lease = read(&held);
+        let now = Instant::now();
+        if !self.watch.may_take(held.sequence, lease.as_ref(), &self.holder, now) {
+            self.heard.send_replace(lease.map(|lease| lease.note));
+            return Ok(None);
+        }
+        let lease = self.next(false, String::new());
+        let sent = Instant::now();
+        match write(&self.cell, held.sequence, &lease).await? {
+            Published::Refused => Ok(None),
+            Published::Stored(sequence) => {
+                tracing::info!(holder = self.holder, "this ingestor asks zKillboard from now on");
+                Ok(Some(Taken {
+                    right: Arc::new(Right::new(lease::holds_until(sent))),
+                    sequence,
+                }))
+            }
+        }
+    }
+
+    /// Renews it until it is lost, or until it is given up by cancelling `leave`. `note` goes with it.
+    pub(super) async fn keep(&mut self, taken: &Taken, note: watch::Receiver<String>, leave: &CancellationToken) {
+        let _ended = taken.right.ended.clone().drop_guard();
+        let mut sequence = taken.sequence;
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                biased;
+                () = leave.cancelled() => return self.give_up(sequence).await,
+                () = taken.right.ended() => return self.give_up(sequence).await,
+                () = sleep_until(taken.right.until()) => {
+                    tracing::warn!("the lease could not be renewed: another ingestor may ask zKillboard from now on");
+                    return;
+                }
+                () = sleep_until(due) => {}
+            }
+            let said = note.borrow().clone();
+            let lease = self.next(false, said);
+            let sent = Instant::now();
+            let renewal = self.renew(&mut sequence, &lease);
+            let renewed = tokio::select! {
+                biased;
+                () = sleep_until(taken.right.until()) => continue,
+                renewed = renewal => renewed,
+            };
+            match renewed {
+                Ok(true) => {
+                    taken.right.renewed(sent);
+                    due = sent + RENEWAL;
+                }
+                Ok(false) => {
+                    tracing::warn!("another ingestor has taken the lease");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "the lease cannot be renewed now");
+                    due = Instant::now() + RENEWAL / 8;
+                }
+            }
+        }
+    }
+
+    /// False: somebody else has it.
+    async fn renew(&self, sequence: &mut u64, lease: &Lease) -> Result<bool, Trouble> {
+        match write(&self.cell, *sequence, lease).await? {
+            Published::Stored(stored) => {
+                *sequence = stored;
+                Ok(true)
+            }
+            // Perhaps by an earlier renewal of ours whose acknowledgement was lost.
+            Published::Refused => {
+                let held = self.cell.read().await?;
+                let ours = read(&held).is_some_and(|lease| lease.holder == self.holder && !lease.free);
+                if !ours {
+                    return Ok(false);
+                }
+                *sequence = held.sequence;
+                Err(Trouble::Away("an earlier renewal came late".into()))
+            }
+        }
+    }
+
+    /// So that the next one need not wait. What cannot be written any more expires.
+    async fn give_up(&mut self, sequence: u64) {
+        let lease = self.next(true, String::new());
+        if let Err(error) = write(&self.cell, sequence, &lease).await {
+            tracing::debug!(%error, "the lease is left to expire");
+        }
+    }
+
+    fn next(&mut self, free: bool, note: String) -> Lease {
+        self.renewal += 1;
+        Lease {
+            holder: self.holder.clone(),
+            renewal: self.renewal,
+            free,
+            note,
+        }
+    }
+}
+
+/// The lease as it was taken.
+#[derive(Debug)]
+pub(super) struct Taken {
+    pub(super) right: Arc<Right>,
+    sequence: u64,
+}
+
+fn read(held: &Held) -> Option<Lease> {
+    let message = held.message.as_ref()?;
+    serde_json::from_slice(&message.payload).ok()
+}
+
+async fn write(cell: &Cell, sequence: u64, lease: &Lease) -> Result<Published, Trouble> {
+    let value = serde_json::to_vec(lease).map_err(|error| Trouble::away("writing the lease", error))?;
+    cell.swap(sequence, HeaderMap::new(), value.into()).await
+}

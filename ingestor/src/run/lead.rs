@@ -1,0 +1,242 @@
+//! Several ingestors over one log: whose turn it is asks zKillboard, the others stand by and say what that one says.
+
+use std::{
+    future::Future as _,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, SystemTime},
+};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use killfeed::v1::FeedHealth;
+use killfeed_telemetry::Traces;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{StartError, configuration, source};
+use crate::{
+    clock::{self, SystemClock},
+    enrich::Enrich,
+    feed::{Batch, Feed, Verdict},
+    health::FeedReport,
+    log::{JetStreamLog, Lasts, names},
+    pipeline::Pipeline,
+    settings::Settings,
+};
+
+/// Takes turns until `stop`, or until the log can never be used again.
+pub(super) async fn run(
+    log: Arc<JetStreamLog>,
+    settings: Settings,
+    enrich: Enrich,
+    report: watch::Sender<FeedReport>,
+    traces: Traces,
+    stop: CancellationToken,
+) -> Result<(), StartError> {
+    // Without static data a killmail would be logged without its place for good: nobody's turn before.
+    let ready = async {
+        tokio::select! {
+            () = enrich.wait_ready() => Ok(()),
+            error = log.lost() => Err(configuration(error)),
+            never = stand_by(&log, &report) => match never {},
+        }
+    };
+    match stop.run_until_cancelled(ready).await {
+        Some(ready) => ready?,
+        None => return Ok(()),
+    }
+    while !stop.is_cancelled() {
+        Box::pin(take_turn(&log, &settings, &enrich, &report, &traces, &stop)).await?;
+    }
+    Ok(())
+}
+
+/// Stands by until it is this ingestor's turn, and then asks zKillboard for as long as it lasts.
+async fn take_turn(
+    log: &Arc<JetStreamLog>,
+    settings: &Settings,
+    enrich: &Enrich,
+    report: &watch::Sender<FeedReport>,
+    traces: &Traces,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    let (said, note) = watch::channel(String::new());
+    let leadership = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        error = log.lost() => return Err(configuration(error)),
+        never = stand_by(log, report) => match never {},
+        leadership = log.lead(note) => leadership,
+    };
+    let (writer, lasts) = (leadership.writer(), leadership.lasts());
+    metrics::gauge!(names::TURN).set(1.0);
+    let ended = match source::own(settings, &*writer, report.clone()).await {
+        Ok(source) => {
+            let feed = Box::new(Leased {
+                feed: source.feed,
+                lasts: lasts.clone(),
+            });
+            let pipeline = Pipeline::new(feed, writer, enrich.clone(), Arc::new(SystemClock), leadership.head())
+                .reporting(report.clone())
+                .tracing(traces.clone());
+            tokio::select! {
+                () = lasts.over() => Ok(()),
+                error = log.lost() => Err(configuration(error)),
+                never = tell(report.subscribe(), said) => match never {},
+                () = pipeline.run(stop.clone()) => Ok(()),
+            }
+        }
+        Err(error) => Err(error),
+    };
+    // The feed is gone by now: the next one may ask.
+    metrics::gauge!(names::TURN).set(0.0);
+    leadership.leave().await;
+    ended
+}
+
+/// A feed that asks nothing once the lease is over, also in a process that was stopped meanwhile and does not know it yet.
+struct Leased {
+    feed: Box<dyn Feed>,
+    lasts: Lasts,
+}
+
+#[async_trait]
+impl Feed for Leased {
+    async fn next(&mut self) -> Batch {
+        let lasts = self.lasts.clone();
+        let mut next = pin!(self.feed.next());
+        // Nobody wakes it any more then: it is dropped.
+        std::future::poll_fn(|context| {
+            if lasts.now() {
+                next.as_mut().poll(context)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes {
+        self.feed.settle(verdicts)
+    }
+}
+
+/// The feed's state as one ingestor tells it to the others.
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Told {
+    /// 1 OK, 2 DELAYED, 3 DOWN, as in the contract.
+    health: i32,
+    detail: String,
+    last_document_ms: Option<i64>,
+    upstream_sequence: u64,
+}
+
+impl Told {
+    fn of(report: &FeedReport) -> Self {
+        Self {
+            health: report.health.into(),
+            detail: report.detail.clone(),
+            last_document_ms: report.last_document.map(clock::to_ms),
+            upstream_sequence: report.upstream_sequence,
+        }
+    }
+
+    fn report(self) -> FeedReport {
+        let after_1970 = |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
+        FeedReport {
+            health: FeedHealth::try_from(self.health).unwrap_or(FeedHealth::Delayed),
+            detail: self.detail,
+            last_document: self.last_document_ms.map(|ms| SystemTime::UNIX_EPOCH + after_1970(ms)),
+            upstream_sequence: self.upstream_sequence,
+        }
+    }
+}
+
+/// Tells the others how the feed is doing.
+async fn tell(mut report: watch::Receiver<FeedReport>, said: watch::Sender<String>) -> Never {
+    loop {
+        let told = Told::of(&report.borrow_and_update());
+        match serde_json::to_string(&told) {
+            Ok(text) => {
+                said.send_replace(text);
+            }
+            Err(error) => tracing::debug!(%error, "the feed's state cannot be told"),
+        }
+        if report.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+/// Says what the one whose turn it is says, or why the log is out of reach.
+async fn stand_by(log: &JetStreamLog, report: &watch::Sender<FeedReport>) -> Never {
+    let (mut heard, mut trouble) = (log.heard(), log.trouble());
+    loop {
+        let last = report.borrow().clone();
+        let said = heard.borrow_and_update().clone();
+        let reason = trouble.borrow_and_update().clone();
+        standing(last, said.as_deref(), reason).publish(report);
+        let changed = tokio::select! {
+            changed = heard.changed() => changed,
+            changed = trouble.changed() => changed,
+        };
+        if changed.is_err() {
+            return std::future::pending().await;
+        }
+    }
+}
+
+fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>) -> FeedReport {
+    if let Some(reason) = trouble {
+        return FeedReport {
+            health: FeedHealth::Down,
+            detail: format!("killmails cannot be logged: the shared log is out of reach: {reason}"),
+            ..last
+        };
+    }
+    let told = said.and_then(|said| serde_json::from_str::<Told>(said).ok());
+    told.map_or_else(
+        || FeedReport {
+            health: FeedHealth::Delayed,
+            detail: "no ingestor asks zKillboard at the moment: one will take over".into(),
+            ..last
+        },
+        Told::report,
+    )
+}
+
+/// What does not end.
+type Never = std::convert::Infallible;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(health: FeedHealth) -> FeedReport {
+        FeedReport {
+            health,
+            detail: "all is well".into(),
+            last_document: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123)),
+            upstream_sequence: 97,
+        }
+    }
+
+    #[test]
+    fn what_one_tells_the_others_say() {
+        for health in [FeedHealth::Ok, FeedHealth::Delayed, FeedHealth::Down] {
+            let text = serde_json::to_string(&Told::of(&report(health))).unwrap();
+            assert_eq!(standing(FeedReport::default(), Some(&text), None), report(health));
+        }
+    }
+
+    #[test]
+    fn without_a_word_or_without_the_log_it_is_not_well() {
+        let of = |said, trouble| standing(report(FeedHealth::Ok), said, trouble).health;
+        assert_eq!(of(None, None), FeedHealth::Delayed);
+        assert_eq!(of(Some("what a later version says"), None), FeedHealth::Delayed);
+        let text = serde_json::to_string(&Told::of(&report(FeedHealth::Ok))).unwrap();
+        assert_eq!(of(Some(&text), Some("no connection".into())), FeedHealth::Down);
+    }
+}

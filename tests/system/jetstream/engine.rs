@@ -1,0 +1,494 @@
+//! The log's engine alone, opened several times over one server.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use killfeed::{
+    cursor::{Cursor, Offset},
+    id::{ContentHash, KillmailId},
+    v1,
+};
+use killfeed_ingestor::log::{
+    AppendBatch, Head, JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LogRead, Mark, NewBody, NewEvent,
+    Place, ReadLimit, SharedOpenError,
+};
+use killfeed_support::{nats::Nats, process::eventually};
+use prost::Message as _;
+use tempfile::TempDir;
+use tokio::{sync::watch, time::timeout};
+
+use crate::world::LONG;
+
+/// Some moment in 2026, in milliseconds since 1970.
+pub(super) const T0: i64 = 1_790_000_000_000;
+
+pub(super) const ALL: ReadLimit = ReadLimit {
+    records: 100_000,
+    bytes: usize::MAX,
+};
+
+/// One ingestor's end of the log, with a data folder of its own.
+pub(super) struct End {
+    pub(super) log: JetStreamLog,
+    _data: TempDir,
+}
+
+/// With no room in memory: every read goes to the server.
+pub(super) fn options(nats: &Nats, data: &TempDir, window_bytes: usize) -> JetStreamOptions {
+    JetStreamOptions {
+        servers: nats.urls(),
+        creds_file: None,
+        ca: None,
+        stream: "killfeed".into(),
+        replicas: nats.all().len().min(3),
+        retention: Duration::from_secs(86_400),
+        window_bytes,
+        data_dir: data.path().into(),
+    }
+}
+
+pub(super) async fn open(nats: &Nats) -> End {
+    try_open(nats, 1 << 20).await.unwrap()
+}
+
+pub(super) async fn try_open(nats: &Nats, window_bytes: usize) -> Result<End, SharedOpenError> {
+    let data = tempfile::tempdir().unwrap();
+    let log = JetStreamLog::open(options(nats, &data, window_bytes)).await?;
+    Ok(End { log, _data: data })
+}
+
+pub(super) async fn lead(end: &End) -> Leadership {
+    let (_, note) = watch::channel("hello".to_owned());
+    timeout(LONG, end.log.lead(note)).await.expect("its turn comes")
+}
+
+fn hash_of(id: u64, revision: u32) -> ContentHash {
+    let mut digest = [0; 16];
+    digest[..8].copy_from_slice(&id.to_le_bytes());
+    digest[8..12].copy_from_slice(&revision.to_le_bytes());
+    ContentHash { version: 1, digest }
+}
+
+pub(super) fn mark(id: u64, revision: u32) -> Mark {
+    Mark {
+        revision,
+        hash: Some(hash_of(id, revision)),
+    }
+}
+
+pub(super) fn killmail(id: u64, revision: u32, ingested_ms: i64) -> NewEvent {
+    let killmail = v1::Killmail {
+        killmail_id: id,
+        revision,
+        ..Default::default()
+    };
+    NewEvent {
+        offset: None,
+        ingested_ms,
+        body: NewBody::Killmail {
+            id: KillmailId(id),
+            revision,
+            hash: Some(hash_of(id, revision)),
+            bytes: killmail.encode_to_vec().into(),
+        },
+    }
+}
+
+fn gap(missing: u64, ingested_ms: i64) -> NewEvent {
+    let gap = v1::Gap {
+        missing,
+        ..Default::default()
+    };
+    NewEvent {
+        offset: None,
+        ingested_ms,
+        body: NewBody::Gap(gap.encode_to_vec().into()),
+    }
+}
+
+pub(super) fn batch(events: impl IntoIterator<Item = NewEvent>, state: &'static str) -> AppendBatch {
+    AppendBatch {
+        events: events.into_iter().collect(),
+        marks: Vec::new(),
+        feed_state: Some(Bytes::from_static(state.as_bytes())),
+    }
+}
+
+pub(super) async fn reaches(end: &End, head: Head) {
+    let mut heads = end.log.head();
+    let reached = heads.wait_for(|now| now.offset >= head.offset);
+    timeout(LONG, reached).await.expect("in time").unwrap();
+}
+
+/// (killmail, revision) of all records, in log order; a gap is (0, 0).
+pub(super) async fn records(end: &End, after: u64) -> Vec<(u64, u32)> {
+    let read = end.log.read(Offset(after), ALL).await.unwrap();
+    assert!(
+        read.windows(2)
+            .all(|pair| pair[0].offset < pair[1].offset && pair[0].ingested_ms <= pair[1].ingested_ms)
+    );
+    read.iter()
+        .map(|record| {
+            record
+                .killmail()
+                .map_or((0, 0), |killmail| (killmail.killmail_id, killmail.revision))
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_appends_all_read_from_memory_and_from_the_server() {
+    let Some(nats) = Nats::single().await else { return };
+    let (writer, reader, bare) = (open(&nats).await, open(&nats).await, try_open(&nats, 0).await.unwrap());
+    assert!(writer.log.id() == reader.log.id() && reader.log.id() == bare.log.id());
+    let leadership = lead(&writer).await;
+    assert_eq!(leadership.head(), Head::default());
+    let log = leadership.writer();
+    assert_eq!(log.feed_state().await.unwrap(), None);
+
+    let first: Vec<NewEvent> = (1..=300).map(|id| killmail(id, 0, T0 + id as i64)).collect();
+    let head = log.append(batch(first, "one")).await.unwrap();
+    assert_eq!(head.offset, Offset(300));
+    let second = [
+        gap(2, T0 + 1_000),
+        killmail(7, 1, T0 + 1_000),
+        killmail(301, 0, T0 + 2_000),
+    ];
+    let head = log.append(batch(second, "two")).await.unwrap();
+    assert_eq!(
+        head,
+        Head {
+            offset: Offset(303),
+            ingested_ms: T0 + 2_000
+        }
+    );
+    // Only the state: a ban, say.
+    assert_eq!(log.append(batch([], "three")).await.unwrap(), head);
+
+    let mut expected: Vec<(u64, u32)> = (1..=300).map(|id| (id, 0)).collect();
+    expected.extend([(0, 0), (7, 1), (301, 0)]);
+    for end in [
+        &writer,
+        &reader,
+        &bare,
+        &open(&nats).await,
+        &try_open(&nats, 0).await.unwrap(),
+    ] {
+        reaches(end, head).await;
+        assert_eq!(records(end, 0).await, expected);
+        assert_eq!(records(end, 300).await, expected[300..]);
+        assert_eq!(records(end, 303).await, []);
+        let status = end.log.status();
+        assert_eq!(
+            (status.trimmed, status.earliest_ms, status.head, status.killmails),
+            (Offset(0), Some(T0 + 1), head, 301)
+        );
+        let place = |offset| {
+            end.log.place(Cursor {
+                log: end.log.id(),
+                offset: Offset(offset),
+            })
+        };
+        assert_eq!(
+            [place(0), place(303), place(304)],
+            [Place::After(Offset(0)), Place::After(Offset(303)), Place::Ahead]
+        );
+        let newest = end.log.newest(KillmailId(7)).await.unwrap().unwrap();
+        let before = end.log.newest_at(KillmailId(7), Offset(301)).await.unwrap().unwrap();
+        assert_eq!((newest.offset, before.offset), (Offset(302), Offset(7)));
+        assert_eq!(end.log.newest(KillmailId(999)).await.unwrap(), None);
+        for (since, after) in [(0, 0), (T0 + 5, 4), (T0 + 500, 300), (T0 + 2_001, 303)] {
+            assert_eq!(end.log.seek(since).await.unwrap(), Offset(after), "{since}");
+        }
+    }
+
+    // The next leader finds everything as it was left.
+    leadership.leave().await;
+    let next = lead(&reader).await;
+    assert_eq!(next.head(), head);
+    let log = next.writer();
+    assert_eq!(log.feed_state().await.unwrap(), Some(Bytes::from_static(b"three")));
+    let marks = log
+        .marks(&[KillmailId(7), KillmailId(300), KillmailId(302)])
+        .await
+        .unwrap();
+    assert_eq!(marks, [Some(mark(7, 1)), Some(mark(300, 0)), None]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_contradicts_the_log_is_refused() {
+    let Some(nats) = Nats::single().await else { return };
+    let end = open(&nats).await;
+    let leadership = lead(&end).await;
+    let log = leadership.writer();
+    let head = log.append(batch([killmail(1, 0, T0)], "one")).await.unwrap();
+    let numbered = NewEvent {
+        offset: Some(Offset(9)),
+        ..killmail(2, 0, T0)
+    };
+    for (event, reason) in [
+        (
+            killmail(2, 0, T0 - 1),
+            "a record of 1789999999999 after one of 1790000000000",
+        ),
+        (numbered, "JetStream numbers its records itself"),
+    ] {
+        let error = log.append(batch([event], "two")).await.unwrap_err().to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    assert_eq!(log.feed_state().await.unwrap(), Some(Bytes::from_static(b"one")));
+    // Larger than a message may be, and packed all the same.
+    let mut large = killmail(3, 0, T0);
+    if let NewBody::Killmail { bytes, .. } = &mut large.body {
+        let killmail = v1::Killmail {
+            killmail_id: 3,
+            labels: vec!["pvp".into(); 500_000],
+            ..Default::default()
+        };
+        *bytes = killmail.encode_to_vec().into();
+        assert!(bytes.len() > 2_000_000);
+    }
+    let after = log.append(batch([large.clone()], "three")).await.unwrap();
+    assert_eq!(after.offset.0, head.offset.0 + 1);
+    let bare = try_open(&nats, 0).await.unwrap();
+    let read = bare.log.newest(KillmailId(3)).await.unwrap().unwrap();
+    assert!(matches!(large.body, NewBody::Killmail { bytes, .. } if bytes == read.bytes));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_who_write_the_same_log_it_once_and_the_old_one_stops() {
+    let Some(nats) = Nats::single().await else { return };
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let bucket = async_nats::jetstream::new(client);
+    let (a, b) = (open(&nats).await, open(&nats).await);
+    let lease = bucket.get_key_value("killfeed-poller").await.unwrap();
+    for round in 0..10 {
+        let old = lead(&a).await;
+        // Taken from it behind its back: it believes to have the lease for some seconds more.
+        lease
+            .put("lease", r#"{"holder":"nobody","renewal":1,"free":true}"#.into())
+            .await
+            .unwrap();
+        let new = lead(&b).await;
+        let events: Vec<NewEvent> = (0..20)
+            .map(|n| killmail(round * 100 + n + 1, 0, T0 + round as i64))
+            .collect();
+        let (old_log, new_log) = (old.writer(), new.writer());
+        let mine = batch(events.clone(), "old");
+        let (_, second) = tokio::join!(old_log.append(mine), new_log.append(batch(events, "new")));
+        // If the old one was first, the new one's term ends as well, and the next one finds it all.
+        drop(second);
+        timeout(LONG, old.lasts().over()).await.unwrap();
+        assert!(
+            old_log
+                .append(batch([killmail(9_999, 0, T0 + 100)], "late"))
+                .await
+                .is_err()
+        );
+        old.leave().await;
+        new.leave().await;
+        let next = lead(&b).await;
+        let log = next.writer();
+        let ids: Vec<KillmailId> = (0..20).map(|n| KillmailId(round * 100 + n + 1)).collect();
+        let known = log.marks(&ids).await.unwrap();
+        let missing = ids.iter().zip(&known).filter(|(_, mark)| mark.is_none());
+        let missing: Vec<NewEvent> = missing.map(|(id, _)| killmail(id.0, 0, T0 + round as i64)).collect();
+        log.append(batch(missing, "next")).await.unwrap();
+        next.leave().await;
+    }
+    let fresh = open(&nats).await;
+    let mut logged = records(&fresh, 0).await;
+    assert_eq!(logged.len(), 200);
+    logged.sort_unstable();
+    logged.dedup();
+    assert_eq!(logged.len(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
+    let Some(nats) = Nats::single().await else { return };
+    let end = open(&nats).await;
+    let leadership = lead(&end).await;
+    leadership
+        .writer()
+        .append(batch([killmail(1, 0, T0)], "one"))
+        .await
+        .unwrap();
+    leadership.leave().await;
+    // As a leader leaves it that is killed after a publish: the record is there, neither its mark nor the position is.
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let mut stream = context.get_stream("killfeed").await.unwrap();
+    let (from, to) = ("killfeed.killmail.1.0", "killfeed.killmail.2.3");
+    let message = stream.get_last_raw_message_by_subject(from).await.unwrap();
+    // The conditions of that publish are headers as well.
+    let mut headers = async_nats::HeaderMap::new();
+    for name in ["Killfeed-Time", "Killfeed-Hash"] {
+        headers.insert(name, message.headers.get(name).unwrap().as_str());
+    }
+    context
+        .publish_with_headers(to, headers, message.payload)
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    let next = lead(&end).await;
+    assert_eq!(next.head().offset, Offset(2));
+    let marks = next.writer().marks(&[KillmailId(1), KillmailId(2)]).await.unwrap();
+    assert_eq!(marks[0], Some(mark(1, 0)));
+    assert_eq!(marks[1].map(|mark| mark.revision), Some(3));
+
+    // A gap that was told before the crash is told once.
+    let events = [gap(1, T0), gap(1, T0), killmail(4, 0, T0)];
+    assert_eq!(
+        next.writer().append(batch(events, "gaps")).await.unwrap().offset,
+        Offset(5)
+    );
+    let position = context.get_key_value("killfeed-position").await.unwrap();
+    position.put("feed", "one".into()).await.unwrap();
+    next.leave().await;
+    let next = lead(&end).await;
+    assert_eq!(next.head().offset, Offset(5));
+    let events = [gap(1, T0), gap(1, T0)];
+    assert_eq!(
+        next.writer().append(batch(events, "gaps")).await.unwrap().offset,
+        Offset(5)
+    );
+    // And what says the same later is another one.
+    assert_eq!(
+        next.writer().append(batch([gap(1, T0)], "more")).await.unwrap().offset,
+        Offset(6)
+    );
+
+    // A mark that is lost for good: the engine itself refuses the record, and the mark is written anew.
+    let bucket = context.get_key_value("killfeed-marks").await.unwrap();
+    bucket.purge("1").await.unwrap();
+    next.leave().await;
+    let next = lead(&end).await;
+    let refused = next.writer().append(batch([killmail(1, 0, T0)], "two")).await;
+    assert!(refused.is_err());
+    timeout(LONG, next.lasts().over()).await.unwrap();
+    next.leave().await;
+    let next = lead(&end).await;
+    assert_eq!(next.writer().marks(&[KillmailId(1)]).await.unwrap(), [Some(mark(1, 0))]);
+    assert_eq!(stream.info().await.unwrap().state.messages, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
+    let Some(nats) = Nats::single().await else { return };
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let end = open(&nats).await;
+    let leadership = lead(&end).await;
+    leadership
+        .writer()
+        .append(batch([killmail(1, 0, T0)], "one"))
+        .await
+        .unwrap();
+    leadership.leave().await;
+    let config = context
+        .get_stream("killfeed")
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
+    context.delete_stream("killfeed").await.unwrap();
+    // By those who have it open,
+    let lost = timeout(LONG, end.log.lost()).await.unwrap();
+    assert!(matches!(lost, JetStreamError::Missing { .. }), "{lost}");
+    // and by those who open it.
+    let error = try_open(&nats, 0).await.err().unwrap();
+    assert!(error.is_configuration());
+    let text = error.to_string();
+    assert!(
+        text.contains("the JetStream stream killfeed is gone") && text.contains(&end.log.id().to_string()),
+        "{text}"
+    );
+    assert!(context.get_stream("killfeed").await.is_err(), "it was not made anew");
+
+    context.create_stream(config).await.unwrap();
+    let text = try_open(&nats, 0).await.err().unwrap().to_string();
+    assert!(text.contains("was deleted and made anew"), "{text}");
+
+    // Records, and nothing that says whose.
+    context
+        .publish("killfeed.gap.x", "x".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    context.delete_key_value("killfeed-marks").await.unwrap();
+    let text = try_open(&nats, 0).await.err().unwrap().to_string();
+    assert!(
+        text.contains("holds records, but the bucket killfeed-marks does not know it"),
+        "{text}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_lost_its_end_is_named() {
+    let Some(nats) = Nats::single().await else { return };
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    let end = open(&nats).await;
+    let leadership = lead(&end).await;
+    leadership
+        .writer()
+        .append(batch([killmail(1, 0, T0)], "one"))
+        .await
+        .unwrap();
+    leadership.leave().await;
+    drop(end);
+    // As after a restored backup: the position speaks of records that are not there.
+    let position = context.get_key_value("killfeed-position").await.unwrap();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Killfeed-Head", "5");
+    headers.insert("Killfeed-Head-Time", "5");
+    let subject = format!("$KV.{}.feed", position.name);
+    context
+        .publish_with_headers(subject, headers, "two".into())
+        .await
+        .unwrap()
+        .await
+        .unwrap();
+    let end = open(&nats).await;
+    let (_, note) = watch::channel(String::new());
+    let lost = tokio::select! {
+        lost = timeout(LONG, end.log.lost()) => lost.unwrap(),
+        _ = end.log.lead(note) => panic!("it may not lead"),
+    };
+    assert!(
+        matches!(
+            lost,
+            JetStreamError::LostEnd {
+                found: 1,
+                expected: 5,
+                ..
+            }
+        ),
+        "{lost}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_gone_is_followed_by_another_in_time() {
+    let Some(nats) = Nats::single().await else { return };
+    let (a, b) = (open(&nats).await, open(&nats).await);
+    let first = lead(&a).await;
+    // While it is there nobody else leads, and they hear what it says.
+    let (_, note) = watch::channel(String::new());
+    assert!(timeout(Duration::from_secs(12), b.log.lead(note)).await.is_err());
+    eventually("the other one hears it", LONG, async || {
+        b.log.heard().borrow().is_some()
+    })
+    .await;
+    // Left in order: at once.
+    first.leave().await;
+    let begun = tokio::time::Instant::now();
+    let second = lead(&b).await;
+    println!("after an orderly end: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    second.leave().await;
+}

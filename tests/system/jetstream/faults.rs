@@ -1,0 +1,271 @@
+//! Two ingestors over a cluster of three servers, and clients of both: whatever is killed or stopped, nobody loses or repeats anything,
+//! and zKillboard never sees two pollers.
+
+use std::time::{Duration, Instant};
+
+use killfeed::client::{Client, Follow, Start};
+use killfeed_support::{
+    Upstream, corpus,
+    nats::Nats,
+    process::eventually,
+    upstream::Host,
+    validator::{self, Seen, offset, validate},
+};
+use serde_json::Value;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use crate::{
+    recorder::{Recorder, begun, whole_log},
+    world::{Ingestor, LONG},
+};
+
+const CLIENTS: usize = 6;
+/// What a fail-over may take, by the contract.
+const FAIL_OVER: Duration = Duration::from_secs(15);
+/// Who polls, by the contact in its requests.
+const CONTACTS: [&str; 2] = ["a@example.com", "b@example.com"];
+
+async fn start(upstream: &Upstream, nats: &Nats, n: usize) -> Ingestor {
+    let replicas = nats.all().len().to_string();
+    let settings = [
+        ("INGESTOR_LOG", nats.url()),
+        ("INGESTOR_NATS_REPLICAS", replicas),
+        ("INGESTOR_CONTACT", CONTACTS[n].to_owned()),
+    ];
+    let settings = settings.each_ref().map(|(variable, value)| (*variable, value.as_str()));
+    Ingestor::start(upstream, &settings).await
+}
+
+/// (when, which ingestor) of every request to zKillboard.
+fn polls(upstream: &Upstream) -> Vec<(Instant, usize)> {
+    let of = |agent: &str| {
+        CONTACTS
+            .iter()
+            .position(|contact| agent.contains(contact))
+            .expect("one of ours")
+    };
+    upstream
+        .journal()
+        .of(Host::Feed)
+        .iter()
+        .map(|seen| (seen.at, of(seen.header("user-agent"))))
+        .collect()
+}
+
+/// Who polls now: asked for again after it has been seen.
+async fn poller(upstream: &Upstream) -> usize {
+    let before = polls(upstream).len();
+    eventually("somebody polls", 2 * FAIL_OVER, async || polls(upstream).len() > before).await;
+    polls(upstream).last().expect("one more than before").1
+}
+
+/// Once one has begun to poll, the one before is silent: turns never overlap.
+fn turns(upstream: &Upstream) -> Vec<usize> {
+    let mut turns: Vec<usize> = polls(upstream).into_iter().map(|(_, who)| who).collect();
+    turns.dedup();
+    turns
+}
+
+/// Follows both, `first` of them tried first, until everything up to the head that it is told has come.
+async fn follow(
+    endpoints: Vec<String>,
+    recorder: Recorder,
+    head: watch::Receiver<Option<u64>>,
+    n: usize,
+) -> validator::Client {
+    let client = Client::builder().endpoints(endpoints).build().unwrap();
+    let mut events = client.follow(Follow {
+        include_updates: true,
+        ..Follow::new("", Start::Earliest)
+    });
+    let mut stream = begun(validator::Start::Earliest { trimmed: 0 }, None, true);
+    loop {
+        let next = timeout(2 * LONG, events.next()).await.expect("in time").unwrap();
+        let received = recorder.event(&next);
+        let (at, progress) = (received.offset, received.seen == Seen::Progress);
+        stream.events.push(received);
+        if progress && head.borrow().is_some_and(|head| at >= head) {
+            break;
+        }
+    }
+    stream.to_the_end = true;
+    validator::Client {
+        name: format!("client {n}"),
+        streams: vec![stream],
+    }
+}
+
+/// A run under load: clients of both, killmails published as time goes on while `faults` happen, and then the validator's word.
+struct Run {
+    upstream: Upstream,
+    clients: JoinSet<validator::Client>,
+    head: watch::Sender<Option<u64>>,
+    documents: Vec<Value>,
+}
+
+impl Run {
+    fn begin(upstream: Upstream, ingestors: [&Ingestor; 2], killmails: usize) -> Self {
+        let (head, told) = watch::channel(None);
+        let recorder = Recorder::new();
+        let mut clients = JoinSet::new();
+        for n in 0..CLIENTS {
+            let mut endpoints: Vec<String> = ingestors.iter().map(|ingestor| ingestor.url()).collect();
+            endpoints.rotate_left(n % 2);
+            clients.spawn(follow(endpoints, recorder, told.clone(), n));
+        }
+        Self {
+            upstream,
+            clients,
+            head,
+            documents: corpus::best().documents.into_iter().take(killmails).collect(),
+        }
+    }
+
+    /// Publishes while faults happen.
+    async fn under_load(&self, pause: Duration, faults: impl Future<Output = ()>) {
+        let load = async {
+            for document in &self.documents {
+                self.upstream.publish(document.clone());
+                tokio::time::sleep(pause).await;
+            }
+        };
+        tokio::join!(load, faults);
+    }
+
+    /// Everything was logged once, both have it, and every client saw it.
+    async fn end(self, ingestors: [&mut Ingestor; 2]) {
+        let [first, second] = ingestors;
+        first.holds(self.documents.len() as u64).await;
+        second.holds(self.documents.len() as u64).await;
+        eventually("both are at the head", LONG, async || {
+            second.status().await.head_cursor == first.status().await.head_cursor
+        })
+        .await;
+        let mut history = whole_log(first).await;
+        assert_eq!(history.log, whole_log(second).await.log);
+        self.head.send_replace(Some(offset(&first.status().await.head_cursor)));
+        history.clients = timeout(2 * LONG, self.clients.join_all())
+            .await
+            .expect("all have everything");
+        let published = self
+            .documents
+            .iter()
+            .map(|document| (document["killmail_id"].as_u64().unwrap(), 0));
+        history.published = Some(published.collect());
+        validate(&history);
+        for ingestor in [first, second] {
+            assert_eq!(ingestor.stop().await, Some(0));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_ingestor_is_killed_the_other_one_takes_over() {
+    let Some(nats) = Nats::cluster().await else { return };
+    let upstream = Upstream::start().await;
+    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+    let run = Run::begin(upstream, [&both[0], &both[1]], 400);
+    let kills = async {
+        for _ in 0..2 {
+            let leader = poller(&run.upstream).await;
+            let killed = Instant::now();
+            both[leader].kill_and_begin().await;
+            eventually("the other one polls", FAIL_OVER, async || {
+                polls(&run.upstream)
+                    .iter()
+                    .any(|(at, who)| *at > killed && *who != leader)
+            })
+            .await;
+            println!(
+                "ingestor {leader} was killed, the other one polls after {:?}",
+                killed.elapsed()
+            );
+            // And one that only serves streams.
+            both[leader].kill_and_begin().await;
+        }
+    };
+    run.under_load(Duration::from_millis(60), kills).await;
+    println!("turns: {:?}", turns(&run.upstream));
+    assert_eq!(turns(&run.upstream).len(), 3);
+    let [first, second] = &mut both;
+    run.end([first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whichever_server_is_killed_nothing_is_lost() {
+    let Some(mut nats) = Nats::cluster().await else { return };
+    let upstream = Upstream::start().await;
+    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+    let run = Run::begin(upstream, [&both[0], &both[1]], 400);
+    let servers = nats.all();
+    let kills = async {
+        for n in servers {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            nats.kill(n).await;
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            nats.begin(n).await;
+            // Until it holds again what the others hold.
+            nats.is_whole("killfeed").await;
+        }
+    };
+    run.under_load(Duration::from_millis(60), kills).await;
+    println!("turns: {:?}", turns(&run.upstream));
+    let [first, second] = &mut both;
+    run.end([first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_sleeps_past_its_lease_writes_and_asks_nothing_more() {
+    let Some(nats) = Nats::cluster().await else { return };
+    let upstream = Upstream::start().await;
+    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+    let run = Run::begin(upstream, [&both[0], &both[1]], 500);
+    let sleeps = async {
+        for _ in 0..2 {
+            let leader = poller(&run.upstream).await;
+            both[leader].service().signal("STOP").await;
+            let stopped = Instant::now();
+            eventually("the other one polls", FAIL_OVER, async || {
+                polls(&run.upstream)
+                    .iter()
+                    .any(|(at, who)| *at > stopped && *who != leader)
+            })
+            .await;
+            println!(
+                "ingestor {leader} was stopped, the other one polls after {:?}",
+                stopped.elapsed()
+            );
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            both[leader].service().signal("CONT").await;
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    };
+    run.under_load(Duration::from_millis(60), sleeps).await;
+    println!("turns: {:?}", turns(&run.upstream));
+    // Had the old one asked once more, its turn would stand between two of the other's.
+    assert_eq!(turns(&run.upstream).len(), 3);
+    let [first, second] = &mut both;
+    run.end([first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_is_deleted_ends_both_with_its_name() {
+    let Some(nats) = Nats::cluster().await else { return };
+    let upstream = Upstream::start().await;
+    upstream.publish_all(corpus::best().documents.into_iter().take(20));
+    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+    both[1].holds(20).await;
+    let client = async_nats::connect(nats.urls()).await.unwrap();
+    let context = async_nats::jetstream::new(client);
+    context.delete_stream("killfeed").await.unwrap();
+    for ingestor in &mut both {
+        let status = ingestor.service().end().await;
+        let said = ingestor.service().stderr();
+        assert_eq!(status.code(), Some(78), "{said}");
+        assert!(
+            said.contains("the JetStream stream killfeed is gone, though the bucket killfeed-marks remembers log"),
+            "{said}"
+        );
+    }
+    assert!(context.get_stream("killfeed").await.is_err(), "it was not made anew");
+}

@@ -1,0 +1,117 @@
+//! NATS away for a while: live streams wait and say so, nothing is lost, and all goes on by itself.
+
+use std::time::Duration;
+
+use killfeed::{
+    client::{Follow, Start, What},
+    cursor::Offset,
+    id::KillmailId,
+    v1::FeedHealth,
+};
+use killfeed_support::{Upstream, corpus, nats::Nats, process::eventually};
+use serde_json::Value;
+use tokio::time::{Instant, timeout};
+
+use super::engine::{ALL, T0, batch, killmail, lead, open, reaches, records, try_open};
+use crate::{
+    recorder::Watched,
+    world::{Ingestor, LONG},
+};
+use killfeed_ingestor::log::LogRead as _;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_append_during_an_outage_is_made_once() {
+    let Some(mut nats) = Nats::single().await else { return };
+    let (end, bare) = (open(&nats).await, try_open(&nats, 0).await.unwrap());
+    let leadership = lead(&end).await;
+    let log = leadership.writer();
+    log.append(batch([killmail(1, 0, T0)], "one")).await.unwrap();
+    let mut trouble = end.log.trouble();
+    nats.kill(0).await;
+    let next = batch((2..=50).map(|id| killmail(id, 0, T0)), "two");
+    assert!(log.append(next.clone()).await.is_err());
+    timeout(LONG, trouble.wait_for(Option::is_some)).await.unwrap().unwrap();
+    // What is in memory is read all the same; the rest waits, and is told as such.
+    assert_eq!(records(&end, 0).await, [(1, 0)]);
+    assert!(bare.log.read(Offset(0), ALL).await.is_err());
+
+    nats.begin(0).await;
+    timeout(LONG, trouble.wait_for(Option::is_none)).await.unwrap().unwrap();
+    // The lease may be over by then: the next turn finds out what became of it, as the pipeline does.
+    let mut leadership = leadership;
+    let mut due = next;
+    let head = loop {
+        match leadership.writer().append(due.clone()).await {
+            Ok(head) => break head,
+            Err(_) if leadership.lasts().now() => tokio::time::sleep(Duration::from_millis(50)).await,
+            Err(_) => {
+                leadership.leave().await;
+                leadership = lead(&end).await;
+                let ids: Vec<KillmailId> = (2..=50).map(KillmailId).collect();
+                let known = leadership.writer().marks(&ids).await.unwrap();
+                let missing = ids.iter().zip(known).filter(|(_, known)| known.is_none());
+                due = batch(missing.map(|(id, _)| killmail(id.0, 0, T0)), "two");
+            }
+        }
+    };
+    assert_eq!(head.offset, Offset(50));
+    reaches(&bare, head).await;
+    assert_eq!(records(&bare, 0).await, (1..=50).map(|id| (id, 0)).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_streams_wait_with_progress_and_go_on() {
+    let Some(mut nats) = Nats::single().await else { return };
+    let upstream = Upstream::start().await;
+    let documents: Vec<Value> = corpus::best().documents.into_iter().take(60).collect();
+    let (before, after) = documents.split_at(30);
+    upstream.publish_all(before.iter().cloned());
+    let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
+    ingestor.holds(30).await;
+    let mut watched = Watched::new(&ingestor.client(), Follow::new("", Start::Earliest));
+    let mut seen = 0;
+    while seen < 30 {
+        let event = timeout(LONG, watched.next()).await.expect("in time").unwrap();
+        seen += usize::from(matches!(event.what, What::Killmail(_)));
+    }
+
+    nats.kill(0).await;
+    upstream.publish_all(after.iter().cloned());
+    let cut = Instant::now();
+    eventually("the status says DOWN", Duration::from_secs(10), async || {
+        ingestor.status().await.feed_health() == FeedHealth::Down
+    })
+    .await;
+    println!("DOWN {:?} after the server was killed", cut.elapsed());
+    let detail = ingestor.status().await.feed_detail;
+    assert!(
+        detail.contains("killmails cannot be logged") && detail.contains("shared log is out of reach"),
+        "{detail}"
+    );
+    // Progress goes on, on the stream that was open, and says it too.
+    let told = async {
+        loop {
+            let event = watched.next().await.expect("the stream stays");
+            match event.what {
+                What::Progress(progress) if progress.feed_health() == FeedHealth::Down => break,
+                What::Progress(_) => {}
+                other => panic!("{other:?} while nothing can be logged"),
+            }
+        }
+    };
+    timeout(LONG, told).await.expect("it is told");
+
+    nats.begin(0).await;
+    let healed = Instant::now();
+    while seen < 60 {
+        let event = timeout(LONG, watched.next()).await.expect("in time").unwrap();
+        seen += usize::from(matches!(event.what, What::Killmail(_)));
+    }
+    println!("all there {:?} after the server was back", healed.elapsed());
+    eventually("the status says OK", LONG, async || {
+        ingestor.status().await.feed_health() == FeedHealth::Ok
+    })
+    .await;
+    watched.holds_against(&ingestor).await;
+    assert_eq!(ingestor.stop().await, Some(0));
+}
