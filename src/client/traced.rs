@@ -46,12 +46,12 @@ pub(crate) fn header(call: &dyn TracedCall) -> Option<(HeaderName, HeaderValue)>
     Some((TRACEPARENT, value))
 }
 
-/// What was wrong with an answer, as far as its head says it.
+/// What was wrong with an answer, as far as its head says it. Of a status its code only: its words may quote a filter.
 pub(crate) fn error<B>(answer: &Result<http::Response<B>, tonic::codegen::StdError>) -> Option<String> {
     match answer {
         Ok(response) => {
             let status = tonic::Status::from_header_map(response.headers())?;
-            (status.code() != Code::Ok).then(|| format!("{:?}: {}", status.code(), status.message()))
+            (status.code() != Code::Ok).then(|| format!("{:?}", status.code()))
         }
         Err(error) => Some(super::builder::causes(&**error)),
     }

@@ -64,8 +64,8 @@ where
     }
 }
 
-/// Errors come without a body, their status among the headers.
+/// Errors come without a body, their status among the headers. Its code only: its words may quote a filter.
 fn error(response: &http::Response<Body>) -> Option<String> {
     let status = Status::from_header_map(response.headers()).filter(|status| status.code() != Code::Ok)?;
-    Some(format!("{:?}: {}", status.code(), status.message()))
+    Some(format!("{:?}", status.code()))
 }
