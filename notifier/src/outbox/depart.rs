@@ -125,7 +125,8 @@ impl Outbox {
         })
     }
 
-    /// The batch and its rows are done with.
+    /// The batch and its rows are done with. One that is not there any more was forgotten, or given up with its channel, while its
+    /// message was on its way: then nothing is written about it.
     pub fn finish(
         &self,
         destination: &Destination,
@@ -136,6 +137,11 @@ impl Outbox {
         let together: Vec<u64> = batch.entries.iter().map(|entry| entry.killmail_id).collect();
         let sent = end.state == PostState::Sent;
         self.transact(destination, now, |transaction| {
+            let sealed = transaction.queue.get(queue_key(destination, BATCH_SEQUENCE))?;
+            let sealed = sealed.map(|bytes| decode::<BatchRow>("queue", &bytes)).transpose();
+            if sealed.map_err(Abort::Abort)?.is_none_or(|sealed| sealed.id != batch.id) {
+                return Ok(());
+            }
             for (index, entry) in batch.entries.iter().enumerate() {
                 if batch.battle != 0 && sent {
                     // One more user: the digest is made of it again whenever it grows.

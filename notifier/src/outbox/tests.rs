@@ -255,22 +255,34 @@ async fn the_stream_begins_with_its_first_position_and_anew_after_a_skipped_back
     assert_eq!(outbox.began().unwrap(), Some(9_250));
 }
 
+/// A message on its way is not called back; of its end nothing is written about who is forgotten.
 #[tokio::test]
-async fn a_guild_s_count_of_posts_is_forgotten_with_it() {
+async fn what_ends_after_it_was_forgotten_leaves_nothing() {
     let (_dir, outbox) = outbox();
-    outbox.arrive(&[arrival(7, 0, &[&HERE])], None, 10).unwrap();
-    let head = outbox.head(&HERE, 1).unwrap();
-    let batch = outbox.seal(&HERE, &[], Some(&batch_of(&head)), 11).unwrap().unwrap();
-    let end = BatchEnd {
+    let end = || BatchEnd {
         state: PostState::Sent,
         message_id: 99,
         detail: "",
-        cooldown_until: 0,
+        cooldown_until: 500,
         guild: Some(3),
         embeds: &[],
     };
-    outbox.finish(&HERE, &batch, end, 12).unwrap();
+    let seal = |killmail_id| {
+        outbox.arrive(&[arrival(killmail_id, 0, &[&HERE])], None, 10).unwrap();
+        let head = outbox.head(&HERE, 1).unwrap();
+        outbox.seal(&HERE, &[], Some(&batch_of(&head)), 11).unwrap().unwrap()
+    };
+    outbox.finish(&HERE, &seal(7), end(), 12).unwrap();
     assert_eq!(outbox.posts_today(3, 12).unwrap().posted, 1);
+    let on_its_way = seal(8);
+    outbox.forget(&HERE, 13).unwrap();
     outbox.forget_guild(3).unwrap();
-    assert_eq!(outbox.posts_today(3, 12).unwrap().posted, 0);
+    // Somebody subscribed anew, and something of that is on its way too.
+    let other = seal(9);
+    outbox.finish(&HERE, &on_its_way, end(), 14).unwrap();
+    assert!(outbox.post(&HERE, 8).unwrap().is_none());
+    assert_eq!(outbox.posts_today(3, 14).unwrap().posted, 0);
+    assert_eq!(outbox.cooldown(&HERE, "here").unwrap(), 0);
+    outbox.finish(&HERE, &other, end(), 15).unwrap();
+    assert_eq!(outbox.post(&HERE, 9).unwrap().unwrap().state(), PostState::Sent);
 }
