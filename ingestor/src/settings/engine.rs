@@ -92,8 +92,13 @@ fn parse(text: &str) -> Option<Option<Vec<String>>> {
             .unwrap_or(host);
         let uri: http::Uri = format!("{scheme}://{host}").parse().ok()?;
         let name = uri.host().filter(|name| !name.is_empty())?;
+        // A port that is no number is none to the parser.
+        let port = match host.strip_prefix(name)? {
+            "" => 4222,
+            rest => rest.strip_prefix(':')?.parse::<u16>().ok()?,
+        };
         let plain = !host.contains(['@', '/', '?', ' ']);
-        plain.then(|| format!("{scheme}://{name}:{}", uri.port_u16().unwrap_or(4222)))
+        plain.then(|| format!("{scheme}://{name}:{port}"))
     });
     servers.collect::<Option<Vec<_>>>().map(Some)
 }
