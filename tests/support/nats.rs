@@ -17,6 +17,7 @@ const READY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Nats {
     program: String,
+    config: String,
     folder: TempDir,
     servers: Vec<Server>,
 }
@@ -50,15 +51,20 @@ async fn program() -> Option<String> {
 impl Nats {
     /// One server; `None`, said loudly, where nats-server is not installed.
     pub async fn single() -> Option<Self> {
-        Self::start(1).await
+        Self::start(1, "").await
+    }
+
+    /// One server with more in its configuration.
+    pub async fn single_with(config: &str) -> Option<Self> {
+        Self::start(1, config).await
     }
 
     /// A cluster of three.
     pub async fn cluster() -> Option<Self> {
-        Self::start(3).await
+        Self::start(3, "").await
     }
 
-    async fn start(servers: usize) -> Option<Self> {
+    async fn start(servers: usize, config: &str) -> Option<Self> {
         let program = program().await?;
         let servers = (0..servers).map(|_| Server {
             address: free_address(),
@@ -67,6 +73,7 @@ impl Nats {
         });
         let mut nats = Self {
             program,
+            config: config.to_owned(),
             folder: tempfile::tempdir().expect("a scratch folder"),
             servers: servers.collect(),
         };
@@ -176,6 +183,7 @@ impl Nats {
                 routes.join(", ")
             );
         }
+        text += &self.config;
         let path = self.folder.path().join(format!("{}.conf", Self::name(n)));
         std::fs::write(&path, text).expect("a scratch file");
         path
