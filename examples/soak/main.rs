@@ -90,6 +90,10 @@ async fn main() -> ExitCode {
             }
             tokio::time::sleep(each.min(Duration::from_millis(50))).await;
         }
+        // Those whose time came while something else struck: what is counted has happened.
+        while let Some(fault) = plan.due(1.0) {
+            fault.strike(&mut world, hour).await;
+        }
         println!(
             "{}",
             table::hour(number + 1, published.len(), &mut world, &witness).await
