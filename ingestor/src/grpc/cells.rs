@@ -1,16 +1,19 @@
 //! Older stretches of the log that streams of different filters read side by side: read and decoded once for all of them. What is
 //! recent, the log keeps in memory itself.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use killfeed::cursor::Offset;
-use moka::sync::Cache;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use tokio::sync::OnceCell;
 
 use crate::log::{LogError, Record, memory};
 
-/// Kept of what was read, in bytes as [`memory`] counts them: some twenty stretches.
-const BUDGET: u64 = 32 * 1024 * 1024;
+/// Kept of what was read, in bytes as [`memory`] counts them: some seventy stretches. Streams that catch up side by side drift that
+/// far apart, since their connections alone hold some megabytes each.
+const BUDGET: u64 = 96 * 1024 * 1024;
+/// What nobody reads any more is let go.
+const IDLE: Duration = Duration::from_secs(30);
 /// What a stretch is counted with beside its records, also while it is read.
 const OVERHEAD: usize = 256;
 
@@ -32,7 +35,10 @@ impl Cells {
                 .map_or(0, |cell| cell.iter().map(|record| memory(record)).sum());
             u32::try_from(OVERHEAD + records).unwrap_or(u32::MAX)
         };
-        Self(Cache::builder().max_capacity(BUDGET).weigher(weigh).build())
+        // Streams read on and on: what was read longest ago goes, however often it was read.
+        let policy = EvictionPolicy::lru();
+        let cells = Cache::builder().max_capacity(BUDGET).weigher(weigh);
+        Self(cells.eviction_policy(policy).time_to_idle(IDLE).build())
     }
 
     /// The records of the stretch after `after`, and whether nothing can be added to them; only then they are kept. `read` reads
