@@ -1,7 +1,7 @@
 //! What it costs to serve many streams: `cargo run --release --example fanout -- --streams 64 --killmails 20000`.
 //!
 //! The server is a process of its own (this program again), so that its time and memory are read from /proc and nobody
-//! else's. Three parts: the whole log to so many streams at once, by no filter, by one, and by as many different ones; one new
+//! else's. Four parts: the whole log to so many streams at once, by no filter, by one, and by as many different ones; lists; one new
 //! killmail to a thousand streams; and ten thousand streams that wait. Prints the table of docs/performance.md.
 #![allow(
     clippy::unwrap_used,
@@ -16,6 +16,7 @@ mod server;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use killfeed::v1::{ListKillmailsRequest, killmail_service_client::KillmailServiceClient};
 use tokio::time::Instant;
 
 use client::Reader;
@@ -78,6 +79,8 @@ async fn main() {
     ] {
         catch_up(&server, &arguments, what, filter).await;
     }
+    println!("\n| lists, over the whole log | time | server CPU |\n|---|---|---|");
+    lists(&server).await;
     println!("\n| new killmails, one at a time | |\n|---|---|");
     let idle_before = server.resident();
     let mut readers = open(&server, LIVE_STREAMS).await;
@@ -133,6 +136,22 @@ async fn catch_up(server: &Process, arguments: &Arguments, what: &str, filters: 
         delivered / took.as_secs_f64(),
         bytes as f64 / took.as_secs_f64() / 1e6,
     );
+}
+
+/// How long a list takes whose filter finds nothing: the most that a page has to look at.
+async fn lists(server: &Process) {
+    let mut client = KillmailServiceClient::connect(server.address.clone()).await.unwrap();
+    for (what, count_only) in [("a page by a filter that nothing matches", false), ("the same, counted", true)] {
+        let request = ListKillmailsRequest {
+            filter: "value>=900t".into(),
+            count_only,
+            ..Default::default()
+        };
+        let (cpu, begun) = (server.cpu(), Instant::now());
+        let page = client.list_killmails(request).await.unwrap().into_inner();
+        assert!(page.killmails.is_empty() && page.matched == 0, "nothing is worth that much");
+        println!("| {what} | {:.0?} | {:.0?} |", begun.elapsed(), server.cpu() - cpu);
+    }
 }
 
 /// Streams of everything new, each on a connection of its own.
