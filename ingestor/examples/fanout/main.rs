@@ -141,7 +141,10 @@ async fn catch_up(server: &Process, arguments: &Arguments, what: &str, filters: 
 /// How long a list takes whose filter finds nothing: the most that a page has to look at.
 async fn lists(server: &Process) {
     let mut client = KillmailServiceClient::connect(server.address.clone()).await.unwrap();
-    for (what, count_only) in [("a page by a filter that nothing matches", false), ("the same, counted", true)] {
+    for (what, count_only) in [
+        ("a page by a filter that nothing matches", false),
+        ("the same, counted", true),
+    ] {
         let request = ListKillmailsRequest {
             filter: "value>=900t".into(),
             count_only,
@@ -149,7 +152,10 @@ async fn lists(server: &Process) {
         };
         let (cpu, begun) = (server.cpu(), Instant::now());
         let page = client.list_killmails(request).await.unwrap().into_inner();
-        assert!(page.killmails.is_empty() && page.matched == 0, "nothing is worth that much");
+        assert!(
+            page.killmails.is_empty() && page.matched == 0,
+            "nothing is worth that much"
+        );
         println!("| {what} | {:.0?} | {:.0?} |", begun.elapsed(), server.cpu() - cpu);
     }
 }

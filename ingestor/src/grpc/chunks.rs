@@ -114,29 +114,36 @@ impl Chunks {
     ) -> Result<Arc<Chunk>, Missing> {
         let slot = self.slot((selection.number, after), head);
         let made = slot.chunk.get_or_try_init(async || {
-            let chunk = Arc::new(self.make(log, selection, after, head).await?);
+            let chunk = Arc::new(self.make(log, selection, (after, head), i64::MIN).await?);
             self.weigh(&slot, OVERHEAD + chunk.frames.len());
             Ok(chunk)
         });
         made.await.cloned()
     }
 
-    /// A stretch that is filtered and cannot grow is read and decoded once, however many filters there are.
-    async fn make(
+    /// Makes the run after `after` for one stream, of what is not older than `not_before_ms`. A stretch that is filtered and cannot grow is
+    /// read and decoded once, however many filters there are.
+    pub(super) async fn make(
         &self,
         log: &dyn LogRead,
         selection: &Selection,
-        after: Offset,
-        head: Offset,
+        (after, head): (Offset, Offset),
+        not_before_ms: i64,
     ) -> Result<Chunk, Missing> {
-        let may_grow = head.0 < (after.0 / FILTERED_CELL + 1) * FILTERED_CELL;
-        if !selection.is_filtered() || may_grow {
-            return make(log, selection, after, i64::MIN).await;
+        let cell = if selection.is_filtered() { FILTERED_CELL } else { CELL };
+        let read = async || stretch(log, after, cell).await;
+        let may_grow = head.0 < (after.0 / cell + 1) * cell;
+        let (records, full) = if selection.is_filtered() && !may_grow {
+            self.cells.get(after, read).await.map_err(Missing::Log)?
+        } else {
+            let (records, full) = read().await.map_err(Missing::Log)?;
+            (records.into(), full)
+        };
+        // Asked after the read: what was there to be read was not trimmed by then.
+        if log.status().trimmed > after {
+            return Err(Missing::Overtaken);
         }
-        let read = self.cells.get(after, async || stretch(log, after, FILTERED_CELL).await);
-        let (records, full) = read.await.map_err(Missing::Log)?;
-        still_there(log, after)?;
-        Chunk::of(log.id(), selection, &records, full, i64::MIN).ok_or(Missing::Nothing)
+        Chunk::of(log.id(), selection, &records, full, not_before_ms).ok_or(Missing::Nothing)
     }
 
     fn slot(&self, key: Key, head: Offset) -> Arc<Slot> {
@@ -212,19 +219,6 @@ impl Chunk {
     }
 }
 
-/// Reads the log after `after` and frames what is wanted and not older than `not_before_ms`.
-pub(super) async fn make(
-    log: &dyn LogRead,
-    selection: &Selection,
-    after: Offset,
-    not_before_ms: i64,
-) -> Result<Chunk, Missing> {
-    let cell = if selection.is_filtered() { FILTERED_CELL } else { CELL };
-    let (records, full) = stretch(log, after, cell).await.map_err(Missing::Log)?;
-    still_there(log, after)?;
-    Chunk::of(log.id(), selection, &records, full, not_before_ms).ok_or(Missing::Nothing)
-}
-
 /// The records after `after` that lie in one cell, and whether nothing can be added to them.
 async fn stretch(log: &dyn LogRead, after: Offset, cell: u64) -> Result<(Vec<Arc<Record>>, bool), LogError> {
     let limit = ReadLimit {
@@ -237,14 +231,6 @@ async fn stretch(log: &dyn LogRead, after: Offset, cell: u64) -> Result<(Vec<Arc
     let full = taken < records.len() || ends_a_cell(&records, cell) || is_limited(&records, limit);
     records.truncate(taken);
     Ok((records, full))
-}
-
-/// To be asked after a read: what was there to be read was not trimmed by then.
-fn still_there(log: &dyn LogRead, after: Offset) -> Result<(), Missing> {
-    match log.status().trimmed > after {
-        true => Err(Missing::Overtaken),
-        false => Ok(()),
-    }
 }
 
 /// How many of them lie in the cell of the first: a cell of 64 holds the offsets 1 to 64, the next one 65 to 128.

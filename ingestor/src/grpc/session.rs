@@ -22,7 +22,7 @@ use tonic::Status;
 
 use super::{
     auth::Revoked,
-    chunks::{self, Chunk, Chunks, Missing},
+    chunks::{Chunk, Chunks, Missing},
     heartbeat::Heartbeat,
     limits::Seat,
     selection::Selection,
@@ -171,7 +171,7 @@ impl Running {
     fn begin_reading(&mut self, head: Offset) -> Option<Arc<Chunk>> {
         let Session { chunks, selection, .. } = &self.session;
         let (at, not_before_ms) = (self.at, self.session.begin.not_before_ms);
-        // What nobody shares would only push out what others do.
+        // Messages that nobody shares would only push out those that others do.
         let alone = Arc::strong_count(selection) == 1 || not_before_ms > i64::MIN;
         if !alone && let Some(chunk) = chunks.peek(selection, at, head) {
             return Some(chunk);
@@ -179,7 +179,8 @@ impl Running {
         let (log, selection, chunks) = (self.session.log.clone(), selection.clone(), chunks.clone());
         self.reading = Some(tokio::spawn(async move {
             if alone {
-                chunks::make(&*log, &selection, at, not_before_ms).await.map(Arc::new)
+                let made = chunks.make(&*log, &selection, (at, head), not_before_ms).await;
+                made.map(Arc::new)
             } else {
                 chunks.get(&*log, &selection, at, head).await
             }

@@ -54,6 +54,9 @@ async fn what_many_filters_are_asked_about_is_read_once() {
         (log.reads(), second.through, second.events),
         (1, Offset(250), first.events)
     );
+    // So is what a stream makes for itself alone.
+    let alone = chunks.make(&*log, &other, (Offset(0), log.status().head.offset), i64::MIN);
+    assert_eq!((alone.await.unwrap().through, log.reads()), (Offset(250), 1));
     // What can grow is read by each.
     run(&chunks, &log, &one, 512).await;
     run(&chunks, &log, &other, 512).await;
