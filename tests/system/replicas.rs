@@ -21,7 +21,7 @@ const CLIENTS: usize = 10;
 const KILLMAILS: usize = 300;
 
 /// Follows both, `first` of them tried first, until everything up to the head that it is told has come.
-async fn follow(
+pub(crate) async fn follow(
     endpoints: Vec<String>,
     recorder: Recorder,
     head: watch::Receiver<Option<u64>>,

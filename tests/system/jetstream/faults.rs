@@ -3,19 +3,19 @@
 
 use std::time::{Duration, Instant};
 
-use killfeed::client::{Client, Follow, Start};
 use killfeed_support::{
     Upstream, corpus,
     nats::Nats,
     process::eventually,
     upstream::Host,
-    validator::{self, Seen, offset, validate},
+    validator::{self, offset, validate},
 };
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
-    recorder::{Recorder, begun, whole_log},
+    recorder::{Recorder, whole_log},
+    replicas::follow,
     world::{Ingestor, LONG},
 };
 
@@ -64,35 +64,6 @@ fn turns(upstream: &Upstream) -> Vec<usize> {
     let mut turns: Vec<usize> = polls(upstream).into_iter().map(|(_, who)| who).collect();
     turns.dedup();
     turns
-}
-
-/// Follows both, `first` of them tried first, until everything up to the head that it is told has come.
-async fn follow(
-    endpoints: Vec<String>,
-    recorder: Recorder,
-    head: watch::Receiver<Option<u64>>,
-    n: usize,
-) -> validator::Client {
-    let client = Client::builder().endpoints(endpoints).build().unwrap();
-    let mut events = client.follow(Follow {
-        include_updates: true,
-        ..Follow::new("", Start::Earliest)
-    });
-    let mut stream = begun(validator::Start::Earliest { trimmed: 0 }, None, true);
-    loop {
-        let next = timeout(2 * LONG, events.next()).await.expect("in time").unwrap();
-        let received = recorder.event(&next);
-        let (at, progress) = (received.offset, received.seen == Seen::Progress);
-        stream.events.push(received);
-        if progress && head.borrow().is_some_and(|head| at >= head) {
-            break;
-        }
-    }
-    stream.to_the_end = true;
-    validator::Client {
-        name: format!("client {n}"),
-        streams: vec![stream],
-    }
 }
 
 /// A run under load: clients of both, killmails published as time goes on while `faults` happen, and then the validator's word.
