@@ -25,7 +25,12 @@ pub(crate) struct Recorder(Instant);
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        Self(Instant::now())
+        Self::under_way(Duration::ZERO)
+    }
+
+    /// The run began so long ago.
+    pub(crate) fn under_way(ago: Duration) -> Self {
+        Self(Instant::now() - ago)
     }
 
     pub(crate) fn now(self) -> Duration {

@@ -39,7 +39,7 @@ pub struct Appended {
 }
 
 /// One client: one stream after the other.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
     /// For messages.
     pub name: String,
@@ -48,7 +48,7 @@ pub struct Client {
 }
 
 /// One stream. A resuming client's many connections are one stream too: it promises the same.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
     /// Where it was asked to start.
     pub start: Start,
@@ -79,7 +79,7 @@ pub enum Start {
 }
 
 /// One event as a client saw it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
     /// When.
     pub at: Duration,

@@ -16,6 +16,7 @@ use killfeed_support::validator::Appended;
 use prost::Message as _;
 use tokio::sync::watch;
 
+use super::chance::drawn;
 use crate::recorder::digest;
 
 /// A record to append.
@@ -65,17 +66,22 @@ impl NewRecord {
 
 /// One replica's.
 pub(crate) struct MemoryLog {
+    seed: u64,
     records: Mutex<Vec<Arc<Record>>>,
     trimmed: Mutex<u64>,
-    head: watch::Sender<Head>,
+    head: Mutex<Head>,
+    /// One for each who waits: of several that wait for one sender, tokio wakes them in an order of its own chance.
+    told: Mutex<Vec<watch::Sender<Head>>>,
 }
 
 impl MemoryLog {
-    pub(crate) fn new() -> Arc<Self> {
+    pub(crate) fn new(seed: u64) -> Arc<Self> {
         Arc::new(Self {
+            seed,
             records: Mutex::default(),
             trimmed: Mutex::default(),
-            head: watch::Sender::new(Head::default()),
+            head: Mutex::default(),
+            told: Mutex::default(),
         })
     }
 
@@ -90,7 +96,8 @@ impl MemoryLog {
             ingested_ms: record.ingested_ms,
         };
         self.records.lock().unwrap().push(Arc::new(record));
-        self.head.send_replace(head);
+        *self.head.lock().unwrap() = head;
+        self.told.lock().unwrap().retain(|told| told.send(head).is_ok());
     }
 
     pub(crate) fn trim(&self, trimmed: u64) {
@@ -99,7 +106,7 @@ impl MemoryLog {
     }
 
     pub(crate) fn head_offset(&self) -> u64 {
-        self.head.borrow().offset.0
+        self.head.lock().unwrap().offset.0
     }
 }
 
@@ -113,7 +120,7 @@ impl LogRead for MemoryLog {
         let trimmed = Offset(*self.trimmed.lock().unwrap());
         if cursor.log != self.id() {
             Place::Foreign
-        } else if cursor.offset > self.head.borrow().offset {
+        } else if cursor.offset.0 > self.head_offset() {
             Place::Ahead
         } else if cursor.offset < trimmed {
             Place::Expired { trimmed }
@@ -124,14 +131,17 @@ impl LogRead for MemoryLog {
 
     async fn read(&self, after: Offset, limit: ReadLimit) -> Result<Vec<Arc<Record>>, LogError> {
         // A disk takes its time: what happens meanwhile is part of the simulation.
-        tokio::time::sleep(Duration::from_millis(fastrand::u64(0..20))).await;
+        let millis = drawn((self.seed, after.0, self.head_offset())) % 20;
+        tokio::time::sleep(Duration::from_millis(millis)).await;
         let records = self.records.lock().unwrap();
         let first = records.partition_point(|record| record.offset <= after);
         Ok(records[first..].iter().take(limit.records).cloned().collect())
     }
 
     fn head(&self) -> watch::Receiver<Head> {
-        self.head.subscribe()
+        let (told, head) = watch::channel(*self.head.lock().unwrap());
+        self.told.lock().unwrap().push(told);
+        head
     }
 
     fn status(&self) -> Status {
@@ -139,7 +149,7 @@ impl LogRead for MemoryLog {
         Status {
             trimmed: Offset(*self.trimmed.lock().unwrap()),
             earliest_ms: records.first().map(|record| record.ingested_ms),
-            head: *self.head.borrow(),
+            head: *self.head.lock().unwrap(),
             killmails: records.len() as u64,
         }
     }
