@@ -112,7 +112,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         .await
         .map_err(configuration)?;
     let (report, feed_health) = health::channel();
-    let writer = Writer::prepare(&settings, &log, &report).await?;
+    let writer = Writer::prepare(&settings, &log, &report, &traces).await?;
     grpc_settings.ready = writer.ready();
     grpc_settings.traces = traces.clone();
 
@@ -178,13 +178,9 @@ fn traces(settings: &Settings) -> Result<Traces, StartError> {
     let Some(endpoint) = &settings.otlp_endpoint else {
         return Ok(Traces::default());
     };
-    Traces::start(endpoint, "killfeed-ingestor", env!("CARGO_PKG_VERSION")).map_err(|error| {
-        configuration(BadSetting::new(
-            "OTEL_EXPORTER_OTLP_ENDPOINT",
-            endpoint,
-            error.to_string(),
-        ))
-    })
+    let ca = settings.otlp_ca.as_deref();
+    Traces::start(endpoint, ca, "killfeed-ingestor", env!("CARGO_PKG_VERSION"))
+        .map_err(|error| configuration(BadSetting::new(error.variable, &error.value, error.expected)))
 }
 
 /// An open log.
@@ -255,10 +251,15 @@ enum Writer {
 }
 
 impl Writer {
-    async fn prepare(settings: &Settings, log: &Log, report: &watch::Sender<FeedReport>) -> Result<Self, StartError> {
+    async fn prepare(
+        settings: &Settings,
+        log: &Log,
+        report: &watch::Sender<FeedReport>,
+        traces: &Traces,
+    ) -> Result<Self, StartError> {
         match log {
             Log::Embedded(log) => {
-                let source = source::open(settings, &**log, &**log, report.clone()).await?;
+                let source = source::open(settings, &**log, &**log, report.clone(), traces).await?;
                 Ok(Self::Alone(source, log.clone()))
             }
             Log::Shared(log) => Ok(Self::InTurn(log.clone())),

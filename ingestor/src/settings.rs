@@ -186,6 +186,11 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "OpenTelemetry collector that traces go to over gRPC, like http://127.0.0.1:4317; none = off",
     ),
+    setting(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "",
+        "PEM of the CA that signed the collector's certificate; none = public CAs",
+    ),
 ];
 
 /// TLS of the gRPC server: paths of PEM files.
@@ -263,8 +268,10 @@ pub struct Settings {
     pub log_filter: String,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// Where traces would go.
+    /// Where traces go; `None` = nowhere.
     pub otlp_endpoint: Option<String>,
+    /// PEM of the CA that signed the certificate of what is there; `None` = the public ones.
+    pub otlp_ca: Option<PathBuf>,
 }
 
 impl Settings {
@@ -317,6 +324,7 @@ impl Settings {
             log_filter: raw.get("RUST_LOG").unwrap_or("info").to_owned(),
             log_format: raw.parse_required("LOG_FORMAT", "text or json", log_format)?,
             otlp_endpoint: raw.get("OTEL_EXPORTER_OTLP_ENDPOINT").map(str::to_owned),
+            otlp_ca: path("OTEL_EXPORTER_OTLP_CERTIFICATE"),
             feed_url,
             esi_url,
             static_data_url,

@@ -5,13 +5,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use killfeed::{
     Timestamp,
-    client::{Client, TracedCall},
+    client::Client,
     v1::{
         CompileFilterRequest, CompileFilterResponse, Entity, EntityKind, Filter, GetFeedStatusRequest,
         GetFeedStatusResponse, GetKillmailRequest, Killmail, ListKillmailsRequest, SearchEntitiesRequest,
     },
 };
-use killfeed_telemetry::{Call, SpanKind, Traces};
+use killfeed_telemetry::Traces;
 use tonic::{Code, Status};
 
 use crate::{
@@ -34,7 +34,7 @@ pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, BadSetting
     let mut builder = Client::builder()
         .endpoints(settings.ingestor_urls.iter())
         .client_name(concat!("killfeed-notifier/", env!("CARGO_PKG_VERSION")))
-        .trace(traced(traces.clone()));
+        .trace(traces.calls());
     if let Some(token) = settings.ingestor_token.as_ref().map(Secret::reveal) {
         builder = builder.token(token);
     }
@@ -54,26 +54,6 @@ pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, BadSetting
             error.to_string(),
         )
     })
-}
-
-/// A call to an ingestor, told to whoever collects traces.
-struct Told(Call);
-
-impl TracedCall for Told {
-    fn traceparent(&self) -> String {
-        self.0.traceparent()
-    }
-
-    fn answered(self: Box<Self>, error: Option<String>) {
-        self.0.end(error);
-    }
-}
-
-fn traced(traces: Traces) -> impl Fn(&str) -> Option<Box<dyn TracedCall>> + Send + Sync + 'static {
-    move |path| {
-        let call = traces.call(path, SpanKind::Client, None)?;
-        Some(Box::new(Told(call)))
-    }
 }
 
 /// An ingestor that is asked.

@@ -239,8 +239,9 @@ fn traces(settings: &Settings) -> Result<Traces, BadSetting> {
     let Some(endpoint) = &settings.otlp_endpoint else {
         return Ok(Traces::default());
     };
-    Traces::start(endpoint, "killfeed-notifier", env!("CARGO_PKG_VERSION"))
-        .map_err(|error| BadSetting::new("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint, error.to_string()))
+    let ca = settings.otlp_ca.as_deref();
+    Traces::start(endpoint, ca, "killfeed-notifier", env!("CARGO_PKG_VERSION"))
+        .map_err(|error| BadSetting::new(error.variable, &error.value, error.expected))
 }
 
 fn read_tokens(path: &Path) -> Result<admin::Tokens, BadSetting> {

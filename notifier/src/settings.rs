@@ -106,8 +106,10 @@ pub struct Settings {
     pub log_filter: String,
     /// How log lines look.
     pub log_format: LogFormat,
-    /// Where traces would go (not in this version).
+    /// Where traces go; `None` = nowhere.
     pub otlp_endpoint: Option<String>,
+    /// PEM of the CA that signed the certificate of what is there; `None` = the public ones.
+    pub otlp_ca: Option<PathBuf>,
 }
 
 impl Settings {
@@ -169,6 +171,7 @@ impl Settings {
                 _ => None,
             })?,
             otlp_endpoint: raw.get("OTEL_EXPORTER_OTLP_ENDPOINT").map(str::to_owned),
+            otlp_ca: path("OTEL_EXPORTER_OTLP_CERTIFICATE"),
         };
         settings.check(raw)?;
         Ok(settings)

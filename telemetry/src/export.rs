@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     fmt,
+    path::Path,
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
@@ -20,7 +21,7 @@ use opentelemetry_sdk::{
     },
 };
 
-use tonic::transport::ClientTlsConfig;
+use tonic::transport::{Certificate, ClientTlsConfig};
 
 use super::Times;
 
@@ -34,11 +35,21 @@ const LAST: Duration = Duration::from_secs(2);
 /// A collector that takes longer is taken to be away.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why no collector can be told: what was expected, for a person.
+/// Where the collector is.
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+/// Who vouches for it.
+const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
+
+/// Why no collector can be told: a setting that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 ({reason})")]
+#[error("{variable}={value:?}: expected {expected}")]
 pub struct Unusable {
-    reason: String,
+    /// Which.
+    pub variable: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What it should be, for a person.
+    pub expected: String,
 }
 
 /// The queue and its thread.
@@ -54,8 +65,17 @@ impl fmt::Debug for Exporting {
 }
 
 impl Exporting {
-    pub(crate) fn start(endpoint: &str, service: &'static str, version: &'static str) -> Result<Self, Unusable> {
-        let unusable = |reason: String| Unusable { reason };
+    pub(crate) fn start(
+        endpoint: &str,
+        ca: Option<&Path>,
+        service: &'static str,
+        version: &'static str,
+    ) -> Result<Self, Unusable> {
+        let unusable = |reason: String| Unusable {
+            variable: ENDPOINT,
+            value: endpoint.to_owned(),
+            expected: format!("an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 ({reason})"),
+        };
         let known = ["http://", "https://"];
         if !known.iter().any(|scheme| endpoint.starts_with(scheme)) {
             return Err(unusable("this begins with neither http:// nor https://".to_owned()));
@@ -64,7 +84,10 @@ impl Exporting {
             .with_tonic()
             .with_endpoint(endpoint)
             .with_timeout(TIMEOUT);
-        if endpoint.starts_with("https://") {
+        let secure = endpoint.starts_with("https://");
+        if let Some(path) = ca {
+            otlp = otlp.with_tls_config(trusting(path, secure)?);
+        } else if secure {
             otlp = otlp.with_tls_config(ClientTlsConfig::new().with_webpki_roots());
         }
         let otlp = otlp.build().map_err(|error| unusable(error.to_string()))?;
@@ -127,6 +150,24 @@ impl Exporting {
             tracing::debug!(%error, "the last traces were not sent");
         }
     }
+}
+
+/// TLS that trusts the authority in a PEM file alone.
+fn trusting(path: &Path, secure: bool) -> Result<ClientTlsConfig, Unusable> {
+    let bad = |expected: String| Unusable {
+        variable: CERTIFICATE,
+        value: path.display().to_string(),
+        expected,
+    };
+    if !secure {
+        return Err(bad(format!("nothing, unless {ENDPOINT} begins with https://")));
+    }
+    let pem = std::fs::read(path).map_err(|error| bad(format!("a PEM file that can be read: {error}")))?;
+    // An empty list of authorities would be taken, and then nobody trusted.
+    if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
+        return Err(bad("a PEM file with a certificate in it".to_owned()));
+    }
+    Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
 }
 
 /// Says once that the collector does not take spans, and once that it does again.

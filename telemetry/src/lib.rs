@@ -8,10 +8,11 @@
 //! nothing of it, which it could not: its encoded bytes are shared by all clients. Spans are told when they are over, with
 //! the times at which they began and ended, because a document's killmail is known only after it was fetched and parsed.
 
+mod calls;
 mod export;
 pub mod ids;
 
-use std::{sync::Arc, time::SystemTime};
+use std::{path::Path, sync::Arc, time::SystemTime};
 
 pub use export::Unusable;
 use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
@@ -43,10 +44,16 @@ impl Times {
 }
 
 impl Traces {
-    /// Sends spans to the collector at `endpoint` (gRPC) as those of `service`. Must be called in a Tokio runtime. Nothing is
-    /// connected yet, and a collector that is away costs nothing but the spans.
-    pub fn start(endpoint: &str, service: &'static str, version: &'static str) -> Result<Self, Unusable> {
-        let exporting = Exporting::start(endpoint, service, version)?;
+    /// Sends spans to the collector at `endpoint` (gRPC) as those of `service`. `ca`: path of a PEM file with the authority of
+    /// its certificate; `None` = a public one. Must be called in a Tokio runtime. Nothing is connected yet, and a collector
+    /// that is away costs nothing but the spans.
+    pub fn start(
+        endpoint: &str,
+        ca: Option<&Path>,
+        service: &'static str,
+        version: &'static str,
+    ) -> Result<Self, Unusable> {
+        let exporting = Exporting::start(endpoint, ca, service, version)?;
         Ok(Self(Some(Arc::new(exporting))))
     }
 
@@ -217,16 +224,40 @@ mod tests {
 
     #[tokio::test]
     async fn an_endpoint_that_is_none_is_named() {
-        let error = Traces::start("collector:4317", "test", "1").unwrap_err().to_string();
+        let error = |endpoint, ca: Option<&str>| {
+            let unusable = Traces::start(endpoint, ca.map(Path::new), "test", "1").unwrap_err();
+            (unusable.variable, unusable.value, unusable.expected)
+        };
+        let endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
+        let expected = "an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 (this begins with neither http:// nor https://)";
         assert_eq!(
-            error,
-            "an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 (this begins with neither http:// nor https://)"
+            error("collector:4317", None),
+            (endpoint, "collector:4317".to_owned(), expected.to_owned())
+        );
+        let (variable, value, expected) = error("https://collector:4317", Some("/no/such/ca.pem"));
+        assert_eq!(
+            (variable, &*value),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/ca.pem")
+        );
+        assert!(expected.starts_with("a PEM file that can be read: "), "{expected}");
+        let (variable, _, expected) = error("https://collector:4317", Some("Cargo.toml"));
+        assert_eq!(
+            (variable, &*expected),
+            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "a PEM file with a certificate in it")
+        );
+        let (variable, _, expected) = error("http://collector:4317", Some("Cargo.toml"));
+        assert_eq!(
+            (variable, &*expected),
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                "nothing, unless OTEL_EXPORTER_OTLP_ENDPOINT begins with https://"
+            )
         );
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_collector_that_is_away_holds_nobody_up() {
-        let traces = Traces::start("http://127.0.0.1:9", "test", "1").unwrap();
+        let traces = Traces::start("http://127.0.0.1:9", None, "test", "1").unwrap();
         let begun = traces.now().unwrap();
         for id in 1..5_000 {
             traces.killmail(id, 0).unwrap().whole(Times::since(begun));

@@ -1,14 +1,17 @@
-//! Traces: one killmail can be followed from the fetch to the post, over both processes, and a call from one to the other.
+//! Traces: one killmail can be followed from the fetch to the post or its edit, over all processes, and a call from one to the
+//! other.
+
+mod secure;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     sync::{Arc, Mutex},
 };
 
 use killfeed_support::{
     Discord, Upstream,
-    discord::{CHANNEL, GUILD},
+    discord::{CHANNEL, GUILD, permission},
     process::{Binary, Service, eventually, free_address},
 };
 use killfeed_telemetry::ids;
@@ -18,10 +21,11 @@ use opentelemetry_proto::tonic::{
         trace_service_server::{TraceService, TraceServiceServer},
     },
     common::v1::{KeyValue, any_value::Value},
-    trace::v1::Span,
+    trace::v1::{Span, span::SpanKind},
 };
+use serde_json::json;
 use tokio::net::TcpListener;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, transport::Server};
 
 use crate::{
     notifier::{Notifier, fresh, posted, row},
@@ -51,14 +55,19 @@ impl TraceService for Collector {
 
 impl Collector {
     async fn start() -> (Self, String) {
+        let (collector, address) = Self::serve(Server::builder()).await;
+        (collector, format!("http://{address}"))
+    }
+
+    async fn serve(mut server: Server) -> (Self, SocketAddr) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address: SocketAddr = listener.local_addr().unwrap();
         let collector = Self::default();
-        let serving = tonic::transport::Server::builder()
+        let serving = server
             .add_service(TraceServiceServer::new(collector.clone()))
             .serve_with_incoming(tokio_stream::wrappers::TcpListenerStream::new(listener));
         tokio::spawn(serving);
-        (collector, format!("http://{address}"))
+        (collector, address)
     }
 
     /// Spans of one trace by their names.
@@ -68,6 +77,19 @@ impl Collector {
         of_trace
             .map(|(service, span)| (span.name.clone(), (service.clone(), span.clone())))
             .collect()
+    }
+
+    /// Who made the calls of this name whose answers hang on them, in order and each once.
+    fn joined(&self, method: &str) -> Vec<String> {
+        let calls = self.named(&format!("killfeed.v1.KillmailService/{method}"));
+        let of_kind = |kind: SpanKind| calls.iter().filter(move |(_, span)| span.kind() == kind);
+        let answered = |asked: &Span| {
+            of_kind(SpanKind::Server)
+                .any(|(_, span)| span.trace_id == asked.trace_id && span.parent_span_id == asked.span_id)
+        };
+        let joined = of_kind(SpanKind::Client).filter(|(_, span)| answered(span));
+        let callers: BTreeSet<String> = joined.map(|(service, _)| service.clone()).collect();
+        callers.into_iter().collect()
     }
 
     fn named(&self, name: &str) -> Vec<(String, Span)> {
@@ -142,18 +164,98 @@ async fn one_killmail_can_be_followed_from_fetch_to_post() {
     assert_eq!(text(&spans["match"].1.attributes, "destinations"), "1");
 
     // The call that opened the stream: the ingestor's span hangs on the notifier's.
-    let opened = collector.named("killfeed.v1.KillmailService/StreamKillmails");
-    let of = |service: &str| {
-        opened
-            .iter()
-            .find(|(of, _)| of == service)
-            .map(|(_, span)| span.clone())
-    };
-    let (asked, answered) = (of(NOTIFIER).unwrap(), of(INGESTOR).unwrap());
-    assert_eq!(answered.trace_id, asked.trace_id);
-    assert_eq!(answered.parent_span_id, asked.span_id);
+    assert_eq!(collector.joined("StreamKillmails"), [NOTIFIER]);
     assert_eq!(notifier.stop().await, Some(0));
     assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_battle_and_an_edit_are_followed_too() {
+    const WHOLE: u64 = CHANNEL + 1;
+    let (collector, endpoint) = Collector::start().await;
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    discord.add_channel(GUILD, WHOLE, permission::ALL);
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let ingestor = Ingestor::start(&upstream, &traced).await;
+    let styled = |channel, style: &str| row(style, GUILD, channel, "").replace("\"link\"", &format!("\"{style}\""));
+    let rows = styled(CHANNEL, "battle") + &styled(WHOLE, "full");
+    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
+    let mut documents = fresh(2);
+    documents[1]["esi"]["solar_system_id"] = documents[0]["esi"]["solar_system_id"].clone();
+    let ids = [0, 1].map(|index: usize| documents[index]["killmail_id"].as_u64().unwrap());
+    let begun = documents.remove(0);
+    let told = async |id, revision, step: &'static str, channel: u64| {
+        let trace = ids::trace(id, revision).to_bytes();
+        let what = format!("{step} of {id}/{revision} in {channel}");
+        eventually(&what, LONG, async || {
+            let spans = collector.named(step);
+            spans.iter().any(|(service, span)| {
+                service == NOTIFIER
+                    && span.trace_id == trace
+                    && span.parent_span_id == ids::root_span(id, revision).to_bytes()
+                    && text(&span.attributes, "discord.id") == channel.to_string()
+            })
+        })
+        .await;
+    };
+    upstream.publish(begun.clone());
+    told(ids[0], 0, "post", CHANNEL).await;
+    told(ids[0], 0, "post", WHOLE).await;
+    // The digest grows: no post of its own, but the edit that shows it.
+    upstream.publish(documents.remove(0));
+    told(ids[1], 0, "edit", CHANNEL).await;
+    told(ids[1], 0, "post", WHOLE).await;
+    assert_eq!(discord.posts(CHANNEL).len(), 1);
+    // A later revision has a trace of its own, from its fetch to the edit.
+    let mut dearer = begun;
+    dearer["zkb"]["totalValue"] = json!(987_000_000_000.0_f64);
+    upstream.publish(dearer);
+    told(ids[0], 1, "edit", WHOLE).await;
+    let trace = ids::trace(ids[0], 1).to_bytes();
+    let way = ["fetch", "parse", "enrich", "append", "match", "edit"];
+    eventually("the whole way of the revision", LONG, async || {
+        way.iter().all(|step| collector.of(&trace).contains_key(*step))
+    })
+    .await;
+    assert_eq!(notifier.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_killmail_can_be_followed_through_a_relay() {
+    let (collector, endpoint) = Collector::start().await;
+    let upstream = Upstream::start().await;
+    let discord = Discord::start().await;
+    let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
+    let first = Ingestor::start(&upstream, &traced).await;
+    let source = format!("relay:{}", first.url());
+    let relay = Ingestor::start(&upstream, &[traced[0], ("INGESTOR_SOURCE", source.as_str())]).await;
+    // Before anybody else asks: what is joined now are the relay's calls.
+    for method in ["GetFeedStatus", "StreamKillmails"] {
+        eventually("the relay's calls", LONG, async || {
+            collector.joined(method) == [INGESTOR]
+        })
+        .await;
+    }
+    let rows = row("all", GUILD, CHANNEL, "");
+    let mut notifier = Notifier::start_with(&relay, &discord.settings(), &rows, &traced).await;
+    let documents = fresh(1);
+    let id = documents[0]["killmail_id"].as_u64().unwrap();
+    upstream.publish_all(documents);
+    let trace = ids::trace(id, 0).to_bytes();
+    let way = [("killmail", INGESTOR), ("relay", INGESTOR)].into_iter().chain(WAY);
+    eventually("the whole way", LONG, async || {
+        let spans = collector.of(&trace);
+        let there = |step, of| spans.get(step).is_some_and(|(service, _)| service == of);
+        way.clone().all(|(step, of)| there(step, of))
+    })
+    .await;
+    let root = ids::root_span(id, 0).to_bytes();
+    for (step, (_, span)) in collector.of(&trace) {
+        let parent: &[u8] = if step == "killmail" { &[] } else { &root };
+        assert_eq!(span.parent_span_id, parent, "{step}");
+    }
+    assert_eq!(notifier.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -21,6 +21,7 @@ use killfeed::{
     v1::FeedHealth,
     wire::ReceivedEvent,
 };
+use killfeed_telemetry::Traces;
 use metrics::{counter, gauge};
 use tokio::{sync::watch, time::Instant};
 
@@ -144,12 +145,13 @@ impl Relay {
         place: Place,
         state: Option<Bytes>,
         health: watch::Sender<FeedReport>,
+        traces: &Traces,
     ) -> Result<Self, RelayError> {
-        let mut client = Client::builder().endpoint(&settings.url).client_name(concat!(
-            "killfeed-ingestor/",
-            env!("CARGO_PKG_VERSION"),
-            " relay"
-        ));
+        let name = concat!("killfeed-ingestor/", env!("CARGO_PKG_VERSION"), " relay");
+        let mut client = Client::builder()
+            .endpoint(&settings.url)
+            .client_name(name)
+            .trace(traces.calls());
         if let Some(token) = &settings.token {
             client = client.token(token);
         }

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use killfeed_telemetry::Traces;
 use tokio::sync::watch;
 
 use super::{StartError, configuration, failed, feed_settings};
@@ -44,6 +45,7 @@ pub(super) async fn open(
     log: &dyn LogRead,
     writer: &dyn LogWrite,
     report: watch::Sender<FeedReport>,
+    traces: &Traces,
 ) -> Result<Opened, StartError> {
     let Source::Relay(relay) = &settings.source else {
         return own(settings, writer, report).await;
@@ -56,7 +58,7 @@ pub(super) async fn open(
         head: head.offset,
         head_ms: head.ingested_ms,
     };
-    let relay = Relay::new(&relay_settings(relay)?, place, state, report).map_err(configuration)?;
+    let relay = Relay::new(&relay_settings(relay)?, place, state, report, traces).map_err(configuration)?;
     relay.introduce(INTRODUCTION).await.map_err(configuration)?;
     Ok(Opened {
         ready: Some(relay.ready()),

@@ -128,4 +128,9 @@ pub const SETTINGS: &[Setting] = &[
         "",
         "OpenTelemetry collector that traces go to over gRPC, like http://127.0.0.1:4317; none = off",
     ),
+    setting(
+        "OTEL_EXPORTER_OTLP_CERTIFICATE",
+        "",
+        "PEM of the CA that signed the collector's certificate; none = public CAs",
+    ),
 ];
