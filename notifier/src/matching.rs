@@ -330,25 +330,28 @@ pub(crate) mod tests {
         }
     }
 
+    /// Wants what happens in `system`, which is `away` thousandths of a light year and one jump from `origin`.
+    pub(crate) fn watching(id: u64, origin: u64, away: u32, system: u32) -> Subscription {
+        let mut one = subscription(id);
+        one.compiled.as_mut().unwrap().filter = Some(filter(vec![Node::Near(FilterNear {
+            origin: Some(FilterValue {
+                text: "Alpha".into(),
+                ids: vec![origin],
+            }),
+            reach: Some(Reach::LightYears(7.0)),
+            system_ids: vec![system],
+            distances: Some(FilterDistances {
+                origin_name: String::new(),
+                milli_light_years: vec![away],
+                jumps_plus_one: vec![2],
+            }),
+        })]));
+        one
+    }
+
     #[test]
     fn a_match_tells_how_far_away_it_was() {
-        let near = |id, origin, away: u32| {
-            let mut one = subscription(id);
-            one.compiled.as_mut().unwrap().filter = Some(filter(vec![Node::Near(FilterNear {
-                origin: Some(FilterValue {
-                    text: "Alpha".into(),
-                    ids: vec![origin],
-                }),
-                reach: Some(Reach::LightYears(7.0)),
-                system_ids: vec![9],
-                distances: Some(FilterDistances {
-                    origin_name: String::new(),
-                    milli_light_years: vec![away],
-                    jumps_plus_one: vec![2],
-                }),
-            })]));
-            one
-        };
+        let near = |id, origin, away| watching(id, origin, away, 9);
         let all = [near(1, 5, 3_000), near(2, 6, 2_000), near(3, 5, 3_000), subscription(4)];
         let snapshot = snapshot(&all);
         let actives = || (1..=9).filter_map(|id| snapshot.get(SubscriptionId(id)));

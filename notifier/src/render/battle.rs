@@ -4,12 +4,13 @@ mod sides;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use killfeed::v1::Killmail;
+use killfeed::{filter::Distance, v1::Killmail};
 
 use self::sides::Party;
 use super::{
     Item, full, limits,
     names::{self, Names, counted},
+    place,
     text::{self, grouped},
 };
 use crate::{
@@ -21,6 +22,8 @@ use crate::{
 /// What the links of the killmails may take of the description, and what is left of it for the line that counts the rest.
 const LINKED: usize = 3_600;
 const REST: usize = 40;
+/// Distances are told from so many origins, as in `full`.
+const ORIGINS: usize = 3;
 /// What one party of a side, or all of them, may take.
 const PARTIES: usize = 8;
 const SIDE: usize = 700;
@@ -38,7 +41,7 @@ pub fn battle(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
     };
     let killmails: Vec<&Killmail> = items.iter().map(|item| item.killmail).collect();
     let mut fields = vec![
-        limits::field("Where", &place(first.killmail), true),
+        limits::field("Where", &place(first.killmail, &distances(items)), true),
         limits::field("When", &when(&killmails), true),
         limits::field("Result", &result(items), true),
     ];
@@ -87,11 +90,23 @@ fn title(items: &[Item<'_>]) -> String {
     )
 }
 
-fn place(killmail: &Killmail) -> Vec<String> {
-    let location = killmail.location.as_ref();
-    location.map_or(Vec::new(), |location| {
-        vec![names::system(location, true), names::region(location, true)]
-    })
+fn place(killmail: &Killmail, distances: &[Distance]) -> Vec<String> {
+    let Some(location) = &killmail.location else {
+        return Vec::new();
+    };
+    let mut lines = vec![names::system(location, true), names::region(location, true)];
+    lines.extend(place::distances(distances, ORIGINS));
+    lines
+}
+
+/// How far the system is from what anybody watches who wanted one of them, the nearest first, each origin once.
+fn distances(items: &[Item<'_>]) -> Vec<Distance> {
+    let all = items.iter().flat_map(|item| item.distances.iter().cloned());
+    let all: BTreeSet<Distance> = all.collect();
+    let mut seen = BTreeSet::new();
+    all.into_iter()
+        .filter(|distance| seen.insert(distance.origin))
+        .collect()
 }
 
 /// The last kill for those who watch, the first and last one for those who read it later.

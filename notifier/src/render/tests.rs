@@ -133,14 +133,17 @@ fn item(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
     }
 }
 
-/// At the gate to Bosena, within reach of what three watch.
-fn near(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
-    let from = |origin_name: &str, milli_light_years, jumps| Distance {
+fn from(origin_name: &str, milli_light_years: u32, jumps: Option<u32>) -> Distance {
+    Distance {
         milli_light_years,
         jumps,
-        origin: 30_000_001,
+        origin: origin_name.bytes().map(u64::from).sum(),
         origin_name: origin_name.into(),
-    };
+    }
+}
+
+/// At the gate to Bosena, within reach of what three watch.
+fn near(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
     Item {
         distances: vec![
             from("Vard", 2_144, Some(1)),
@@ -236,6 +239,13 @@ fn battles() {
     insta::assert_json_snapshot!("battle", message);
     let (again, _) = battle(&fought(&killmails), &[Ping::Here]);
     assert_eq!(message, again);
+
+    // Two watch Vard, one of them Amamake too, a third Jita: each place once, the nearest first.
+    let mut watched = fought(&killmails);
+    watched[0].distances = vec![from("Vard", 2_144, Some(1)), from("Amamake", 3_500, Some(4))];
+    watched[1].distances = vec![from("Vard", 2_144, Some(1)), from("Jita", 10_132, Some(14))];
+    watched[2].distances = vec![from("Dodixie", 900, None)];
+    insta::assert_json_snapshot!("battle_near", battle(&watched, &[]).0);
 
     let many: Vec<_> = (1..=400).map(|id| (dreadnought(id), Outcome::Neutral)).collect();
     let (message, linked) = battle(&fought(&many), &[]);

@@ -44,6 +44,41 @@ async fn a_battle_is_one_post_that_is_edited_and_links_each_killmail() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_battle_says_how_far_away_it_is_also_after_it_grew() {
+    let mut bench = battle().await;
+    let near = crate::matching::tests::watching(1, 30_002_060, 2_144, 30_002_086);
+    let subscriptions = bench.running().subscriptions.clone();
+    let all = subscriptions.list();
+    let one = all.iter().find(|one| one.id == SubscriptionId(1)).unwrap();
+    subscriptions
+        .set_compiled(one, near.compiled, String::new())
+        .await
+        .unwrap();
+    // The database is to be let go of with the bench.
+    drop((subscriptions, all));
+    bench.arrive([1], &[HERE]);
+    bench.drained().await;
+    let away = "2.14 ly, 1 jump from Alpha";
+    let first = bench.fake.state.lock().unwrap().posted[0].1.clone();
+    let first = serde_json::to_string(&first.message).unwrap();
+    assert_eq!(first.matches(away).count(), 1, "{first}");
+    bench.arrive([2, 3], &[HERE]);
+    bench.drained().await;
+    let grown = serde_json::to_string(&edits(&bench).pop().unwrap().embeds).unwrap();
+    assert!(
+        grown.contains(&render_link(1)) && grown.contains(&render_link(3)),
+        "{grown}"
+    );
+    assert_eq!(grown.matches(away).count(), 1, "{grown}");
+    // Nobody watches it from there any more.
+    bench.restart().await;
+    bench.arrive([4], &[HERE]);
+    bench.drained().await;
+    let grown = serde_json::to_string(&edits(&bench).pop().unwrap().embeds).unwrap();
+    assert!(grown.contains(&render_link(4)) && !grown.contains(away), "{grown}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn deaths_lose_nothing_of_a_battle_and_post_it_once() {
     for seed in 0..10 {
         let mut random = fastrand::Rng::with_seed(seed);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use killfeed::v1::Killmail;
+use killfeed::{filter::Distance, v1::Killmail};
 
 use super::{Pace, Worker, edit::Tried};
 use crate::{
@@ -26,7 +26,7 @@ impl Worker {
         let (pings, held_back) = self.pings(&readable, now)?;
         let items: Vec<_> = readable
             .iter()
-            .map(|(post, killmail)| item(killmail, post.outcome, &post.names))
+            .map(|(post, killmail)| item(killmail, post.outcome, &post.names, post.distances.clone()))
             .collect();
         let (message, _) = render::battle(&items, &pings);
         let entry = |(post, killmail): &(&Chosen, Killmail)| BatchEntryRow {
@@ -67,6 +67,7 @@ impl Worker {
             .collect();
         let rows: Vec<&BattleKillmailRow> = battle.killmails.iter().chain(new.iter().map(|(_, row)| row)).collect();
         let mut killmails = Vec::with_capacity(rows.len());
+        let mut distances = Vec::with_capacity(rows.len());
         for row in &rows {
             // Without the bytes of an earlier one (NOTIFIER_SKIP_BACKLOG drops them) the digest cannot be made again.
             let Some(killmail) = self.shared.outbox.killmail(row.killmail_id)? else {
@@ -74,12 +75,15 @@ impl Worker {
                 self.shared.outbox.flush().await?;
                 return Ok(Pace::Go);
             };
+            let post = self.shared.outbox.post(&self.destination, row.killmail_id)?;
+            distances.push(post.map_or_else(Vec::new, |post| self.distances(&post, &killmail)));
             killmails.push(killmail);
         }
         let items: Vec<_> = rows
             .iter()
             .zip(&killmails)
-            .map(|(row, killmail)| item(killmail, row.outcome(), &row.names))
+            .zip(distances)
+            .map(|((row, killmail), distances)| item(killmail, row.outcome(), &row.names, distances))
             .collect();
         let edit = Edit {
             destination: self.destination.clone(),
@@ -124,12 +128,17 @@ impl Worker {
     }
 }
 
-fn item<'a>(killmail: &'a Killmail, outcome: crate::database::Outcome, names: &'a [String]) -> Item<'a> {
+fn item<'a>(
+    killmail: &'a Killmail,
+    outcome: crate::database::Outcome,
+    names: &'a [String],
+    distances: Vec<Distance>,
+) -> Item<'a> {
     Item {
         killmail,
         outcome,
         style: Style::Battle,
         subscriptions: names.iter().map(String::as_str).collect(),
-        distances: Vec::new(),
+        distances,
     }
 }

@@ -106,7 +106,7 @@ impl Worker {
     }
 
     /// How far it is from what those watch who wanted it and are still there.
-    fn distances(&self, post: &PostRow, killmail: &Killmail) -> Vec<Distance> {
+    pub(super) fn distances(&self, post: &PostRow, killmail: &Killmail) -> Vec<Distance> {
         let snapshot = self.shared.subscriptions.snapshot();
         let ids = post.matches.iter().map(|found| SubscriptionId(found.subscription));
         let system = killmail.location.as_ref().map_or(0, |location| location.system_id);
