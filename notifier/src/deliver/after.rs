@@ -90,11 +90,13 @@ pub(super) fn looked(found: &Found, attempt: Attempt) -> After {
     }
 }
 
-/// After a try to edit: the same, but that a message somebody has deleted is let go.
+/// After a try to edit: the same, but that a message is let go that somebody has deleted, or that another bot has posted.
 pub(super) fn edited(outcome: &SendOutcome, attempt: Attempt) -> After {
     match outcome {
         // Unknown message.
         SendOutcome::Refused { code: 10008, .. } => After::Dead("the message was deleted".into()),
+        // Says nothing about the channel: it came from the application that the token was of before.
+        SendOutcome::Refused { code: 50005, .. } => After::Dead("the message is another bot's".into()),
         outcome => sent(outcome, attempt),
     }
 }
@@ -234,13 +236,15 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_message_is_not_edited_and_suspends_nothing() {
-        let deleted = SendOutcome::Refused {
-            status: 404,
-            code: 10008,
-            message: "Unknown Message".into(),
-        };
-        assert!(matches!(edited(&deleted, ONE), After::Dead(_)));
+    fn a_message_that_is_gone_or_another_bots_is_not_edited_and_suspends_nothing() {
+        for (status, code) in [(404, 10008), (403, 50005)] {
+            let refused = SendOutcome::Refused {
+                status,
+                code,
+                message: "words".into(),
+            };
+            assert!(matches!(edited(&refused, ONE), After::Dead(_)), "{code}");
+        }
         assert_eq!(edited(&SendOutcome::Sent { message_id: 5 }, ONE), After::Sent(5));
     }
 

@@ -8,7 +8,7 @@ mod traced;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::Instant;
+use tokio::{sync::SemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -53,6 +53,10 @@ struct Probing {
     next: Instant,
     interval: Duration,
 }
+
+/// The right to have a message on its way, held until its outcome is known. The semaphore is never closed; if it were, sending
+/// without a permit would only be less polite.
+type Turn<'a> = Option<SemaphorePermit<'a>>;
 
 /// What a step comes to.
 enum Pace {
@@ -125,17 +129,20 @@ impl Worker {
                 return Ok(Pace::Sleep(wait));
             }
         }
+        // Before anything is chosen: whoever waits for a turn holds nothing, and what is sealed is sent at once.
+        let shared = self.shared.clone();
+        let turn = shared.permits.acquire().await.ok();
         let head = self.shared.outbox.head(&self.destination, EMBEDS + 1)?;
         match (&head.batch, head.rows.first()) {
-            (Some(batch), _) => self.resume(batch).await,
+            (Some(batch), _) => self.resume(batch, turn).await,
             (None, None) => Ok(Pace::Idle),
-            (None, Some((sequence, row))) if row.edit => self.edit(*sequence, row).await,
-            (None, Some(_)) => self.begin(head).await,
+            (None, Some((sequence, row))) if row.edit => self.edit(*sequence, row, turn).await,
+            (None, Some(_)) => self.begin(head, turn).await,
         }
     }
 
     /// Chooses what is posted next, seals it, and sends it.
-    async fn begin(&mut self, head: Head) -> Result<Pace, DeliverError> {
+    async fn begin(&mut self, head: Head, turn: Turn<'_>) -> Result<Pace, DeliverError> {
         let now = self.now();
         let snapshot = self.shared.subscriptions.snapshot();
         let limits = &self.shared.limits;
@@ -162,10 +169,10 @@ impl Worker {
             Some(Draft::Fold(_)) if spent && today.told => None,
             Some(Draft::Fold(folded)) => Some(self.fold(&folded, guild.filter(|_| spent), now)?),
             Some(Draft::Battle(system, chosen)) => match self.shared.outbox.battle(&self.destination, system, now)? {
-                Some(battle) if ended.is_empty() => return self.grow(system, &battle, &chosen).await,
+                Some(battle) if ended.is_empty() => return self.grow(system, &battle, &chosen, turn).await,
                 // Those that end are written first; the battle has its turn right after.
                 Some(_) => None,
-                None => Some(self.open(system, &chosen, now)?),
+                None => self.open(system, &chosen, &mut ended, now)?,
             },
             Some(Draft::Posts(chosen)) => self.compose(&chosen, &mut ended, now)?,
         };
@@ -179,25 +186,28 @@ impl Worker {
         self.shared.outbox.flush().await?;
         self.failures = 0;
         match sealed {
-            Some(batch) => self.send(&batch, false).await,
+            Some(batch) => self.send(&batch, false, turn).await,
             None => Ok(Pace::Go),
         }
     }
 
     /// A batch that is sealed already: it may have been posted.
-    async fn resume(&mut self, batch: &BatchRow) -> Result<Pace, DeliverError> {
+    async fn resume(&mut self, batch: &BatchRow, turn: Turn<'_>) -> Result<Pace, DeliverError> {
         if let Destination::Webhook(_) = self.destination {
             // Neither a nonce nor a history: once more, counted on disk, and then not again.
             if batch.tries > 1 {
                 let post = self.post(batch)?;
                 return self.carry_out(After::Lost(after::SENT_TWICE), batch, &post).await;
             }
-            let batch = self.shared.outbox.tried(&self.destination, batch)?;
+            let tried = self.shared.outbox.tried(&self.destination, batch, self.now())?;
             self.shared.outbox.flush().await?;
-            return self.send(&batch, false).await;
+            return match tried {
+                Some(batch) => self.send(&batch, false, turn).await,
+                None => Ok(Pace::Go),
+            };
         }
         if self.age(batch) < NONCE_LIFE {
-            return self.send(batch, true).await;
+            return self.send(batch, true, turn).await;
         }
         let post = self.post(batch)?;
         let since = std::time::UNIX_EPOCH + Duration::from_millis(batch.sealed);
@@ -205,6 +215,7 @@ impl Worker {
         let found = found.unwrap_or_else(|_| crate::sink::Found::Failed {
             reason: "the look took too long".into(),
         });
+        drop(turn);
         tracing::info!(destination = ?self.destination, nonce = batch.nonce, ?found, "looked for a message whose outcome is unknown");
         self.failures = self.failures.saturating_add(1);
         let after = after::looked(&found, self.attempt(batch));
@@ -212,17 +223,14 @@ impl Worker {
     }
 
     /// `again`: it was tried before, and nothing is known of what came of that.
-    async fn send(&mut self, batch: &BatchRow, again: bool) -> Result<Pace, DeliverError> {
+    async fn send(&mut self, batch: &BatchRow, again: bool, turn: Turn<'_>) -> Result<Pace, DeliverError> {
         let post = self.post(batch)?;
         let begun = self.shared.traces.now();
-        let outcome = {
-            // The semaphore is never closed; if it were, sending without a permit would only be less polite.
-            let _permit = self.shared.permits.acquire().await.ok();
-            let sending = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.send(&post));
-            sending.await.unwrap_or_else(|_| crate::sink::SendOutcome::Unknown {
-                reason: "the sink took too long".into(),
-            })
-        };
+        let sending = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.send(&post));
+        let outcome = sending.await.unwrap_or_else(|_| crate::sink::SendOutcome::Unknown {
+            reason: "the sink took too long".into(),
+        });
+        drop(turn);
         metrics::tried(&outcome);
         if batch.kind() == BatchKind::Post {
             let killmails = batch.entries.iter().map(|entry| (entry.killmail_id, entry.revision));

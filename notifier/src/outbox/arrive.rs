@@ -221,10 +221,31 @@ impl Transaction<'_> {
             self.arrived.too_old += 1;
         } else if post.state() == PostState::Sent {
             post.matches = rows(found);
+        } else if post.state() == PostState::Queued {
+            self.wanted_by_more(found, &mut post)?;
         }
         let waits = queued || self.edit_later(arrival, &found.destination, &mut post)?;
         self.posts.insert(&key, post.encode_to_vec())?;
         Ok(waits)
+    }
+
+    /// A later revision matches where the killmail waits: whoever wants it by now wants the row that is there, unless it is sealed.
+    fn wanted_by_more(&mut self, found: &Match, post: &mut PostRow) -> Written<()> {
+        let key = queue_key(&found.destination, post.sequence);
+        let Some(bytes) = self.queue.get(key)? else {
+            return Ok(());
+        };
+        let mut row: QueueRow = decode("queue", &bytes).map_err(Abort::Abort)?;
+        let known = |one: &MatchRow| row.matches.iter().any(|known| known.subscription == one.subscription);
+        let more: Vec<MatchRow> = rows(found).into_iter().filter(|one| !known(one)).collect();
+        if row.batch != 0 || more.is_empty() {
+            return Ok(());
+        }
+        self.tally.matched(&more, self.now);
+        row.matches.extend(more);
+        post.matches.clone_from(&row.matches);
+        self.queue.insert(&key, row.encode_to_vec())?;
+        Ok(())
     }
 
     /// Where the killmail waits already, its newest revision replaces the bytes: what is posted is what is known then.

@@ -44,7 +44,9 @@ impl Outbox {
         Ok(row.filter(|row| goes_on(row, now) && row.killmails.len() < LARGEST))
     }
 
-    /// The digest shows these killmails too: their rows end, their bytes are the battle's from now on.
+    /// The digest shows these killmails too: their rows end, their bytes are the battle's from now on. If the battle is not as it was
+    /// any more (it was over, or forgotten, while the digest was edited), their rows end all the same, and it is not begun again:
+    /// its bytes are let go already.
     pub fn join_battle(
         &self,
         destination: &Destination,
@@ -58,9 +60,17 @@ impl Outbox {
         grown
             .killmails
             .extend(joined.killmails.iter().map(|(_, row)| row.clone()));
+        let key = battle_key(destination, system);
         self.transact(destination, now, |transaction| {
+            let now = transaction.numbers.get(&key)?;
+            let now = now.map(|bytes| decode::<BattleRow>("meta", &bytes)).transpose();
+            let goes_on = now.map_err(Abort::Abort)?.as_ref() == Some(battle);
+            let mut shown = 0;
             for ((sequence, row), revision) in joined.killmails.iter().zip(joined.revisions) {
-                transaction.hold(row.killmail_id)?;
+                shown += u64::from(transaction.waits(*sequence)?);
+                if goes_on {
+                    transaction.hold(row.killmail_id)?;
+                }
                 transaction.end(*sequence, |post| {
                     post.set_state(PostState::Sent);
                     post.message_id = battle.message_id;
@@ -68,11 +78,12 @@ impl Outbox {
                     post.names.clone_from(&row.names);
                 })?;
             }
-            if let Some(guild) = joined.guild {
-                transaction.change_posts(guild, |row| row.posted += joined.killmails.len() as u64)?;
+            if let Some(guild) = joined.guild.filter(|_| shown > 0) {
+                transaction.change_posts(guild, |row| row.posted += shown)?;
             }
-            let key = battle_key(destination, system);
-            transaction.numbers.insert(key, grown.encode_to_vec())?;
+            if goes_on {
+                transaction.numbers.insert(&key[..], grown.encode_to_vec())?;
+            }
             Ok(())
         })
     }

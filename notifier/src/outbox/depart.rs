@@ -41,7 +41,8 @@ pub struct Edited {
 }
 
 impl Outbox {
-    /// Ends rows that are not posted, and seals `batch` (whose id is given here). Nothing may be sent before a flush.
+    /// Ends rows that are not posted, and seals `batch` (whose id is given here). `None` if there is none, or one of its rows is
+    /// gone: it was withdrawn or forgotten after it was chosen. Nothing may be sent before a flush.
     pub fn seal(
         &self,
         destination: &Destination,
@@ -56,6 +57,11 @@ impl Outbox {
             let Some(batch) = batch else {
                 return Ok(None);
             };
+            for entry in &batch.entries {
+                if !transaction.waits(entry.sequence)? {
+                    return Ok(None);
+                }
+            }
             let mut batch = batch.clone();
             batch.id = transaction.number();
             mark(transaction, &batch, batch.id)?;
@@ -68,9 +74,12 @@ impl Outbox {
         })
     }
 
-    /// Opens the sealed batch again: its killmails wait as before.
+    /// Opens the sealed batch again: its killmails wait as before. Of one that is gone nothing is written.
     pub fn unseal(&self, destination: &Destination, batch: &BatchRow, now: u64) -> Result<(), StorageError> {
         self.transact(destination, now, |transaction| {
+            if !transaction.is_sealed(batch)? {
+                return Ok(());
+            }
             mark(transaction, batch, 0)?;
             if batch.tells_limit != 0 {
                 transaction.change_posts(batch.tells_limit, |row| row.told = false)?;
@@ -80,14 +89,23 @@ impl Outbox {
         })
     }
 
-    /// Counts one more try of a sealed batch. Nothing may be sent before a flush.
-    pub fn tried(&self, destination: &Destination, batch: &BatchRow) -> Result<BatchRow, StorageError> {
-        let mut batch = batch.clone();
-        batch.tries += 1;
-        self.database
-            .queue
-            .insert(queue_key(destination, BATCH_SEQUENCE), batch.encode_to_vec())?;
-        Ok(batch)
+    /// Counts one more try of a sealed batch; `None` if it is gone. Nothing may be sent before a flush.
+    pub fn tried(
+        &self,
+        destination: &Destination,
+        batch: &BatchRow,
+        now: u64,
+    ) -> Result<Option<BatchRow>, StorageError> {
+        self.transact(destination, now, |transaction| {
+            if !transaction.is_sealed(batch)? {
+                return Ok(None);
+            }
+            let mut batch = batch.clone();
+            batch.tries += 1;
+            let key = queue_key(destination, BATCH_SEQUENCE);
+            transaction.queue.insert(&key, batch.encode_to_vec())?;
+            Ok(Some(batch))
+        })
     }
 
     /// The edit in the row `sequence` is done with.
@@ -125,8 +143,7 @@ impl Outbox {
         })
     }
 
-    /// The batch and its rows are done with. One that is not there any more was forgotten, or given up with its channel, while its
-    /// message was on its way: then nothing is written about it.
+    /// The batch and its rows are done with. Of one that is gone nothing is written.
     pub fn finish(
         &self,
         destination: &Destination,
@@ -137,9 +154,7 @@ impl Outbox {
         let together: Vec<u64> = batch.entries.iter().map(|entry| entry.killmail_id).collect();
         let sent = end.state == PostState::Sent;
         self.transact(destination, now, |transaction| {
-            let sealed = transaction.queue.get(queue_key(destination, BATCH_SEQUENCE))?;
-            let sealed = sealed.map(|bytes| decode::<BatchRow>("queue", &bytes)).transpose();
-            if sealed.map_err(Abort::Abort)?.is_none_or(|sealed| sealed.id != batch.id) {
+            if !transaction.is_sealed(batch)? {
                 return Ok(());
             }
             for (index, entry) in batch.entries.iter().enumerate() {
@@ -183,12 +198,12 @@ impl Outbox {
         })
     }
 
-    /// A destination whose channel is gone: every row of it ends.
+    /// A destination whose channel is gone: every row of it ends, and so does its sealed batch.
     pub fn abandon(&self, destination: &Destination, detail: &str, now: u64) -> Result<usize, StorageError> {
         let mut ended = 0;
         loop {
             let head = self.head(destination, 500)?;
-            if head.rows.is_empty() {
+            if head.rows.is_empty() && head.batch.is_none() {
                 return Ok(ended);
             }
             self.transact(destination, now, |transaction| {

@@ -286,3 +286,148 @@ async fn what_ends_after_it_was_forgotten_leaves_nothing() {
     outbox.finish(&HERE, &other, end(), 15).unwrap();
     assert_eq!(outbox.post(&HERE, 9).unwrap().unwrap().state(), PostState::Sent);
 }
+
+/// Between what a worker reads and what it writes, somebody else may forget the guild or withdraw what was chosen.
+#[tokio::test]
+async fn nothing_is_written_of_what_was_forgotten_or_withdrawn_meanwhile() {
+    let (_dir, outbox) = outbox();
+    let arrive = |killmail_id| outbox.arrive(&[arrival(killmail_id, 0, &[&HERE])], None, 10).unwrap();
+    let empty = || outbox.destinations().unwrap().is_empty() && outbox.waiting() == 0;
+    let chosen = || batch_of(&outbox.head(&HERE, 10).unwrap());
+    // Chosen, then forgotten: it is not sealed, so not sent.
+    arrive(7);
+    let batch = BatchRow {
+        tells_limit: 3,
+        ..chosen()
+    };
+    outbox.forget(&HERE, 11).unwrap();
+    assert_eq!(outbox.seal(&HERE, &[], Some(&batch), 12).unwrap(), None);
+    assert!(empty() && !outbox.posts_today(3, 12).unwrap().told);
+    // Chosen, then one of two withdrawn: what is left is chosen anew.
+    arrive(8);
+    outbox
+        .arrive(
+            &[Arrival {
+                matches: vec![Match {
+                    destination: HERE,
+                    subscriptions: vec![(SubscriptionId(2), Outcome::Kill)],
+                    in_time: true,
+                }],
+                ..arrival(9, 0, &[])
+            }],
+            None,
+            12,
+        )
+        .unwrap();
+    let batch = chosen();
+    assert_eq!(outbox.withdraw(&HERE, &BTreeSet::from([1]), 13).unwrap(), 1);
+    assert_eq!(outbox.seal(&HERE, &[], Some(&batch), 14).unwrap(), None);
+    // Sealed, then forgotten: no try of it is counted, and nothing is opened again.
+    let batch = BatchRow {
+        tells_limit: 3,
+        ..chosen()
+    };
+    let batch = outbox.seal(&HERE, &[], Some(&batch), 15).unwrap().unwrap();
+    outbox.forget(&HERE, 16).unwrap();
+    outbox.forget_guild(3).unwrap();
+    assert_eq!(outbox.tried(&HERE, &batch, 17).unwrap(), None);
+    outbox.unseal(&HERE, &batch, 18).unwrap();
+    assert!(empty());
+    assert!(
+        outbox
+            .database
+            .meta
+            .get(super::transaction::posts_key(3))
+            .unwrap()
+            .is_none()
+    );
+    assert!(outbox.database.killmails.is_empty());
+}
+
+/// The digest of a battle was edited while the battle was declared over: its bytes were let go, and are others' by now.
+#[test]
+fn a_battle_that_ended_meanwhile_is_not_begun_again() {
+    let (_dir, outbox) = outbox();
+    let quiet = 20 + u64::try_from(QUIET.as_millis()).unwrap();
+    let sent = || BatchEnd {
+        state: PostState::Sent,
+        message_id: 99,
+        detail: "",
+        cooldown_until: 0,
+        guild: Some(3),
+        embeds: &[],
+    };
+    let begin = |id| {
+        outbox.arrive(&[arrival(id, 0, &[&HERE])], None, 10).unwrap();
+        let batch = BatchRow {
+            battle: 30_002_086,
+            ..batch_of(&outbox.head(&HERE, 1).unwrap())
+        };
+        let batch = outbox.seal(&HERE, &[], Some(&batch), 11).unwrap().unwrap();
+        outbox.finish(&HERE, &batch, sent(), 20).unwrap();
+        outbox.battle(&HERE, 30_002_086, 21).unwrap().unwrap()
+    };
+    let join = |battle: &crate::database::BattleRow, id| {
+        let head = outbox.head(&HERE, 1).unwrap();
+        let sequence = head.rows.first().map_or(u64::MAX, |(sequence, _)| *sequence);
+        let row = crate::database::BattleKillmailRow {
+            killmail_id: id,
+            ..Default::default()
+        };
+        let joined = Joined {
+            killmails: &[(sequence, row)],
+            revisions: &[0],
+            guild: Some(3),
+        };
+        outbox.join_battle(&HERE, 30_002_086, battle, &joined, quiet).unwrap();
+    };
+    let battle = begin(7);
+    outbox.arrive(&[arrival(8, 0, &[&HERE, &THERE])], None, 22).unwrap();
+    assert_eq!(outbox.end_quiet_battles(quiet).unwrap(), 1);
+    join(&battle, 8);
+    assert_eq!(
+        outbox.post(&HERE, 8).unwrap().unwrap().state(),
+        PostState::Sent,
+        "it is shown"
+    );
+    assert!(outbox.battle(&HERE, 30_002_086, quiet).unwrap().is_none());
+    assert!(outbox.killmail(8).unwrap().is_some(), "it waits for the other channel");
+    assert!(outbox.killmail(7).unwrap().is_none());
+    assert_eq!(outbox.posts_today(3, quiet).unwrap().posted, 2);
+    // And one that was forgotten leaves nothing.
+    let battle = begin(9);
+    outbox.arrive(&[arrival(10, 0, &[&HERE])], None, 22).unwrap();
+    outbox.forget(&HERE, 23).unwrap();
+    outbox.forget_guild(3).unwrap();
+    join(&battle, 10);
+    assert!(outbox.post(&HERE, 10).unwrap().is_none());
+    assert!(outbox.battle(&HERE, 30_002_086, quiet).unwrap().is_none());
+    assert_eq!(outbox.posts_today(3, quiet).unwrap().posted, 0);
+}
+
+/// A label comes in an update, while the killmail waits for another subscription of the channel, which is then removed.
+#[test]
+fn who_wants_a_later_revision_wants_what_waits() {
+    let (_dir, outbox) = outbox();
+    let of = |revision, subscriptions: &[u64]| {
+        let mut one = arrival(7, revision, &[&HERE]);
+        let wanted = subscriptions.iter().map(|id| (SubscriptionId(*id), Outcome::Kill));
+        one.matches[0].subscriptions = wanted.collect();
+        one
+    };
+    outbox.arrive(&[of(0, &[1])], None, 10).unwrap();
+    outbox.arrive(&[of(1, &[1, 2])], None, 11).unwrap();
+    let ids = |matches: &[crate::database::MatchRow]| matches.iter().map(|one| one.subscription).collect::<Vec<_>>();
+    let head = outbox.head(&HERE, 9).unwrap();
+    assert_eq!((head.waiting, ids(&head.rows[0].1.matches)), (1, vec![1, 2]));
+    assert_eq!(outbox.counters(SubscriptionId(1)).unwrap().matched, 1, "once");
+    assert_eq!(outbox.counters(SubscriptionId(2)).unwrap().matched, 1);
+    assert_eq!(outbox.withdraw(&HERE, &BTreeSet::from([1]), 12).unwrap(), 0);
+    assert_eq!(ids(&outbox.head(&HERE, 9).unwrap().rows[0].1.matches), [2]);
+    assert_eq!(ids(&outbox.post(&HERE, 7).unwrap().unwrap().matches), [2]);
+    // What a sealed message carries does not change.
+    let batch = batch_of(&outbox.head(&HERE, 1).unwrap());
+    outbox.seal(&HERE, &[], Some(&batch), 13).unwrap().unwrap();
+    outbox.arrive(&[of(2, &[2, 3])], None, 14).unwrap();
+    assert_eq!(ids(&outbox.head(&HERE, 9).unwrap().rows[0].1.matches), [2]);
+}

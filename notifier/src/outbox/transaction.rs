@@ -9,8 +9,8 @@ use sled::transaction::{ConflictableTransactionError as Abort, Transactional as 
 use super::{Outbox, tally::Tally};
 use crate::{
     database::{
-        KillmailRow, PostRow, PostState, PostsRow, QueueRow, StorageError, decode, decode_number, id_key, meta,
-        post_key, queue_key,
+        BATCH_SEQUENCE, BatchRow, KillmailRow, PostRow, PostState, PostsRow, QueueRow, StorageError, decode,
+        decode_number, id_key, meta, post_key, queue_key,
     },
     sink::Destination,
 };
@@ -78,6 +78,32 @@ impl Transaction<'_> {
     /// A local sequence that nothing else has.
     pub(super) fn number(&self) -> u64 {
         self.next.replace(self.next.get() + 1)
+    }
+
+    /// Whether this batch is the destination's sealed one. It is not any more once it was forgotten, or given up with its channel,
+    /// while its message was on its way.
+    pub(super) fn is_sealed(&self, batch: &BatchRow) -> Written<bool> {
+        let sealed = self.queue.get(queue_key(self.destination, BATCH_SEQUENCE))?;
+        let sealed = sealed.map(|bytes| decode::<BatchRow>("queue", &bytes)).transpose();
+        Ok(sealed
+            .map_err(Abort::Abort)?
+            .is_some_and(|sealed| sealed.id == batch.id))
+    }
+
+    /// Whether the row still waits.
+    pub(super) fn waits(&self, sequence: u64) -> Written<bool> {
+        Ok(self.queue.get(queue_key(self.destination, sequence))?.is_some())
+    }
+
+    /// Whoever the row is for now is who the post will be for.
+    pub(super) fn now_wanted_by(&self, row: &QueueRow) -> Written<()> {
+        let key = post_key(self.destination, row.killmail_id);
+        if let Some(bytes) = self.posts.get(key)? {
+            let mut post: PostRow = decode("posts", &bytes).map_err(Abort::Abort)?;
+            post.matches.clone_from(&row.matches);
+            self.posts.insert(&key, post.encode_to_vec())?;
+        }
+        Ok(())
     }
 
     /// Takes a row out of the queue and writes how it ended.

@@ -61,6 +61,7 @@ impl Outbox {
                         ended += 1;
                     } else {
                         transaction.queue.insert(&key, row.encode_to_vec())?;
+                        transaction.now_wanted_by(&row)?;
                     }
                 }
                 Ok(ended)
@@ -75,7 +76,7 @@ impl Outbox {
         self.abandon(destination, "forgotten", now)?;
         self.end_battles(destination)?;
         let prefix = destination_key(destination);
-        for tree in [&self.database.queue, &self.database.posts, &self.database.cooldowns] {
+        for tree in [&self.database.posts, &self.database.cooldowns] {
             for key in tree.scan_prefix(prefix).keys() {
                 tree.remove(key?)?;
             }

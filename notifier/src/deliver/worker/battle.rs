@@ -4,24 +4,30 @@ use std::time::Duration;
 
 use killfeed::{filter::Distance, v1::Killmail};
 
-use super::{Pace, Worker, edit::Tried};
+use super::{Pace, Turn, Worker, edit::Tried};
 use crate::{
     database::{BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, StorageError},
     deliver::{DeliverError, choose::Chosen},
-    outbox::Joined,
+    outbox::{Ended, Joined},
     render::{self, Item},
     sink::Edit,
     subscriptions::{Ping, Style},
 };
 
 impl Worker {
-    /// The post that a battle begins with.
-    pub(super) fn open(&self, system: u32, chosen: &[Chosen], now: u64) -> Result<BatchRow, StorageError> {
+    /// The post that a battle begins with; `None` if not one of its killmails can be read.
+    pub(super) fn open(
+        &self,
+        system: u32,
+        chosen: &[Chosen],
+        ended: &mut Vec<Ended>,
+        now: u64,
+    ) -> Result<Option<BatchRow>, StorageError> {
         // One that is over, or as large as it may be, goes first: its killmails' bytes are not needed any more.
         self.shared.outbox.end_battle(&self.destination, system)?;
-        let mut readable = Vec::new();
-        for post in chosen {
-            readable.push((post, self.bytes(post.killmail_id)?));
+        let readable = self.readable(chosen, ended)?;
+        if readable.is_empty() {
+            return Ok(None);
         }
         let (pings, held_back) = self.pings(&readable, now)?;
         let items: Vec<_> = readable
@@ -38,13 +44,13 @@ impl Worker {
             outcome: post.outcome.into(),
         };
         let entries = readable.iter().map(entry).collect();
-        Ok(BatchRow {
+        Ok(Some(BatchRow {
             pings: pings.iter().map(Ping::to_string).collect(),
             pings_held_back: held_back.iter().map(Ping::to_string).collect(),
             style: Style::Battle.word().to_owned(),
             battle: system,
             ..self.batch(BatchKind::Post, entries, &message, now)?
-        })
+        }))
     }
 
     /// Edits the digest so that it shows these killmails too. The same edit twice is the same as once: nothing is sealed.
@@ -53,6 +59,7 @@ impl Worker {
         system: u32,
         battle: &BattleRow,
         chosen: &[Chosen],
+        turn: Turn<'_>,
     ) -> Result<Pace, DeliverError> {
         let new: Vec<(u64, BattleKillmailRow)> = chosen
             .iter()
@@ -95,7 +102,7 @@ impl Worker {
             .iter()
             .map(|it| (it.killmail_id, it.revision))
             .collect();
-        match self.try_edit(&edit, &shown, Duration::ZERO).await? {
+        match self.try_edit(&edit, &shown, Duration::ZERO, turn).await? {
             Tried::Done => {
                 let revisions: Vec<u32> = shown.iter().map(|(_, revision)| *revision).collect();
                 let joined = Joined {
@@ -117,14 +124,6 @@ impl Worker {
         }
         self.shared.outbox.flush().await?;
         Ok(Pace::Go)
-    }
-
-    fn bytes(&self, killmail_id: u64) -> Result<Killmail, StorageError> {
-        let killmail = self.shared.outbox.killmail(killmail_id)?;
-        killmail.ok_or_else(|| StorageError::Row {
-            tree: "killmails",
-            reason: format!("killmail {killmail_id}, which is to be posted, is not there"),
-        })
     }
 }
 

@@ -63,22 +63,7 @@ impl Worker {
         ended: &mut Vec<Ended>,
         now: u64,
     ) -> Result<Option<BatchRow>, StorageError> {
-        let mut readable: Vec<(&Chosen, Killmail)> = Vec::new();
-        for post in chosen {
-            match self.shared.outbox.killmail(post.killmail_id)? {
-                Some(killmail) => readable.push((post, killmail)),
-                None => {
-                    tracing::error!(
-                        killmail = post.killmail_id,
-                        "a queued killmail has no bytes: it cannot be posted"
-                    );
-                    ended.push(Ended {
-                        sequence: post.sequence,
-                        state: PostState::Dead,
-                    });
-                }
-            }
-        }
+        let readable = self.readable(chosen, ended)?;
         let entry = |(post, killmail): &(&Chosen, Killmail)| BatchEntryRow {
             sequence: post.sequence,
             killmail_id: post.killmail_id,
@@ -116,6 +101,31 @@ impl Worker {
             style: style.unwrap_or_default().word().to_owned(),
             ..self.batch(BatchKind::Post, entries, &message, now)?
         }))
+    }
+
+    /// The chosen ones with what happened; those without it end, and are named in the log.
+    pub(super) fn readable<'a>(
+        &self,
+        chosen: &'a [Chosen],
+        ended: &mut Vec<Ended>,
+    ) -> Result<Vec<(&'a Chosen, Killmail)>, StorageError> {
+        let mut readable = Vec::new();
+        for post in chosen {
+            match self.shared.outbox.killmail(post.killmail_id)? {
+                Some(killmail) => readable.push((post, killmail)),
+                None => {
+                    tracing::error!(
+                        killmail = post.killmail_id,
+                        "a queued killmail has no bytes: it cannot be posted"
+                    );
+                    ended.push(Ended {
+                        sequence: post.sequence,
+                        state: PostState::Dead,
+                    });
+                }
+            }
+        }
+        Ok(readable)
     }
 
     pub(super) fn batch(

@@ -15,7 +15,7 @@ use crate::{
     subscriptions::{Style, SubscriptionId},
 };
 
-use super::{Pace, SEND_TIMEOUT, Worker, unreadable};
+use super::{Pace, SEND_TIMEOUT, Turn, Worker, unreadable};
 
 /// What came of a try to edit.
 pub(super) enum Tried {
@@ -30,13 +30,13 @@ pub(super) enum Tried {
 impl Worker {
     /// Edits the post of the row at the head. An edit is the same however often it is made, so an unknown outcome is simply
     /// tried again.
-    pub(super) async fn edit(&mut self, sequence: u64, row: &QueueRow) -> Result<Pace, DeliverError> {
+    pub(super) async fn edit(&mut self, sequence: u64, row: &QueueRow, turn: Turn<'_>) -> Result<Pace, DeliverError> {
         let Some((edit, edited)) = self.compose_edit(row.killmail_id)? else {
             return self.end_edit(sequence, &Edited::default()).await;
         };
         let revision = edited.shows.as_ref().map_or(0, |(_, revision)| *revision);
         let age = std::time::Duration::from_millis(self.now().saturating_sub(row.queued));
-        match self.try_edit(&edit, &[(row.killmail_id, revision)], age).await? {
+        match self.try_edit(&edit, &[(row.killmail_id, revision)], age, turn).await? {
             Tried::Done => self.end_edit(sequence, &edited).await,
             Tried::Later(pace) => Ok(pace),
             Tried::Never(after) => {
@@ -54,15 +54,14 @@ impl Worker {
         edit: &Edit,
         killmails: &[(u64, u32)],
         age: std::time::Duration,
+        turn: Turn<'_>,
     ) -> Result<Tried, DeliverError> {
         let begun = self.shared.traces.now();
-        let outcome = {
-            let _permit = self.shared.permits.acquire().await.ok();
-            let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(edit));
-            editing.await.unwrap_or_else(|_| SendOutcome::Unknown {
-                reason: "the sink took too long".into(),
-            })
-        };
+        let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(edit));
+        let outcome = editing.await.unwrap_or_else(|_| SendOutcome::Unknown {
+            reason: "the sink took too long".into(),
+        });
+        drop(turn);
         metrics::tried(&outcome);
         self.trace("edit", killmails.iter().copied(), begun, &outcome);
         tracing::debug!(destination = ?self.destination, ?killmails, ?outcome, "edited");
