@@ -101,6 +101,7 @@ impl Admin {
             ChangeError::NoSuch(_) => Status::not_found(error.to_string()),
             ChangeError::TooMany { .. } => Status::resource_exhausted(error.to_string()),
             ChangeError::InFile(_) => Status::failed_precondition(error.to_string()),
+            ChangeError::Changed(_) => Status::aborted(error.to_string()),
             ChangeError::Storage(error) => self.broken(error),
         }
     }

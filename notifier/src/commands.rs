@@ -109,11 +109,10 @@ pub trait Commands: Send + Sync + 'static {
     fn all(&self) -> Vec<Arc<Subscription>>;
     /// Adds all or none.
     async fn add(&self, wishes: Vec<(Wish, CompiledRow)>, by: By) -> Result<Vec<Arc<Subscription>>, ChangeError>;
-    /// Makes the one called `name` be `wish`.
+    /// Makes `seen` be `wish`; refused if it is not as it was seen any more.
     async fn edit(
         &self,
-        guild: u64,
-        name: &str,
+        seen: &Arc<Subscription>,
         wish: Wish,
         compiled: CompiledRow,
         by: By,

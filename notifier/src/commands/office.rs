@@ -117,17 +117,13 @@ impl Commands for Office {
 
     async fn edit(
         &self,
-        guild: u64,
-        name: &str,
+        seen: &Arc<Subscription>,
         wish: Wish,
         compiled: CompiledRow,
         by: By,
     ) -> Result<Arc<Subscription>, ChangeError> {
-        let old = self.subscriptions.get(guild, name);
-        let edited = self.subscriptions.edit(guild, name, wish, compiled, by).await?;
-        if let Some(old) = old {
-            self.withdraw(&[old]).await?;
-        }
+        let edited = self.subscriptions.edit(seen, wish, compiled, by).await?;
+        self.withdraw(std::slice::from_ref(seen)).await?;
         Ok(edited)
     }
 

@@ -1,6 +1,7 @@
 //! What is done now and then: old rows go, guilds that left are forgotten, today's copy is written, what waits is counted.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -67,8 +68,10 @@ async fn forget(
 ) -> anyhow::Result<()> {
     let before = now.saturating_sub(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     for guild in subscriptions.gone_since(before)? {
-        for destination in subscriptions.erase_guild(guild).await? {
-            outbox.forget(&destination, now)?;
+        let removed = subscriptions.forget(guild).await?;
+        let destinations: BTreeSet<_> = removed.iter().map(|one| &one.wish.destination).collect();
+        for destination in destinations {
+            outbox.forget(destination, now)?;
         }
         outbox.forget_guild(guild)?;
         backup::without(data_dir, &[guild]).context("the copies of the subscriptions cannot be rewritten")?;

@@ -1,9 +1,7 @@
 //! Guilds that have removed the bot: since when, so that nothing is kept of them for ever.
 
-use std::{collections::BTreeSet, sync::Arc};
-
-use super::{Subscription, Subscriptions, store};
-use crate::{database::StorageError, sink::Destination};
+use super::{Subscriptions, store};
+use crate::database::StorageError;
 
 impl Subscriptions {
     /// The bot is not in this guild any more; only the first time counts.
@@ -24,20 +22,14 @@ impl Subscriptions {
     pub fn gone_since(&self, before: u64) -> Result<Vec<u64>, StorageError> {
         store::gone_since(self.database(), before)
     }
-
-    /// Deletes every subscription of a guild, whoever made it. Returns where they posted to.
-    pub async fn erase_guild(&self, guild: u64) -> Result<BTreeSet<Destination>, StorageError> {
-        let list = self.list();
-        let theirs: Vec<&Arc<Subscription>> = list.iter().filter(|one| one.wish.guild == guild).collect();
-        let keys: Vec<_> = theirs.iter().map(|one| (guild, one.wish.name.clone())).collect();
-        self.remove_all(&keys).await?;
-        Ok(theirs.iter().map(|one| one.wish.destination.clone()).collect())
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, SystemTime};
+    use std::{
+        sync::Arc,
+        time::{Duration, SystemTime},
+    };
 
     use super::*;
     use crate::{database, subscriptions::file};
@@ -59,8 +51,5 @@ mod tests {
         assert_eq!(subscriptions.gone_since(100).unwrap(), [1]);
         subscriptions.guild_back(1).await.unwrap();
         assert_eq!(subscriptions.gone_since(1_000).unwrap(), [2]);
-        let there = subscriptions.erase_guild(2).await.unwrap();
-        assert_eq!(there, [Destination::Channel(20)].into());
-        assert_eq!(subscriptions.list().len(), 1);
     }
 }

@@ -220,15 +220,6 @@ impl Subscriptions {
         &self.database
     }
 
-    /// Removes these, those that are there.
-    pub(super) async fn remove_all(&self, keys: &[(u64, String)]) -> Result<(), StorageError> {
-        {
-            let mut all = self.lock();
-            self.write(&mut all, &[], keys)?;
-        }
-        self.database.flush().await
-    }
-
     /// Writes these as they are.
     pub(crate) async fn put_all(&self, put: &[Subscription]) -> Result<(), StorageError> {
         {

@@ -1,6 +1,6 @@
 //! `edit`: options, the form behind a button, and buttons that change a filter: all of them end in [`store`].
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Desk, Done, Stop, by, by_id, describe, say,
@@ -29,7 +29,7 @@ pub(super) async fn edit(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
 
 /// The button `Edit`: a form with what is there now.
 pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
-    let subscription = by_id(desk, call, id)?;
+    let subscription = by_id(desk, call, id).await?;
     let wish = &subscription.wish;
     let input = |id, label, value: String, most, long| Input {
         id,
@@ -50,7 +50,7 @@ pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
         inputs: vec![
             input("name", "Name", wish.name.clone(), 100, false),
             input("filter", "Filter", wish.filter.clone(), 2_000, true),
-            input("us", "Us: tells kills from losses", wish.us.clone(), 1_000, true),
+            input("us", "Us: tells kills from losses", wish.us.clone(), 2_000, true),
             input("ping", "Ping: here, everyone, role:<id>, or nothing", ping, 30, false),
             input("max_age", "Max age, like 6h, or unlimited", age, 20, false),
         ],
@@ -59,7 +59,7 @@ pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
 
 /// The form that was sent.
 pub(super) async fn form(desk: &Desk<'_>, call: &Call, id: u64, inputs: &BTreeMap<String, String>) -> Done {
-    let subscription = by_id(desk, call, id)?;
+    let subscription = by_id(desk, call, id).await?;
     Ok(Answer::Say(
         store(desk, call, &subscription, Changes::form(inputs)).await?,
     ))
@@ -67,7 +67,7 @@ pub(super) async fn form(desk: &Desk<'_>, call: &Call, id: u64, inputs: &BTreeMa
 
 /// A button `without ...`: one more term.
 pub(super) async fn without(desk: &Desk<'_>, call: &Call, id: u64, part: u64) -> Done {
-    let subscription = by_id(desk, call, id)?;
+    let subscription = by_id(desk, call, id).await?;
     let part = usize::try_from(part).ok().and_then(|part| describe::PARTS.get(part));
     let Some((.., term)) = part else {
         return Err(super::outdated());
@@ -82,7 +82,7 @@ pub(super) async fn without(desk: &Desk<'_>, call: &Call, id: u64, part: u64) ->
 
 /// A button `use: ...`: what a warning suggests, unless the filter was changed meanwhile.
 pub(super) async fn take_suggestion(desk: &Desk<'_>, call: &Call, id: u64, at: (u64, u64), of: &str) -> Done {
-    let subscription = by_id(desk, call, id)?;
+    let subscription = by_id(desk, call, id).await?;
     let changed = || {
         say(
             "Changed meanwhile",
@@ -102,13 +102,13 @@ pub(super) async fn take_suggestion(desk: &Desk<'_>, call: &Call, id: u64, at: (
     ))
 }
 
-async fn store(desk: &Desk<'_>, call: &Call, old: &Subscription, changes: Changes) -> Result<Reply, Stop> {
+async fn store(desk: &Desk<'_>, call: &Call, old: &Arc<Subscription>, changes: Changes) -> Result<Reply, Stop> {
     let wish = changes.apply(old.wish.clone())?;
     let seen = match wish.destination {
         Destination::Channel(channel) => {
             let seen = Seen::with(desk, call, &[channel]).await?;
             if !seen.sees(old) {
-                return Err(say("Not allowed", "You cannot see that subscription's channel."));
+                return Err(seen::not_yours());
             }
             if wish.destination != old.wish.destination {
                 seen.must_post(channel)?;
@@ -124,10 +124,7 @@ async fn store(desk: &Desk<'_>, call: &Call, old: &Subscription, changes: Change
         return Err(say("Nothing to change", "It is like that already."));
     }
     let (meaning, compiled) = wish::compile(desk, &wish).await?;
-    let edited = desk
-        .commands
-        .edit(call.guild, &old.wish.name, wish, compiled, by(desk, call))
-        .await?;
+    let edited = desk.commands.edit(old, wish, compiled, by(desk, call)).await?;
     tracing::info!(
         guild = call.guild,
         user = call.user,
@@ -136,7 +133,7 @@ async fn store(desk: &Desk<'_>, call: &Call, old: &Subscription, changes: Change
     );
     let mut reply = describe::reply(desk, &seen, "Changed", &edited, &meaning).await;
     if edited.wish.filter != old.wish.filter {
-        reply = reply.field("It was", words::block(&old.wish.filter));
+        reply = reply.field("It was", words::short_block(&old.wish.filter));
     }
     Ok(reply)
 }

@@ -18,6 +18,9 @@ pub enum ChangeError {
     /// No subscription of the guild bears the name.
     #[error("there is no subscription called {0:?} in this server")]
     NoSuch(String),
+    /// It is not any more what the change was made from.
+    #[error("{0:?} was changed by somebody else meanwhile: look at it again, then change it")]
+    Changed(String),
     /// The guild has as many as it may have.
     #[error("a server may have {limit} subscriptions, and this would make {would_be}: remove some first")]
     TooMany {
@@ -55,12 +58,7 @@ impl Subscriptions {
 
     /// All of a guild, ordered by name.
     pub fn of_guild(&self, guild: u64) -> Vec<Arc<Subscription>> {
-        let all = self.lock();
-        let of_guild = all.range((guild, String::new())..);
-        of_guild
-            .take_while(|((of, _), _)| *of == guild)
-            .map(|(_, one)| one.clone())
-            .collect()
+        of_guild(&self.lock(), guild)
     }
 
     /// Adds every wish with its trees, or none. Each begins at the log's head.
@@ -110,11 +108,11 @@ impl Subscriptions {
         Ok(added)
     }
 
-    /// Makes the subscription called `name` be `wish`, which may bear another name. It keeps its id and starts at the log's head.
+    /// Makes `seen` be `wish`, which may bear another name. It keeps its id and starts at the log's head. Refused if it is not as it
+    /// was seen any more: `wish` was made from that, and compiled since.
     pub async fn edit(
         &self,
-        guild: u64,
-        name: &str,
+        seen: &Subscription,
         wish: Wish,
         compiled: CompiledRow,
         by: By,
@@ -122,16 +120,19 @@ impl Subscriptions {
         let edited;
         {
             let mut all = self.lock();
-            let old_key = (guild, name.to_owned());
-            let new_key = (guild, wish.name.clone());
+            let old_key = (seen.wish.guild, seen.wish.name.clone());
+            let new_key = (seen.wish.guild, wish.name.clone());
             let Some(old) = all.get(&old_key) else {
-                return Err(ChangeError::NoSuch(name.to_owned()));
+                return Err(ChangeError::NoSuch(old_key.1));
             };
+            if old.id != seen.id || old.wish != seen.wish {
+                return Err(ChangeError::Changed(old_key.1));
+            }
             if new_key != old_key && all.contains_key(&new_key) {
                 return Err(ChangeError::Taken(wish.name));
             }
             if new_key != old_key && old.source == Source::File {
-                return Err(ChangeError::InFile(name.to_owned()));
+                return Err(ChangeError::InFile(old_key.1));
             }
             let same_place = old.wish.destination == wish.destination;
             let put = Subscription {
@@ -211,15 +212,24 @@ impl Subscriptions {
 
     /// Removes everything of a guild, whoever made it.
     pub async fn forget(&self, guild: u64) -> Result<Vec<Arc<Subscription>>, StorageError> {
-        let removed = self.of_guild(guild);
+        let removed;
         {
             let mut all = self.lock();
+            removed = of_guild(&all, guild);
             let keys: Vec<Key> = removed.iter().map(|one| (guild, one.wish.name.clone())).collect();
             self.write(&mut all, &[], &keys)?;
         }
         self.database.flush().await?;
         Ok(removed)
     }
+}
+
+fn of_guild(all: &BTreeMap<Key, Arc<Subscription>>, guild: u64) -> Vec<Arc<Subscription>> {
+    let of_guild = all.range((guild, String::new())..);
+    of_guild
+        .take_while(|((of, _), _)| *of == guild)
+        .map(|(_, one)| one.clone())
+        .collect()
 }
 
 /// Why the destination takes no posts, as its other subscriptions have it.
@@ -299,12 +309,12 @@ mod tests {
         let (mut renamed, compiled) = wish("z");
         renamed.filter = "npc".into();
         let edited = subscriptions
-            .edit(1, "a", renamed.clone(), compiled.clone(), by(20))
+            .edit(&added[0], renamed.clone(), compiled.clone(), by(20))
             .await
             .unwrap();
         assert_eq!((edited.id.0, edited.active_from, edited.created), (1, 20, (5, 10)));
         let taken = subscriptions
-            .edit(1, "z", wish("b").0, compiled, by(21))
+            .edit(&edited, wish("b").0, compiled, by(21))
             .await
             .unwrap_err();
         assert!(matches!(taken, ChangeError::Taken(_)));
@@ -331,6 +341,44 @@ mod tests {
         assert_eq!(names(&subscriptions.remove(1, &["b".into()]).await.unwrap()), ["b"]);
         assert_eq!(names(&subscriptions.forget(1).await.unwrap()), ["z"]);
         assert!(open().list().is_empty());
+    }
+
+    /// An edit is made from what was read before its filter was compiled, which takes a while. Meanwhile the admin API has removed
+    /// the subscription and made another one of its name, or the file was read again.
+    #[tokio::test]
+    async fn what_was_changed_meanwhile_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Arc::new(database::open(dir.path(), SystemTime::now()).unwrap().database);
+        let subscriptions = Subscriptions::open(database, Duration::from_secs(60)).unwrap();
+        let seen = subscriptions.add(vec![wish("a")], 9, by(1)).await.unwrap().remove(0);
+        subscriptions.remove(1, &["a".into()]).await.unwrap();
+        let gone = subscriptions
+            .edit(&seen, wish("a").0, wish("a").1, by(2))
+            .await
+            .unwrap_err();
+        assert!(matches!(gone, ChangeError::NoSuch(name) if name == "a"));
+
+        let (mut other, compiled) = wish("a");
+        other.filter = "npc".into();
+        let other = subscriptions
+            .add(vec![(other, compiled)], 9, by(3))
+            .await
+            .unwrap()
+            .remove(0);
+        let changed = subscriptions
+            .edit(&seen, wish("a").0, wish("a").1, by(4))
+            .await
+            .unwrap_err();
+        assert!(matches!(changed, ChangeError::Changed(name) if name == "a"));
+        assert_eq!(subscriptions.get(1, "a").unwrap(), other);
+
+        subscriptions.set_paused(1, &["a".into()], true, by(5)).await.unwrap();
+        let changed = subscriptions
+            .edit(&other, wish("b").0, wish("b").1, by(6))
+            .await
+            .unwrap_err();
+        assert!(matches!(changed, ChangeError::Changed(_)));
+        assert!(subscriptions.get(1, "a").unwrap().wish.paused);
     }
 
     #[tokio::test]
