@@ -1,7 +1,6 @@
 //! The notifier's process: settings, logging, signals, exit code. What it does is in the library.
 
-mod backup;
-mod moving;
+mod subcommands;
 
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 
@@ -18,8 +17,6 @@ use tokio_util::sync::CancellationToken;
 /// sysexits.h: something in the configuration is wrong; a restart changes nothing.
 const BAD_CONFIGURATION: u8 = 78;
 
-mod subcommands;
-
 fn main() -> ExitCode {
     let matches = match command().try_get_matches() {
         Ok(matches) => matches,
@@ -34,10 +31,8 @@ fn main() -> ExitCode {
             };
         }
     };
-    if let Some((name @ ("export" | "import"), arguments)) = matches.subcommand()
-        && arguments.contains_id("shards")
-    {
-        return moving::run(name, &matches, arguments);
+    if let Some(code) = subcommands::run_without_settings(&matches) {
+        return code;
     }
     let (settings, wanted) = match read_settings(&matches) {
         Ok(read) => read,
@@ -161,7 +156,7 @@ fn command() -> clap::Command {
             ));
         }
     }
-    command.subcommands(moving::commands())
+    command
 }
 
 fn argument(variable: String, flag: String, help: String) -> clap::Arg {

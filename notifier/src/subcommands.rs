@@ -1,6 +1,9 @@
-//! `killfeed-notifier subscriptions ...` and `killfeed-notifier invite`: what is done instead of running.
+//! What the program does instead of running: `killfeed-notifier health`, `invite`, `subscriptions ...`, `export` and `import`.
 
-use std::{path::PathBuf, process::ExitCode};
+mod backup;
+mod moving;
+
+use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use killfeed::v1::Subscription;
@@ -10,7 +13,8 @@ use killfeed_notifier::{
     settings::Settings,
 };
 
-use crate::backup;
+/// How long a running notifier may take to say whether it is ready; containers wait a little longer.
+const HEALTH: Duration = Duration::from_secs(5);
 
 /// A subcommand.
 #[derive(Debug)]
@@ -18,10 +22,11 @@ pub(crate) enum Wanted {
     Subscriptions(cli::Wanted),
     Backup(backup::Wanted),
     Invite,
+    Health,
 }
 
 /// As clap knows them.
-pub(crate) fn declared() -> [Command; 2] {
+pub(crate) fn declared() -> Vec<Command> {
     let guild = || option("guild", "Discord's id of the server").value_parser(clap::value_parser!(u64));
     let subscriptions = Command::new("subscriptions")
         .about("Lists and changes the subscriptions of the running process (over NOTIFIER_ADMIN_ADDR)")
@@ -74,7 +79,20 @@ pub(crate) fn declared() -> [Command; 2] {
         );
     let invite = Command::new("invite")
         .about("Prints the links that add the bot to a server, with exactly the permissions it needs");
-    [subscriptions, invite]
+    let health = Command::new("health").about("Asks a running notifier's /readyz; exits 0 if it is ready");
+    let mut all = vec![health, invite, subscriptions];
+    all.extend(moving::commands());
+    all
+}
+
+/// Carries out what needs no settings but the data folder: `None` = that is not what was asked for.
+pub(crate) fn run_without_settings(matches: &ArgMatches) -> Option<ExitCode> {
+    let (name @ ("export" | "import"), arguments) = matches.subcommand()? else {
+        return None;
+    };
+    arguments
+        .contains_id("shards")
+        .then(|| moving::run(name, matches, arguments))
 }
 
 fn option(name: &'static str, help: &'static str) -> Arg {
@@ -88,6 +106,7 @@ fn option(name: &'static str, help: &'static str) -> Arg {
 /// The one that was given.
 pub(crate) fn read(matches: &ArgMatches) -> Result<Option<Wanted>, String> {
     match matches.subcommand() {
+        Some(("health", _)) => Ok(Some(Wanted::Health)),
         Some(("invite", _)) => Ok(Some(Wanted::Invite)),
         Some((name @ ("export" | "import"), matches)) => Ok(Some(Wanted::Backup(backup::read(name, matches)))),
         Some(("subscriptions", matches)) => match matches.subcommand() {
@@ -178,6 +197,7 @@ pub(crate) fn run(wanted: Wanted, settings: &Settings) -> ExitCode {
         match wanted {
             Wanted::Subscriptions(wanted) => cli::run(wanted, settings).await,
             Wanted::Backup(wanted) => backup::run(wanted, settings).await,
+            Wanted::Health => health(settings.http_addr).await,
             Wanted::Invite => match &settings.discord_token {
                 Some(token) => discord::invitation(&Token::new(token.reveal()), &settings.discord_api_url).await,
                 None => Err("NOTIFIER_DISCORD_TOKEN: expected the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE)".to_owned()),
@@ -193,5 +213,25 @@ pub(crate) fn run(wanted: Wanted, settings: &Settings) -> ExitCode {
             eprintln!("{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// What `/readyz` says; `Err` = not ready, or nobody there.
+async fn health(addr: SocketAddr) -> Result<String, String> {
+    let host = if addr.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], addr.port()))
+    } else {
+        addr
+    };
+    let asked = async {
+        let client = reqwest::Client::builder().timeout(HEALTH).no_proxy().build()?;
+        let answer = client.get(format!("http://{host}/readyz")).send().await?;
+        let ready = answer.status().is_success();
+        Ok::<_, reqwest::Error>((ready, answer.text().await?))
+    };
+    match asked.await {
+        Ok((true, text)) => Ok(text),
+        Ok((false, text)) => Err(text.trim().to_owned()),
+        Err(error) => Err(format!("no answer from http://{host}/readyz: {error}")),
     }
 }

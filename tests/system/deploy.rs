@@ -2,7 +2,12 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use killfeed_support::corpus;
+use killfeed_support::{
+    Upstream, corpus,
+    process::{Binary, Service, free_address},
+};
+
+use crate::{notifier::Notifier, world::Ingestor};
 
 /// Names of metrics in a text: what begins like ours and goes on in lower case.
 fn metrics_in(text: &str) -> BTreeSet<String> {
@@ -79,5 +84,39 @@ fn deployments_use_settings_that_exist() {
                 .any(|(name, secret)| *name == variable || (*secret && variable.strip_suffix("_FILE") == Some(name)));
             assert!(exists, "{file} sets {variable}, which no service knows");
         }
+    }
+}
+
+/// A container is as healthy as the command in the Dockerfile says: both programs must know it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_containers_health_checks_are_commands_of_the_programs() {
+    let dockerfile = fs::read_to_string(corpus::repository().join("Dockerfile")).unwrap();
+    let asked = async |binary: Binary, variable: &'static str, address: String| {
+        let check = format!("CMD [\"{}\", \"health\"]", binary.name());
+        assert!(dockerfile.contains(&check), "the Dockerfile has {check}");
+        let settings = [(variable, address), ("INGESTOR_CONTACT", "test@example.com".to_owned())];
+        let mut service = Service::start_with_arguments(binary, &settings, &["health"]).await;
+        let status = service.end().await;
+        (status.code(), service.stdout(), service.stderr())
+    };
+    for (binary, variable) in [
+        (Binary::Ingestor, "INGESTOR_HTTP_ADDR"),
+        (Binary::Notifier, "NOTIFIER_HTTP_ADDR"),
+    ] {
+        let (code, _, said) = asked(binary, variable, free_address()).await;
+        assert_eq!(code, Some(1), "nobody is there: {said}");
+        assert!(said.contains("no answer from"), "{said}");
+    }
+    let upstream = Upstream::start_with_sample().await;
+    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let console = [("NOTIFIER_SINK", "console".to_owned())];
+    let notifier = Notifier::start_with(&ingestor, &console, "", &[]).await;
+    for (binary, variable, address) in [
+        (Binary::Ingestor, "INGESTOR_HTTP_ADDR", &ingestor.http),
+        (Binary::Notifier, "NOTIFIER_HTTP_ADDR", &notifier.http),
+    ] {
+        let (code, said, error) = asked(binary, variable, address.clone()).await;
+        assert_eq!(code, Some(0), "{error}");
+        assert!(said.starts_with("ready"), "{said}");
     }
 }

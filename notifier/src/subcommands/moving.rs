@@ -1,5 +1,5 @@
 //! `killfeed-notifier export|import --shards 0-3/16`: guilds move between the data folders of stopped notifiers. Without `--shards`
-//! the two make a backup of all subscriptions and put it back, which is `backup.rs`'s affair.
+//! the two make a backup of all subscriptions and put it back, which is `backup`'s affair.
 
 use std::{
     fs::File,
