@@ -128,9 +128,14 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let serving = http::serve(listener, probes, stop.clone());
     tasks.spawn(async move { serving.await.context("the HTTP endpoints failed") });
 
-    let (sink, bot) = match hooks.sink {
-        Some(sink) => (sink, None),
-        None => start_sink(&settings, &subscriptions, &stop).await?,
+    let started = match hooks.sink {
+        Some(sink) => Ok((sink, None)),
+        None => start_sink(&settings, &subscriptions, &stop).await,
+    };
+    let (sink, bot) = match started {
+        // Asked to end before anything was begun that could be drained.
+        Err(error) if matches!(error.downcast_ref(), Some(discord::StartError::ShutDown)) => return Ok(()),
+        started => started?,
     };
     let office: Arc<dyn Commands> = Arc::new(Office {
         terms: terms(&settings),

@@ -302,3 +302,22 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
     assert_eq!(notifier.stop().await, Some(0));
     assert_eq!(printed(&notifier).len(), length);
 }
+
+/// Discord does not answer yet: there is nothing to drain, and nothing went wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn asked_to_end_while_it_connects_it_ends_well() {
+    let discord = Discord::start().await;
+    discord.bot_gateway(|bot| bot.fails = Some(503));
+    let data = tempfile::tempdir().unwrap();
+    let mut settings = discord.settings().to_vec();
+    settings.extend([
+        ("NOTIFIER_HTTP_ADDR", free_address()),
+        ("NOTIFIER_DATA_DIR", data.path().display().to_string()),
+        ("NOTIFIER_ADMIN_ADDR", String::new()),
+    ]);
+    let mut service = Service::start(Binary::Notifier, &settings).await;
+    eventually("Discord is asked", LONG, async || !discord.asked().is_empty()).await;
+    service.terminate().await;
+    let status = service.end().await;
+    assert_eq!(status.code(), Some(0), "{}", service.stderr());
+}
