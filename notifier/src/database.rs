@@ -141,8 +141,8 @@ pub enum StorageError {
         "writing to the data folder failed ({0}): is its disk full? what was not acknowledged is done again after a restart"
     )]
     Flush(#[source] sled::Error),
-    /// The flush itself did not come to its end.
-    #[error("a flush of the data folder was interrupted: {0}")]
+    /// A flush, or a long look, did not come to its end.
+    #[error("what was asked of the database was interrupted: {0}")]
     Interrupted(String),
     /// A read or write failed.
     #[error("the database failed: {0}")]

@@ -52,7 +52,10 @@ async fn metrics(State(probes): State<Arc<Probes>>) -> String {
 
 /// One JSON object a line.
 async fn dead_letters(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
-    let letters = match (probes.dead_letters)() {
+    // Every post of a week is looked at.
+    let found = tokio::task::spawn_blocking(move || (probes.dead_letters)()).await;
+    let found = found.unwrap_or_else(|error| Err(StorageError::Interrupted(error.to_string())));
+    let letters = match found {
         Ok(letters) => letters,
         Err(error) => return (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     };

@@ -158,9 +158,12 @@ impl Outbox {
                 detail: post.detail,
                 refused: post.refused,
             });
+            // On a bad day there are very many, each with its message.
+            if found.len() >= 2 * limit.max(1) {
+                keep_newest(&mut found, limit);
+            }
         }
-        found.sort_by_key(|letter| std::cmp::Reverse((letter.since, letter.killmail_id)));
-        found.truncate(limit);
+        keep_newest(&mut found, limit);
         Ok(found)
     }
 
@@ -187,4 +190,9 @@ impl Outbox {
     pub fn waiting(&self) -> usize {
         self.database.queue.len()
     }
+}
+
+fn keep_newest(letters: &mut Vec<DeadLetter>, limit: usize) {
+    letters.sort_by_key(|letter| std::cmp::Reverse((letter.since, letter.killmail_id)));
+    letters.truncate(limit);
 }
