@@ -6,7 +6,7 @@ mod compact;
 mod fleet;
 mod folded;
 mod full;
-mod limits;
+pub(crate) mod limits;
 mod names;
 mod place;
 pub(crate) mod text;

@@ -10,7 +10,10 @@ use super::{
     limiter::Route,
     permissions::{self, Channel, Guild, Member, READ_MESSAGE_HISTORY, VIEW_CHANNEL},
 };
-use crate::sink::{Found, Post};
+use crate::{
+    render::link,
+    sink::{Found, Post},
+};
 
 /// Ids carry the milliseconds since this moment of 2015 in their upper 42 bits.
 const DISCORD_EPOCH_MS: u64 = 1_420_070_400_000;
@@ -146,10 +149,6 @@ async fn may_read(api: &Api, me: u64, channel_id: u64) -> Result<bool, GetError>
     let may = permissions::permissions(&guild, me, &member, &channel.permission_overwrites);
     let needed = VIEW_CHANNEL | READ_MESSAGE_HISTORY;
     Ok(may & needed == needed)
-}
-
-fn link(killmail: u64) -> String {
-    format!("https://zkillboard.com/kill/{killmail}/")
 }
 
 /// The smallest id of that time.

@@ -6,14 +6,14 @@ use crate::sink::{Embed, Field};
 /// Embeds of one message.
 pub const EMBEDS: usize = 10;
 /// Characters over all embeds of one message: titles, descriptions, field names and values, footers, authors.
-pub(super) const TOTAL: usize = 6_000;
-pub(super) const TITLE: usize = 256;
-pub(super) const FIELD_VALUE: usize = 1_024;
-pub(super) const FOOTER: usize = 2_048;
-pub(super) const DESCRIPTION: usize = 4_096;
+pub(crate) const TOTAL: usize = 6_000;
+pub(crate) const TITLE: usize = 256;
+pub(crate) const FIELD_VALUE: usize = 1_024;
+pub(crate) const FOOTER: usize = 2_048;
+pub(crate) const DESCRIPTION: usize = 4_096;
 
 /// Adds the embed if it still fits. The first one always does: no single embed made here comes near the total.
-pub(super) fn add(embeds: &mut Vec<Embed>, embed: Embed) -> bool {
+pub(crate) fn add(embeds: &mut Vec<Embed>, embed: Embed) -> bool {
     let used: usize = embeds.iter().map(characters).sum();
     let fits = embeds.len() < EMBEDS && used + characters(&embed) <= TOTAL;
     if fits {
@@ -23,12 +23,12 @@ pub(super) fn add(embeds: &mut Vec<Embed>, embed: Embed) -> bool {
 }
 
 /// Whether these fit into one message.
-pub(super) fn fit(embeds: &[Embed]) -> bool {
+pub(crate) fn fit(embeds: &[Embed]) -> bool {
     embeds.len() <= EMBEDS && embeds.iter().map(characters).sum::<usize>() <= TOTAL
 }
 
 /// A field, or nothing where there is no value: Discord refuses empty ones.
-pub(super) fn field(name: &str, lines: &[String], inline: bool) -> Option<Field> {
+pub(crate) fn field(name: &str, lines: &[String], inline: bool) -> Option<Field> {
     let lines: Vec<&str> = lines
         .iter()
         .map(String::as_str)
@@ -42,7 +42,7 @@ pub(super) fn field(name: &str, lines: &[String], inline: bool) -> Option<Field>
 }
 
 /// What Discord counts towards the total.
-pub(super) fn characters(embed: &Embed) -> usize {
+pub(crate) fn characters(embed: &Embed) -> usize {
     let fields = embed
         .fields
         .iter()

@@ -23,8 +23,11 @@ use crate::{
     subscriptions::{MaxAge, Side, Subscription},
 };
 
-/// Fields that one reply has room for.
+/// Subscriptions that one reply has room for.
 const MOST: usize = 10;
+/// What they may take of it together, and each of them; Discord takes 6,000 and 1,024 characters.
+const ROOM: usize = 5_000;
+const ROOM_EACH: usize = 900;
 
 pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     let text = given.text("kill").unwrap_or_default();
@@ -84,15 +87,12 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     if cases.is_empty() {
         reply = reply.field("Here", "This server has no subscriptions that you can see.");
     }
+    let room = ROOM_EACH.min(ROOM / cases.len().clamp(1, MOST));
     for case in cases.iter().take(MOST) {
         let mut said = fate(desk, call, case, known, reach);
         if let Some(killmail) = known {
             said.push('\n');
-            said.push_str(&clauses(
-                &case.subscription,
-                killmail,
-                900_usize.saturating_sub(said.len()),
-            ));
+            said.push_str(&clauses(&case.subscription, killmail, room.saturating_sub(said.len())));
         }
         reply = reply.field(&case.subscription.wish.name, said);
     }
@@ -139,8 +139,8 @@ fn head(killmail: &Result<Option<Killmail>, Away>, reach: Reach, now: u64) -> St
             let kill = matching::millis(&killmail.kill_time);
             let published = matching::millis(&killmail.published_time);
             let mut said = format!(
-                "https://zkillboard.com/kill/{}/\nDied {}, published {}",
-                killmail.killmail_id,
+                "{}\nDied {}, published {}",
+                crate::render::link(killmail.killmail_id),
                 words::ago(kill),
                 words::ago(published)
             );

@@ -9,8 +9,11 @@ use crate::{
     subscriptions::{MaxAge, PING_MAX_AGE, Ping, Side, Wish},
 };
 
+pub(super) use text::grouped as number;
+
 /// Longer filters are shown in part.
 const SHOWN: usize = 1_200;
+const SHOWN_IN_FIELD: usize = 1_000;
 /// What a line of a code block shows without breaking, on a desktop.
 const LINE: usize = 90;
 
@@ -49,10 +52,19 @@ pub(super) fn bold(name: &str) -> String {
 
 /// Text in a code block, whole as far as that is reasonable.
 pub(super) fn block(filter: &str) -> String {
+    block_of(filter, SHOWN)
+}
+
+/// The same for a field, which has less room: one whose end is cut off would be no block.
+pub(super) fn short_block(filter: &str) -> String {
+    block_of(filter, SHOWN_IN_FIELD)
+}
+
+fn block_of(filter: &str, shown: usize) -> String {
     if filter.is_empty() {
         return "```\n(everything)\n```".to_owned();
     }
-    format!("```\n{}\n```", harmless(&text::cut(filter, SHOWN)))
+    format!("```\n{}\n```", harmless(&text::cut(filter, shown)))
 }
 
 /// Text inside of a line, as code.
@@ -140,19 +152,6 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
-/// Counts with thousands apart: `12,345`.
-pub(super) fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut shown = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            shown.push(',');
-        }
-        shown.push(digit);
-    }
-    shown
-}
-
 /// `1 match`, `2 matches`.
 pub(super) fn counted(count: u64, one: &str, several: &str) -> String {
     format!("{} {}", number(count), if count == 1 { one } else { several })
@@ -236,7 +235,6 @@ mod tests {
 
     #[test]
     fn numbers_and_times_are_short() {
-        assert_eq!(number(1_234_567), "1,234,567");
         assert_eq!(counted(1, "match", "matches"), "1 match");
         assert_eq!(
             (span(14 * 60_000), span(86_400_000)),

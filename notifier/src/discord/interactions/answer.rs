@@ -80,7 +80,7 @@ impl Answers {
             let result = self.send(self.http.post(&url), body, file, CALLBACK_TIMEOUT).await;
             match result {
                 // Whether the first try arrived is not known; if it did, the second is refused as acknowledged already.
-                Err(NotAnswered::Lost(_)) if tries < 2 => {}
+                Err(NotAnswered::Lost(_) | NotAnswered::Refused { status: 500.., .. }) if tries < 2 => {}
                 Err(error) if tries > 1 && error.by_another() => return Ok(()),
                 result => return result,
             }

@@ -3,18 +3,14 @@
 use serde_json::{Value, json};
 
 use crate::{
-    render::text,
+    render::{limits, text},
     sink::{Embed, Field, Footer},
 };
 
 /// Discord's flag for "only you can see this".
 const EPHEMERAL: u64 = 1 << 6;
-/// What Discord takes in one message.
-const DESCRIPTION: usize = 4_096;
-const FIELD: usize = 1_024;
-const EMBEDS: usize = 10;
-/// Over all embeds of a message.
-const ALL_EMBEDS: usize = 6_000;
+/// Together with a title and a description this is less than one message may have.
+const FOOTER: usize = 500;
 /// Rows of buttons, and buttons in a row.
 const ROWS: usize = 5;
 /// What fits on a button.
@@ -105,7 +101,7 @@ impl Reply {
         Self {
             embeds: vec![Embed {
                 title: text::plain(title, 256),
-                description: text::cut(&description.into(), DESCRIPTION),
+                description: text::cut(&description.into(), limits::DESCRIPTION),
                 color,
                 ..Default::default()
             }],
@@ -123,7 +119,7 @@ impl Reply {
         {
             embed.fields.push(Field {
                 name: text::plain(name, 256),
-                value: text::cut(value, FIELD),
+                value: text::cut(value, limits::FIELD_VALUE),
                 inline: false,
             });
         }
@@ -133,7 +129,7 @@ impl Reply {
     pub(in crate::discord) fn footer(mut self, footer: &str) -> Self {
         if let Some(embed) = self.embeds.first_mut() {
             embed.footer = Some(Footer {
-                text: text::plain(footer, 2_000),
+                text: text::plain(footer, FOOTER),
             });
         }
         self
@@ -149,12 +145,18 @@ impl Reply {
         self
     }
 
-    /// As Discord takes it. What is too much for one message is left out from its end.
+    /// As Discord takes it. What is too much for one message is left out from its end: whole embeds, but of the first one, without
+    /// which there would be no answer, only fields.
     pub(super) fn json(&self) -> Value {
-        let mut left = ALL_EMBEDS;
+        let mut left = limits::TOTAL;
         let mut embeds = Vec::new();
-        for embed in self.embeds.iter().take(EMBEDS) {
-            let Some(rest) = left.checked_sub(size(embed)) else {
+        for embed in self.embeds.iter().take(limits::EMBEDS) {
+            let embed = if embeds.is_empty() {
+                fitting(embed.clone())
+            } else {
+                embed.clone()
+            };
+            let Some(rest) = left.checked_sub(limits::characters(&embed)) else {
                 break;
             };
             left = rest;
@@ -253,15 +255,23 @@ fn row_of(buttons: &[Button]) -> Value {
     json!({ "type": 1, "components": buttons })
 }
 
-fn size(embed: &Embed) -> usize {
-    let count = |text: &str| text.encode_utf16().count();
-    let fields = embed
-        .fields
-        .iter()
-        .map(|field| count(&field.name) + count(&field.value));
-    let author = embed.author.as_ref().map_or(0, |author| count(&author.name));
-    let footer = embed.footer.as_ref().map_or(0, |footer| count(&footer.text));
-    count(&embed.title) + count(&embed.description) + author + footer + fields.sum::<usize>()
+/// The embed without as many of its last fields as are too much for a message, and with a word about them.
+fn fitting(mut embed: Embed) -> Embed {
+    let mut left_out = 0;
+    let said = embed.footer.take().map(|footer| footer.text);
+    loop {
+        let told = match left_out {
+            0 => None,
+            1 => Some("1 more part does not fit into one message".to_owned()),
+            _ => Some(format!("{left_out} more parts do not fit into one message")),
+        };
+        let parts: Vec<String> = said.clone().into_iter().chain(told).collect();
+        embed.footer = (!parts.is_empty()).then(|| Footer { text: parts.join("; ") });
+        if limits::characters(&embed) <= limits::TOTAL || embed.fields.pop().is_none() {
+            return embed;
+        }
+        left_out += 1;
+    }
 }
 
 #[cfg(test)]
@@ -299,5 +309,22 @@ mod tests {
             json["embeds"][0]["description"].as_str().unwrap().chars().count(),
             4_096
         );
+    }
+
+    #[test]
+    fn an_answer_is_never_empty_however_much_there_is_to_say() {
+        let mut reply = Reply::new(GOOD, "Killmail 1", "x".repeat(300)).footer("3 more subscriptions");
+        for number in 0..10 {
+            reply = reply.field(&format!("subscription {number}"), "y".repeat(1_000));
+        }
+        let json = reply.json();
+        let embed = &json["embeds"][0];
+        assert_eq!(embed["fields"].as_array().unwrap().len(), 5);
+        assert_eq!(
+            embed["footer"]["text"],
+            "3 more subscriptions; 5 more parts do not fit into one message"
+        );
+        let embed: Embed = serde_json::from_value(embed.clone()).unwrap();
+        assert!(limits::characters(&embed) <= limits::TOTAL);
     }
 }
