@@ -187,11 +187,16 @@ fn by(desk: &Desk<'_>, call: &Call) -> By {
     }
 }
 
-/// The subscription of an id that a button carries.
-fn by_id(desk: &Desk<'_>, call: &Call, id: u64) -> Result<Arc<Subscription>, Stop> {
+/// The subscription of an id that a button carries. Who could see its channel when the button was shown may not see it any more.
+async fn by_id(desk: &Desk<'_>, call: &Call, id: u64) -> Result<Arc<Subscription>, Stop> {
     let all = desk.commands.subscriptions(call.guild);
     let found = all.into_iter().find(|one| one.id.0 == id);
-    found.ok_or_else(|| say("Gone", "This subscription is not there any more. Nothing was changed."))
+    let found = found.ok_or_else(|| say("Gone", "This subscription is not there any more. Nothing was changed."))?;
+    if seen::Seen::of(desk, call, &found).await?.sees(&found) {
+        Ok(found)
+    } else {
+        Err(seen::not_yours())
+    }
 }
 
 impl From<StorageError> for Stop {

@@ -31,7 +31,7 @@ pub(super) async fn page(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) 
 
 /// A button of an entry, and the page again.
 pub(super) async fn pause(desk: &Desk<'_>, call: &Call, id: u64, paused: bool, back: (u64, u64)) -> Done {
-    let subscription = by_id(desk, call, id)?;
+    let subscription = by_id(desk, call, id).await?;
     let names = std::slice::from_ref(&subscription.wish.name);
     desk.commands
         .set_paused(call.guild, names, paused, by(desk, call))

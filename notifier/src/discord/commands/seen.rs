@@ -36,6 +36,12 @@ impl<'a> Seen<'a> {
         Ok(Self { call, view })
     }
 
+    /// With the channel of a subscription.
+    pub(super) async fn of(desk: &Desk<'_>, call: &'a Call, subscription: &Subscription) -> Result<Self, Stop> {
+        let channel = channel_of(subscription).filter(|_| !is_retired(subscription));
+        Self::with(desk, call, channel.as_slice()).await
+    }
+
     /// With the channels of every subscription of the guild; and the subscriptions.
     pub(super) async fn all(desk: &Desk<'_>, call: &'a Call) -> Result<(Self, Vec<Arc<Subscription>>), Stop> {
         let all = desk.commands.subscriptions(call.guild);
@@ -179,6 +185,11 @@ impl<'a> Seen<'a> {
             .collect();
         lines.join("\n")
     }
+}
+
+/// For who cannot see the channel of a subscription.
+pub(super) fn not_yours() -> Stop {
+    say("Not allowed", "You cannot see that subscription's channel.")
 }
 
 /// The channel of a subscription; `None` for a webhook.

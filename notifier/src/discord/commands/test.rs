@@ -88,7 +88,7 @@ pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     }
 }
 
-/// 25 characters, the same for the same interaction: a test that is sent again posts nothing twice.
+/// 24 hexadecimal characters, the same for the same interaction: a test that is sent again posts nothing twice.
 fn nonce(channel: u64, killmail: u64, interaction: u64) -> String {
     let mut hash = Sha256::new();
     hash.update(b"test");

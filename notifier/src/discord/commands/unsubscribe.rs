@@ -77,7 +77,7 @@ pub(super) async fn all_confirmed(desk: &Desk<'_>, call: &Call, channel: u64) ->
 
 /// Asks before a button removes something: fingers slip.
 pub(super) async fn ask(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64)) -> Done {
-    let subscription = by_id(desk, call, id)?;
+    let subscription = by_id(desk, call, id).await?;
     let (channel, page) = back;
     let text = format!(
         "{} in {}:\n{}",
@@ -93,7 +93,7 @@ pub(super) async fn ask(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64))
 }
 
 pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64)) -> Done {
-    let subscription = by_id(desk, call, id)?;
+    let subscription = by_id(desk, call, id).await?;
     desk.commands
         .remove(call.guild, std::slice::from_ref(&subscription.wish.name))
         .await?;
