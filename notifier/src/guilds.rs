@@ -44,10 +44,9 @@ pub async fn follow(
             GatewayEvent::GuildRemoved { guild } => subscriptions.guild_gone(*guild, clock.now()).await?,
             GatewayEvent::GuildAvailable { guild } => subscriptions.guild_back(*guild).await?,
             GatewayEvent::GuildsListed { shard, guilds } => {
-                let of_shard = |guild: u64| (guild >> 22) % u64::from(shards.total()) == u64::from(*shard);
                 let theirs: BTreeSet<u64> = list.iter().map(|one| one.wish.guild).collect();
                 for guild in theirs {
-                    if guild != WEBHOOK_GUILD && of_shard(guild) && !guilds.contains(&guild) {
+                    if guild != WEBHOOK_GUILD && shards.shard_of(guild) == *shard && !guilds.contains(&guild) {
                         subscriptions.guild_gone(guild, clock.now()).await?;
                     }
                 }
@@ -101,8 +100,9 @@ fn tasks<'a>(event: &GatewayEvent, shards: Shards, all: impl Iterator<Item = &'a
         GatewayEvent::ShardReady { .. } | GatewayEvent::ShardLost { .. } => vec![],
         GatewayEvent::GuildsListed { shard, ref guilds } => {
             let gone = |one: &Subscription| {
-                let here = (one.wish.guild >> 22) % u64::from(shards.total()) == u64::from(shard);
-                here && !guilds.contains(&one.wish.guild) && one.suspension.is_none()
+                shards.shard_of(one.wish.guild) == shard
+                    && !guilds.contains(&one.wish.guild)
+                    && one.suspension.is_none()
             };
             vec![Task::Suspend(channels(&gone, &mut all))]
         }

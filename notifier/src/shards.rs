@@ -86,10 +86,15 @@ impl Shards {
         self.first..=self.last
     }
 
-    /// Whether this process serves the guild: Discord gives guild `g` to shard `(g >> 22) % total`.
+    /// The shard that Discord gives a guild to, served here or not.
+    pub fn shard_of(self, guild: u64) -> u32 {
+        // Below the total, which is one.
+        u32::try_from((guild >> 22) % u64::from(self.total)).unwrap_or(u32::MAX)
+    }
+
+    /// Whether this process serves the guild.
     pub fn owns(self, guild: u64) -> bool {
-        let shard = (guild >> 22) % u64::from(self.total);
-        (u64::from(self.first)..=u64::from(self.last)).contains(&shard)
+        self.contains(self.shard_of(guild))
     }
 }
 

@@ -10,6 +10,7 @@ use super::super::{
     Identity,
     interactions::{Heard, METRIC_DROPPED},
 };
+use crate::shards::Shards;
 
 /// How many guilds the shards served here have.
 pub const METRIC_GUILDS: &str = "notifier_discord_guilds";
@@ -87,8 +88,12 @@ impl RawEventHandler for Events {
                 });
                 self.identity.set(event.ready.user.id.get());
                 let guilds: Vec<u64> = event.ready.guilds.iter().map(|guild| guild.id.get()).collect();
-                self.count(|known| known.extend(&guilds));
-                let shard = event.ready.shard.map_or(0, |shard| shard.id.0);
+                let (shard, total) = event.ready.shard.map_or((0, 1), |shard| (shard.id.0, shard.total));
+                self.count(|known| {
+                    // A fresh list: what is not in it removed the bot while the shard was away.
+                    known.retain(|guild| Shards::all(total).shard_of(*guild) != shard);
+                    known.extend(&guilds);
+                });
                 send(&self.events, GatewayEvent::GuildsListed { shard, guilds });
             }
             Event::GuildCreate(event) => {
