@@ -37,6 +37,12 @@ impl Outbox {
                 // What waited is neither posted nor wanted any more; without its row it would be `Queued` forever.
                 let queued = |bytes: &[u8]| Ok(decode::<PostRow>("posts", bytes)?.state() == PostState::Queued);
                 sweep(&self.database.posts, queued).await?;
+                // Digests are made of bytes that are gone, and what moved guilds had still to read is of the past as well.
+                for kind in [meta::BATTLE, meta::CATCH_UP] {
+                    for key in self.database.meta.scan_prefix(kind).keys() {
+                        self.database.meta.remove(key?)?;
+                    }
+                }
                 self.database.meta.remove(meta::POSITION)?;
                 self.database.meta.insert(meta::BACKLOG_SKIPPED, &[1])?;
             }

@@ -186,8 +186,14 @@ async fn the_backlog_is_skipped_once() {
             .unwrap()
     };
     fill(7);
+    for kind in [database::meta::CATCH_UP, database::meta::BATTLE] {
+        let key = [kind.as_bytes(), &[0; 13]].concat();
+        outbox.database.meta.insert(key, vec![]).unwrap();
+    }
     assert!(outbox.skip_backlog(true).await.unwrap());
     assert_eq!((outbox.waiting(), outbox.position().unwrap()), (0, None));
+    assert!(outbox.catch_ups().unwrap().is_empty(), "moved guilds begin at the head, too");
+    assert_eq!(outbox.end_quiet_battles(u64::MAX).unwrap(), 0);
     assert!(outbox.seen(7, 0).unwrap(), "what was seen stays seen");
     fill(8);
     assert!(
