@@ -159,12 +159,11 @@ impl Ingestor {
 
     /// One killmail in its newest revision; `None` = not in the log.
     pub async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Away> {
-        let answer = self
-            .0
-            .killmails()
-            .get_killmail(GetKillmailRequest { killmail_id })
-            .await;
-        match answer {
+        let ask = || {
+            let mut client = self.0.killmails();
+            async move { client.get_killmail(GetKillmailRequest { killmail_id }).await }
+        };
+        match patiently(ask).await {
             Ok(answer) => Ok(answer.into_inner().killmail),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(away(status)),

@@ -114,7 +114,7 @@ fn describe() {
     describe_counter!(discord::METRIC_EVENTS_DROPPED, "Gateway events nobody took in time");
     describe_gauge!(
         discord::METRIC_PAUSED,
-        "1 while all sending to Discord waits for a global rate limit"
+        "1 while nothing is sent to Discord because too many requests were refused"
     );
 }
 

@@ -326,8 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_of_the_table_is_read() {
-        // An empty admin address means off, other empty texts mean "none" or are refused by name: none is ignored.
+    fn an_empty_text_is_off_or_none_or_refused_by_name() {
         assert_eq!(load(&[("NOTIFIER_ADMIN_ADDR", ""), CONSOLE]).unwrap().admin_addr, None);
         assert_eq!(
             load(&[("NOTIFIER_GUILDS", ""), CONSOLE]).unwrap().guilds,

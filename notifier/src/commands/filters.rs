@@ -1,6 +1,6 @@
 //! Filter texts put together, and cleaned. Pure; whether the result is a filter is for an ingestor to say.
 
-use crate::subscriptions::Side;
+use crate::{render::text::is_invisible, subscriptions::Side};
 
 /// What came from a keyboard without what cannot be seen: control characters and marks that change the writing direction or
 /// have no width. Line breaks and tabs become spaces, so that words stay apart.
@@ -17,22 +17,6 @@ pub fn clean_start(text: &str) -> String {
     let cleaned = clean(text);
     let open = text.ends_with(char::is_whitespace) && !cleaned.is_empty();
     if open { cleaned + " " } else { cleaned }
-}
-
-/// Characters that hide or reorder text.
-pub fn is_invisible(c: char) -> bool {
-    matches!(
-        c,
-        '\u{00ad}'
-            | '\u{061c}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{e0000}'..='\u{e007f}'
-    )
 }
 
 /// `filter` and `term`: both hold.

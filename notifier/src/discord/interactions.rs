@@ -41,7 +41,7 @@ use crate::{commands::Commands, database::StorageError, shards::Shards};
 
 /// Interactions that were dropped because too many waited.
 pub const METRIC_DROPPED: &str = "notifier_interactions_dropped_total";
-/// Interactions, by what became of them: answered, late, foreign, failed.
+/// Interactions, by what became of them: answered, foreign, failed.
 pub const METRIC_INTERACTIONS: &str = "notifier_interactions_total";
 
 /// Interactions not begun yet, and begun ones: people type far less than this.

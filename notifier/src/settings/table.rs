@@ -20,7 +20,7 @@ const fn secret(variable: &'static str, help: &'static str) -> Setting {
     }
 }
 
-/// Every setting. Those whose feature a later version brings are read and checked all the same, and say so.
+/// Every setting.
 pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_INGESTOR_URLS",
