@@ -92,6 +92,8 @@ impl Worker {
                 Pace::Sleep(wait) => tokio::select! {
                     () = shutdown.cancelled() => break,
                     () = self.wake.probe.notified() => self.probe_now(),
+                    // Something came: whether it has to wait is seen again.
+                    () = self.wake.work.notified(), if self.probing.is_some() => {}
                     () = tokio::time::sleep(wait) => {}
                 },
             }
@@ -114,14 +116,19 @@ impl Worker {
             self.shared.outbox.flush().await?;
             return Ok(Pace::Idle);
         }
-        if self.probing.is_none() && snapshot.suspension(&self.destination).is_some() {
+        match (self.probing, snapshot.suspension(&self.destination)) {
             // Suspended by somebody else, or before a restart: many probed at once would be many refusals, for which Discord
             // bans an address.
-            let interval = self.shared.probe_interval;
-            self.probing = Some(Probing {
-                next: Instant::now() + interval.mul_f64(fastrand::f64()),
-                interval,
-            });
+            (None, Some(_)) => {
+                let interval = self.shared.probe_interval;
+                self.probing = Some(Probing {
+                    next: Instant::now() + interval.mul_f64(fastrand::f64()),
+                    interval,
+                });
+            }
+            // Lifted by somebody else, or whoever had subscribed has done so anew: a refusal marks it again.
+            (Some(_), None) if snapshot.guild(&self.destination).is_some() => self.probing = None,
+            _ => {}
         }
         if let Some(probing) = self.probing {
             let wait = probing.next.saturating_duration_since(Instant::now());

@@ -192,7 +192,10 @@ async fn the_backlog_is_skipped_once() {
     }
     assert!(outbox.skip_backlog(true).await.unwrap());
     assert_eq!((outbox.waiting(), outbox.position().unwrap()), (0, None));
-    assert!(outbox.catch_ups().unwrap().is_empty(), "moved guilds begin at the head, too");
+    assert!(
+        outbox.catch_ups().unwrap().is_empty(),
+        "moved guilds begin at the head, too"
+    );
     assert_eq!(outbox.end_quiet_battles(u64::MAX).unwrap(), 0);
     assert!(outbox.seen(7, 0).unwrap(), "what was seen stays seen");
     fill(8);

@@ -107,6 +107,37 @@ async fn a_channel_without_permissions_is_suspended_probed_and_resumes() {
     assert_eq!(bench.fake.killmails(&HERE), [1, 2, 3, 4]);
 }
 
+/// As when somebody removes the subscription of a channel that takes no posts, and makes it anew.
+#[tokio::test(start_paused = true)]
+async fn a_suspension_that_is_gone_is_not_waited_out() {
+    let bench = Bench::start("").await;
+    bench.fake.fault(HERE, vec![Fault::Answer(refused(403, 50013)); 4]);
+    bench.arrive([1], &[HERE]);
+    tokio::time::sleep(Duration::from_secs(2_000)).await;
+    assert_eq!(
+        bench.fake.state.lock().unwrap().tries.len(),
+        3,
+        "the next one is 20 minutes away"
+    );
+    let subscriptions = &bench.running().subscriptions;
+    subscriptions.set_suspension(&HERE, None).await.unwrap();
+    bench.arrive([2], &[HERE]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.fake.state.lock().unwrap().tries.len(), 4, "tried at once");
+    assert!(
+        subscriptions.snapshot().suspension(&HERE).is_some(),
+        "refused, and marked again"
+    );
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(
+        bench.fake.state.lock().unwrap().tries.len(),
+        4,
+        "and not more often than before"
+    );
+    bench.drained().await;
+    assert_eq!(bench.fake.killmails(&HERE), [1, 2]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_is_gone_is_never_tried_again() {
     let bench = Bench::start("").await;
