@@ -33,7 +33,7 @@ use crate::{
     outbox::Outbox,
     settings::{self, Settings, SinkKind},
     sink::{Sink, console::Console},
-    subscriptions::{Compile, Subscription, Subscriptions, WEBHOOK_GUILD, Wish, backup, file},
+    subscriptions::{Compile, Subscription, Subscriptions, WEBHOOK_GUILD, Wish, copies, file},
 };
 
 /// How long messages on their way may take to end after a shutdown began.
@@ -347,7 +347,7 @@ fn subscriptions_of(settings: &Settings, database: Arc<Database>) -> Result<Subs
 
 /// After damage: what the newest readable copy has.
 async fn restore(settings: &Settings, subscriptions: &Subscriptions) -> Result<(), database::StorageError> {
-    match backup::newest(&settings.data_dir) {
+    match copies::newest(&settings.data_dir) {
         Some(found) => {
             let count = subscriptions.restore(&found).await?;
             tracing::error!(

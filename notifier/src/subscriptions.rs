@@ -1,8 +1,8 @@
 //! Subscriptions: which killmails go where, and how they look. The truth is on disk; the snapshot that killmails are
 //! matched against is made from it and swapped. Nobody waits on a lock across an await.
 
-pub mod backup;
 mod compile;
+pub mod copies;
 pub mod file;
 mod gone;
 mod index;

@@ -14,7 +14,7 @@ use crate::{
     matching, metrics,
     outbox::Outbox,
     sink::{Destination, Post, SendOutcome, Sink},
-    subscriptions::{self, Compile, CompileError, Subscription, SubscriptionId, Subscriptions, Wish, backup},
+    subscriptions::{self, Compile, CompileError, Subscription, SubscriptionId, Subscriptions, Wish, copies},
 };
 
 /// Everything that the commands stand on.
@@ -162,7 +162,7 @@ impl Commands for Office {
         metrics::subscriptions(self.subscriptions.snapshot().len());
         // Last: a copy that is written from now on has nothing of it.
         let data_dir = self.data_dir.clone();
-        let rewritten = tokio::task::spawn_blocking(move || backup::without(&data_dir, &[guild])).await;
+        let rewritten = tokio::task::spawn_blocking(move || copies::without(&data_dir, &[guild])).await;
         let copies = match rewritten {
             Ok(rewritten) => rewritten.map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),

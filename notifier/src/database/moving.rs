@@ -196,7 +196,7 @@ pub fn export(
     out.flush().and_then(|()| kept()).map_err(written)?;
     export::remove(&database, &moved)?;
     let guilds: Vec<u64> = guilds(&moved).into_iter().collect();
-    crate::subscriptions::backup::without(dir, &guilds).map_err(written)?;
+    crate::subscriptions::copies::without(dir, &guilds).map_err(written)?;
     Ok(summary(&moved))
 }
 

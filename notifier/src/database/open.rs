@@ -209,14 +209,18 @@ mod tests {
         database.meta.get("position").unwrap()
     }
 
-    #[tokio::test]
-    async fn an_older_schema_is_migrated_after_a_copy_beside_it() {
+    /// A folder in which a version of schema 1 has run.
+    async fn of_schema_1() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        let now = SystemTime::now();
-        let old = open_as(dir.path(), now, 1, &[]).unwrap().database;
+        let old = open_as(dir.path(), SystemTime::now(), 1, &[]).unwrap().database;
         old.meta.insert("position", b"of schema 1").unwrap();
         old.flush().await.unwrap();
-        drop(old);
+        dir
+    }
+
+    #[tokio::test]
+    async fn an_older_schema_is_migrated_after_a_copy_beside_it() {
+        let (dir, now) = (of_schema_1().await, SystemTime::now());
         let new = open_as(dir.path(), now, 2, &[STEP]).unwrap().database;
         assert_eq!(position(&new).unwrap(), b"of schema 2");
         drop(new);
@@ -233,12 +237,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_step_that_fails_names_the_copy_and_is_taken_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let now = SystemTime::now();
-        let old = open_as(dir.path(), now, 1, &[]).unwrap().database;
-        old.meta.insert("position", b"of schema 1").unwrap();
-        old.flush().await.unwrap();
-        drop(old);
+        let (dir, now) = (of_schema_1().await, SystemTime::now());
         let fails: Step = |database| {
             STEP(database)?;
             Err(StorageError::Interrupted("pulled the plug".into()))

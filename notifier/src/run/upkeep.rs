@@ -7,14 +7,13 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::Clock,
     database, metrics,
     outbox::Outbox,
-    subscriptions::{Snapshot, Subscriptions, backup},
+    subscriptions::{Snapshot, Subscriptions, copies},
 };
 
 /// How often what is too old to be asked for is deleted, and counts are taken anew.
@@ -40,7 +39,7 @@ pub(super) async fn upkeep(
                 let rows = outbox.expire(clock.now()).await?;
                 tracing::debug!(rows, "old rows deleted");
                 forget(&outbox, &subscriptions, &data_dir, forget_after, clock.now()).await?;
-                if let Err(error) = backup::write(&data_dir, &subscriptions, clock.now()) {
+                if let Err(error) = copies::write(&data_dir, &subscriptions, clock.now()) {
                     tracing::error!(%error, "today's copy of the subscriptions cannot be written");
                 }
             }
@@ -74,10 +73,46 @@ async fn forget(
             outbox.forget(destination, now)?;
         }
         outbox.forget_guild(guild)?;
-        backup::without(data_dir, &[guild]).context("the copies of the subscriptions cannot be rewritten")?;
-        subscriptions.guild_back(guild).await?;
         outbox.flush().await?;
+        if let Err(error) = copies::without(data_dir, &[guild]) {
+            // It stays marked as gone, and is forgotten in the copies, too, once they can be written to.
+            tracing::error!(guild, %error, "the copies of the subscriptions cannot be rewritten without a guild that is to be forgotten");
+            continue;
+        }
+        subscriptions.guild_back(guild).await?;
         tracing::info!(guild, "a guild that removed the bot long ago is forgotten");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::subscriptions::file;
+
+    #[tokio::test]
+    async fn copies_that_cannot_be_rewritten_end_nothing_and_are_rewritten_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = Arc::new(database::open(dir.path(), SystemTime::now()).unwrap().database);
+        let outbox = Outbox::new(database.clone());
+        let subscriptions = Subscriptions::open(database, Duration::from_secs(60)).unwrap();
+        let row = "[[subscription]]\nname = \"x\"\nguild = 7\nchannel = 8\nfilter = \"\"\n";
+        subscriptions.take_file(file::parse(row, "").unwrap(), 1).await.unwrap();
+        subscriptions.guild_gone(7, 100).await.unwrap();
+        // A file where the folder of the copies should be.
+        let exports = dir.path().join("exports");
+        std::fs::write(&exports, "").unwrap();
+        let forget = async || {
+            forget(&outbox, &subscriptions, dir.path(), Duration::ZERO, 200)
+                .await
+                .unwrap();
+            subscriptions.gone_since(200).unwrap()
+        };
+        assert_eq!(forget().await, [7], "it is tried again");
+        assert!(subscriptions.list().is_empty());
+        std::fs::remove_file(&exports).unwrap();
+        assert_eq!(forget().await, [0; 0]);
+    }
 }

@@ -8,7 +8,7 @@ use crate::{
     matching::Match,
     outbox::{Arrival, BatchEnd, Outbox},
     sink::Destination,
-    subscriptions::{SubscriptionId, Subscriptions, backup, file},
+    subscriptions::{SubscriptionId, Subscriptions, copies, file},
 };
 
 /// Guilds of shards 0 and 1 of 2.
@@ -130,7 +130,7 @@ async fn source(dir: &Path) {
     for destination in [OF_EVEN, OF_ODD] {
         sealed(&folder.outbox, &destination);
     }
-    backup::write(dir, &folder.subscriptions, 0).unwrap();
+    copies::write(dir, &folder.subscriptions, 0).unwrap();
     folder.outbox.flush().await.unwrap();
 }
 
@@ -170,7 +170,7 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
             "it still waits for the other guild"
         );
         // A damaged database would be filled from here: what moved away may not come back.
-        let copy = backup::newest(from.path()).unwrap();
+        let copy = copies::newest(from.path()).unwrap();
         let again = tempfile::tempdir().unwrap();
         let empty = opened(again.path());
         assert_eq!(empty.subscriptions.restore(&copy).await.unwrap(), 1);
