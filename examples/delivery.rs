@@ -23,8 +23,8 @@ use killfeed::{
 use killfeed_support::{
     Discord, Upstream, corpus,
     discord::{CHANNEL, GUILD, permission},
-    process::{Binary, Service, eventually, free_address},
-    upstream::FIRST,
+    pair::{Pair, ready},
+    process::{Binary, Service, eventually},
 };
 use serde_json::Value;
 
@@ -43,8 +43,7 @@ const LIMIT: (u32, Duration) = (5, Duration::from_secs(5));
 struct World {
     upstream: Upstream,
     discord: Discord,
-    folder: tempfile::TempDir,
-    grpc: String,
+    pair: Pair,
     _ingestor: Service,
     notifier: Service,
 }
@@ -56,43 +55,14 @@ impl World {
         for (guild, channel) in guilds {
             discord.add_channel(*guild, *channel, permission::ALL);
         }
-        let folder = tempfile::tempdir().unwrap();
-        let grpc = free_address();
-        let mut settings = upstream.settings().to_vec();
-        settings.extend([
-            ("INGESTOR_GRPC_ADDR", grpc.clone()),
-            ("INGESTOR_HTTP_ADDR", free_address()),
-            (
-                "INGESTOR_DATA_DIR",
-                folder.path().join("ingestor").display().to_string(),
-            ),
-            ("INGESTOR_FEED_START", FIRST.to_string()),
-            ("INGESTOR_FEED_POLL_INTERVAL", "20ms".into()),
-            ("INGESTOR_FEED_RATE", "100000".into()),
-            ("INGESTOR_MAX_CALLS", "10000".into()),
-        ]);
-        let mut ingestor = Service::start(Binary::Ingestor, &settings).await;
-        ingestor.ready().await;
-        let file = folder.path().join("subscriptions.toml");
-        std::fs::write(&file, rows).unwrap();
-        let mut settings = discord.settings().to_vec();
-        settings.extend([
-            ("NOTIFIER_INGESTOR_URLS", format!("http://{grpc}")),
-            ("NOTIFIER_HTTP_ADDR", free_address()),
-            (
-                "NOTIFIER_DATA_DIR",
-                folder.path().join("notifier").display().to_string(),
-            ),
-            ("NOTIFIER_SUBSCRIPTIONS_FILE", file.display().to_string()),
-            ("NOTIFIER_ADMIN_ADDR", String::new()),
-        ]);
-        let mut notifier = Service::start(Binary::Notifier, &settings).await;
-        notifier.ready().await;
+        let pair = Pair::new();
+        let settings = pair.ingestor(&upstream, &[("INGESTOR_FEED_POLL_INTERVAL", "20ms")]);
+        let ingestor = ready(Binary::Ingestor, &settings).await;
+        let notifier = ready(Binary::Notifier, &pair.notifier(&discord.settings(), rows, &[])).await;
         Self {
             upstream,
             discord,
-            folder,
-            grpc,
+            pair,
             _ingestor: ingestor,
             notifier,
         }
@@ -100,10 +70,7 @@ impl World {
 
     /// When each of `count` killmails was ingested, in milliseconds.
     async fn ingested(&self, count: usize) -> HashMap<u64, u64> {
-        let client = Client::builder()
-            .endpoint(format!("http://{}", self.grpc))
-            .build()
-            .unwrap();
+        let client = Client::builder().endpoint(self.pair.url()).build().unwrap();
         let mut events = client.follow(Follow::new("", Start::Earliest));
         let mut seen = HashMap::new();
         while seen.len() < count {
@@ -250,7 +217,6 @@ async fn many_subscriptions(table: &mut String) {
         "| the same, memory | {:.0} MiB |",
         world.notifier.resident().unwrap_or_default() as f64 / 1_048_576.0
     );
-    drop(world.folder);
 }
 
 fn row(name: &str, guild: u64, channel: u64, filter: &str) -> String {

@@ -18,8 +18,9 @@ use std::{
 use killfeed::client::{Client, Follow, Start, What};
 use killfeed_support::{
     Upstream, corpus,
-    process::{Binary, Service, eventually, free_address},
-    upstream::{FIRST, Host},
+    pair::{Pair, ready},
+    process::{Binary, Service, eventually},
+    upstream::Host,
 };
 use serde_json::Value;
 
@@ -33,29 +34,16 @@ const WARM: usize = 1_000;
 struct Ingestor {
     service: Service,
     client: Client,
-    _folder: tempfile::TempDir,
+    _pair: Pair,
 }
 
 async fn ingestor(upstream: &Upstream, poll: &str) -> Ingestor {
-    let folder = tempfile::tempdir().unwrap();
-    let (grpc, http) = (free_address(), free_address());
-    let mut settings = upstream.settings().to_vec();
-    settings.extend([
-        ("INGESTOR_GRPC_ADDR", grpc.clone()),
-        ("INGESTOR_HTTP_ADDR", http),
-        ("INGESTOR_DATA_DIR", folder.path().display().to_string()),
-        ("INGESTOR_FEED_START", FIRST.to_string()),
-        ("INGESTOR_FEED_POLL_INTERVAL", poll.to_owned()),
-        ("INGESTOR_FEED_RATE", "100000".to_owned()),
-        ("RUST_LOG", "warn".to_owned()),
-    ]);
-    let mut service = Service::start(Binary::Ingestor, &settings).await;
-    service.ready().await;
-    let client = Client::builder().endpoint(format!("http://{grpc}")).build().unwrap();
+    let pair = Pair::new();
+    let settings = pair.ingestor(upstream, &[("INGESTOR_FEED_POLL_INTERVAL", poll), ("RUST_LOG", "warn")]);
     Ingestor {
-        service,
-        client,
-        _folder: folder,
+        service: ready(Binary::Ingestor, &settings).await,
+        client: Client::builder().endpoint(pair.url()).build().unwrap(),
+        _pair: pair,
     }
 }
 

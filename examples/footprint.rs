@@ -13,8 +13,8 @@ use std::{fmt::Write as _, time::Duration};
 
 use killfeed_support::{
     Upstream, corpus,
-    process::{Binary, Service, eventually, free_address},
-    upstream::FIRST,
+    pair::{Pair, ready},
+    process::{Binary, eventually},
 };
 use tokio::time::Instant;
 
@@ -24,42 +24,26 @@ const SUBSCRIPTIONS: usize = 1_000;
 async fn main() {
     let upstream = Upstream::start().await;
     let corpus = corpus::best();
-    let folder = tempfile::tempdir().unwrap();
-    let (grpc, http) = (free_address(), free_address());
-    let mut settings = upstream.settings().to_vec();
-    settings.extend([
-        ("INGESTOR_GRPC_ADDR", grpc.clone()),
-        ("INGESTOR_HTTP_ADDR", http.clone()),
-        (
-            "INGESTOR_DATA_DIR",
-            folder.path().join("ingestor").display().to_string(),
-        ),
-        ("INGESTOR_FEED_START", FIRST.to_string()),
-        ("INGESTOR_FEED_POLL_INTERVAL", "50ms".into()),
-        ("INGESTOR_FEED_RATE", "100000".into()),
-    ]);
+    let pair = Pair::new();
+    let settings = pair.ingestor(&upstream, &[]);
     // The first start fetches the static data and builds the programs; only later ones are measured.
-    let mut first = Service::start(Binary::Ingestor, &settings).await;
-    first.ready().await;
-    first.stop().await;
+    ready(Binary::Ingestor, &settings).await.stop().await;
 
-    let mut ready = Vec::new();
+    let mut starts = Vec::new();
     for _ in 0..5 {
         let begun = Instant::now();
-        let mut ingestor = Service::start(Binary::Ingestor, &settings).await;
-        ingestor.ready().await;
-        ready.push(begun.elapsed());
+        let ingestor = ready(Binary::Ingestor, &settings).await;
+        starts.push(begun.elapsed());
         ingestor.stop().await;
     }
-    ready.sort();
+    starts.sort();
 
-    let mut ingestor = Service::start(Binary::Ingestor, &settings).await;
-    ingestor.ready().await;
+    let ingestor = ready(Binary::Ingestor, &settings).await;
     let ingestor_ready = ingestor.resident().unwrap();
     let documents = corpus.documents.len();
     upstream.publish_all(corpus.documents);
     let client = killfeed::client::Client::builder()
-        .endpoint(format!("http://{grpc}"))
+        .endpoint(pair.url())
         .build()
         .unwrap();
     let begun = Instant::now();
@@ -74,21 +58,8 @@ async fn main() {
     let walked = begun.elapsed();
     let ingestor_walked = ingestor.resident().unwrap();
 
-    let subscriptions = folder.path().join("subscriptions.toml");
-    std::fs::write(&subscriptions, many_subscriptions()).unwrap();
-    let notifier_settings = [
-        ("NOTIFIER_INGESTOR_URLS", format!("http://{grpc}")),
-        ("NOTIFIER_HTTP_ADDR", free_address()),
-        ("NOTIFIER_ADMIN_ADDR", String::new()),
-        (
-            "NOTIFIER_DATA_DIR",
-            folder.path().join("notifier").display().to_string(),
-        ),
-        ("NOTIFIER_SINK", "console".into()),
-        ("NOTIFIER_SUBSCRIPTIONS_FILE", subscriptions.display().to_string()),
-    ];
-    let mut notifier = Service::start(Binary::Notifier, &notifier_settings).await;
-    notifier.ready().await;
+    let console = [("NOTIFIER_SINK", "console".to_owned())];
+    let notifier = ready(Binary::Notifier, &pair.notifier(&console, &many_subscriptions(), &[])).await;
     let notifier_ready = notifier.resident().unwrap();
 
     let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / 1_048_576.0);
@@ -101,7 +72,7 @@ async fn main() {
     println!("| what | measured | bound |\n|---|---|---|");
     println!(
         "| ingestor: start to /readyz 200, static data cached (median of 5) | {:.2?} | < 2 s |",
-        ready[2]
+        starts[2]
     );
     println!(
         "| ingestor: resident memory when ready | {} | < 200 MB |",

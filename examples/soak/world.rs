@@ -12,8 +12,9 @@ use killfeed::{
 use killfeed_support::{
     Discord, Upstream,
     discord::{CHANNEL, GUILD, permission},
-    process::{Binary, Service, free_address},
-    upstream::{FIRST, Fault, Host},
+    pair::{self, Pair, Settings},
+    process::{Binary, Service},
+    upstream::{Fault, Host},
 };
 use serde_json::Value;
 
@@ -25,10 +26,9 @@ pub(crate) const LOWSEC: u64 = CHANNEL + 1;
 pub(crate) struct World {
     pub(crate) upstream: Upstream,
     pub(crate) discord: Discord,
-    folder: tempfile::TempDir,
-    grpc: String,
-    ingestor_settings: Vec<(&'static str, String)>,
-    notifier_settings: Vec<(&'static str, String)>,
+    pair: Pair,
+    ingestor_settings: Settings,
+    notifier_settings: Settings,
     pub(crate) ingestor: Option<Service>,
     pub(crate) notifier: Option<Service>,
 }
@@ -40,48 +40,27 @@ impl World {
         discord.add_channel(GUILD, LOWSEC, permission::ALL);
         // Discord's limit of a channel, 5 in 5 s, goes with the time.
         discord.limit_posts(Some((5 * speed, Duration::from_secs(5))));
-        let folder = tempfile::tempdir().unwrap();
-        let grpc = free_address();
-        let mut ingestor = upstream.settings().to_vec();
-        ingestor.extend([
-            ("INGESTOR_GRPC_ADDR", grpc.clone()),
-            ("INGESTOR_HTTP_ADDR", free_address()),
-            (
-                "INGESTOR_DATA_DIR",
-                folder.path().join("ingestor").display().to_string(),
-            ),
-            ("INGESTOR_FEED_START", FIRST.to_string()),
-            ("INGESTOR_FEED_POLL_INTERVAL", "100ms".into()),
-            ("INGESTOR_FEED_RATE", "1000".into()),
-            ("INGESTOR_FEED_HOLE_RECHECKS", "1s,5s,20s".into()),
-            ("INGESTOR_MAX_CALLS", "1000".into()),
+        let pair = Pair::new();
+        let ingestor = [
+            ("INGESTOR_FEED_POLL_INTERVAL", "100ms"),
+            ("INGESTOR_FEED_RATE", "1000"),
+            ("INGESTOR_FEED_HOLE_RECHECKS", "1s,5s,20s"),
+            ("INGESTOR_MAX_CALLS", "1000"),
             // The lists at the end need the whole day.
-            ("INGESTOR_RETENTION", "2d".into()),
-        ]);
+            ("INGESTOR_RETENTION", "2d"),
+        ];
         let rows = row("everything", EVERYTHING, "") + &row("low", LOWSEC, "space:lowsec");
-        let file = folder.path().join("subscriptions.toml");
-        std::fs::write(&file, rows).unwrap();
-        let mut notifier = discord.settings().to_vec();
-        notifier.extend([
-            ("NOTIFIER_INGESTOR_URLS", format!("http://{grpc}")),
-            ("NOTIFIER_HTTP_ADDR", free_address()),
-            (
-                "NOTIFIER_DATA_DIR",
-                folder.path().join("notifier").display().to_string(),
-            ),
-            ("NOTIFIER_SUBSCRIPTIONS_FILE", file.display().to_string()),
-            ("NOTIFIER_ADMIN_ADDR", String::new()),
-            ("NOTIFIER_PROBE_INTERVAL", "2s".into()),
-            ("NOTIFIER_MAX_POSTS", "10000000".into()),
-            ("NOTIFIER_MAX_BACKLOG", "1000000".into()),
-        ]);
+        let notifier = [
+            ("NOTIFIER_PROBE_INTERVAL", "2s"),
+            ("NOTIFIER_MAX_POSTS", "10000000"),
+            ("NOTIFIER_MAX_BACKLOG", "1000000"),
+        ];
         let mut world = Self {
+            ingestor_settings: pair.ingestor(&upstream, &ingestor),
+            notifier_settings: pair.notifier(&discord.settings(), &rows, &notifier),
             upstream,
             discord,
-            folder,
-            grpc,
-            ingestor_settings: ingestor,
-            notifier_settings: notifier,
+            pair,
             ingestor: None,
             notifier: None,
         };
@@ -91,15 +70,11 @@ impl World {
     }
 
     pub(crate) async fn begin_ingestor(&mut self) {
-        let mut service = Service::start(Binary::Ingestor, &self.ingestor_settings).await;
-        service.ready().await;
-        self.ingestor = Some(service);
+        self.ingestor = Some(pair::ready(Binary::Ingestor, &self.ingestor_settings).await);
     }
 
     pub(crate) async fn begin_notifier(&mut self) {
-        let mut service = Service::start(Binary::Notifier, &self.notifier_settings).await;
-        service.ready().await;
-        self.notifier = Some(service);
+        self.notifier = Some(pair::ready(Binary::Notifier, &self.notifier_settings).await);
     }
 
     /// Publishes it, some of them as zKillboard does on a bad day.
@@ -129,7 +104,7 @@ impl World {
 
     fn client(&self) -> Client {
         Client::builder()
-            .endpoint(format!("http://{}", self.grpc))
+            .endpoint(self.pair.url())
             .client_name("soak")
             .build()
             .unwrap()
@@ -198,20 +173,11 @@ impl World {
 
     /// A service's metrics, as text.
     pub(crate) async fn metrics(&self, of: Binary) -> String {
-        let (settings, variable) = match of {
-            Binary::Ingestor => (&self.ingestor_settings, "INGESTOR_HTTP_ADDR"),
-            Binary::Notifier => (&self.notifier_settings, "NOTIFIER_HTTP_ADDR"),
-        };
-        let address = settings
-            .iter()
-            .find(|(name, _)| *name == variable)
-            .map(|(_, value)| value.clone());
-        let url = format!("http://{}/metrics", address.unwrap_or_default());
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
             .build()
             .unwrap();
-        match client.get(url).send().await {
+        match client.get(self.pair.metrics_url(of)).send().await {
             Ok(answer) => answer.text().await.unwrap_or_default(),
             Err(error) => format!("no metrics: {error}"),
         }
@@ -222,7 +188,6 @@ impl World {
             let status = service.stop().await;
             assert!(status.success(), "a service did not end well: {status}");
         }
-        drop(self.folder);
     }
 }
 

@@ -4,6 +4,7 @@
 //! - [`corpus`]: killmails to publish there: the real ones beside the project, or the bundled sample
 //! - [`discord`]: a stand-in Discord, REST and gateway, in this process, on loopback
 //! - [`nats`]: real nats-server processes, one or a cluster
+//! - [`pair`]: the settings of the two services over these, for measurements
 //! - [`process`]: the two real binaries as processes, with their output, readiness, signals and exit codes
 //! - [`proxy`]: between a client and a server, cutting and freezing connections
 //! - [`validator`]: holds what clients saw against the stream's seven guarantees
@@ -11,6 +12,7 @@
 pub mod corpus;
 pub mod discord;
 pub mod nats;
+pub mod pair;
 pub mod process;
 pub mod proxy;
 pub mod upstream;

@@ -1,0 +1,117 @@
+//! The two services over the stand-ins, in one folder: the settings that all measurements have in common.
+
+use std::path::Path;
+
+use tempfile::TempDir;
+
+use crate::{
+    Upstream,
+    process::{Binary, Service, free_address},
+    upstream::FIRST,
+};
+
+/// Settings of a service: variable and text.
+pub type Settings = Vec<(&'static str, String)>;
+
+/// Where an ingestor and a notifier are: a folder that goes with it, and addresses that nothing listens on yet.
+#[derive(Debug)]
+pub struct Pair {
+    folder: TempDir,
+    /// The ingestor's gRPC.
+    pub grpc: String,
+    ingestor_http: String,
+    notifier_http: String,
+}
+
+impl Pair {
+    /// A new place.
+    ///
+    /// # Panics
+    /// If there is no scratch folder or no free port.
+    pub fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().expect("a scratch folder"),
+            grpc: free_address(),
+            ingestor_http: free_address(),
+            notifier_http: free_address(),
+        }
+    }
+
+    /// The scratch folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the ingestor is reached.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.grpc)
+    }
+
+    /// Where the metrics of a service are.
+    pub fn metrics_url(&self, of: Binary) -> String {
+        let address = match of {
+            Binary::Ingestor => &self.ingestor_http,
+            Binary::Notifier => &self.notifier_http,
+        };
+        format!("http://{address}/metrics")
+    }
+
+    /// An ingestor in this world that reads everything from the first document on, as fast as it can; then `more`, of which later
+    /// ones win.
+    pub fn ingestor(&self, upstream: &Upstream, more: &[(&'static str, &str)]) -> Settings {
+        let mut settings = upstream.settings().to_vec();
+        settings.extend([
+            ("INGESTOR_GRPC_ADDR", self.grpc.clone()),
+            ("INGESTOR_HTTP_ADDR", self.ingestor_http.clone()),
+            ("INGESTOR_DATA_DIR", self.place("ingestor")),
+            ("INGESTOR_FEED_START", FIRST.to_string()),
+            ("INGESTOR_FEED_POLL_INTERVAL", "50ms".into()),
+            ("INGESTOR_FEED_RATE", "100000".into()),
+            ("INGESTOR_MAX_CALLS", "10000".into()),
+        ]);
+        settings.extend(owned(more));
+        settings
+    }
+
+    /// A notifier that follows it, with a subscriptions file of these rows; `sink` says where it posts.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn notifier(&self, sink: &[(&'static str, String)], rows: &str, more: &[(&'static str, &str)]) -> Settings {
+        let file = self.place("subscriptions.toml");
+        std::fs::write(&file, rows).expect("a scratch file");
+        let mut settings = sink.to_vec();
+        settings.extend([
+            ("NOTIFIER_INGESTOR_URLS", self.url()),
+            ("NOTIFIER_HTTP_ADDR", self.notifier_http.clone()),
+            ("NOTIFIER_ADMIN_ADDR", String::new()),
+            ("NOTIFIER_DATA_DIR", self.place("notifier")),
+            ("NOTIFIER_SUBSCRIPTIONS_FILE", file),
+        ]);
+        settings.extend(owned(more));
+        settings
+    }
+
+    fn place(&self, name: &str) -> String {
+        self.folder.path().join(name).display().to_string()
+    }
+}
+
+impl Default for Pair {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Starts a service and waits until it is ready.
+pub async fn ready(binary: Binary, settings: &[(&'static str, String)]) -> Service {
+    let mut service = Service::start(binary, settings).await;
+    service.ready().await;
+    service
+}
+
+fn owned(more: &[(&'static str, &str)]) -> Settings {
+    more.iter()
+        .map(|(variable, value)| (*variable, (*value).to_owned()))
+        .collect()
+}
