@@ -1,5 +1,7 @@
 //! Real nats-server processes on loopback: one, or a cluster of three.
 
+mod operator;
+
 use std::{path::PathBuf, process::Stdio, time::Duration};
 
 use tempfile::TempDir;
@@ -9,6 +11,7 @@ use tokio::{
 };
 
 use crate::process::{eventually, free_address};
+pub use operator::{Operator, Permissions};
 
 /// How long a server may take to listen.
 const READY: Duration = Duration::from_secs(30);
@@ -17,15 +20,24 @@ const READY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Nats {
     program: String,
-    config: String,
+    launch: Launch,
     folder: TempDir,
     servers: Vec<Server>,
+}
+
+#[derive(Debug)]
+enum Launch {
+    /// With a configuration of ours, and this besides.
+    Configured(String),
+    /// Each with the command of its container, in which hosts, ports and folders become those of this machine.
+    Composed(Vec<String>),
 }
 
 #[derive(Debug)]
 struct Server {
     address: String,
     cluster: String,
+    http: String,
     process: Option<Child>,
 }
 
@@ -51,29 +63,36 @@ async fn program() -> Option<String> {
 impl Nats {
     /// One server; `None`, said loudly, where nats-server is not installed.
     pub async fn single() -> Option<Self> {
-        Self::start(1, "").await
+        Self::start(1, Launch::Configured(String::new())).await
     }
 
     /// One server with more in its configuration.
     pub async fn single_with(config: &str) -> Option<Self> {
-        Self::start(1, config).await
+        Self::start(1, Launch::Configured(config.to_owned())).await
     }
 
     /// A cluster of three.
     pub async fn cluster() -> Option<Self> {
-        Self::start(3, "").await
+        Self::start(3, Launch::Configured(String::new())).await
     }
 
-    async fn start(servers: usize, config: &str) -> Option<Self> {
+    /// Servers with the commands of their containers: `nats-0` and so on, their data in `/data`, clients at the default port, the
+    /// cluster at 6222, monitoring at 8222.
+    pub async fn composed(commands: Vec<String>) -> Option<Self> {
+        Self::start(commands.len(), Launch::Composed(commands)).await
+    }
+
+    async fn start(servers: usize, launch: Launch) -> Option<Self> {
         let program = program().await?;
         let servers = (0..servers).map(|_| Server {
             address: free_address(),
             cluster: free_address(),
+            http: free_address(),
             process: None,
         });
         let mut nats = Self {
             program,
-            config: config.to_owned(),
+            launch,
             folder: tempfile::tempdir().expect("a scratch folder"),
             servers: servers.collect(),
         };
@@ -107,11 +126,13 @@ impl Nats {
     /// # Panics
     /// If it does not listen within half a minute.
     pub async fn begin(&mut self, n: usize) {
-        let config = self.configure(n);
+        let arguments = match &self.launch {
+            Launch::Configured(more) => vec!["--config".to_owned(), self.configure(n, more).display().to_string()],
+            Launch::Composed(commands) => self.translate(n, &commands[n]),
+        };
         let server = &mut self.servers[n];
         let process = Command::new(&self.program)
-            .arg("--config")
-            .arg(config)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -129,6 +150,31 @@ impl Nats {
     pub async fn kill(&mut self, n: usize) {
         let mut process = self.servers[n].process.take().expect("it runs");
         process.kill().await.expect("a child of ours");
+    }
+
+    /// Which server leads a stream now, as the servers see it.
+    ///
+    /// # Panics
+    /// If none does for a minute.
+    pub async fn leader(&self, stream: &str) -> usize {
+        let client = async_nats::connect(self.urls()).await.expect("a server listens");
+        let context = async_nats::jetstream::new(client);
+        let mut leader = None;
+        eventually("the stream has a leader", 2 * READY, async || {
+            let asked = tokio::time::timeout(Duration::from_secs(2), context.get_stream(stream)).await;
+            let name = match asked {
+                Ok(Ok(stream)) => stream
+                    .cached_info()
+                    .cluster
+                    .as_ref()
+                    .and_then(|cluster| cluster.leader.clone()),
+                _ => None,
+            };
+            leader = name.and_then(|name| self.all().find(|n| Self::name(*n) == name));
+            leader.is_some()
+        })
+        .await;
+        leader.expect("just found")
     }
 
     /// Every server.
@@ -162,7 +208,35 @@ impl Nats {
         .await;
     }
 
-    fn configure(&self, n: usize) -> PathBuf {
+    /// Where the n-th server shows how it is, if its command says that it does.
+    pub fn health(&self, n: usize) -> String {
+        format!("http://{}/healthz", self.servers[n].http)
+    }
+
+    fn translate(&self, n: usize, command: &str) -> Vec<String> {
+        let server = &self.servers[n];
+        let port = |address: &str| address.rsplit(':').next().expect("host:port").to_owned();
+        let store = self.folder.path().join(Self::name(n)).display().to_string();
+        let mut command = command
+            .replace("/data", &store)
+            .replace("0.0.0.0:6222", &server.cluster);
+        for (m, other) in self.servers.iter().enumerate() {
+            command = command.replace(&format!("nats-{m}:6222"), &other.cluster);
+        }
+        let words = command.split_whitespace().map(|word| match word {
+            "8222" => port(&server.http),
+            word => word.to_owned(),
+        });
+        let own = [
+            "--addr".to_owned(),
+            "127.0.0.1".to_owned(),
+            "--port".to_owned(),
+            port(&server.address),
+        ];
+        words.chain(own).collect()
+    }
+
+    fn configure(&self, n: usize, more: &str) -> PathBuf {
         let server = &self.servers[n];
         let store = self.folder.path().join(Self::name(n));
         let mut text = format!(
@@ -183,7 +257,7 @@ impl Nats {
                 routes.join(", ")
             );
         }
-        text += &self.config;
+        text += more;
         let path = self.folder.path().join(format!("{}.conf", Self::name(n)));
         std::fs::write(&path, text).expect("a scratch file");
         path

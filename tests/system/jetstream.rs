@@ -1,6 +1,10 @@
 //! The shared log over real nats-server processes: its engine alone, and whole ingestors under faults.
 
 mod access;
+mod compose;
+mod credentials;
 mod engine;
 mod faults;
+mod holes;
 mod outage;
+mod retention;

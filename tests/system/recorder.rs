@@ -139,7 +139,11 @@ impl Watched {
 
     /// All seven guarantees, against the log as it is now; this stream has read it to its end.
     pub(crate) async fn holds_against(&self, ingestor: &Ingestor) {
-        let mut history = whole_log(ingestor).await;
+        self.holds_in(whole_log(ingestor).await);
+    }
+
+    /// The same against a log that was read in pieces, before and after its beginning went.
+    pub(crate) fn holds_in(&self, mut history: History) {
         let stream = Stream {
             to_the_end: self.stream.wanted.is_none(),
             ..self.stream.clone()

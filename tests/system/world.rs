@@ -75,9 +75,14 @@ impl Ingestor {
         self.service = Some(service);
     }
 
+    /// kill -9.
+    pub(crate) async fn kill(&mut self) {
+        self.service.take().expect("it runs").kill().await;
+    }
+
     /// kill -9, and a new start in the same place.
     pub(crate) async fn kill_and_begin(&mut self) {
-        self.service.take().expect("it runs").kill().await;
+        self.kill().await;
         self.begin().await;
     }
 

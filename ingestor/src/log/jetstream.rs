@@ -1,8 +1,9 @@
 //! The log in NATS JetStream, shared by several ingestors: all of them serve streams from it, one of them asks zKillboard and writes.
 //!
 //! What stands where: [`layout`]. Reading: [`tail`] follows the stream into [`view`], [`fetch`] gets what is older. Writing: [`poller`] has
-//! the lease, [`term`] writes as long as it lasts.
+//! the lease, [`leadership`] takes and gives turns, [`term`] writes as long as one lasts.
 
+mod access;
 mod cell;
 mod engine;
 mod error;
@@ -10,6 +11,7 @@ mod fetch;
 mod identity;
 mod index;
 mod layout;
+mod leadership;
 mod lease;
 mod marks;
 mod poller;
@@ -38,10 +40,9 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Head, LogError, LogRead, LogWrite, Place, ReadLimit, Record, Status,
+    Head, LogError, LogRead, Place, ReadLimit, Record, Status,
     open::{FolderLock, OpenError, random_id},
     window::{self, Window},
 };
@@ -49,8 +50,7 @@ use cell::Cell;
 use engine::{Bounds, Bucket, Engine};
 pub use error::JetStreamError;
 use error::Trouble;
-use poller::{Poller, Right};
-use term::Term;
+pub use leadership::{Lasts, Leadership};
 use view::View;
 
 /// How long a read waits for servers that are away. Below the 15 s after which a stream owes its client a Progress.
@@ -90,6 +90,7 @@ pub struct JetStreamLog {
     /// A random number of this process.
     holder: String,
     heard: watch::Sender<Option<String>>,
+    hindered: watch::Sender<Option<String>>,
     tail: JoinHandle<()>,
     _folder: FolderLock,
 }
@@ -255,54 +256,11 @@ impl JetStreamLog {
             lease: Cell::new(&shared.engine, &buckets.poller, "lease"),
             holder: random_id().to_string(),
             heard: watch::Sender::new(None),
+            hindered: watch::Sender::new(None),
             tail,
             shared,
             _folder: folder,
         })
-    }
-
-    /// Waits until this ingestor is the one that asks zKillboard, and may write. `note` is told to the others meanwhile. One at a time.
-    pub async fn lead(&self, note: watch::Receiver<String>) -> Leadership {
-        loop {
-            let mut poller = Poller::new(self.lease.clone(), self.holder.clone(), self.heard.clone());
-            let told = |reason| tracing::warn!(reason, "the lease cannot be looked at now");
-            let taken = Box::pin(poller.take(told)).await;
-            let left = CancellationToken::new();
-            let guard = left.clone().drop_guard();
-            let (right, note) = (taken.right.clone(), note.clone());
-            let keeping = tokio::spawn(async move { poller.keep(&taken, note, &left).await });
-            let begun = tokio::select! {
-                begun = Box::pin(Term::begin(self.shared.clone(), self.position.clone(), right.clone())) => begun,
-                () = right.ended() => Err(Trouble::Away("the lease was lost at once".into())),
-            };
-            match begun {
-                Ok((writer, head)) => {
-                    return Leadership {
-                        writer: Arc::new(writer),
-                        head,
-                        right,
-                        keeping,
-                        guard,
-                    };
-                }
-                Err(trouble) => {
-                    tracing::warn!(%trouble, "this ingestor cannot begin to write now");
-                    leave(guard, keeping).await;
-                    match trouble {
-                        // Whether these are so is for the tail to say, which looks more than once.
-                        Trouble::Away(_)
-                        | Trouble::Lost(JetStreamError::Missing { .. } | JetStreamError::LostEnd { .. }) => {}
-                        Trouble::Lost(error) => self.shared.give_up(error),
-                    }
-                    sleep(lease::LOOK).await;
-                }
-            }
-        }
-    }
-
-    /// What the one that asks zKillboard says, while that is another ingestor.
-    pub fn heard(&self) -> watch::Receiver<Option<String>> {
-        self.heard.subscribe()
     }
 
     /// Why the log is out of reach, while it is.
@@ -322,61 +280,6 @@ impl JetStreamLog {
                 std::future::pending::<()>().await;
             }
         }
-    }
-}
-
-/// This ingestor asks zKillboard and writes.
-#[derive(Debug)]
-pub struct Leadership {
-    writer: Arc<Term>,
-    head: Head,
-    right: Arc<Right>,
-    keeping: JoinHandle<()>,
-    guard: DropGuard,
-}
-
-impl Leadership {
-    /// The writing half.
-    pub fn writer(&self) -> Arc<dyn LogWrite> {
-        self.writer.clone()
-    }
-
-    /// Where the log ends.
-    pub fn head(&self) -> Head {
-        self.head
-    }
-
-    /// Whether it lasts, at this very moment; asks no timer.
-    pub fn lasts(&self) -> Lasts {
-        Lasts(self.right.clone())
-    }
-
-    /// Lets the next one begin. To be called when nothing asks zKillboard any more.
-    pub async fn leave(self) {
-        leave(self.guard, self.keeping).await;
-    }
-}
-
-async fn leave(guard: DropGuard, keeping: JoinHandle<()>) {
-    drop(guard);
-    if let Err(error) = keeping.await {
-        tracing::error!(%error, "the keeper of the lease broke");
-    }
-}
-
-/// Whether a leadership lasts.
-#[derive(Debug, Clone)]
-pub struct Lasts(Arc<Right>);
-
-impl Lasts {
-    /// By the clock: a process that was stopped for a while finds its timers late.
-    pub fn now(&self) -> bool {
-        self.0.holds()
-    }
-
-    /// Until it is over.
-    pub async fn over(&self) {
-        self.0.ended().await;
     }
 }
 

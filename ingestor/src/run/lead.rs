@@ -13,7 +13,7 @@ use bytes::Bytes;
 use killfeed::v1::FeedHealth;
 use killfeed_telemetry::Traces;
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{StartError, configuration, source};
@@ -26,6 +26,9 @@ use crate::{
     pipeline::Pipeline,
     settings::Settings,
 };
+
+/// An election among the servers is over by then, and the health is DOWN within 10 s.
+const SIGHT: Duration = Duration::from_secs(6);
 
 /// Takes turns until `stop`, or until the log can never be used again.
 pub(super) async fn run(
@@ -83,6 +86,7 @@ async fn take_turn(
                 .tracing(traces.clone());
             tokio::select! {
                 () = lasts.over() => Ok(()),
+                () = out_of_sight(log.trouble()) => Ok(()),
                 error = log.lost() => Err(configuration(error)),
                 never = tell(report.subscribe(), said) => match never {},
                 () = pipeline.run(stop.clone()) => Ok(()),
@@ -94,6 +98,23 @@ async fn take_turn(
     metrics::gauge!(names::TURN).set(0.0);
     leadership.leave().await;
     ended
+}
+
+/// Until the log has been out of reach for a while. The lease may be renewed all the same (another part of the servers keeps it), but
+/// whoever leads without seeing the log would say that all is well while its own streams stand still.
+async fn out_of_sight(mut trouble: watch::Receiver<Option<String>>) {
+    while trouble.wait_for(Option::is_some).await.is_ok() {
+        match timeout(SIGHT, trouble.wait_for(Option::is_none)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) => break,
+            Err(_) => {
+                tracing::warn!("this ingestor does not see the log: another one may ask zKillboard");
+                return;
+            }
+        }
+    }
+    // The log is closed: nothing will be said of it any more.
+    std::future::pending().await
 }
 
 /// A feed that asks nothing once the lease is over, also in a process that was stopped meanwhile and does not know it yet.
@@ -172,15 +193,17 @@ async fn tell(mut report: watch::Receiver<FeedReport>, said: watch::Sender<Strin
 
 /// Says what the one whose turn it is says, or why the log is out of reach.
 async fn stand_by(log: &JetStreamLog, report: &watch::Sender<FeedReport>) -> Never {
-    let (mut heard, mut trouble) = (log.heard(), log.trouble());
+    let (mut heard, mut trouble, mut hindered) = (log.heard(), log.trouble(), log.hindered());
     loop {
         let last = report.borrow().clone();
         let said = heard.borrow_and_update().clone();
         let reason = trouble.borrow_and_update().clone();
-        standing(last, said.as_deref(), reason).publish(report);
+        let hindrance = hindered.borrow_and_update().clone();
+        standing(last, said.as_deref(), reason, hindrance).publish(report);
         let changed = tokio::select! {
             changed = heard.changed() => changed,
             changed = trouble.changed() => changed,
+            changed = hindered.changed() => changed,
         };
         if changed.is_err() {
             return std::future::pending().await;
@@ -188,11 +211,15 @@ async fn stand_by(log: &JetStreamLog, report: &watch::Sender<FeedReport>) -> Nev
     }
 }
 
-fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>) -> FeedReport {
+/// `hindrance`: why this ingestor cannot take its turn.
+fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>, hindrance: Option<String>) -> FeedReport {
     if let Some(reason) = trouble {
+        return out_of_reach(last, &reason);
+    }
+    if let Some(reason) = hindrance {
         return FeedReport {
-            health: FeedHealth::Down,
-            detail: format!("killmails cannot be logged: the shared log is out of reach: {reason}"),
+            health: FeedHealth::Delayed,
+            detail: format!("this ingestor cannot take its turn to ask zKillboard: {reason}"),
             ..last
         };
     }
@@ -205,6 +232,14 @@ fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>) -> Fe
         },
         Told::report,
     )
+}
+
+fn out_of_reach(last: FeedReport, reason: &str) -> FeedReport {
+    FeedReport {
+        health: FeedHealth::Down,
+        detail: format!("killmails cannot be logged: the shared log is out of reach: {reason}"),
+        ..last
+    }
 }
 
 /// What does not end.
@@ -227,16 +262,46 @@ mod tests {
     fn what_one_tells_the_others_say() {
         for health in [FeedHealth::Ok, FeedHealth::Delayed, FeedHealth::Down] {
             let text = serde_json::to_string(&Told::of(&report(health))).unwrap();
-            assert_eq!(standing(FeedReport::default(), Some(&text), None), report(health));
+            assert_eq!(standing(FeedReport::default(), Some(&text), None, None), report(health));
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_does_not_see_the_log_for_long_does_not_lead() {
+        let (trouble, told) = watch::channel(None);
+        let (over, short) = (out_of_sight(told), SIGHT - Duration::from_millis(1));
+        let mut over = pin!(over);
+        // Well, or not well for a moment only, however often.
+        assert!(timeout(10 * SIGHT, over.as_mut()).await.is_err());
+        for _ in 0..3 {
+            trouble.send_replace(Some("no leader".to_owned()));
+            assert!(timeout(short, over.as_mut()).await.is_err());
+            trouble.send_replace(None);
+            assert!(timeout(short, over.as_mut()).await.is_err());
+        }
+        trouble.send_replace(Some("no leader".to_owned()));
+        assert!(timeout(short, over.as_mut()).await.is_err());
+        // Another reason is no end of it.
+        trouble.send_replace(Some("no answer".to_owned()));
+        assert!(timeout(Duration::from_millis(2), over.as_mut()).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn of_a_closed_log_nothing_is_said() {
+        let (trouble, told) = watch::channel(Some("no leader".to_owned()));
+        drop(trouble);
+        assert!(timeout(10 * SIGHT, out_of_sight(told)).await.is_err());
     }
 
     #[test]
     fn without_a_word_or_without_the_log_it_is_not_well() {
-        let of = |said, trouble| standing(report(FeedHealth::Ok), said, trouble).health;
-        assert_eq!(of(None, None), FeedHealth::Delayed);
-        assert_eq!(of(Some("what a later version says"), None), FeedHealth::Delayed);
+        let of = |said, trouble, hindrance| standing(report(FeedHealth::Ok), said, trouble, hindrance).health;
+        assert_eq!(of(None, None, None), FeedHealth::Delayed);
+        assert_eq!(of(Some("what a later version says"), None, None), FeedHealth::Delayed);
         let text = serde_json::to_string(&Told::of(&report(FeedHealth::Ok))).unwrap();
-        assert_eq!(of(Some(&text), Some("no connection".into())), FeedHealth::Down);
+        let (gone, forbidden) = (Some("no connection".to_owned()), Some("it is forbidden".to_owned()));
+        assert_eq!(of(Some(&text), gone.clone(), None), FeedHealth::Down);
+        assert_eq!(of(Some(&text), None, forbidden.clone()), FeedHealth::Delayed);
+        assert_eq!(of(Some(&text), gone, forbidden), FeedHealth::Down);
     }
 }

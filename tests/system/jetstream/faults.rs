@@ -186,6 +186,46 @@ async fn whichever_server_is_killed_nothing_is_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_leader_and_a_server_are_killed_at_the_same_moment() {
+    let Some(mut nats) = Nats::cluster().await else { return };
+    let upstream = Upstream::start().await;
+    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+    let run = Run::begin(upstream, [&both[0], &both[1]], 500);
+    let kills = async {
+        // The servers that the others have to replace first: of the records, of the lease.
+        for stream in ["killfeed", "KV_killfeed-poller"] {
+            let leader = poller(&run.upstream).await;
+            let server = nats.leader(stream).await;
+            let killed = Instant::now();
+            tokio::join!(nats.kill(server), both[leader].kill());
+            eventually("the other one polls", FAIL_OVER, async || {
+                polls(&run.upstream)
+                    .iter()
+                    .any(|(at, who)| *at > killed && *who != leader)
+            })
+            .await;
+            println!(
+                "ingestor {leader} and server {server}, which led {stream}, were killed; the other one polls after {:?}",
+                killed.elapsed()
+            );
+            let known = both[1 - leader].status().await.killmails;
+            eventually("it logs as well", LONG, async || {
+                both[1 - leader].status().await.killmails > known
+            })
+            .await;
+            println!("and logs after {:?}", killed.elapsed());
+            nats.begin(server).await;
+            nats.is_whole("killfeed").await;
+            both[leader].begin().await;
+        }
+    };
+    run.under_load(Duration::from_millis(120), kills).await;
+    println!("turns: {:?}", turns(&run.upstream));
+    let [first, second] = &mut both;
+    run.end([first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_sleeps_past_its_lease_writes_and_asks_nothing_more() {
     let Some(nats) = Nats::cluster().await else { return };
     let upstream = Upstream::start().await;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap,
+    Client, HeaderMap,
     connection::State,
     jetstream::{
         self, Context, ErrorCode,
@@ -20,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     JetStreamOptions,
+    access::{self, Refusals},
     error::{JetStreamError, Trouble},
     layout::{self, Names},
 };
@@ -30,8 +31,6 @@ const ANSWER: Duration = Duration::from_secs(3);
 const START: Duration = Duration::from_secs(30);
 /// Between two tries of a start.
 const AGAIN: Duration = Duration::from_millis(500);
-/// A reconnect never waits longer: live streams wait with it.
-const RECONNECT: Duration = Duration::from_secs(2);
 
 /// The way to JetStream. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -40,12 +39,14 @@ pub(super) struct Engine {
     pub(super) context: Context,
     pub(super) names: Names,
     servers: Arc<str>,
+    refusals: Refusals,
 }
 
 /// As long as the servers are not ready a start tries again, within bounds.
 pub(super) struct StartPatience {
     deadline: Instant,
     servers: Arc<str>,
+    refusals: Refusals,
 }
 
 impl StartPatience {
@@ -55,9 +56,14 @@ impl StartPatience {
             Trouble::Lost(error) => return Err(error),
             Trouble::Away(reason) => reason,
         };
+        let servers = self.servers.to_string();
+        // Trying again does not change what a user may do.
+        if let Some(said) = self.refusals.forbidden() {
+            return Err(JetStreamError::Forbidden { servers, said });
+        }
         if Instant::now() >= self.deadline {
             return Err(JetStreamError::Away {
-                servers: self.servers.to_string(),
+                servers,
                 reason: format!("{what}: {reason}"),
             });
         }
@@ -122,8 +128,11 @@ impl Engine {
     pub(super) async fn connect(options: &JetStreamOptions) -> Result<Self, JetStreamError> {
         let servers = options.servers.join(",");
         let deadline = Instant::now() + START;
+        let refusals = Refusals::default();
         loop {
-            let connecting = connect_options(options).await?.connect(options.servers.clone());
+            let connecting = access::connect_options(options, &refusals)
+                .await?
+                .connect(options.servers.clone());
             match connecting.await {
                 Ok(client) => {
                     let mut context = jetstream::new(client.clone());
@@ -135,11 +144,16 @@ impl Engine {
                             stream: options.stream.clone(),
                         },
                         servers: servers.into(),
+                        refusals,
                     });
                 }
                 Err(error) if Instant::now() >= deadline => {
                     let reason = error.to_string();
-                    return Err(JetStreamError::Away { servers, reason });
+                    return Err(if access::is_refusal(&reason) {
+                        JetStreamError::Unwelcome { servers, reason }
+                    } else {
+                        JetStreamError::Away { servers, reason }
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(servers, %error, "NATS cannot be reached yet");
@@ -154,6 +168,15 @@ impl Engine {
         StartPatience {
             deadline: Instant::now() + START,
             servers: self.servers.clone(),
+            refusals: self.refusals.clone(),
+        }
+    }
+
+    /// With what the servers refused meanwhile: a question that may not be asked gets no answer.
+    pub(super) fn explain(&self, trouble: Trouble) -> Trouble {
+        match (trouble, self.refusals.recent()) {
+            (Trouble::Away(reason), Some(said)) => Trouble::Away(format!("{reason} (NATS says: {said})")),
+            (trouble, _) => trouble,
         }
     }
 
@@ -380,50 +403,4 @@ fn log_config(names: &Names, options: &JetStreamOptions) -> stream::Config {
         allow_direct: true,
         ..stream::Config::default()
     }
-}
-
-async fn connect_options(options: &JetStreamOptions) -> Result<ConnectOptions, JetStreamError> {
-    let mut connect = ConnectOptions::new();
-    if let Some(path) = &options.creds_file {
-        let bad = |error: std::io::Error| JetStreamError::File {
-            variable: "INGESTOR_NATS_CREDS_FILE",
-            path: path.clone(),
-            reason: format!("{error}; expected the file of credentials that NATS hands out (nsc, .creds)"),
-        };
-        connect = connect.credentials_file(path).await.map_err(bad)?;
-    }
-    if let Some(path) = &options.ca {
-        // Read here as well, so that the setting is named and not just a connection that fails.
-        let read = tokio::fs::read(path).await;
-        let reason = match read {
-            Ok(pem) if String::from_utf8_lossy(&pem).contains("BEGIN CERTIFICATE") => None,
-            Ok(_) => Some("expected a PEM file with a certificate".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(reason) = reason {
-            return Err(JetStreamError::File {
-                variable: "INGESTOR_NATS_CA",
-                path: path.clone(),
-                reason,
-            });
-        }
-        connect = connect.add_root_certificates(path.clone()).require_tls(true);
-    }
-    Ok(connect
-        .name("killfeed-ingestor")
-        .connection_timeout(ANSWER)
-        .request_timeout(Some(ANSWER))
-        .ping_interval(Duration::from_secs(2))
-        .max_reconnects(None)
-        .reconnect_delay_callback(|attempts| {
-            let ceiling = Duration::from_millis(50 << attempts.min(6)).min(RECONNECT);
-            ceiling.mul_f64(fastrand::f64())
-        })
-        .event_callback(|event| async move {
-            match event {
-                Event::Connected => tracing::info!("connected to NATS"),
-                Event::Disconnected => tracing::warn!("the connection to NATS is gone: reconnecting"),
-                other => tracing::debug!(event = %other, "NATS"),
-            }
-        }))
 }

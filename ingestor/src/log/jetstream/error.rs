@@ -17,6 +17,26 @@ pub enum JetStreamError {
         /// What was tried last.
         reason: String,
     },
+    /// They are there, and refuse the user.
+    #[error(
+        "NATS at {servers} does not let this ingestor in: {reason}; expected INGESTOR_NATS_CREDS_FILE to be of a user that these servers know, neither expired nor revoked"
+    )]
+    Unwelcome {
+        /// As set.
+        servers: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// The user is let in, and may not do what has to be done.
+    #[error(
+        "NATS at {servers} forbids what this ingestor needs: {said}; give its user the permissions that docs/operations.md lists (A shared log, Access)"
+    )]
+    Forbidden {
+        /// As set.
+        servers: String,
+        /// The server's words.
+        said: String,
+    },
     /// A file that the settings name.
     #[error("{variable}={}: {reason}", path.display())]
     File {
@@ -116,7 +136,7 @@ pub enum JetStreamError {
 impl JetStreamError {
     /// Whether trying again without a change is pointless (exit code 78).
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Away { .. })
+        !matches!(self, Self::Away { .. } | Self::Unwelcome { .. })
     }
 }
 

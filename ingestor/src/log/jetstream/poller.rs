@@ -77,16 +77,16 @@ impl Poller {
         }
     }
 
-    /// Waits until the lease is ours. Errors are told and waited out.
-    pub(super) async fn take(&mut self, trouble: impl Fn(String)) -> Taken {
+    /// Waits until the lease is ours. Errors are told and waited out, and so is their end while it is another one's.
+    pub(super) async fn take(&mut self, trouble: impl Fn(Option<&Trouble>)) -> Taken {
         loop {
             match self.try_take().await {
                 Ok(Some(taken)) => {
                     self.heard.send_replace(None);
                     return taken;
                 }
-                Ok(None) => {}
-                Err(error) => trouble(error.to_string()),
+                Ok(None) => trouble(None),
+                Err(error) => trouble(Some(&error)),
             }
             sleep(LOOK).await;
         }

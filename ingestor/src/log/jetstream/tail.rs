@@ -22,7 +22,7 @@ use super::{
     index::Index,
     layout,
 };
-use crate::log::{Head, Record};
+use crate::log::{Head, ReadLimit, Record};
 
 /// How often the log's bounds are looked at: an outage is told within two of them.
 const LOOK: Duration = Duration::from_secs(2);
@@ -47,6 +47,7 @@ pub(super) async fn index(engine: &Engine, stream: &Stream, bounds: &Bounds) -> 
     if bounds.trimmed().0 >= bounds.last {
         return Ok((index, head));
     }
+    let mut at = bounds.trimmed().0;
     let mut messages = consume(stream, bounds.first, true).await?;
     loop {
         let next = timeout(ANSWER, messages.next()).await;
@@ -67,12 +68,31 @@ pub(super) async fn index(engine: &Engine, stream: &Stream, bounds: &Bounds) -> 
             .names
             .kind(&message.subject)
             .unwrap_or(crate::log::RecordKind::Gap);
+        if sequence > at + 1 && bounds.deleted == 0 {
+            let now = engine.bounds(stream).await?;
+            if now.is_none_or(|now| now.trimmed().0 < sequence - 1) {
+                return Err(Trouble::Away(format!(
+                    "reading what the log holds: record {} did not come",
+                    sequence - 1
+                )));
+            }
+        }
         index.push(sequence, ingested_ms, kind);
-        head = Head {
-            offset: Offset(sequence),
-            ingested_ms,
-        };
-        if sequence >= bounds.last {
+        head.ingested_ms = ingested_ms;
+        at = sequence;
+        if at < bounds.last && info.pending == 0 {
+            // Deleted by an operator, if the leader says the same: the server that was read from may be behind.
+            for sequence in at + 1..=bounds.last {
+                if engine.certain(stream, sequence).await?.is_some() {
+                    return Err(Trouble::Away(format!(
+                        "reading what the log holds: record {sequence} did not come yet"
+                    )));
+                }
+            }
+            at = bounds.last;
+        }
+        if at >= bounds.last {
+            head.offset = Offset(at);
             return Ok((index, head));
         }
     }
@@ -84,7 +104,7 @@ pub(super) async fn follow(shared: Arc<Shared>) {
     let mut gone = 0;
     loop {
         let before = shared.view.status().head;
-        match run(&shared).await {
+        match shared.engine.explain(run(&shared).await) {
             Trouble::Lost(error @ (JetStreamError::Missing { .. } | JetStreamError::LostEnd { .. }))
                 if gone + 1 < GONE_FOR_GOOD =>
             {
@@ -151,6 +171,10 @@ async fn try_run(shared: &Shared) -> Result<std::convert::Infallible, Trouble> {
                 .map_err(|error| Trouble::Away(format!("a message without its place: {error}")))?;
             let sequence = info.stream_sequence;
             if sequence > at {
+                if sequence > at + 1 {
+                    shared.view.grew(std::mem::take(&mut records));
+                    is_hole(shared, at, sequence).await?;
+                }
                 let message = Message {
                     sequence,
                     subject: message.subject.to_string(),
@@ -167,6 +191,24 @@ async fn try_run(shared: &Shared) -> Result<std::convert::Infallible, Trouble> {
             };
         }
         shared.view.grew(records);
+    }
+}
+
+/// Nothing lies between these two: retention took it, or an operator did. Otherwise the consumer left a record out, and is given up
+/// before anybody reads past it.
+async fn is_hole(shared: &Shared, at: u64, next: u64) -> Result<(), Trouble> {
+    shared.bounds().await?;
+    let one = ReadLimit {
+        records: 1,
+        bytes: usize::MAX,
+    };
+    let between = fetch::range(shared, Offset(at), Offset(next - 1), one).await?;
+    match between.first() {
+        None => Ok(()),
+        Some(record) => Err(Trouble::Away(format!(
+            "record {} is there and did not come",
+            record.offset.0
+        ))),
     }
 }
 

@@ -157,6 +157,14 @@ impl Term {
         Ok(())
     }
 
+    /// With what the servers said beside.
+    fn explain(&self, error: LogError) -> LogError {
+        match error {
+            LogError::Away(reason) => self.shared.engine.explain(Trouble::Away(reason)).into(),
+            error => error,
+        }
+    }
+
     /// Ends the term.
     fn surprise(&self, what: &str) -> Trouble {
         tracing::warn!(
@@ -244,7 +252,8 @@ impl Term {
 impl LogWrite for Term {
     async fn marks(&self, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, LogError> {
         let mut state = self.state.lock().await;
-        Ok(state.marks.get(ids).await?)
+        let marks = state.marks.get(ids).await;
+        Ok(marks.map_err(|trouble| self.shared.engine.explain(trouble))?)
     }
 
     async fn feed_state(&self) -> Result<Option<Bytes>, LogError> {
@@ -255,7 +264,10 @@ impl LogWrite for Term {
         let started = std::time::Instant::now();
         let mut state = self.state.lock().await;
         let events = batch.events.len();
-        let head = self.try_append(&mut state, batch).await?;
+        let head = self
+            .try_append(&mut state, batch)
+            .await
+            .map_err(|error| self.explain(error))?;
         metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
         metrics::counter!(names::APPENDED).increment(events as u64);
         Ok(head)

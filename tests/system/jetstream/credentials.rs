@@ -1,0 +1,187 @@
+//! Servers in operator mode: a user with credentials, and with no other permissions than docs/operations.md lists.
+
+use std::time::{Duration, SystemTime};
+
+use futures::future::join_all;
+use killfeed::{cursor::Offset, id::KillmailId};
+use killfeed_ingestor::log::{JetStreamLog, JetStreamOptions, LogRead as _};
+use killfeed_support::{
+    Upstream, corpus,
+    nats::{Nats, Operator, Permissions},
+};
+use tempfile::TempDir;
+use tokio::{sync::watch, time::timeout};
+
+use super::engine::{ALL, T0, batch, killmail, mark, options};
+use crate::world::{Ingestor, LONG};
+
+/// What docs/operations.md says that an ingestor's user needs.
+fn listed() -> Permissions {
+    let text = std::fs::read_to_string(corpus::repository().join("docs/operations.md")).unwrap();
+    let (_, table) = text.split_once("<!-- permissions -->").expect("the table is there");
+    let (table, _) = table.split_once("<!-- end -->").expect("and has an end");
+    let mut permissions = Permissions::default();
+    for row in table.lines() {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let to = match cells.get(1) {
+            Some(&"publish") => &mut permissions.publish,
+            Some(&"subscribe") => &mut permissions.subscribe,
+            _ => continue,
+        };
+        to.extend(cells[2].split('`').skip(1).step_by(2).map(str::to_owned));
+    }
+    permissions
+}
+
+/// Two ingestors of one user over new servers: each does all that it ever does. Or what is said in its place.
+async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Result<(), String>> {
+    let nats = Nats::single_with(operator.config()).await?;
+    let data = tempfile::tempdir().unwrap();
+    let creds = data.path().join("killfeed.creds");
+    std::fs::write(&creds, operator.user(permissions, None)).unwrap();
+    let with = |retention, own: &TempDir| JetStreamOptions {
+        creds_file: Some(creds.clone()),
+        retention: Duration::from_secs(retention),
+        ..options(&nats, own, 0)
+    };
+    let did = async {
+        let (own, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = JetStreamLog::open(with(86_400, &own)).await;
+        let first = first.map_err(|error| error.to_string())?;
+        let leadership = begin(&first).await?;
+        let written = leadership.writer().append(batch([killmail(1, 0, T0)], "one")).await;
+        let head = written.map_err(|error| error.to_string())?;
+        leadership.leave().await;
+
+        // Another retention, and nothing in memory.
+        let second = JetStreamLog::open(with(2 * 86_400, &others)).await;
+        let second = second.map_err(|error| error.to_string())?;
+        let leadership = begin(&second).await?;
+        let written = leadership.writer().append(batch([killmail(2, 0, T0)], "two")).await;
+        written.map_err(|error| error.to_string())?;
+        let marks = leadership.writer().marks(&[KillmailId(1), KillmailId(2)]).await;
+        assert_eq!(marks.unwrap(), [Some(mark(1, 0)), Some(mark(2, 0))]);
+        let mut heads = first.head();
+        let both = heads.wait_for(|now| now.offset.0 == head.offset.0 + 1);
+        timeout(LONG, both).await.expect("in time").unwrap();
+        assert_eq!(first.read(Offset(0), ALL).await.unwrap().len(), 2);
+        leadership.leave().await;
+        Ok(())
+    };
+    let did = timeout(2 * LONG, did).await.expect("in time");
+    Some(did)
+}
+
+async fn begin(log: &JetStreamLog) -> Result<killfeed_ingestor::log::Leadership, String> {
+    let (_, note) = watch::channel(String::new());
+    let mut hindered = log.hindered();
+    tokio::select! {
+        leadership = log.lead(note) => Ok(leadership),
+        hindrance = hindered.wait_for(Option::is_some) => Err(hindrance.unwrap().clone().unwrap()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_permissions_in_the_docs_are_enough_and_none_is_too_many() {
+    let operator = Operator::new();
+    let all = listed();
+    match everything(&operator, &all).await {
+        None => return,
+        Some(did) => assert_eq!(did, Ok(())),
+    }
+    let without = |which: &str| {
+        let others = |subjects: &[String]| subjects.iter().filter(|subject| *subject != which).cloned().collect();
+        Permissions {
+            publish: others(&all.publish),
+            subscribe: others(&all.subscribe),
+        }
+    };
+    let each: Vec<String> = all.publish.iter().chain(&all.subscribe).cloned().collect();
+    assert!(each.len() > 10, "{each:?}");
+    let tries = each.iter().map(|subject| {
+        let (operator, permissions) = (&operator, without(subject));
+        async move { (subject, everything(operator, &permissions).await) }
+    });
+    for (subject, did) in join_all(tries).await {
+        let said = did.expect("there are servers").expect_err(subject);
+        let begins = subject.trim_end_matches(['*', '>']);
+        // In the server's words.
+        assert!(
+            said.contains("Permissions Violation for") && said.contains(&format!("to \"{begins}")),
+            "without {subject}: {said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
+    let operator = Operator::new();
+    let Some(nats) = Nats::single_with(operator.config()).await else {
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (url, upstream) = (nats.url(), Upstream::start().await);
+    upstream.publish_all(corpus::best().documents.into_iter().take(20));
+    let creds = write("killfeed.creds", operator.user(&listed(), None));
+    let settings = [
+        ("INGESTOR_LOG", url.as_str()),
+        ("INGESTOR_NATS_CREDS_FILE", creds.as_str()),
+    ];
+    let mut ingestor = Ingestor::start(&upstream, &settings).await;
+    ingestor.holds(20).await;
+    assert_eq!(ingestor.stop().await, Some(0));
+
+    // A user of nobody these servers know, and one whose time is over.
+    let over = SystemTime::now() - Duration::from_secs(60);
+    for text in [
+        Operator::new().user(&listed(), None),
+        operator.user(&listed(), Some(over)),
+    ] {
+        let own = tempfile::tempdir().unwrap();
+        let options = JetStreamOptions {
+            creds_file: Some(write("other.creds", text).into()),
+            ..options(&nats, &own, 0)
+        };
+        let error = JetStreamLog::open(options).await.unwrap_err().to_string();
+        assert!(
+            error.contains("does not let this ingestor in") && error.contains("INGESTOR_NATS_CREDS_FILE"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_that_expire_are_replaced_in_their_place() {
+    let operator = Operator::new();
+    let Some(nats) = Nats::single_with(operator.config()).await else {
+        return;
+    };
+    let data = tempfile::tempdir().unwrap();
+    let creds = data.path().join("killfeed.creds");
+    let soon = SystemTime::now() + Duration::from_secs(5);
+    std::fs::write(&creds, operator.user(&listed(), Some(soon))).unwrap();
+    let options = JetStreamOptions {
+        creds_file: Some(creds.clone()),
+        ..options(&nats, &data, 1 << 20)
+    };
+    let log = JetStreamLog::open(options).await.unwrap();
+    let mut trouble = log.trouble();
+    // It says why, for as long as nothing is done about it.
+    let said = trouble.wait_for(|said| said.as_ref().is_some_and(|said| said.to_lowercase().contains("auth")));
+    let said = timeout(LONG, said).await.expect("in time").unwrap().clone();
+    println!("{said:?}");
+    std::fs::write(&creds, operator.user(&listed(), None)).unwrap();
+    timeout(LONG, trouble.wait_for(Option::is_none))
+        .await
+        .expect("in time")
+        .unwrap();
+    let leadership = timeout(LONG, begin(&log)).await.expect("in time").unwrap();
+    let head = leadership.writer().append(batch([killmail(1, 0, T0)], "one")).await;
+    assert_eq!(head.unwrap().offset, Offset(1));
+    leadership.leave().await;
+}

@@ -1,0 +1,248 @@
+//! Records that the servers remove by their age: clients are told what they missed, the newest ones stay, and what is remembered of
+//! the rest keeps it from being logged once more.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use killfeed::{
+    cursor::{Cursor, Offset},
+    id::KillmailId,
+    v1::{
+        GapReason, OnExpired, StreamKillmailsRequest, killmail_service_client::KillmailServiceClient,
+        stream_killmails_request, stream_killmails_response::Event,
+    },
+};
+use killfeed_ingestor::log::{JetStreamLog, JetStreamOptions, LogRead as _, Place};
+use killfeed_support::{Upstream, corpus, nats::Nats, process::eventually, validator::offset};
+use serde_json::Value;
+use tokio::time::{sleep, timeout};
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use super::engine::{ALL, T0, batch, killmail, mark, options, reaches, try_open};
+use crate::{
+    recorder::whole_log,
+    world::{Ingestor, LONG, from_the_beginning, killmails},
+};
+
+/// Below what the settings allow.
+const SHORT: Duration = Duration::from_secs(10);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_old_goes_and_the_rest_stays() {
+    let Some(nats) = Nats::single().await else { return };
+    let open = async |window_bytes| {
+        let data = tempfile::tempdir().unwrap();
+        let options = JetStreamOptions {
+            retention: SHORT,
+            ..options(&nats, &data, window_bytes)
+        };
+        (JetStreamLog::open(options).await.unwrap(), data)
+    };
+    // One with its newest records in memory, one that asks the servers for each.
+    let ends = [open(1 << 20).await, open(0).await];
+    let (_, note) = tokio::sync::watch::channel(String::new());
+    let leadership = timeout(LONG, ends[0].0.lead(note.clone())).await.unwrap();
+    let log = leadership.writer();
+    let old = batch((1..=30).map(|id| killmail(id, 0, T0 + id as i64)), "old");
+    log.append(old).await.unwrap();
+    sleep(SHORT * 6 / 10).await;
+    let young = batch((31..=40).map(|id| killmail(id, 0, T0 + id as i64)), "young");
+    let head = log.append(young).await.unwrap();
+
+    let is_at = async |trimmed: u64| {
+        for (end, _) in &ends {
+            eventually("it is trimmed", 2 * SHORT, async || {
+                end.status().trimmed == Offset(trimmed)
+            })
+            .await;
+        }
+    };
+    let place = |log: &JetStreamLog, offset| {
+        log.place(Cursor {
+            log: log.id(),
+            offset: Offset(offset),
+        })
+    };
+    is_at(30).await;
+    for (end, _) in &ends {
+        let read = end.read(Offset(30), ALL).await.unwrap();
+        assert_eq!(
+            read.iter().map(|record| record.offset.0).collect::<Vec<_>>(),
+            (31..=40).collect::<Vec<_>>()
+        );
+        let status = end.status();
+        assert_eq!(
+            (status.killmails, status.earliest_ms, status.head),
+            (10, Some(T0 + 31), head)
+        );
+        let expired = Place::Expired { trimmed: Offset(30) };
+        assert_eq!([place(end, 0), place(end, 29)], [expired; 2]);
+        assert_eq!(place(end, 30), Place::After(Offset(30)));
+        assert_eq!(end.newest(KillmailId(30)).await.unwrap(), None);
+        assert_eq!(end.newest(KillmailId(31)).await.unwrap().unwrap().offset, Offset(31));
+        assert_eq!(end.seek(0).await.unwrap(), Offset(30));
+    }
+
+    // Nothing is left: the log goes on where it was, for those who have it open and for those who come.
+    is_at(40).await;
+    let fresh = open(1 << 20).await;
+    for (end, _) in ends.iter().chain([&fresh]) {
+        let status = end.status();
+        assert_eq!(
+            (status.killmails, status.earliest_ms, status.head.offset),
+            (0, None, Offset(40))
+        );
+        assert_eq!(
+            [place(end, 39), place(end, 40), place(end, 41)],
+            [
+                Place::Expired { trimmed: Offset(40) },
+                Place::After(Offset(40)),
+                Place::Ahead
+            ]
+        );
+        assert_eq!(end.read(Offset(40), ALL).await.unwrap(), []);
+        assert_eq!(end.seek(0).await.unwrap(), Offset(40));
+    }
+    leadership.leave().await;
+    let next = timeout(LONG, fresh.0.lead(note)).await.unwrap();
+    assert_eq!(next.head(), head);
+    // The subjects are gone and the engine would take them: what is remembered keeps them out.
+    let ids: Vec<KillmailId> = (1..=41).map(KillmailId).collect();
+    let marks = next.writer().marks(&ids).await.unwrap();
+    let expected: Vec<_> = (1..=41).map(|id| (id <= 40).then(|| mark(id, 0))).collect();
+    assert_eq!(marks, expected);
+    let head = next
+        .writer()
+        .append(batch([killmail(41, 0, T0 + 41)], "next"))
+        .await
+        .unwrap();
+    assert_eq!(head.offset, Offset(41));
+    let bare = try_open(&nats, 0).await.unwrap();
+    reaches(&bare, head).await;
+    for end in [&ends[0].0, &ends[1].0, &bare.log] {
+        let mut heads = end.head();
+        timeout(LONG, heads.wait_for(|now| now.offset == head.offset))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(end.read(Offset(40), ALL).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
+    let Some(nats) = Nats::single().await else { return };
+    let upstream = Upstream::start().await;
+    let documents: Vec<Value> = corpus::best().documents.into_iter().take(45).collect();
+    let (before, after) = documents.split_at(40);
+    upstream.publish_all(before.iter().cloned());
+    let url = nats.url();
+    let settings = [("INGESTOR_LOG", url.as_str()), ("INGESTOR_RETENTION", "1h")];
+    let mut both = [
+        Ingestor::start(&upstream, &settings).await,
+        Ingestor::start(&upstream, &settings).await,
+    ];
+    both[0].holds(40).await;
+    both[1].holds(40).await;
+    let start = both[0].status().await;
+    let first = whole_log(&both[0]).await;
+    let mut live = from_the_beginning(&both[1].client(), "");
+    killmails(&mut live, 40).await;
+
+    let context = jetstream::new(async_nats::connect(&url).await.unwrap());
+    let retention = async || {
+        context
+            .get_stream("killfeed")
+            .await
+            .unwrap()
+            .cached_info()
+            .config
+            .max_age
+    };
+    assert_eq!(retention().await, Duration::from_secs(3_600));
+    let config = context
+        .get_stream("killfeed")
+        .await
+        .unwrap()
+        .cached_info()
+        .config
+        .clone();
+    context
+        .update_stream(jetstream::stream::Config {
+            max_age: Duration::from_secs(1),
+            duplicate_window: Duration::from_secs(1),
+            ..config.clone()
+        })
+        .await
+        .unwrap();
+    for ingestor in &both {
+        eventually("nothing is left", LONG, async || ingestor.status().await.killmails == 0).await;
+        let now = ingestor.status().await;
+        assert_eq!(
+            (&now.earliest_cursor, &now.head_cursor),
+            (&start.head_cursor, &start.head_cursor)
+        );
+        assert_eq!(now.earliest_time, None);
+    }
+    for ingestor in &both {
+        let mut client = KillmailServiceClient::connect(ingestor.url()).await.unwrap();
+        let mut request = StreamKillmailsRequest {
+            start: Some(stream_killmails_request::Start::AfterCursor(
+                start.earliest_cursor.clone(),
+            )),
+            ..Default::default()
+        };
+        let refused = client.stream_killmails(request.clone()).await.unwrap_err();
+        assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+        let details = refused.get_details_error_info().unwrap();
+        assert_eq!(
+            (details.reason.as_str(), &details.metadata["earliest_cursor"]),
+            ("CURSOR_EXPIRED", &start.head_cursor)
+        );
+        request.on_expired = OnExpired::Continue.into();
+        let mut stream = client.stream_killmails(request).await.unwrap().into_inner();
+        let first = timeout(LONG, stream.message()).await.unwrap().unwrap().unwrap();
+        assert_eq!(offset(&first.cursor), offset(&start.head_cursor));
+        assert!(
+            matches!(&first.event, Some(Event::Gap(gap)) if gap.reason() == GapReason::CursorExpired),
+            "{first:?}"
+        );
+    }
+
+    // Published anew under other numbers: the engine would take them now, and they are known all the same.
+    let duplicates = async |both: &[Ingestor; 2]| {
+        both[0].metric("killfeed_duplicates_total").await + both[1].metric("killfeed_duplicates_total").await
+    };
+    upstream.publish_all(before.iter().cloned());
+    eventually("they are known", LONG, async || duplicates(&both).await >= 40.0).await;
+    assert_eq!(both[0].status().await.head_cursor, start.head_cursor);
+    // Also by one that has just begun, and keeps them as long again as it is told to.
+    for ingestor in &mut both {
+        assert_eq!(ingestor.stop().await, Some(0));
+    }
+    for ingestor in &mut both {
+        ingestor.begin().await;
+    }
+    assert_eq!(retention().await, Duration::from_secs(3_600));
+    upstream.publish_all(before.iter().cloned());
+    upstream.publish_all(after.iter().cloned());
+    let seen = killmails(&mut live, 5).await;
+    let ids = |documents: &[Value]| -> Vec<u64> {
+        documents
+            .iter()
+            .map(|document| document["killmail_id"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(
+        seen.iter().map(|killmail| killmail.killmail_id).collect::<Vec<_>>(),
+        ids(after)
+    );
+    for ingestor in &mut both {
+        ingestor.holds(5).await;
+        let mut history = whole_log(ingestor).await;
+        history.log.extend(first.log.clone());
+        live.holds_in(history);
+        assert_eq!(ingestor.stop().await, Some(0));
+    }
+}
