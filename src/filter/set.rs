@@ -11,9 +11,10 @@
 //! bound: bounds lie in order, and a killmail reads the lists up to its value. What needs nothing (`-alliance:X`) waits in the one list that
 //! every killmail reads.
 //!
-//! **Lists** (`postings`) lie in memory as they are read, from front to back: a filter's id, and beside it what else has to hold, as a
-//! few words (`code`) that are answered from the killmail's keys. `alliance:X` has nothing else: its id lies among others like it
-//! (`ids`), and is matched by being copied. No filter's own tree is ever touched.
+//! **Lists** (`postings`) lie in memory as they are read, from front to back: what else has to hold, as a few words (`code`) that are
+//! answered from the killmail's keys, and behind it the ids of all filters of the list that ask for just that: of `region:R value>=1b`, which
+//! thousands want, it is decided once. Of `alliance:X` nothing else is asked: its id lies among others like it, and is matched by being copied. No
+//! filter's own tree is ever touched.
 //!
 //! **Once.** A killmail can have several keys of one cover. Of few of them, each asks as well that none of those before it holds, so
 //! the filter is found once by the way it is written down; of many, what was found is sorted, and the second is dropped.
@@ -30,9 +31,10 @@
 //!
 //! # What it costs
 //!
-//! Reading costs a look-up for every distinct key of the killmail that can be waited for, and a few nanoseconds for every filter in the
-//! lists of these keys. So it grows with what matches or nearly matches, not with the number of filters. What is slow: many
-//! filters that need no rare key and match rarely all the same (`-category:Ship` a hundred thousand times), each of which is read for every killmail.
+//! Reading costs a look-up for every distinct key of the killmail that can be waited for, a few nanoseconds for everything different that the
+//! filters in the lists of these keys ask for, and one for every id that matches. So it grows with what matches or nearly matches, not with the
+//! number of filters. What is slow: many filters that need no rare key, match rarely all the same and are all different
+//! (`-ship:X` for each X), every one of which is read for every killmail.
 //! Adding and removing cost one walk to each list that the filter waits in, at most [`cover::FEW`] for a list of ids, and one for each
 //! block of a wide set that was not there before. In memory a filter is some ten words; a different wide set 16 bytes for each
 //! block of 64 ids that it has ids in, twice. `cargo run --release --example match_million` measures it.
@@ -41,11 +43,11 @@ mod code;
 mod cover;
 mod expr;
 mod facts;
-mod ids;
 mod key;
 mod labels;
 mod map;
 mod postings;
+mod slots;
 mod wide;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -56,10 +58,10 @@ use code::Judge;
 use cover::{Cover, List};
 use expr::{Expr, Has};
 use facts::Facts;
-use key::{ALWAYS, AT_LEAST, AT_MOST, KINDS, Key, field_id, key, kind, number_id, role};
+use key::{ALWAYS, AT_LEAST, AT_MOST, KINDS, Key, WIDE, field_id, key, kind, number_id, role};
 use labels::Labels;
 use map::Map;
-use postings::{Entry, Postings};
+use postings::{Guard, Mark, Postings};
 use wide::Wides;
 
 /// Filters, each under an id, of which it is asked which a killmail matches. Cheap to clone; clones do not see each other's changes.
@@ -80,18 +82,19 @@ pub struct FilterSet {
 
 /// Code of more words in all is kept once, not beside every key of its filter.
 const MOST_WORDS: usize = 64;
+const _: () = assert!(MOST_WORDS <= postings::LONGEST);
 
 /// What is known of a filter: enough to take it out again.
 #[derive(Debug, Clone)]
 enum Kept {
     /// It waits in one list.
-    Simple(Key),
+    Simple(Key, Mark),
     Other(Arc<Other>),
 }
 
 #[derive(Debug, Default)]
 struct Other {
-    lists: Vec<Key>,
+    lists: Vec<(Key, Mark)>,
     wides: Vec<Key>,
     /// Ids of the labels that it names.
     labels: Vec<u64>,
@@ -138,7 +141,7 @@ impl FilterSet {
                 }))
             }
         };
-        *self.filters.entry(spread(id), || Kept::Simple(ALWAYS)) = kept;
+        *self.filters.entry(spread(id), || Kept::Simple(ALWAYS, Mark::PLAIN)) = kept;
         Ok(())
     }
 
@@ -149,12 +152,12 @@ impl FilterSet {
         };
         self.len -= 1;
         match kept {
-            Kept::Simple(list) => self.leave(id, list),
+            Kept::Simple(list, mark) => self.leave(id, list, mark),
             Kept::Other(other) => {
                 if other.odd {
                     Arc::make_mut(&mut self.odd).remove(&id);
                 }
-                other.lists.iter().for_each(|&list| self.leave(id, list));
+                other.lists.iter().for_each(|&(list, mark)| self.leave(id, list, mark));
                 other.labels.iter().for_each(|&label| self.labels.remove(label));
                 for &set in &other.wides {
                     if let Some((kind, role)) = self.wides.remove(set) {
@@ -190,14 +193,15 @@ impl FilterSet {
             facts: &facts,
             wides: &self.wides,
         };
-        let (mut found, mut several, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
+        let sure = lists.iter().map(|list| list.plain()).sum();
+        let mut found = Vec::with_capacity(sure);
+        let (mut several, mut elsewhere) = (Vec::new(), Vec::new());
         for list in lists {
-            list.plain().append_to(&mut found);
-            list.for_each(|entry| {
-                if entry.elsewhere {
-                    elsewhere.push(entry.id);
-                } else if judge.holds(entry.code) {
-                    if entry.several { &mut several } else { &mut found }.push(entry.id);
+            list.for_each(|guard, ids| {
+                if guard.elsewhere {
+                    elsewhere.extend_from_slice(ids);
+                } else if judge.holds(guard.code) {
+                    if guard.several { &mut several } else { &mut found }.extend_from_slice(ids);
                 }
             });
         }
@@ -231,7 +235,7 @@ impl FilterSet {
         }
         for set in sets {
             if facts.insert(set) {
-                lists.extend(self.lists.get(set));
+                lists.extend(self.wides.list(set));
             }
         }
         for (field, number) in facts.numbers() {
@@ -276,19 +280,20 @@ impl FilterSet {
         let entries: Vec<_> = rests.into_iter().map(code).collect();
         let words: usize = entries.iter().map(|(_, code)| code.len()).sum();
         let whole = (words > MOST_WORDS).then(|| code::code(expr, &mut wide));
+        let mut lists = Vec::with_capacity(entries.len());
         for (list, code) in &entries {
-            let entry = Entry {
-                id,
+            let guard = Guard {
                 several,
                 elsewhere: whole.is_some(),
                 code: if whole.is_some() { &[] } else { code },
             };
-            self.enter(*list, entry);
+            lists.push((*list, guard.mark()));
+            self.enter(id, *list, guard);
         }
-        match entries.as_slice() {
-            [(list, _)] if used.is_empty() && labels.is_empty() && whole.is_none() => Kept::Simple(*list),
+        match lists.as_slice() {
+            &[(list, mark)] if used.is_empty() && labels.is_empty() && whole.is_none() => Kept::Simple(list, mark),
             _ => Kept::Other(Arc::new(Other {
-                lists: entries.into_iter().map(|(list, _)| list).collect(),
+                lists,
                 wides: used,
                 labels,
                 code: whole,
@@ -297,31 +302,43 @@ impl FilterSet {
         }
     }
 
-    fn enter(&mut self, list: Key, entry: Entry<'_>) {
-        let postings = if is_bound(list) {
-            Arc::make_mut(&mut self.bounds).entry(list).or_default()
-        } else {
-            self.waiting.lists[usize::from(kind(list))][usize::from(role(list))] += 1;
-            self.lists.entry(list, Postings::default)
-        };
-        postings.insert(entry);
+    fn enter(&mut self, id: u64, list: Key, guard: Guard<'_>) {
+        if is_bound(list) {
+            let postings = Arc::make_mut(&mut self.bounds).entry(list).or_default();
+            return postings.insert(id, guard);
+        }
+        if kind(list) == WIDE {
+            // Its set has been added, and what waits there is looked for wherever the set is found.
+            if let Some(postings) = self.wides.list_mut(list) {
+                postings.insert(id, guard);
+            }
+            return;
+        }
+        self.waiting.lists[usize::from(kind(list))][usize::from(role(list))] += 1;
+        self.lists.entry(list, Postings::default).insert(id, guard);
     }
 
-    fn leave(&mut self, id: u64, list: Key) {
+    fn leave(&mut self, id: u64, list: Key, mark: Mark) {
         if is_bound(list) {
             let bounds = Arc::make_mut(&mut self.bounds);
             if let Some(postings) = bounds.get_mut(&list) {
-                postings.remove(id);
+                postings.remove(id, mark);
                 if postings.is_empty() {
                     bounds.remove(&list);
                 }
             }
             return;
         }
+        if kind(list) == WIDE {
+            if let Some(postings) = self.wides.list_mut(list) {
+                postings.remove(id, mark);
+            }
+            return;
+        }
         let waiting = &mut self.waiting.lists[usize::from(kind(list))][usize::from(role(list))];
         *waiting = waiting.saturating_sub(1);
         let postings = self.lists.entry(list, Postings::default);
-        postings.remove(id);
+        postings.remove(id, mark);
         if postings.is_empty() {
             self.lists.remove(list);
         }

@@ -7,10 +7,9 @@ use super::key::Key;
 
 /// Branches have so many children: five bits of the hash each.
 const CHILDREN: usize = 32;
-/// A leaf with more entries becomes a branch...
+/// A leaf with more entries becomes a branch. So it goes down until all bits of the hash are used, and then all keys of a leaf have one
+/// hash: these differ in their role alone, so they are four at most.
 const LARGEST_LEAF: usize = 16;
-/// ... as long as the hash has bits left.
-const DEEPEST: u32 = 12;
 
 /// Keys that differ in their role alone lie side by side in one leaf: who looks up one has the others at hand.
 #[derive(Debug, Clone)]
@@ -27,9 +26,27 @@ enum Node<V> {
 
 #[derive(Debug, Clone)]
 struct Leaf<V> {
-    /// Apart from the values: most look-ups find nothing, and then see only these.
-    keys: Vec<Key>,
+    /// As many as there are values. Apart from them: most look-ups find nothing, and then see only these.
+    keys: [Key; LARGEST_LEAF],
     values: Vec<V>,
+}
+
+impl<V> Leaf<V> {
+    const EMPTY: Self = Self {
+        keys: [0; LARGEST_LEAF],
+        values: Vec::new(),
+    };
+
+    fn place(&self, key: Key) -> Option<usize> {
+        let keys = self.keys.iter().take(self.values.len());
+        keys.copied().position(|known| known == key)
+    }
+
+    /// There must be room.
+    fn push(&mut self, key: Key, value: V) {
+        self.keys[self.values.len()] = key;
+        self.values.push(value);
+    }
 }
 
 impl<V> Default for Map<V> {
@@ -47,8 +64,7 @@ impl<V: Clone> Map<V> {
                 Node::Empty => return None,
                 Node::Branch(children) => node = &children[child(hash)],
                 Node::Leaf(leaf) => {
-                    let at = leaf.keys.iter().position(|&known| known == key)?;
-                    return leaf.values.get(at);
+                    return leaf.values.get(leaf.place(key)?);
                 }
             }
             hash >>= 5;
@@ -70,15 +86,11 @@ impl<V: Clone> Map<V> {
         let mut depth = 0;
         loop {
             if matches!(node, Node::Empty) {
-                *node = Node::Leaf(Arc::new(Leaf {
-                    keys: Vec::new(),
-                    values: Vec::new(),
-                }));
+                *node = Node::Leaf(Arc::new(Leaf::EMPTY));
             }
             if let Node::Leaf(leaf) = node
-                && leaf.keys.len() >= LARGEST_LEAF
-                && depth < DEEPEST
-                && !leaf.keys.contains(&key)
+                && leaf.values.len() == LARGEST_LEAF
+                && leaf.place(key).is_none()
             {
                 *node = split(leaf, depth);
             }
@@ -86,10 +98,9 @@ impl<V: Clone> Map<V> {
                 Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash)],
                 Node::Leaf(leaf) => {
                     let leaf = Arc::make_mut(leaf);
-                    let at = leaf.keys.iter().position(|&known| known == key).unwrap_or_else(|| {
-                        leaf.keys.push(key);
-                        leaf.values.push(new());
-                        leaf.keys.len() - 1
+                    let at = leaf.place(key).unwrap_or_else(|| {
+                        leaf.push(key, new());
+                        leaf.values.len() - 1
                     });
                     return &mut leaf.values[at];
                 }
@@ -105,9 +116,9 @@ impl<V: Clone> Map<V> {
         let (node, at) = self.leaf_with(key)?;
         let Node::Leaf(shared) = node else { return None };
         let leaf = Arc::make_mut(shared);
-        leaf.keys.swap_remove(at);
         let value = leaf.values.swap_remove(at);
-        if leaf.keys.is_empty() {
+        leaf.keys[at] = leaf.keys[leaf.values.len()];
+        if leaf.values.is_empty() {
             *node = Node::Empty;
         }
         Some(value)
@@ -123,7 +134,7 @@ impl<V: Clone> Map<V> {
                 Node::Empty => return None,
                 Node::Branch(children) => node = &mut Arc::make_mut(children)[child(hash)],
                 Node::Leaf(leaf) => {
-                    let at = leaf.keys.iter().position(|&known| known == key)?;
+                    let at = leaf.place(key)?;
                     return Some((node, at));
                 }
             }
@@ -133,15 +144,13 @@ impl<V: Clone> Map<V> {
 }
 
 fn split<V: Clone>(leaf: &Leaf<V>, depth: u32) -> Node<V> {
-    let mut leaves: [(Vec<Key>, Vec<V>); CHILDREN] = std::array::from_fn(|_| Default::default());
+    let mut leaves: [Leaf<V>; CHILDREN] = std::array::from_fn(|_| Leaf::EMPTY);
     for (&key, value) in leaf.keys.iter().zip(&leaf.values) {
-        let (keys, values) = &mut leaves[child(hash(key) >> (5 * depth))];
-        keys.push(key);
-        values.push(value.clone());
+        leaves[child(hash(key) >> (5 * depth))].push(key, value.clone());
     }
-    let children = leaves.map(|(keys, values)| match keys.is_empty() {
+    let children = leaves.map(|leaf| match leaf.values.is_empty() {
         true => Node::Empty,
-        false => Node::Leaf(Arc::new(Leaf { keys, values })),
+        false => Node::Leaf(Arc::new(leaf)),
     });
     Node::Branch(Arc::new(children))
 }

@@ -2,7 +2,7 @@
 //!
 //! Each different set is kept once, however many filters name it, and as bits: EVE gives ids in rows, so the 300 systems around
 //! another lie in some 30 blocks of 64. Each block knows the sets that have ids in it; so a killmail's id leads to the sets that hold
-//! it, and a set, once found, is a key like any other.
+//! it, and a set, once found, is a key like any other. Hundreds of them are found for a killmail, so the filters that wait for a set lie with it.
 
 use std::sync::Arc;
 
@@ -10,6 +10,8 @@ use super::{
     expr::Has,
     key::{self, Key, MAX_ID, WIDE, id, key, kind, role},
     map::Map,
+    postings::Postings,
+    slots::Slots,
 };
 
 /// Ids in a block: bits in a word.
@@ -17,19 +19,25 @@ const BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Wides {
-    /// By their keys.
-    sets: Map<Wide>,
+    /// A set's key is its number here.
+    sets: Slots<Wide>,
+    /// By their hashes: the numbers of the sets.
+    numbers: Map<u64>,
     /// By kind, role and block: the sets that have ids there.
     members: Map<Arc<Vec<Member>>>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct Wide {
     /// Kind and role of the ids, as a key without an id.
     of: Key,
+    /// Where its number is.
+    hash: Key,
     /// Ascending: a block, and which of its ids.
     blocks: Arc<[(u64, u64)]>,
     users: u32,
+    /// The filters that wait for it.
+    list: Postings,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -44,38 +52,46 @@ impl Wides {
     pub(super) fn add(&mut self, has: &Has) -> Key {
         let of = key(has.kind, has.role, 0);
         let blocks = blocks(&has.ids);
-        let hash = key::hash([of].into_iter().chain(has.ids.iter().copied()));
-        // Two different sets of one hash: the next free key. A set that is found by another way than its hash is only kept twice.
-        let mut set = key(WIDE, 0, hash);
-        while let Some(known) = self.sets.get_mut(set) {
-            if known.of == of && *known.blocks == *blocks {
+        let mut hash = key(WIDE, 0, key::hash([of].into_iter().chain(has.ids.iter().copied())));
+        // Two different sets of one hash: the next free one. A set that is found by another way than its hash is only kept twice.
+        while let Some(&number) = self.numbers.get(hash) {
+            let set = key(WIDE, 0, number);
+            if let Some(known) = self.wide_mut(set)
+                && known.of == of
+                && *known.blocks == *blocks
+            {
                 known.users += 1;
                 return set;
             }
-            set = key(WIDE, 0, (id(set) + 1) & MAX_ID);
+            hash = key(WIDE, 0, (id(hash) + 1) & MAX_ID);
         }
-        for &(block, ids) in &blocks {
+        let wide = Wide {
+            of,
+            hash,
+            blocks: blocks.as_slice().into(),
+            users: 1,
+            list: Postings::default(),
+        };
+        let number = self.sets.add(wide) as u64;
+        let set = key(WIDE, 0, number);
+        self.numbers.entry(hash, || number);
+        for (block, ids) in blocks {
             let at = key(has.kind, has.role, block);
             let members = Arc::make_mut(self.members.entry(at, Arc::default));
             members.push(Member { set, ids });
         }
-        let wide = Wide {
-            of,
-            blocks: blocks.into(),
-            users: 1,
-        };
-        self.sets.entry(set, || wide);
         set
     }
 
     /// One user less. The kind and role of the set's ids if that was the last.
     pub(super) fn remove(&mut self, set: Key) -> Option<(u8, u8)> {
-        let wide = self.sets.get_mut(set)?;
+        let wide = self.wide_mut(set)?;
         wide.users = wide.users.saturating_sub(1);
         if wide.users > 0 {
             return None;
         }
-        let Wide { of, blocks, .. } = self.sets.remove(set)?;
+        let Wide { of, hash, blocks, .. } = self.sets.remove(number(set))?;
+        self.numbers.remove(hash);
         for &(block, _) in &*blocks {
             let at = key(kind(of), role(of), block);
             let members = Arc::make_mut(self.members.entry(at, Arc::default));
@@ -89,12 +105,22 @@ impl Wides {
 
     /// How many use a set.
     pub(super) fn users(&self, set: Key) -> u32 {
-        self.sets.get(set).map_or(0, |wide| wide.users)
+        self.wide(set).map_or(0, |wide| wide.users)
+    }
+
+    /// The filters that wait for a set.
+    pub(super) fn list(&self, set: Key) -> Option<&Postings> {
+        self.wide(set).map(|wide| &wide.list)
+    }
+
+    /// The same, for changing them.
+    pub(super) fn list_mut(&mut self, set: Key) -> Option<&mut Postings> {
+        self.wide_mut(set).map(|wide| &mut wide.list)
     }
 
     /// Whether the set holds the id.
     pub(super) fn contains(&self, set: Key, id: u64) -> bool {
-        let found = self.sets.get(set).and_then(|wide| {
+        let found = self.wide(set).and_then(|wide| {
             let at = wide
                 .blocks
                 .binary_search_by_key(&(id / BLOCK), |(block, _)| *block)
@@ -113,6 +139,19 @@ impl Wides {
             .filter(move |member| member.ids >> bit & 1 == 1)
             .map(|member| member.set)
     }
+
+    fn wide(&self, set: Key) -> Option<&Wide> {
+        self.sets.get(number(set))
+    }
+
+    fn wide_mut(&mut self, set: Key) -> Option<&mut Wide> {
+        self.sets.get_mut(number(set))
+    }
+}
+
+/// Under which the set of this key is kept.
+fn number(set: Key) -> usize {
+    id(set) as usize
 }
 
 fn blocks(ids: &[u64]) -> Vec<(u64, u64)> {
