@@ -19,7 +19,6 @@ const READY: Duration = Duration::from_secs(30);
 /// Servers with JetStream. Dropping it kills them.
 #[derive(Debug)]
 pub struct Nats {
-    program: String,
     launch: Launch,
     folder: TempDir,
     servers: Vec<Server>,
@@ -35,6 +34,7 @@ enum Launch {
 
 #[derive(Debug)]
 struct Server {
+    program: String,
     address: String,
     cluster: String,
     http: String,
@@ -48,9 +48,7 @@ async fn program() -> Option<String> {
         .as_deref()
         .map_or(vec!["nats-server", "/usr/sbin/nats-server"], |named| vec![named])
     {
-        let mut probe = Command::new(program);
-        probe.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
-        if probe.status().await.is_ok_and(|status| status.success()) {
+        if runs(program).await {
             return Some(program.to_owned());
         }
     }
@@ -58,6 +56,25 @@ async fn program() -> Option<String> {
         "note: there is no nats-server (Debian: apt-get install nats-server); set KILLFEED_TEST_NATS_SERVER to one: not tested"
     );
     None
+}
+
+/// `KILLFEED_TEST_NATS_SERVER_NEWER`, to which servers are upgraded; `None`, said loudly, where it is not set.
+pub async fn newer() -> Option<String> {
+    let named = std::env::var("KILLFEED_TEST_NATS_SERVER_NEWER").ok();
+    let Some(program) = named else {
+        eprintln!(
+            "note: set KILLFEED_TEST_NATS_SERVER_NEWER to a newer nats-server: upgrades of servers are not tested"
+        );
+        return None;
+    };
+    assert!(runs(&program).await, "{program} is no nats-server");
+    Some(program)
+}
+
+async fn runs(program: &str) -> bool {
+    let mut probe = Command::new(program);
+    probe.arg("--version").stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().await.is_ok_and(|status| status.success())
 }
 
 impl Nats {
@@ -85,13 +102,13 @@ impl Nats {
     async fn start(servers: usize, launch: Launch) -> Option<Self> {
         let program = program().await?;
         let servers = (0..servers).map(|_| Server {
+            program: program.clone(),
             address: free_address(),
             cluster: free_address(),
             http: free_address(),
             process: None,
         });
         let mut nats = Self {
-            program,
             launch,
             folder: tempfile::tempdir().expect("a scratch folder"),
             servers: servers.collect(),
@@ -131,7 +148,7 @@ impl Nats {
             Launch::Composed(commands) => self.translate(n, &commands[n]),
         };
         let server = &mut self.servers[n];
-        let process = Command::new(&self.program)
+        let process = Command::new(&server.program)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -144,6 +161,11 @@ impl Nats {
             TcpStream::connect(&address).await.is_ok()
         })
         .await;
+    }
+
+    /// The n-th server is of this version from its next start on.
+    pub fn replace(&mut self, n: usize, program: &str) {
+        program.clone_into(&mut self.servers[n].program);
     }
 
     /// kill -9 of the n-th server.

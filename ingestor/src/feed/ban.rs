@@ -46,6 +46,11 @@ impl Ban {
         (self.until > now).then_some(self.until)
     }
 
+    /// Of two refusals the one that silences us for longer.
+    pub(super) fn longer(self, other: Self) -> Self {
+        if other.until > self.until { other } else { self }
+    }
+
     /// After a restart: a clock that was set back must not make the silence last longer than any would.
     pub(super) fn restored(self, now: Millis) -> Self {
         Self {

@@ -95,6 +95,13 @@ struct Pending {
 }
 
 impl R2z2 {
+    /// Silent for as long as `settled` says, too: what [`Feed::settle`] gave last in this process, and was perhaps never stored.
+    pub fn silent_as(mut self, settled: &[u8]) -> Result<Self, StateError> {
+        let told = handover::to_r2z2(settled)?.ban;
+        self.walk.state.ban = self.walk.state.ban.longer(told);
+        Ok(self)
+    }
+
     /// `state`: as [`Feed::settle`] gave it last. Nothing is asked of the network yet.
     pub fn new(
         settings: R2z2Settings,

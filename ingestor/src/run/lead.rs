@@ -51,18 +51,21 @@ pub(super) async fn run(
         Some(ready) => ready?,
         None => return Ok(()),
     }
+    let settled = watch::Sender::new(None);
     while !stop.is_cancelled() {
-        Box::pin(take_turn(&log, &settings, &enrich, &report, &traces, &stop)).await?;
+        Box::pin(take_turn(&log, &settings, &enrich, &report, &settled, &traces, &stop)).await?;
     }
     Ok(())
 }
 
-/// Stands by until it is this ingestor's turn, and then asks zKillboard for as long as it lasts.
+/// Stands by until it is this ingestor's turn, and then asks zKillboard for as long as it lasts. `settled`: how the feed stood in the
+/// end. A refusal that came while the log was out of reach is written down nowhere else.
 async fn take_turn(
     log: &Arc<JetStreamLog>,
     settings: &Settings,
     enrich: &Enrich,
     report: &watch::Sender<FeedReport>,
+    settled: &watch::Sender<Option<Bytes>>,
     traces: &Traces,
     stop: &CancellationToken,
 ) -> Result<(), StartError> {
@@ -75,11 +78,13 @@ async fn take_turn(
     };
     let (writer, lasts) = (leadership.writer(), leadership.lasts());
     metrics::gauge!(names::TURN).set(1.0);
-    let ended = match source::own(settings, &*writer, report.clone()).await {
+    let before = settled.borrow().clone();
+    let ended = match source::own(settings, &*writer, report.clone(), before).await {
         Ok(source) => {
             let feed = Box::new(Leased {
                 feed: source.feed,
                 lasts: lasts.clone(),
+                settled: settled.clone(),
             });
             let pipeline = Pipeline::new(feed, writer, enrich.clone(), Arc::new(SystemClock), leadership.head())
                 .reporting(report.clone())
@@ -121,6 +126,7 @@ async fn out_of_sight(mut trouble: watch::Receiver<Option<String>>) {
 struct Leased {
     feed: Box<dyn Feed>,
     lasts: Lasts,
+    settled: watch::Sender<Option<Bytes>>,
 }
 
 #[async_trait]
@@ -140,7 +146,9 @@ impl Feed for Leased {
     }
 
     fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes {
-        self.feed.settle(verdicts)
+        let state = self.feed.settle(verdicts);
+        self.settled.send_replace(Some(state.clone()));
+        state
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
+use bytes::Bytes;
 use killfeed_telemetry::Traces;
 use tokio::sync::watch;
 
@@ -48,7 +49,7 @@ pub(super) async fn open(
     traces: &Traces,
 ) -> Result<Opened, StartError> {
     let Source::Relay(relay) = &settings.source else {
-        return own(settings, writer, report).await;
+        return own(settings, writer, report, None).await;
     };
     let state = writer.feed_state().await.map_err(failed)?;
     let head = *log.head().borrow();
@@ -67,15 +68,22 @@ pub(super) async fn open(
     })
 }
 
-/// Makes a source whose records this ingestor numbers itself.
+/// Makes a source whose records this ingestor numbers itself. `settled`: its last state in this process, if it may not have been stored.
 pub(super) async fn own(
     settings: &Settings,
     writer: &dyn LogWrite,
     report: watch::Sender<FeedReport>,
+    settled: Option<Bytes>,
 ) -> Result<Opened, StartError> {
     let state = writer.feed_state().await.map_err(failed)?;
     let feed: Box<dyn Feed> = match &settings.source {
-        Source::R2z2 => Box::new(R2z2::new(feed_settings(settings), state, report).map_err(configuration)?),
+        Source::R2z2 => {
+            let feed = R2z2::new(feed_settings(settings), state, report).map_err(configuration)?;
+            match settled {
+                Some(settled) => Box::new(feed.silent_as(&settled).map_err(configuration)?),
+                None => Box::new(feed),
+            }
+        }
         Source::Replay { path, speed } => {
             let replay = ReplaySettings {
                 path: path.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use killfeed_support::{
     Upstream, corpus,
-    nats::Nats,
+    nats::{self, Nats},
     process::eventually,
     upstream::Host,
     validator::{self, offset, validate},
@@ -181,6 +181,30 @@ async fn whichever_server_is_killed_nothing_is_lost() {
     };
     run.under_load(Duration::from_millis(60), kills).await;
     println!("turns: {:?}", turns(&run.upstream));
+    let [first, second] = &mut both;
+    run.end([first, second]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_upgraded_one_by_one_and_nothing_is_lost() {
+    let Some(newer) = nats::newer().await else { return };
+    let Some(mut nats) = Nats::cluster().await else { return };
+    let upstream = Upstream::start().await;
+    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+    let run = Run::begin(upstream, [&both[0], &both[1]], 400);
+    let servers = nats.all();
+    let upgrades = async {
+        for n in servers {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            nats.kill(n).await;
+            nats.replace(n, &newer);
+            nats.begin(n).await;
+            nats.is_whole("killfeed").await;
+        }
+    };
+    run.under_load(Duration::from_millis(80), upgrades).await;
+    // The log is the same one to those who come later.
+    both[0].kill_and_begin().await;
     let [first, second] = &mut both;
     run.end([first, second]).await;
 }

@@ -8,7 +8,12 @@ use killfeed::{
     id::KillmailId,
     v1::FeedHealth,
 };
-use killfeed_support::{Upstream, corpus, nats::Nats, process::eventually};
+use killfeed_support::{
+    Upstream, corpus,
+    nats::Nats,
+    process::eventually,
+    upstream::{Fault, Host},
+};
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
@@ -113,5 +118,41 @@ async fn live_streams_wait_with_progress_and_go_on() {
     })
     .await;
     watched.holds_against(&ingestor).await;
+    assert_eq!(ingestor.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_during_an_outage_silences_it_all_the_same() {
+    let Some(mut nats) = Nats::single().await else { return };
+    let upstream = Upstream::start().await;
+    upstream.publish_all(corpus::best().documents.into_iter().take(5));
+    let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
+    ingestor.holds(5).await;
+    // From here on nothing can be written down, and that it is refused is what it hears next.
+    nats.kill(0).await;
+    upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(40)), Some(1));
+    let refusal = || {
+        let seen = upstream.journal().of(Host::Feed);
+        seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
+    };
+    eventually("it is refused", LONG, async || refusal().is_some()).await;
+    let refused = refusal().unwrap();
+    // Until its turn is over.
+    eventually("its turn is over", LONG, async || {
+        ingestor.metric("killfeed_log_turn").await == 0.0
+    })
+    .await;
+    nats.begin(0).await;
+    eventually("it has its turn again", LONG, async || {
+        ingestor.metric("killfeed_log_turn").await > 0.0
+    })
+    .await;
+    assert!(refused.elapsed() < Duration::from_secs(35), "too late to tell");
+    eventually("it says so", Duration::from_secs(2), async || {
+        ingestor.status().await.feed_detail.contains("silent until")
+    })
+    .await;
+    let after = upstream.journal().of(Host::Feed);
+    assert!(after.iter().all(|seen| seen.at <= refused), "it was silent");
     assert_eq!(ingestor.stop().await, Some(0));
 }

@@ -246,3 +246,32 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
         assert_eq!(ingestor.stop().await, Some(0));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_retention_changes_nothing_else_of_the_stream() {
+    let Some(nats) = Nats::single().await else { return };
+    let open = async |days: u64| {
+        let data = tempfile::tempdir().unwrap();
+        let options = JetStreamOptions {
+            retention: Duration::from_secs(days * 86_400),
+            ..options(&nats, &data, 0)
+        };
+        JetStreamLog::open(options).await.unwrap()
+    };
+    drop(open(1).await);
+    // As it is, whatever of it this program's client knows. Servers of 2.9 have no compression, and leave it out.
+    let context = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let config = async || -> Value {
+        let mut info: Value = context.request("STREAM.INFO.killfeed", &()).await.unwrap();
+        info["config"].take()
+    };
+    let mut ours = config().await;
+    ours["description"] = "kept for the alliance".into();
+    ours["compression"] = "s2".into();
+    let _: Value = context.request("STREAM.UPDATE.killfeed", &ours).await.unwrap();
+    let mut expected = config().await;
+    assert_eq!(expected["description"], "kept for the alliance");
+    drop(open(2).await);
+    expected["max_age"] = (2 * 86_400 * 1_000_000_000_u64).into();
+    assert_eq!(config().await, expected);
+}

@@ -10,12 +10,13 @@ use async_nats::{
         self, Context, ErrorCode,
         context::{GetStreamErrorKind, PublishErrorKind},
         message::StreamMessage,
+        response::Response,
         stream::{self, DiscardPolicy, LastRawMessageErrorKind, StorageType, Stream},
     },
 };
 use bytes::Bytes;
 use killfeed::cursor::Offset;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{
@@ -220,14 +221,32 @@ impl Engine {
             return Ok(());
         }
         tracing::info!(stream = self.names.stream, retention = ?wanted.max_age, replicas = wanted.num_replicas, "the stream's settings change");
-        let updated = stream::Config {
-            max_age: wanted.max_age,
-            num_replicas: wanted.num_replicas,
-            ..has.clone()
+        let what = format!("another stream {} of it", self.names.stream);
+        let nanoseconds = u64::try_from(wanted.max_age.as_nanos()).unwrap_or(u64::MAX);
+        let changes = [("max_age", nanoseconds), ("num_replicas", wanted.num_replicas as u64)];
+        self.update(&self.names.stream, &what, &changes).await
+    }
+
+    /// Changes these settings of a stream, and no others: an operator may have made some that this program does not know (compression,
+    /// placement), and what is sent replaces them all.
+    async fn update(&self, name: &str, what: &str, changes: &[(&str, u64)]) -> Result<(), Trouble> {
+        let asked = self.context.request(format!("STREAM.INFO.{name}"), &()).await;
+        let mut info: Value = match asked {
+            Ok(Response::Ok(info)) => info,
+            Ok(Response::Err { error }) => return Err(refused(what, &error)),
+            Err(error) => return Err(refused(what, &error)),
         };
-        let update = self.context.update_stream(updated).await;
-        update.map_err(|error| refused(&format!("another stream {} of it", self.names.stream), &error))?;
-        Ok(())
+        let config = &mut info["config"];
+        for (setting, value) in changes {
+            config[*setting] = (*value).into();
+        }
+        let asked = self.context.request(format!("STREAM.UPDATE.{name}"), config).await;
+        match asked {
+            Ok(Response::Ok(Value::Object(_))) => Ok(()),
+            Ok(Response::Ok(other)) => Err(refused(what, &other)),
+            Ok(Response::Err { error }) => Err(refused(what, &error)),
+            Err(error) => Err(refused(what, &error)),
+        }
     }
 
     /// A bucket that keeps the newest value of each key for good, made if need be. Laid out as every NATS client knows buckets; made as
@@ -250,18 +269,15 @@ impl Engine {
         let stream = match self.stream(&wanted.name).await? {
             Some(stream) => stream,
             None => {
-                let made = self.context.create_stream(wanted).await;
+                let made = self.context.create_stream(&wanted).await;
                 made.map_err(|error| refused(&format!("the bucket {name}"), &error))?
             }
         };
         let has = &stream.cached_info().config;
         if has.num_replicas != replicas {
-            let updated = stream::Config {
-                num_replicas: replicas,
-                ..has.clone()
-            };
-            let update = self.context.update_stream(updated).await;
-            update.map_err(|error| refused(&format!("the bucket {name}"), &error))?;
+            let changes = [("num_replicas", replicas as u64)];
+            self.update(&wanted.name, &format!("the bucket {name}"), &changes)
+                .await?;
         }
         Ok(Bucket {
             name: name.to_owned(),
