@@ -27,8 +27,8 @@ use crate::{
     settings::Settings,
 };
 
-/// An election among the servers is over by then, and the health is DOWN within 10 s.
-const SIGHT: Duration = Duration::from_secs(6);
+/// With the 5 s in which it is noticed, the health is DOWN within 10 s of the cause.
+const SIGHT: Duration = Duration::from_secs(4);
 
 /// Takes turns until `stop`, or until the log can never be used again.
 pub(super) async fn run(

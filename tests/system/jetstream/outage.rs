@@ -128,6 +128,12 @@ async fn a_refusal_during_an_outage_silences_it_all_the_same() {
     upstream.publish_all(corpus::best().documents.into_iter().take(5));
     let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
     ingestor.holds(5).await;
+    // At the head, with all of it written down: it does nothing but ask for the next one.
+    let next = format!("/ephemeral/{}.json", upstream.next_number());
+    eventually("it polls", LONG, async || {
+        upstream.journal().count(Host::Feed, &next) > 3
+    })
+    .await;
     // From here on nothing can be written down, and that it is refused is what it hears next.
     nats.kill(0).await;
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(40)), Some(1));
