@@ -344,7 +344,12 @@ impl Esi {
         let response = request.send().await.map_err(|error| no_answer(&error))?;
         let status = response.status();
         let headers = response.headers().clone();
-        let body = read(response).await.map_err(|error| no_answer(&error))?;
+        let body = match read(response).await {
+            Ok(body) => body,
+            // What its head says counts all the same: a refusal is one, however it ends.
+            Err(_) if status.is_client_error() || status.is_server_error() => Some(Bytes::new()),
+            Err(error) => return Err(no_answer(&error)),
+        };
         count(status.as_u16().to_string());
         let (wait, refusals) = self.budget(|budget, now| {
             let wait = budget.answered(route, status, &headers, now);

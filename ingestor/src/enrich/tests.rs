@@ -339,3 +339,18 @@ async fn bodies_of_killmails() {
     stand_in.world(|world| world.mood = Mood::Down);
     assert!(matches!(body(5, "00ab").await, Err(EsiError::Away { .. })));
 }
+
+#[tokio::test]
+async fn a_refusal_counts_also_if_its_body_is_cut() {
+    let (stand_in, dir) = (world().await, tempfile::tempdir().unwrap());
+    let enrich = opened(&stand_in, dir.path()).await;
+    stand_in.world(|world| world.mood = Mood::RefusingAndCut(600));
+    for _ in 0..3 {
+        let refused = enrich.killmail_body(KillmailId(5), "00ab").await;
+        assert!(
+            matches!(refused, Err(EsiError::Away { retry_in }) if retry_in > Duration::from_secs(500)),
+            "{refused:?}"
+        );
+    }
+    assert_eq!(stand_in.requests("/killmails/").len(), 1, "asked once, and not again");
+}

@@ -13,6 +13,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -27,6 +28,8 @@ pub(crate) enum Mood {
     Down,
     /// 420 to everything, for so many seconds.
     Refusing(u64),
+    /// The same, and the connection ends in the middle of the body.
+    RefusingAndCut(u64),
     /// Never answers.
     Hanging,
 }
@@ -111,6 +114,17 @@ impl StandIn {
             Mood::Refusing(seconds) => {
                 let status = StatusCode::from_u16(420).unwrap();
                 Some((status, [(header::RETRY_AFTER, seconds.to_string())]).into_response())
+            }
+            Mood::RefusingAndCut(seconds) => {
+                let status = StatusCode::from_u16(420).unwrap();
+                let cut = async {
+                    // What was written until now goes out once there is no more at the moment.
+                    tokio::task::yield_now().await;
+                    Err(std::io::Error::other("cut by the test"))
+                };
+                let begun = stream::iter([Ok("{\"error\":")]);
+                let body = axum::body::Body::from_stream(begun.chain(stream::once(cut)));
+                Some((status, [(header::RETRY_AFTER, seconds.to_string())], body).into_response())
             }
             Mood::Hanging => std::future::pending().await,
         }
