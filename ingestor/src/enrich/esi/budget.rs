@@ -79,6 +79,7 @@ const ERRORS_RESERVE: u64 = 50;
 /// How long the first refusal without a time holds; each further one in a row twice as long, up to an hour.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
 const REFUSED_DOUBLINGS: u32 = 6;
+const REFUSED_AT_LEAST: Duration = Duration::from_secs(1);
 const REFUSED_UNTOLD_AT_MOST: Duration = Duration::from_secs(3600);
 /// No refusal is believed for longer.
 const REFUSED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
@@ -191,13 +192,14 @@ impl Budget {
         {
             self.errors_until = self.errors_until.max(Some(now + reset));
         }
-        let retry_after = seconds(headers, "retry-after");
+        // Who refuses and says "now" is not asked at once.
+        let retry_after = seconds(headers, "retry-after").map(|asked| asked.max(REFUSED_AT_LEAST));
         match status.as_u16() {
             429 => {
                 let wait = retry_after.unwrap_or_else(|| self.untold());
                 let group = self.groups.get(&route);
                 match group.and_then(|group| self.buckets.get_mut(group)) {
-                    Some(bucket) => bucket.refused_until = Some(now + wait),
+                    Some(bucket) => bucket.refused_until = bucket.refused_until.max(Some(now + wait)),
                     // It does not say what is used up: nothing more goes out.
                     None => self.all_until = self.all_until.max(Some(now + wait)),
                 }

@@ -72,6 +72,15 @@ fn a_429_stops_its_group_for_as_long_as_it_says() {
     let mut budget = Budget::default();
     answer(&mut budget, 429, &[], now);
     assert_eq!(budget.ask(Route::Names, now), Permit::NotBefore(now + 60 * SECOND));
+    // A later answer, to a request that was under way, makes it no shorter; and a second it is at least.
+    let mut budget = Budget::default();
+    answer(&mut budget, 429, &said, now);
+    answer(&mut budget, 429, &[said[0], said[1], ("retry-after", "0")], now);
+    assert_eq!(budget.ask(Route::Killmail, now), Permit::NotBefore(now + 30 * SECOND));
+    assert_eq!(
+        answer(&mut Budget::default(), 429, &[("retry-after", "0")], now),
+        Some(SECOND)
+    );
 }
 
 #[test]
