@@ -42,7 +42,7 @@ pub(super) enum Change {
     Organisation { name: Box<str>, ticker: Box<str> },
     /// Its name and ticker are what they were.
     Same,
-    /// It has no ticker.
+    /// ESI does not find it, so it says no ticker.
     NoTicker,
 }
 
@@ -203,7 +203,9 @@ fn changed(mut named: Named, change: Change, now: u64) -> Named {
             }
         }
         Change::Same => (named.name_at, named.ticker_at) = (now, now),
-        Change::NoTicker => (named.ticker, named.ticker_at) = (Box::default(), now),
+        Change::NoTicker if named.ticker.is_empty() => named.ticker_at = now,
+        // One "not found" proves nothing against a ticker that was there: it stays, and is asked for again as soon.
+        Change::NoTicker => named.ticker_at = now.saturating_sub(TICKER_FRESH - NOTHING_FRESH),
     }
     named
 }
@@ -268,8 +270,18 @@ mod tests {
             (&*same.name, same.name_at, &*same.ticker, same.ticker_at),
             ("B", 9, "T", 9)
         );
-        let bare = changed(renamed, Change::NoTicker, 7);
+        let bare = changed(
+            changed(Named::default(), Change::Name("B".into()), 6),
+            Change::NoTicker,
+            7,
+        );
         assert_eq!((&*bare.name, &*bare.ticker, bare.ticker_at), ("B", "", 7));
+        // One refusal takes no ticker away, but it is asked for again after a day.
+        let now = 100 * DAY;
+        let known_still = changed(known.clone(), Change::NoTicker, now);
+        assert_eq!((&*known_still.name, &*known_still.ticker), ("A", "T"));
+        let ticker = |at| needs(EntityKind::Corporation, Some(&known_still), at).1;
+        assert_eq!((ticker(now + DAY), ticker(now + DAY + 1)), (Need::Nothing, Need::Stale));
         let gone = changed(known, Change::Nothing, 8);
         assert_eq!((&*gone.name, gone.name_at, gone.ticker_at), ("", 8, 0));
     }
