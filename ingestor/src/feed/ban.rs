@@ -22,6 +22,9 @@ const FORGIVEN: Millis = 600_000;
 pub(super) struct Ban {
     until: Millis,
     step: u32,
+    /// When we were refused last; 0 = not known.
+    #[serde(default)]
+    since: Millis,
 }
 
 impl Ban {
@@ -38,7 +41,7 @@ impl Ban {
                 pause + (pause as f64 * 0.1 * random) as Millis
             }
         };
-        self.until = now + pause;
+        (self.since, self.until) = (now, now + pause);
     }
 
     /// The end of the silence, while it lasts.
@@ -51,10 +54,18 @@ impl Ban {
         if other.until > self.until { other } else { self }
     }
 
-    /// After a restart: a clock that was set back must not make the silence last longer than any would.
+    /// After a restart: with a clock that was set back since the refusal nothing tells how much of the silence is over, so it begins
+    /// anew; but none is longer than any would be.
     pub(super) fn restored(self, now: Millis) -> Self {
+        let set_back = now < self.since;
+        let until = if set_back {
+            now + (self.until - self.since)
+        } else {
+            self.until
+        };
         Self {
-            until: self.until.min(now + BELIEVED),
+            since: self.since.min(now),
+            until: until.min(now + BELIEVED),
             ..self
         }
     }
@@ -112,7 +123,19 @@ mod tests {
             ban.refuse(5_000, Some(Duration::from_secs(asked)), 0.5);
             assert_eq!(ban.active(5_000), Some(5_000 + pause));
         }
-        assert_eq!(ban.restored(-BELIEVED).active(-BELIEVED), Some(0));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_makes_no_silence_longer() {
+        let mut ban = Ban::default();
+        ban.refuse(100_000_000, Some(Duration::from_secs(60)), 0.0);
+        assert_eq!(ban.restored(100_020_000), ban);
+        assert_eq!(ban.restored(30_000_000).active(30_000_000), Some(30_060_000));
+        assert_eq!(ban.restored(200_000_000).active(200_000_000), None);
+        // As a version wrote it that did not say since when.
+        let old: Ban = serde_json::from_str(r#"{"until":100060000,"step":1}"#).unwrap();
+        assert_eq!(old.restored(100_020_000).active(100_020_000), Some(100_060_000));
+        assert_eq!(old.restored(5_000_000).active(5_000_000), Some(5_000_000 + BELIEVED));
     }
 
     #[test]
