@@ -10,16 +10,18 @@ const EXPECTED: &str = "a time like 2026-01-31T12:34:56Z";
 pub(super) fn parse(node: &Node<'_>) -> Result<Timestamp, Reject> {
     let seconds = match node {
         Node::Integer(seconds) => return from_unix_seconds(*seconds),
-        Node::Text(text) => unix_seconds(text.trim()),
+        // An offset may lead out of the years that can be held.
+        Node::Text(text) => unix_seconds(text.trim()).filter(|seconds| HOLDS.contains(seconds)),
         _ => None,
     };
     seconds.map(at).ok_or_else(|| Reject::wrong_type("", node, EXPECTED))
 }
 
-/// Any second between the years 1 and 9999, which is what a protobuf timestamp can hold.
+/// What a protobuf timestamp can hold: any second of the years 1 to 9999.
+const HOLDS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+
 pub(super) fn from_unix_seconds(seconds: i128) -> Result<Timestamp, Reject> {
-    let holds = -62_135_596_800..=253_402_300_799;
-    let valid = i64::try_from(seconds).ok().filter(|seconds| holds.contains(seconds));
+    let valid = i64::try_from(seconds).ok().filter(|seconds| HOLDS.contains(seconds));
     valid
         .map(at)
         .ok_or_else(|| Reject::wrong_type("", &Node::Integer(seconds), "seconds since 1970"))
@@ -163,5 +165,8 @@ mod tests {
             assert_eq!(unix_seconds(text), None, "{text}");
         }
         assert!(from_unix_seconds(i128::MAX).is_err());
+        for text in ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"] {
+            assert!(parse(&Node::Text(text.into())).is_err(), "{text}");
+        }
     }
 }
