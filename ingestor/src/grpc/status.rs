@@ -64,6 +64,10 @@ fn describe(diagnostic: &Diagnostic) -> String {
             suggestions.join(" or ")
         ),
     };
+    shortened(text)
+}
+
+fn shortened(text: String) -> String {
     match text.char_indices().nth(LONGEST_DESCRIPTION) {
         Some((cut, _)) => format!("{}...", &text[..cut]),
         None => text,
@@ -131,7 +135,7 @@ pub(super) fn names_unavailable(names: &[(EntityKind, String)]) -> Status {
         [] => "names cannot be looked up now: try again".to_owned(),
         listed => format!(
             "cannot be looked up now, and were not seen before: {}; try again",
-            listed.join(", ")
+            shortened(listed.join(", "))
         ),
     };
     retry(Code::Unavailable, text, NAMES_RETRY)
@@ -223,6 +227,9 @@ mod tests {
         };
         let status = bad_filter(&vec![diagnostic; 1_000]);
         assert!(status.details().len() < 8_000, "{}", status.details().len());
+        let names = vec![(EntityKind::Character, "é".repeat(2_000)); 8];
+        let status = names_unavailable(&names);
+        assert!(status.message().len() < 1_000, "{}", status.message().len());
     }
 
     #[test]
