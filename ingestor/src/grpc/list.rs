@@ -1,6 +1,9 @@
 //! `ListKillmails`: the log from its newest end, in pages.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+};
 
 use killfeed::{
     Timestamp,
@@ -187,12 +190,15 @@ impl List<'_> {
 struct Backwards {
     above: Offset,
     up_to: Offset,
-    /// How many offsets the next chunk spans. Offsets may have holes: where there is nothing, the next chunk spans more.
+    /// How many offsets the next chunk spans. Offsets may have holes: where there is nothing, the next chunk spans more; and less
+    /// where killmails are so large that many of them would fill the memory.
     span: u64,
 }
 
 /// As many records as a page has at most, or a fast scan wants at once.
 const SPAN: u64 = 512;
+/// A chunk holds no more bytes than this, but at least one record.
+const CHUNK_BYTES: usize = 4 * PAGE_BYTES;
 
 impl Backwards {
     fn new(above: Offset, up_to: Offset) -> Self {
@@ -204,13 +210,13 @@ impl Backwards {
     }
 
     /// `None`: the end, which is the oldest record of the range. A chunk may be empty.
-    async fn next(&mut self, log: &dyn LogRead) -> Result<Option<Vec<Arc<Record>>>, LogError> {
+    async fn next(&mut self, log: &dyn LogRead) -> Result<Option<VecDeque<Arc<Record>>>, LogError> {
         if self.up_to <= self.above {
             return Ok(None);
         }
-        let from = Offset(self.up_to.0.saturating_sub(self.span)).max(self.above);
-        let mut chunk: Vec<Arc<Record>> = Vec::new();
-        let mut at = from;
+        let mut from = Offset(self.up_to.0.saturating_sub(self.span)).max(self.above);
+        let mut chunk: VecDeque<Arc<Record>> = VecDeque::new();
+        let (mut at, mut bytes) = (from, 0);
         while at < self.up_to {
             let limit = ReadLimit {
                 records: usize::try_from(self.span.min(SPAN)).unwrap_or(usize::MAX),
@@ -221,14 +227,51 @@ impl Backwards {
                 break;
             };
             at = last.offset;
-            chunk.extend(read.into_iter().filter(|record| record.offset <= self.up_to));
+            for record in read.into_iter().filter(|record| record.offset <= self.up_to) {
+                bytes += record.bytes.len();
+                chunk.push_back(record);
+            }
+            // Too much at once: the oldest of them are read again, when it is their turn.
+            while bytes > CHUNK_BYTES
+                && chunk.len() > 1
+                && let Some(oldest) = chunk.pop_front()
+            {
+                bytes -= oldest.bytes.len();
+                from = oldest.offset;
+            }
         }
+        let spanned = self.up_to.0 - from.0;
         self.up_to = from;
-        self.span = if chunk.is_empty() {
-            self.span.saturating_mul(4)
-        } else {
-            SPAN
+        self.span = match chunk.len() {
+            0 => self.span.saturating_mul(4),
+            _ if spanned < self.span => spanned,
+            _ => (self.span * 2).min(SPAN),
         };
         Ok(Some(chunk))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grpc::tests::FakeLog;
+
+    #[tokio::test]
+    async fn however_large_killmails_are_a_chunk_is_not() {
+        let log = FakeLog::of(3);
+        log.sized(200, 300_000);
+        log.more(3);
+        let head = log.head().borrow().offset;
+        let mut backwards = Backwards::new(Offset(10), head);
+        let (mut offsets, mut chunks) = (Vec::new(), 0);
+        while let Some(records) = backwards.next(&*log).await.unwrap() {
+            let bytes: usize = records.iter().map(|record| record.bytes.len()).sum();
+            assert!(bytes <= CHUNK_BYTES, "{bytes} bytes at once");
+            offsets.extend(records.iter().rev().map(|record| record.offset.0));
+            chunks += 1;
+        }
+        assert!(offsets.into_iter().eq((2..=206).rev().map(|nth| nth * 10)), "each once");
+        assert!(chunks < 60, "{chunks} chunks");
+        assert!(log.reads() < 300, "{} reads", log.reads());
     }
 }

@@ -57,11 +57,16 @@ impl FakeLog {
 
     /// As many of 10 KB each, so that soon more waits than what lies between a server and a client that does not read.
     pub(in crate::grpc) fn large(&self, n: u64) {
+        self.sized(n, 10_000);
+    }
+
+    /// As many of so many bytes each.
+    pub(in crate::grpc) fn sized(&self, n: u64, bytes: usize) {
         let have = self.head.borrow().offset.0 / 10;
         for id in have + 1..=have + n {
             let killmail = Killmail {
                 killmail_id: id,
-                hash: "x".repeat(10_000),
+                hash: "x".repeat(bytes),
                 ..Default::default()
             };
             let kind = RecordKind::Killmail {
