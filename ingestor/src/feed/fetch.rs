@@ -64,6 +64,8 @@ impl Fetcher {
                 None => failed("sequence.json does not say a number".into()),
             },
             Answer::Missing => failed("sequence.json is not there (404)".into()),
+            // It has no successor to go on with: it is asked for again, ever less often.
+            Answer::Garbled => failed(answered.reason),
             _ => answered,
         }
     }

@@ -350,6 +350,19 @@ async fn failures_are_tried_again_on_the_same_number() {
 }
 
 #[tokio::test]
+async fn a_sequence_json_that_never_unpacks_is_asked_for_ever_less_often() {
+    let board = Board::default();
+    board.lock().files.insert("sequence".into(), File::NoGzip);
+    let url = board.serve().await;
+    let mut rig = rig(&url, FeedStart::Latest, None);
+    let nothing = tokio::time::timeout(Duration::from_secs(1), rig.feed.next()).await;
+    assert!(nothing.is_err(), "there is nowhere to begin");
+    // The ceilings are 50, 100, 200, ... ms: a dozen would be a rare day, and without them it is hundreds.
+    let asked = board.asked("sequence");
+    assert!((2..=20).contains(&asked), "{asked} times within a second");
+}
+
+#[tokio::test]
 async fn dropping_next_loses_and_repeats_nothing() {
     let board = Board::default();
     board.documents(100..400);
