@@ -149,20 +149,24 @@ impl Raw {
     }
 }
 
-/// `<number><unit>` with ms, s, m, h, d.
+/// Longer than anybody means, and still short enough to be added to any time.
+const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// `<number><unit>` with ms, s, m, h, d; up to a hundred years.
 pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().ok()?;
-    let seconds = match unit {
-        "ms" => return Some(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
-    number.checked_mul(seconds).map(Duration::from_secs)
+    let duration = Duration::from_millis(number.checked_mul(millis)?);
+    (duration <= LONGEST).then_some(duration)
 }
 
 /// A duration in the largest unit that holds it whole, as [`duration`] reads it.
@@ -195,10 +199,19 @@ mod tests {
             ("7d", 604_800_000),
             ("0s", 0),
             ("90m", 5_400_000),
+            ("36500d", 3_153_600_000_000),
         ] {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for text in ["", "6", "s", "-1s", "1.5s", "6 s", "1w", "18446744073709551615d", "１s"] {
+        for text in ["", "6", "s", "-1s", "1.5s", "6 s", "1w", "１s"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+        for text in [
+            "36501d",
+            "3153600000001ms",
+            "18446744073709551615s",
+            "18446744073709551615d",
+        ] {
             assert_eq!(duration(text), None, "{text}");
         }
         assert_eq!(DisplayDuration(Duration::from_secs(5_400)).to_string(), "90m");

@@ -144,6 +144,10 @@ pub trait Feed: Send {
     }
 }
 
+/// The feed stands at about 1e8 and grows by some 10,000 a day: nobody means such a number, and adding to a smaller one never
+/// overflows.
+pub const BEYOND_ANY: u64 = 1_000_000_000_000_000_000;
+
 /// Where to begin, while nothing is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedStart {

@@ -12,7 +12,7 @@ pub use self::{
     engine::{Engine, NatsSettings},
     source::{RelaySource, Secret, Source},
 };
-use crate::feed::FeedStart;
+use crate::feed::{BEYOND_ANY, FeedStart, r2z2::host_is};
 
 const fn setting(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting {
@@ -301,7 +301,11 @@ impl Settings {
                 feed_start,
             )?,
             feed_poll_interval: raw.duration("INGESTOR_FEED_POLL_INTERVAL", Duration::from_millis(1))?,
-            feed_rate: raw.parse_required("INGESTOR_FEED_RATE", "a number of requests a second above 0", rate)?,
+            feed_rate: raw.parse_required(
+                "INGESTOR_FEED_RATE",
+                "a number of requests a second above 0 (at least one a day)",
+                rate,
+            )?,
             feed_hole_rechecks: raw.parse_required(
                 "INGESTOR_FEED_HOLE_RECHECKS",
                 "durations in ascending order, like 1m,5m,30m,6h",
@@ -394,14 +398,6 @@ fn base_url(text: &str) -> Option<String> {
     plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
-fn host_is(url: &str, owner: &str) -> bool {
-    let host = url
-        .parse::<Uri>()
-        .ok()
-        .and_then(|uri| uri.host().map(str::to_ascii_lowercase));
-    host.is_some_and(|host| host == owner || host.strip_suffix(owner).is_some_and(|rest| rest.ends_with('.')))
-}
-
 fn contact(text: &str) -> Option<String> {
     // It becomes part of a header and of a comment in parentheses there.
     let plain = text
@@ -414,12 +410,18 @@ fn feed_start(text: &str) -> Option<FeedStart> {
     match text {
         "latest" => Some(FeedStart::Latest),
         "earliest" => Some(FeedStart::Earliest),
-        number => number.parse().ok().filter(|n| *n > 0).map(FeedStart::Sequence),
+        number => number
+            .parse()
+            .ok()
+            .filter(|n| (1..BEYOND_ANY).contains(n))
+            .map(FeedStart::Sequence),
     }
 }
 
+/// At least one request a day: what asks less often never gets anywhere.
 fn rate(text: &str) -> Option<f64> {
-    text.parse().ok().filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+    let rate: f64 = text.parse().ok()?;
+    (rate.is_finite() && rate >= 1.0 / 86_400.0).then_some(rate)
 }
 
 fn rechecks(text: &str) -> Option<Vec<Duration>> {

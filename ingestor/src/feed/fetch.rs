@@ -7,7 +7,7 @@ use http::{HeaderMap, StatusCode, header};
 use reqwest::{Client, Response, redirect};
 use serde_json::Value;
 
-use super::{ban, walk::Answer};
+use super::{BEYOND_ANY, ban, walk::Answer};
 
 /// One stalled call froze a well-known bot for 48 hours.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -176,11 +176,12 @@ fn describe(error: &reqwest::Error) -> String {
 fn sequence(body: &[u8]) -> Option<u64> {
     let value: Value = serde_json::from_slice(body).ok()?;
     let sequence = value.get("sequence")?;
-    let whole = |number: f64| (number >= 0.0 && number.fract() == 0.0 && number < 1e18).then_some(number as u64);
+    let whole = |number: f64| (number >= 0.0 && number.fract() == 0.0).then_some(number as u64);
     sequence
         .as_u64()
         .or_else(|| sequence.as_f64().and_then(whole))
         .or_else(|| sequence.as_str()?.parse().ok())
+        .filter(|number| *number < BEYOND_ANY)
 }
 
 #[cfg(test)]
@@ -194,6 +195,9 @@ mod tests {
             (r#"{"sequence": 96088891.0, "x": 1}"#, Some(96_088_891)),
             (r#"{"sequence": "96088891"}"#, Some(96_088_891)),
             (r#"{"sequence": -1}"#, None),
+            (r#"{"sequence": 18446744073709551615}"#, None),
+            (r#"{"sequence": "18446744073709551615"}"#, None),
+            (r#"{"sequence": 1e300}"#, None),
             (r#"{"sequence": null}"#, None),
             ("{}", None),
             ("<html>", None),

@@ -51,10 +51,16 @@ pub struct R2z2Settings {
 
 /// Whether the URL is of zKillboard's own host, where its rules hold whatever the settings say.
 pub fn is_zkillboard(url: &str) -> bool {
-    let host = reqwest::Url::parse(url)
-        .ok()
-        .and_then(|url| url.host_str().map(str::to_ascii_lowercase));
-    host.is_some_and(|host| host == "zkillboard.com" || host.ends_with(".zkillboard.com"))
+    host_is(url, "zkillboard.com")
+}
+
+/// Whether the URL's host is `owner`'s: that domain or one below it, also where it ends with the root's dot.
+pub fn host_is(url: &str, owner: &str) -> bool {
+    let url = reqwest::Url::parse(url).ok();
+    let host = url.as_ref().and_then(reqwest::Url::host_str).unwrap_or_default();
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host.strip_suffix(owner)
+        .is_some_and(|below| below.is_empty() || below.ends_with('.'))
 }
 
 /// The feed.
@@ -292,7 +298,7 @@ impl R2z2 {
         };
         // Gauges are floats; numbers up to 2^53 are exact.
         metrics::gauge!(metric::POSITION).set(next as f64);
-        metrics::gauge!(metric::BEHIND).set((state.known_head + 1).saturating_sub(next) as f64);
+        metrics::gauge!(metric::BEHIND).set(state.known_head.saturating_add(1).saturating_sub(next) as f64);
         metrics::gauge!(metric::HOLES_OPEN).set(state.holes.len() as f64);
         metrics::gauge!(metric::LAG).set(self.vitals.lag(now, &standing) as f64 / 1000.0);
         report.publish(&self.health);

@@ -415,7 +415,7 @@ impl Relay {
         gauge!(metric::POSITION).set(report.upstream_sequence as f64);
         let behind = !self.caught_up && self.newest_ms > 0;
         let lag = if behind {
-            clock::to_ms(SystemTime::now()) - self.newest_ms
+            clock::to_ms(SystemTime::now()).saturating_sub(self.newest_ms)
         } else {
             0
         };

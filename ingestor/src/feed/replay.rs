@@ -136,7 +136,7 @@ impl Replay {
             return now;
         };
         let (began, first_ms) = *self.began.get_or_insert((now, at_ms));
-        let passed = Duration::from_millis(u64::try_from(at_ms - first_ms).unwrap_or(0));
+        let passed = Duration::from_millis(u64::try_from(at_ms.saturating_sub(first_ms)).unwrap_or(0));
         // A pause that no one will see the end of is one all the same.
         let passed = Duration::try_from_secs_f64(passed.as_secs_f64() / speed);
         let year = Duration::from_secs(365 * 86_400);

@@ -92,7 +92,7 @@ impl Vitals {
         if self.fresh_head(now, standing) {
             return 0;
         }
-        let by_document = self.uploaded.map_or(0, |uploaded| now - uploaded);
+        let by_document = self.uploaded.map_or(0, |uploaded| now.saturating_sub(uploaded));
         let by_head = match self.head {
             Some((number, at)) if standing.next <= number => now - at,
             _ => 0,
@@ -248,6 +248,11 @@ mod tests {
         vitals.document(Some(930_000), 1_000_000);
         assert_eq!(health(&vitals, 1_000_000), FeedHealth::Delayed);
         vitals.document(Some(995_000), 1_000_000);
+        assert_eq!(health(&vitals, 1_000_000), FeedHealth::Ok);
+        // Whatever a document says.
+        vitals.document(Some(Millis::MIN), 1_000_000);
+        assert_eq!(health(&vitals, 1_000_000), FeedHealth::Delayed);
+        vitals.document(Some(Millis::MAX), 1_000_000);
         assert_eq!(health(&vitals, 1_000_000), FeedHealth::Ok);
         vitals.head(150, 1_000_000);
         vitals.document(None, 1_000_000);

@@ -39,10 +39,12 @@ fn bad_values_are_named() {
         ("INGESTOR_FEED_URL", "r2z2.zkillboard.com"),
         ("INGESTOR_FEED_POLL_INTERVAL", "1s"),
         ("INGESTOR_FEED_RATE", "11"),
+        ("INGESTOR_FEED_RATE", "1e-9"),
         ("INGESTOR_FEED_RATE", "0"),
         ("INGESTOR_FEED_RATE", "inf"),
         ("INGESTOR_FEED_START", "newest"),
         ("INGESTOR_FEED_START", "0"),
+        ("INGESTOR_FEED_START", "18446744073709551615"),
         ("INGESTOR_FEED_HOLE_RECHECKS", "5m,1m"),
         ("INGESTOR_FEED_HOLE_RECHECKS", "0s"),
         ("INGESTOR_RETENTION", "500ms"),
@@ -81,8 +83,6 @@ fn other_hosts_may_be_asked_faster_and_need_no_contact() {
     ];
     let settings = load(&elsewhere).unwrap();
     assert_eq!(settings.feed_url, "http://127.0.0.1:9999");
-    assert!(!host_is("https://notzkillboard.com", "zkillboard.com"));
-    assert!(host_is("https://R2Z2.zkillboard.com:443/x", "zkillboard.com"));
 }
 
 #[test]

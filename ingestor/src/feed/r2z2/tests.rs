@@ -416,6 +416,8 @@ fn zkillboards_own_host() {
     for (url, expected) in [
         ("https://r2z2.zkillboard.com", true),
         ("https://ZKillboard.com/x", true),
+        ("https://R2Z2.zkillboard.com.:443/x", true),
+        ("https://user@zkillboard.com", true),
         ("https://notzkillboard.com", false),
         ("https://zkillboard.com.example.com", false),
         ("http://127.0.0.1:8080", false),

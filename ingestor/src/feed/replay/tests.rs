@@ -130,6 +130,16 @@ async fn the_pace_is_that_of_the_uploads_times_the_speed() {
     assert_eq!(at, [0, 1, 1, 10]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_time_beyond_all_bounds_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.jsonl");
+    let at = |number, time| line(number, 0).replace(r#""uploaded_at":0"#, &format!(r#""uploaded_at":{time}"#));
+    fs::write(&path, [at(1, "-1e300"), at(2, "1e300"), line(3, 1_000)].join("\n")).unwrap();
+    let mut replay = replay(&path, Some(60.0), None);
+    assert_eq!(ids(&mut replay, 3).await, [1, 2, 3]);
+}
+
 #[tokio::test]
 async fn what_cannot_be_read_is_named() {
     let folder = tempfile::tempdir().unwrap();
