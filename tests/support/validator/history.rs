@@ -17,6 +17,8 @@ pub struct History {
     pub log: BTreeMap<u64, Appended>,
     /// Retention has reached up to here in the end: records at or below it may be gone.
     pub trimmed: u64,
+    /// So many records, of which nothing else is known, went before anybody saw them: retention took them while nobody could read.
+    pub unseen: usize,
     /// Who read.
     pub clients: Vec<Client>,
     /// Each kill -9 of the server.

@@ -91,6 +91,7 @@ fn sound() -> History {
         published: Some(log().into_iter().filter_map(|(_, record)| record.killmail).collect()),
         log: log().into_iter().collect(),
         trimmed: 30,
+        unseen: 0,
         clients: vec![
             client("everything", vec![everything]),
             client("interrupted", interrupted),
@@ -187,6 +188,15 @@ fn what_never_came_is_missed() {
     );
     let feed = |history: &mut History| history.published.as_mut().unwrap().push((999, 0));
     assert_eq!(broken_by(feed), [Guarantee::Reliable], "the log against the feed");
+    let unseen = |records, lost: u64| {
+        broken_by(|history| {
+            history.unseen = records;
+            let lost = (0..lost).map(|n| (999 + n, 0));
+            history.published.as_mut().unwrap().extend(lost);
+        })
+    };
+    assert_eq!(unseen(2, 2), [], "they can be what went before anybody saw it");
+    assert_eq!(unseen(2, 3), [Guarantee::Reliable], "more than that");
     let in_silence = |history: &mut History| remove_first(history, 3, 0);
     assert!(
         broken_by(in_silence).contains(&Guarantee::Reliable),
