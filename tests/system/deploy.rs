@@ -1,6 +1,6 @@
 //! What lies in deploy/ speaks of things that exist: metrics that the services have, settings that they know.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs};
 
 use killfeed_support::{
     Upstream, corpus,
@@ -8,6 +8,8 @@ use killfeed_support::{
 };
 
 use crate::{notifier::Notifier, world::Ingestor};
+
+use crate::metrics::code_of;
 
 /// Names of metrics in a text: what begins like ours and goes on in lower case.
 fn metrics_in(text: &str) -> BTreeSet<String> {
@@ -18,24 +20,10 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-fn code_below(folder: &Path, text: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            code_below(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&fs::read_to_string(path).unwrap());
-        }
-    }
-}
-
 #[test]
 fn dashboards_and_alerts_name_metrics_that_exist() {
     let root = corpus::repository();
-    let mut code = String::new();
-    for folder in ["ingestor/src", "notifier/src"] {
-        code_below(&root.join(folder), &mut code);
-    }
+    let code = code_of("ingestor") + &code_of("notifier");
     for file in [
         "deploy/grafana/dashboards/killfeed.json",
         "deploy/prometheus/alerts.yml",

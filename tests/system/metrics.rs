@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::Path,
 };
 
 use killfeed_support::{
@@ -14,6 +13,7 @@ use killfeed_support::{
 
 use crate::{
     notifier::{Notifier, fresh, posted, row},
+    tidy::rust_files,
     world::{Ingestor, LONG, from_the_beginning, get, killmails},
 };
 
@@ -53,8 +53,7 @@ fn listed(service: &str) -> BTreeMap<String, Listed> {
 
 /// Names of metrics that a service's code has as whole texts.
 fn coded(service: &str) -> BTreeSet<String> {
-    let mut text = String::new();
-    read_below(&corpus::repository().join(service).join("src"), &mut text);
+    let text = code_of(service);
     let names = text.split('"').filter(|word| {
         let of_ours = ["killfeed_", "notifier_"].iter().any(|begin| word.starts_with(begin));
         let plain = word
@@ -66,15 +65,10 @@ fn coded(service: &str) -> BTreeSet<String> {
     names.map(str::to_owned).collect()
 }
 
-fn read_below(folder: &Path, text: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_below(&path, text);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            text.push_str(&fs::read_to_string(path).unwrap());
-        }
-    }
+/// A service's code with its unit tests, as one text.
+pub(crate) fn code_of(service: &str) -> String {
+    let files = rust_files(&corpus::repository().join(service).join("src"));
+    files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
 }
 
 #[test]

@@ -14,7 +14,10 @@ use killfeed_support::{
     process::{Binary, Service, eventually, free_address},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::time::timeout;
 use tonic::{Code, Request, Status, Streaming, transport::Channel};
+
+use crate::world::LONG;
 
 async fn open(address: &str, token: &str) -> Result<Streaming<StreamKillmailsResponse>, Status> {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
@@ -59,11 +62,15 @@ async fn tokens_are_read_again_on_sighup() {
 
     fs::write(&tokens, "ops ops-token\nnew new-token\n").unwrap();
     ingestor.signal("HUP").await;
-    let ended = loop {
-        if let Err(status) = gone.message().await {
-            break status;
+    let ends = async {
+        loop {
+            match gone.message().await {
+                Ok(event) => drop(event.expect("it ends with a status")),
+                Err(status) => break status,
+            }
         }
     };
+    let ended = timeout(LONG, ends).await.expect("in time");
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended}");
     open(&grpc, "new-token").await.unwrap();
     assert_eq!(
