@@ -41,7 +41,10 @@ pub(crate) fn esi_body(bytes: &[u8]) {
 fn killmail(document: &Document) {
     let killmail = &document.killmail;
     assert_ne!(killmail.killmail_id, 0);
-    assert!(!killmail.hash.is_empty() && killmail.kill_time.is_some() && killmail.victim.is_some());
+    assert!(!killmail.hash.is_empty() && killmail.victim.is_some());
+    // Protobuf's Timestamp knows the years 1 to 9999.
+    let time = killmail.kill_time.expect("a time of the kill");
+    assert!((-62_135_596_800..253_402_300_800).contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos));
     assert!(killmail.location.as_ref().is_some_and(|place| place.system_id != 0));
     let bytes = killmail.encode_to_vec();
     let again = killfeed::v1::Killmail::decode(&*bytes);
