@@ -11,7 +11,8 @@
 )]
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
+    fmt,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -95,18 +96,50 @@ async fn catch_up(documents: &[Value]) -> String {
 /// One part of a day: requests to zKillboard and ESI per killmail, and the times.
 struct Day {
     feed: f64,
-    esi: f64,
+    esi: EsiRequests,
+    /// When the same pilots die and kill the same way once more.
+    esi_again: EsiRequests,
     killmails: usize,
     available: Vec<Duration>,
     fetched: Vec<Duration>,
 }
 
-async fn live_day(documents: &[Value], poll: Duration) -> Day {
-    let upstream = Upstream::start().await;
-    let scaled = poll.div_f64(FASTER);
-    upstream.publish_all(documents[..WARM].iter().cloned());
-    let ingestor = ingestor(&upstream, &format!("{}ms", scaled.as_millis())).await;
-    follow(&ingestor.client, WARM).await;
+/// How many requests to ESI, by what they ask for.
+struct EsiRequests {
+    by_kind: BTreeMap<String, usize>,
+    killmails: usize,
+}
+
+impl EsiRequests {
+    /// Since the journal was cleared.
+    fn of(upstream: &Upstream, killmails: usize) -> Self {
+        let mut by_kind = BTreeMap::new();
+        for seen in upstream.journal().of(Host::Esi) {
+            let words = seen.path.trim_start_matches('/').split(['/', '?']);
+            let kind: Vec<&str> = words
+                .filter(|word| word.parse::<u64>().is_err() && !word.is_empty())
+                .collect();
+            *by_kind.entry(kind.join("/")).or_default() += 1;
+        }
+        Self { by_kind, killmails }
+    }
+}
+
+impl fmt::Display for EsiRequests {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per_killmail = |requests: usize| requests as f64 / self.killmails as f64;
+        write!(f, "{:.2}", per_killmail(self.by_kind.values().sum()))?;
+        let parts = self.by_kind.iter();
+        let parts = parts.map(|(kind, requests)| format!("{kind} {:.2}", per_killmail(*requests)));
+        match parts.collect::<Vec<_>>().join(", ") {
+            none if none.is_empty() => Ok(()),
+            parts => write!(f, " ({parts})"),
+        }
+    }
+}
+
+/// Until ESI is not asked any more.
+async fn quiet(upstream: &Upstream) {
     let esi = || upstream.journal().of(Host::Esi).len();
     let mut before = usize::MAX;
     eventually("the names have come", Duration::from_secs(300), async || {
@@ -116,21 +149,35 @@ async fn live_day(documents: &[Value], poll: Duration) -> Day {
         quiet
     })
     .await;
+}
+
+/// Publishes killmails that know nothing of each other, at the day's pace: exponential times between them. When each was
+/// there, by its number.
+async fn publish(upstream: &Upstream, day: impl Iterator<Item = Value>) -> Vec<(u64, Instant)> {
+    let mean = 86_400.0 / DOCUMENTS_A_DAY / FASTER;
+    let mut published = Vec::new();
+    let mut due = Instant::now();
+    for mut document in day {
+        due += Duration::from_secs_f64(-mean * (1.0 - fastrand::f64()).ln());
+        tokio::time::sleep_until(due.into()).await;
+        corpus::set_times(&mut document, SystemTime::now(), SystemTime::now());
+        published.push((upstream.publish(document), Instant::now()));
+    }
+    published
+}
+
+async fn live_day(documents: &[Value], poll: Duration) -> Day {
+    let upstream = Upstream::start().await;
+    let scaled = poll.div_f64(FASTER);
+    upstream.publish_all(documents[..WARM].iter().cloned());
+    let ingestor = ingestor(&upstream, &format!("{}ms", scaled.as_millis())).await;
+    follow(&ingestor.client, WARM).await;
+    quiet(&upstream).await;
     upstream.journal().clear();
     let day = &documents[WARM..];
     let (client, wanted) = (ingestor.client.clone(), WARM + day.len());
     let follower = tokio::spawn(async move { follow(&client, wanted).await });
-    let mean = 86_400.0 / DOCUMENTS_A_DAY / FASTER;
-    let mut published = Vec::new();
-    let mut due = Instant::now();
-    for document in day {
-        // Arrivals that know nothing of each other: exponential times between them.
-        due += Duration::from_secs_f64(-mean * (1.0 - fastrand::f64()).ln());
-        tokio::time::sleep_until(due.into()).await;
-        let mut document = document.clone();
-        corpus::set_times(&mut document, SystemTime::now(), SystemTime::now());
-        published.push((upstream.publish(document), Instant::now()));
-    }
+    let published = publish(&upstream, day.iter().cloned()).await;
     let come = follower.await.unwrap();
     let asked: HashMap<String, Instant> = upstream
         .journal()
@@ -147,11 +194,19 @@ async fn live_day(documents: &[Value], poll: Duration) -> Day {
     });
     let fetched = fetched.collect();
     let available = published.iter().map(|(number, time)| since(*number, *time)).collect();
-    let esi = esi();
+    quiet(&upstream).await;
+    let esi = EsiRequests::of(&upstream, day.len());
+    upstream.journal().clear();
+    let again = (300_000_000..).zip(day).map(|(id, document)| renumbered(document, id));
+    publish(&upstream, again).await;
+    follow(&ingestor.client, WARM + 2 * day.len()).await;
+    quiet(&upstream).await;
+    let esi_again = EsiRequests::of(&upstream, day.len());
     ingestor.service.stop().await;
     Day {
         feed: requests as f64 / day.len() as f64,
-        esi: esi as f64 / day.len() as f64,
+        esi,
+        esi_again,
         killmails: day.len(),
         available,
         fetched,
@@ -178,9 +233,10 @@ async fn main() {
             day.feed
         );
         println!(
-            "| requests to ESI per killmail, {WARM} killmails' names known before ({} measured) | {:.2} |",
+            "| requests to ESI per killmail, {WARM} killmails' names known before ({} measured) | {} |",
             day.killmails, day.esi
         );
+        println!("| the same when these pilots are met once more | {} |", day.esi_again);
         println!(
             "| from the request that found a document to its arrival on a stream, median / 99 % | {} / {} |",
             ms(percentile(&mut day.fetched, 0.5)),
