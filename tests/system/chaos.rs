@@ -290,7 +290,8 @@ async fn by_library(world: World, mut rng: Rng, n: usize) -> Client {
     });
     let mut stream = begun(FROM_THE_OLDEST, world.wanted[filter].clone(), true);
     loop {
-        let next = timeout(LONG, events.next()).await.expect("in time").unwrap();
+        // A restart may take long on a busy machine, and the wait after the rounds that failed meanwhile is up to 30 s.
+        let next = timeout(2 * LONG, events.next()).await.expect("in time").unwrap();
         let received = world.recorder.event(&next);
         let (at, progress) = (received.offset, received.seen == Seen::Progress);
         push(&mut stream, received);
