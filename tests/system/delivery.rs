@@ -229,6 +229,7 @@ async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
     // From now on one process serves everything.
     first.set("NOTIFIER_SHARDS", "0-1/2");
     first.begin().await;
+    ingestor.holds(160).await;
     let expected = matching(&ingestor, "").await;
     assert_eq!(expected.len(), 160);
     for channel in [EVEN + 1, ODD + 1] {

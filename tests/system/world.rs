@@ -103,6 +103,7 @@ impl Ingestor {
         Client::builder()
             .endpoint(self.url())
             .client_name("system test")
+            .call_timeout(LONG)
             .build()
             .unwrap()
     }
