@@ -37,6 +37,7 @@ ENTRYPOINT ["killfeed-ingestor"]
 
 FROM runtime AS notifier
 COPY --from=build /out/killfeed-notifier /usr/local/bin/
-ENV NOTIFIER_DATA_DIR=/data
+# glibc's allocator gives each thread memory of its own and takes little of it back: few of them are enough (docs/performance.md).
+ENV NOTIFIER_DATA_DIR=/data MALLOC_ARENA_MAX=2
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["killfeed-notifier", "health"]
 ENTRYPOINT ["killfeed-notifier"]

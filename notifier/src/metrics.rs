@@ -97,7 +97,10 @@ fn describe() {
         SUSPENDED,
         "Destinations that take no posts for now: no permission, or gone"
     );
-    describe_gauge!(WORKERS, "Destinations that something waits for");
+    describe_gauge!(
+        WORKERS,
+        "Destinations that something waits for, or did within the last minute"
+    );
     describe_gauge!(SUBSCRIPTIONS, "Subscriptions that can match");
     describe_gauge!(CONNECTED, "1 while the stream from an ingestor is open");
     describe_gauge!(WAITING, "Killmails waiting over all destinations");
