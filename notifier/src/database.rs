@@ -3,6 +3,7 @@
 //! sled answers a write before it is on disk. Whoever acknowledges something calls [`Database::flush`] first; a flush
 //! that fails (a full disk shows only there) must end the process.
 
+mod flushes;
 mod keys;
 mod migrate;
 pub mod moving;
@@ -11,6 +12,7 @@ mod rows;
 
 use std::fs::File;
 
+use flushes::Flushes;
 pub use keys::{
     BATCH_SEQUENCE, cooldown_key, counters_key, destination_key, id_key, post_key, queue_key, read_destination,
     read_id, read_sequence, subscription_key,
@@ -57,6 +59,7 @@ pub mod meta {
 #[derive(Debug)]
 pub struct Database {
     db: sled::Db,
+    flushes: Flushes,
     /// (guild, name) → [`SubscriptionRow`].
     pub subscriptions: sled::Tree,
     /// (destination, local sequence) → [`QueueRow`]; sequence 0 → the sealed [`BatchRow`].
@@ -78,13 +81,7 @@ pub struct Database {
 impl Database {
     /// Waits until everything written so far is on disk.
     pub async fn flush(&self) -> Result<(), StorageError> {
-        // On the runtime's own threads for such waits, not on sled's: a test with paused time then knows that something runs.
-        let db = self.db.clone();
-        let flushed = tokio::task::spawn_blocking(move || db.flush()).await;
-        match flushed {
-            Ok(result) => result.map(drop).map_err(StorageError::Flush),
-            Err(error) => Err(StorageError::Interrupted(error.to_string())),
-        }
+        self.flushes.flush(&self.db).await
     }
 
     /// The same where nothing else waits.

@@ -8,7 +8,9 @@ use std::{
 };
 
 use super::{
-    Database, SCHEMA, StorageError, meta,
+    Database, SCHEMA, StorageError,
+    flushes::Flushes,
+    meta,
     migrate::{self, STEPS, Step},
 };
 
@@ -165,6 +167,7 @@ fn trees(db: sled::Db, lock: File) -> Result<Database, StorageError> {
         cooldowns: db.open_tree("cooldowns")?,
         meta: db.open_tree("meta")?,
         db,
+        flushes: Flushes::default(),
         _lock: lock,
     })
 }
