@@ -10,7 +10,7 @@ pub mod moving;
 mod open;
 mod rows;
 
-use std::fs::File;
+use std::{fs::File, sync::Arc};
 
 use flushes::Flushes;
 pub use keys::{
@@ -59,7 +59,7 @@ pub mod meta {
 #[derive(Debug)]
 pub struct Database {
     db: sled::Db,
-    flushes: Flushes,
+    flushes: Arc<Flushes>,
     /// (guild, name) → [`SubscriptionRow`].
     pub subscriptions: sled::Tree,
     /// (destination, local sequence) → [`QueueRow`]; sequence 0 → the sealed [`BatchRow`].

@@ -4,13 +4,12 @@ use std::{
     fs::{File, TryLockError},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
 };
 
 use super::{
-    Database, SCHEMA, StorageError,
-    flushes::Flushes,
-    meta,
+    Database, SCHEMA, StorageError, meta,
     migrate::{self, STEPS, Step},
 };
 
@@ -167,7 +166,7 @@ fn trees(db: sled::Db, lock: File) -> Result<Database, StorageError> {
         cooldowns: db.open_tree("cooldowns")?,
         meta: db.open_tree("meta")?,
         db,
-        flushes: Flushes::default(),
+        flushes: Arc::default(),
         _lock: lock,
     })
 }
