@@ -61,14 +61,6 @@ async fn follow(client: &Client, count: usize) -> HashMap<u64, Instant> {
     come
 }
 
-/// The same killmail as another one.
-fn renumbered(document: &Value, id: u64) -> Value {
-    let mut document = document.clone();
-    document["killmail_id"] = id.into();
-    document["esi"]["killmail_id"] = id.into();
-    document
-}
-
 fn percentile(times: &mut [Duration], part: f64) -> Duration {
     times.sort_unstable();
     times[((times.len() - 1) as f64 * part) as usize]
@@ -82,7 +74,7 @@ fn ms(duration: Duration) -> String {
 async fn catch_up(documents: &[Value]) -> String {
     let upstream = Upstream::start().await;
     let count = 10_000;
-    let many = (0..count).map(|n| renumbered(&documents[n % documents.len()], 200_000_000 + n as u64));
+    let many = (0..count).map(|n| corpus::renumbered(&documents[n % documents.len()], 200_000_000 + n as u64));
     upstream.publish_all(many);
     upstream.rewrite_sequence();
     let ingestor = ingestor(&upstream, "50ms").await;
@@ -197,7 +189,9 @@ async fn live_day(documents: &[Value], poll: Duration) -> Day {
     quiet(&upstream).await;
     let esi = EsiRequests::of(&upstream, day.len());
     upstream.journal().clear();
-    let again = (300_000_000..).zip(day).map(|(id, document)| renumbered(document, id));
+    let again = (300_000_000..)
+        .zip(day)
+        .map(|(id, document)| corpus::renumbered(document, id));
     publish(&upstream, again).await;
     follow(&ingestor.client, WARM + 2 * day.len()).await;
     quiet(&upstream).await;

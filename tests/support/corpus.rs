@@ -76,6 +76,28 @@ pub fn best() -> Corpus {
     }
 }
 
+/// So many documents: the best there are, and where these are too few, the same again as other killmails.
+pub fn some(count: usize) -> Vec<Value> {
+    let mut documents = best().documents;
+    let different = documents.len();
+    for n in different..count {
+        // Beyond every real id.
+        documents.push(renumbered(&documents[n % different], 4_000_000_000 + n as u64));
+    }
+    documents.truncate(count);
+    documents
+}
+
+/// The same killmail as another one.
+pub fn renumbered(document: &Value, id: u64) -> Value {
+    let mut document = document.clone();
+    document["killmail_id"] = id.into();
+    if document["esi"].is_object() {
+        document["esi"]["killmail_id"] = id.into();
+    }
+    document
+}
+
 /// The killmails of the bundled sample, each once and whole, in feed order.
 pub fn sample() -> Vec<Value> {
     let mut seen = HashSet::new();

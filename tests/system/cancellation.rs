@@ -50,7 +50,7 @@ async fn open_and_drop(url: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_streams_opened_and_dropped_leave_no_task_and_no_gauge_above_zero() {
     let upstream = Upstream::start().await;
-    upstream.publish_all(corpus::best().documents.into_iter().take(200));
+    upstream.publish_all(corpus::some(200));
     let folder = tempfile::tempdir().unwrap();
     let mut given = upstream.settings().to_vec();
     given.extend([
@@ -104,7 +104,7 @@ async fn a_thousand_streams_opened_and_dropped_leave_no_task_and_no_gauge_above_
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_opened_and_dropped_leave_no_memory() {
     let upstream = Upstream::start().await;
-    upstream.publish_all(corpus::best().documents.into_iter().take(200));
+    upstream.publish_all(corpus::some(200));
     let mut ingestor = Ingestor::start(&upstream, &[]).await;
     ingestor.holds(200).await;
     let mut resident = Vec::new();

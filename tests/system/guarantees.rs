@@ -62,7 +62,7 @@ async fn read(recorder: Recorder, url: &str, after: Option<String>) -> (Stream, 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_at_any_message_or_inside_it_loses_and_repeats_nothing() {
     let upstream = Upstream::start().await;
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(KILLMAILS).collect();
+    let documents: Vec<Value> = corpus::some(KILLMAILS);
     upstream.publish_all(documents);
     let ingestor = Ingestor::start(&upstream, &[]).await;
     ingestor.holds(KILLMAILS as u64).await;
@@ -103,7 +103,7 @@ const PROMPT: usize = 3;
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
     let upstream = Upstream::start().await;
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(700).collect();
+    let documents: Vec<Value> = corpus::some(700);
     let (warm_up, live) = documents.split_at(documents.len() / 2);
     upstream.publish_all(warm_up.iter().cloned());
     let mut ingestor = Ingestor::start(&upstream, &[]).await;

@@ -120,7 +120,7 @@ pub(crate) fn row(name: &str, guild: u64, channel: u64, filter: &str) -> String 
 /// Real killmails as if they happened just now.
 pub(crate) fn fresh(count: usize) -> Vec<Value> {
     let now = SystemTime::now();
-    let mut documents: Vec<Value> = corpus::best().documents.into_iter().take(count).collect();
+    let mut documents: Vec<Value> = corpus::some(count);
     for document in &mut documents {
         corpus::set_times(document, now, now);
     }

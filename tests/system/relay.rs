@@ -19,7 +19,7 @@ use tonic_types::StatusExt as _;
 use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
 
 fn documents(n: usize) -> Vec<Value> {
-    corpus::best().documents.into_iter().take(n).collect()
+    corpus::some(n)
 }
 
 fn ids(documents: &[Value]) -> Vec<u64> {

@@ -64,7 +64,7 @@ async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load(
         clients.spawn(follow(endpoints, recorder, head.clone(), n));
     }
 
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(KILLMAILS).collect();
+    let documents: Vec<Value> = corpus::some(KILLMAILS);
     let published: Vec<_> = documents
         .iter()
         .map(|document| (document["killmail_id"].as_u64().unwrap(), 0))

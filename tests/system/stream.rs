@@ -104,7 +104,7 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
     let upstream = Upstream::start().await;
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(400).collect();
+    let documents: Vec<Value> = corpus::some(400);
     let expected = ids(&documents);
     let mut ingestor = Ingestor::start(&upstream, &[]).await;
     let mut events = from_the_beginning(&ingestor.client(), "");
@@ -133,7 +133,7 @@ async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_never_stalls_the_feed() {
     let upstream = Upstream::start().await;
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(20).collect();
+    let documents: Vec<Value> = corpus::some(20);
     upstream.publish_all(documents[..5].iter().cloned());
     upstream.publish_raw("{\"killmail_id\": 1, ");
     upstream.publish_raw("[]");
@@ -169,7 +169,7 @@ async fn killmails_come_without_names_while_esi_is_away() {
     use killfeed_support::upstream::{Fault, Host};
     let upstream = Upstream::start().await;
     upstream.host_fault(Host::Esi, Fault::Status(503), None);
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(10).collect();
+    let documents: Vec<Value> = corpus::some(10);
     upstream.publish_all(documents.iter().cloned());
     let ingestor = Ingestor::start(&upstream, &[]).await;
     let mut events = from_the_beginning(&ingestor.client(), "");

@@ -126,7 +126,7 @@ async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
         path.display().to_string()
     };
     let (url, upstream) = (nats.url(), Upstream::start().await);
-    upstream.publish_all(corpus::best().documents.into_iter().take(20));
+    upstream.publish_all(corpus::some(20));
     let creds = write("killfeed.creds", operator.user(&listed(), None));
     let settings = [
         ("INGESTOR_LOG", url.as_str()),

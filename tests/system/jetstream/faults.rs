@@ -88,7 +88,7 @@ impl Run {
             upstream,
             clients,
             head,
-            documents: corpus::best().documents.into_iter().take(killmails).collect(),
+            documents: corpus::some(killmails),
         }
     }
 
@@ -287,7 +287,7 @@ async fn a_leader_that_sleeps_past_its_lease_writes_and_asks_nothing_more() {
 async fn a_stream_that_is_deleted_ends_both_with_its_name() {
     let Some(nats) = Nats::cluster().await else { return };
     let upstream = Upstream::start().await;
-    upstream.publish_all(corpus::best().documents.into_iter().take(20));
+    upstream.publish_all(corpus::some(20));
     let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
     both[1].holds(20).await;
     let client = async_nats::connect(nats.urls()).await.unwrap();

@@ -68,7 +68,7 @@ async fn an_append_during_an_outage_is_made_once() {
 async fn live_streams_wait_with_progress_and_go_on() {
     let Some(mut nats) = Nats::single().await else { return };
     let upstream = Upstream::start().await;
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(60).collect();
+    let documents: Vec<Value> = corpus::some(60);
     let (before, after) = documents.split_at(30);
     upstream.publish_all(before.iter().cloned());
     let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
@@ -125,7 +125,7 @@ async fn live_streams_wait_with_progress_and_go_on() {
 async fn a_refusal_during_an_outage_silences_it_all_the_same() {
     let Some(mut nats) = Nats::single().await else { return };
     let upstream = Upstream::start().await;
-    upstream.publish_all(corpus::best().documents.into_iter().take(5));
+    upstream.publish_all(corpus::some(5));
     let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
     ingestor.holds(5).await;
     // At the head, with all of it written down: it does nothing but ask for the next one.

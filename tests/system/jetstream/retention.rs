@@ -134,7 +134,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
 async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
     let Some(nats) = Nats::single().await else { return };
     let upstream = Upstream::start().await;
-    let documents: Vec<Value> = corpus::best().documents.into_iter().take(45).collect();
+    let documents: Vec<Value> = corpus::some(45);
     let (before, after) = documents.split_at(40);
     upstream.publish_all(before.iter().cloned());
     let url = nats.url();
