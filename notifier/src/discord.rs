@@ -113,6 +113,13 @@ pub enum FatalError {
     Ended(String),
 }
 
+impl FatalError {
+    /// Whether Discord refuses what it was given, so that a restart changes nothing (exit code 78).
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Unauthorized | Self::Closed { .. })
+    }
+}
+
 impl Token {
     /// Takes it with or without the word `Bot` before it.
     pub fn new(text: &str) -> Self {

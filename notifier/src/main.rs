@@ -8,6 +8,7 @@ use killfeed::setting::{BadSetting, Setting};
 use killfeed_notifier::{
     Hooks,
     database::StorageError,
+    discord::{FatalError, StartError},
     run_with,
     settings::{self, LogFormat, SETTINGS, Settings},
 };
@@ -99,10 +100,17 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    let storage = error
-        .downcast_ref::<StorageError>()
-        .is_some_and(StorageError::is_configuration);
-    if storage || error.downcast_ref::<BadSetting>().is_some() {
+    let configuration = error.downcast_ref::<BadSetting>().is_some()
+        || error
+            .downcast_ref::<StorageError>()
+            .is_some_and(StorageError::is_configuration)
+        || error
+            .downcast_ref::<StartError>()
+            .is_some_and(StartError::is_configuration)
+        || error
+            .downcast_ref::<FatalError>()
+            .is_some_and(FatalError::is_configuration);
+    if configuration {
         // One line, as for every other bad setting.
         eprintln!("{error}");
         return ExitCode::from(BAD_CONFIGURATION);

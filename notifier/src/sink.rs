@@ -24,7 +24,8 @@ pub struct Post {
     pub destination: Destination,
     /// At most 25 characters; the same nonce within a few minutes is posted once.
     pub nonce: String,
-    /// The killmails it carries, in order: their links identify the message when it has to be looked for.
+    /// The killmails it carries, in order: their links identify the message when it has to be looked for; where there are none,
+    /// what it says does.
     pub killmails: Vec<u64>,
     /// What it says.
     pub message: Message,

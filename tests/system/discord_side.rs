@@ -282,6 +282,24 @@ async fn a_look_proves_only_what_it_can() {
     );
     assert_eq!(bot.sink.find(&post(2, "b"), since).await, Found::No);
 
+    // `N more killmails` links none of them: it is found by what it says.
+    let fold = |text: &str| {
+        let mut fold = post(0, "fold");
+        fold.killmails.clear();
+        fold.message.embeds = vec![Embed {
+            description: text.to_owned(),
+            ..Embed::default()
+        }];
+        fold
+    };
+    let text = "83 more killmails, 41.2b ISK\n83 in [Turnur](https://zkillboard.com/system/30002086/)";
+    stand_in.fault(CHANNEL, Fault::AcceptedThenCut, Some(1));
+    let lost = bot.sink.send(&fold(text)).await;
+    assert!(matches!(lost, SendOutcome::Unknown { .. }), "{lost:?}");
+    let message_id = stand_in.posts(CHANNEL).pop().unwrap().id;
+    assert_eq!(bot.sink.find(&fold(text), since).await, Found::Yes { message_id });
+    assert_eq!(bot.sink.find(&fold("84 more killmails"), since).await, Found::No);
+
     stand_in.add_channel(GUILD, CHANNEL, permission::ALL & !permission::READ_MESSAGE_HISTORY);
     assert_eq!(bot.sink.find(&post(1, "a"), since).await, Found::CannotTell);
     stand_in.add_channel(GUILD, CHANNEL, 0);

@@ -321,3 +321,29 @@ async fn asked_to_end_while_it_connects_it_ends_well() {
     let status = service.end().await;
     assert_eq!(status.code(), Some(0), "{}", service.stderr());
 }
+
+/// A restart would only ask again, and every refusal counts towards Discord's ban of the address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bot_that_discord_refuses_ends_as_one_that_is_set_up_wrong() {
+    let refused = async |change: &dyn Fn(&Discord, &mut Vec<(&'static str, String)>)| {
+        let discord = Discord::start().await;
+        let data = tempfile::tempdir().unwrap();
+        let mut settings = discord.settings().to_vec();
+        settings.extend([
+            ("NOTIFIER_HTTP_ADDR", free_address()),
+            ("NOTIFIER_DATA_DIR", data.path().display().to_string()),
+            ("NOTIFIER_ADMIN_ADDR", String::new()),
+        ]);
+        change(&discord, &mut settings);
+        let mut service = Service::start(Binary::Notifier, &settings).await;
+        let status = service.end().await;
+        (status.code(), service.stderr())
+    };
+    let (code, said) =
+        refused(&|_, settings| settings.push(("NOTIFIER_DISCORD_TOKEN", "no.such.token".to_owned()))).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("refused the token (HTTP 401)"), "{said}");
+    let (code, said) = refused(&|discord, _| discord.refuse_identify(Some(4014))).await;
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("code 4014"), "{said}");
+}

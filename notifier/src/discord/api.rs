@@ -1,13 +1,17 @@
 //! One request to Discord's REST API: permit, token, timeout, bounded body. What an answer means is for the callers.
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 
 use super::{
     Token,
@@ -24,8 +28,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A page of 100 messages with ten full embeds each is below 8 MiB.
 const LARGEST_BODY: usize = 16 << 20;
-/// How long to wait after Discord could not be reached at all.
+/// How long to wait after Discord could not be reached at all: at least, and at most.
 const UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
+const LONGEST_UNREACHABLE_WAIT: Duration = Duration::from_secs(60);
 
 /// Discord's REST API with one token.
 pub(super) struct Api {
@@ -37,6 +42,25 @@ pub(super) struct Api {
     limiter: Limiter,
     /// Set by the first 401: nothing will ever be accepted again.
     dead: AtomicBool,
+    unreachable: Unreachable,
+}
+
+/// Since when no connection could be made.
+#[derive(Debug, Default)]
+struct Unreachable(Mutex<Option<Instant>>);
+
+impl Unreachable {
+    /// One more time. How long to wait: as long again as it has lasted. Every channel asks here, so a count of failures would
+    /// grow with the channels, not with time.
+    fn again(&self, now: Instant) -> Duration {
+        let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let lasted = now.saturating_duration_since(*since.get_or_insert(now));
+        lasted.clamp(UNREACHABLE_WAIT, LONGEST_UNREACHABLE_WAIT)
+    }
+
+    fn over(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// A request. It is never shown: the path of a webhook is a secret.
@@ -99,6 +123,7 @@ impl Api {
             authorization,
             limiter: Limiter::start(),
             dead: AtomicBool::new(false),
+            unreachable: Unreachable::default(),
         })
     }
 
@@ -126,7 +151,8 @@ impl Api {
         if let Some(body) = request.body {
             builder = builder.header(header::CONTENT_TYPE, "application/json").body(body);
         }
-        let response = builder.send().await.map_err(|error| no_answer(&error))?;
+        let response = builder.send().await.map_err(|error| self.no_answer(&error))?;
+        self.unreachable.over();
         let status = response.status();
         let feedback = Feedback::read(status, response.headers());
         permit.complete(feedback.clone());
@@ -141,6 +167,19 @@ impl Api {
             body.unwrap_or_default()
         };
         Ok(Answer { status, feedback, body })
+    }
+
+    fn no_answer(&self, error: &reqwest::Error) -> NoAnswer {
+        if error.is_connect() {
+            let wait = self.unreachable.again(Instant::now());
+            return NoAnswer::NotSent {
+                // Channels that wait for the same should not come back together.
+                retry_after: wait.mul_f64(0.75 + fastrand::f64() / 2.0),
+                reason: format!("cannot connect: {}", chain(error)),
+            };
+        }
+        self.unreachable.over();
+        NoAnswer::Lost(chain(error))
     }
 
     /// A GET whose answer is JSON.
@@ -209,16 +248,6 @@ impl Answer {
     }
 }
 
-fn no_answer(error: &reqwest::Error) -> NoAnswer {
-    if error.is_connect() {
-        return NoAnswer::NotSent {
-            retry_after: UNREACHABLE_WAIT,
-            reason: format!("cannot connect: {}", chain(error)),
-        };
-    }
-    NoAnswer::Lost(chain(error))
-}
-
 /// The error with its causes: reqwest's own text says only that something went wrong.
 fn chain(error: &reqwest::Error) -> String {
     let mut text = if error.is_timeout() { "timed out" } else { "cut off" }.to_owned();
@@ -241,4 +270,23 @@ async fn read(mut response: reqwest::Response) -> Result<Bytes, NoAnswer> {
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_as_long_again_as_it_has_lasted() {
+        let unreachable = Unreachable::default();
+        let begun = Instant::now();
+        let after = |seconds| unreachable.again(begun + Duration::from_secs(seconds)).as_secs();
+        // However many ask at once.
+        assert_eq!(
+            [after(0), after(0), after(1), after(6), after(30), after(3_600)],
+            [5, 5, 5, 6, 30, 60]
+        );
+        unreachable.over();
+        assert_eq!(after(3_700), 5);
+    }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     render::link,
-    sink::{Found, Post},
+    sink::{Found, Message, Post},
 };
 
 /// Ids carry the milliseconds since this moment of 2015 in their upper 42 bits.
@@ -55,6 +55,24 @@ struct Embed {
     description: Option<String>,
 }
 
+/// What tells a message from all others.
+enum Mark<'a> {
+    /// Those of its killmails, every one.
+    Links(Vec<String>),
+    /// `N more killmails` links none of them: what it says. Two of them that say the same within a minute are told apart by nobody.
+    Words(&'a Message),
+}
+
+impl<'a> Mark<'a> {
+    fn of(post: &'a Post) -> Self {
+        if post.killmails.is_empty() {
+            Self::Words(&post.message)
+        } else {
+            Self::Links(post.killmails.iter().copied().map(link).collect())
+        }
+    }
+}
+
 pub(super) async fn find(api: &Api, identity: &Identity, channel: u64, post: &Post, since: SystemTime) -> Found {
     match look(api, identity, channel, post, since).await {
         Ok(found) => found,
@@ -70,7 +88,7 @@ pub(super) async fn find(api: &Api, identity: &Identity, channel: u64, post: &Po
 
 async fn look(api: &Api, identity: &Identity, channel: u64, post: &Post, since: SystemTime) -> Result<Found, GetError> {
     let me = identity.get(api).await?;
-    let links: Vec<String> = post.killmails.iter().copied().map(link).collect();
+    let mark = Mark::of(post);
     let route = Route {
         template: "GET /channels/{}/messages",
         major: channel,
@@ -82,7 +100,7 @@ async fn look(api: &Api, identity: &Identity, channel: u64, post: &Post, since: 
         let page: Vec<Listed> = api.get(route, &path).await?;
         readable |= !page.is_empty();
         for message in page.iter().filter(|message| message.author.id == me.to_string()) {
-            if let Some(message_id) = message.carries(&links) {
+            if let Some(message_id) = message.carries(&mark) {
                 return Ok(Found::Yes { message_id });
             }
             hidden |= message.flags & SUPPRESS_EMBEDS != 0;
@@ -101,8 +119,16 @@ async fn look(api: &Api, identity: &Identity, channel: u64, post: &Post, since: 
 }
 
 impl Listed {
-    /// Its id, if every link is in it: another message may carry one of the killmails too.
-    fn carries(&self, links: &[String]) -> Option<u64> {
+    /// Its id, if it is the one. Every link has to be in it: another message may carry one of the killmails too.
+    fn carries(&self, mark: &Mark<'_>) -> Option<u64> {
+        let it_is = match mark {
+            Mark::Links(links) => self.links(links),
+            Mark::Words(message) => self.says(message),
+        };
+        it_is.then(|| self.id.parse().ok())?
+    }
+
+    fn links(&self, links: &[String]) -> bool {
         let has = |link: &String| {
             let link = link.trim_end_matches('/');
             let urls = self.embeds.iter().filter_map(|embed| embed.url.as_deref());
@@ -113,8 +139,17 @@ impl Listed {
                     .iter()
                     .any(|embed| embed.description.as_deref().is_some_and(|text| mentions(text, link)))
         };
-        let all = !links.is_empty() && links.iter().all(has);
-        all.then(|| self.id.parse().ok())?
+        !links.is_empty() && links.iter().all(has)
+    }
+
+    fn says(&self, message: &Message) -> bool {
+        let listed = self
+            .embeds
+            .iter()
+            .map(|embed| embed.description.as_deref().unwrap_or_default().trim());
+        let sent = message.embeds.iter().map(|embed| embed.description.trim());
+        let anything = !message.content.is_empty() || message.embeds.iter().any(|embed| !embed.description.is_empty());
+        anything && self.content.trim() == message.content.trim() && listed.eq(sent)
     }
 }
 
@@ -178,20 +213,56 @@ mod tests {
             let json = serde_json::json!({"id": "5", "author": {"id": "1"}, "content": content, "embeds": embeds});
             serde_json::from_value(json).unwrap()
         };
-        let links = [link(12), link(13)];
+        let marked = |ids: &[u64]| Mark::Links(ids.iter().copied().map(link).collect());
+        let links = marked(&[12, 13]);
         let both = listed(
             "",
             &["https://zkillboard.com/kill/12/", "https://zkillboard.com/kill/13/"],
         );
         assert_eq!(both.carries(&links), Some(5));
-        assert_eq!(both.carries(&links[..1]), Some(5));
+        assert_eq!(both.carries(&marked(&[12])), Some(5));
         assert_eq!(listed("", &["https://zkillboard.com/kill/12/"]).carries(&links), None);
         let text = "<https://zkillboard.com/kill/12/> and https://zkillboard.com/kill/13";
         assert_eq!(listed(text, &[]).carries(&links), Some(5));
         assert_eq!(
-            listed("https://zkillboard.com/kill/123/", &[]).carries(&links[..1]),
+            listed("https://zkillboard.com/kill/123/", &[]).carries(&marked(&[12])),
             None
         );
-        assert_eq!(both.carries(&[]), None);
+        assert_eq!(both.carries(&marked(&[])), None);
+    }
+
+    #[test]
+    fn one_without_links_must_say_the_same() {
+        let said = |text: &str, about: &str| -> Listed {
+            let json = serde_json::json!({"id": "5", "author": {"id": "1"}, "content": about, "embeds": [{"description": text}]});
+            serde_json::from_value(json).unwrap()
+        };
+        let message = |text: &str, about: &str| Message {
+            content: about.to_owned(),
+            embeds: vec![crate::sink::Embed {
+                description: text.to_owned(),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        let fold = message(
+            "83 more killmails, 41.2b ISK\n83 in [Turnur](https://zkillboard.com/system/30002086/)",
+            "",
+        );
+        let text = &fold.embeds[0].description;
+        assert_eq!(said(text, "").carries(&Mark::Words(&fold)), Some(5));
+        assert_eq!(
+            said("84 more killmails, 41.2b ISK", "").carries(&Mark::Words(&fold)),
+            None
+        );
+        let hidden = Listed {
+            embeds: Vec::new(),
+            ..said(text, "")
+        };
+        assert_eq!(hidden.carries(&Mark::Words(&fold)), None);
+        let limit = message(text, "This server has had its 500 killmails of today.");
+        assert_eq!(said(text, "").carries(&Mark::Words(&limit)), None);
+        assert_eq!(said(text, &limit.content).carries(&Mark::Words(&limit)), Some(5));
+        assert_eq!(said("", "").carries(&Mark::Words(&Message::default())), None);
     }
 }

@@ -72,6 +72,13 @@ pub enum StartError {
     ShutDown,
 }
 
+impl StartError {
+    /// Whether Discord refuses the token, so that a restart changes nothing (exit code 78).
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Unauthorized { .. })
+    }
+}
+
 /// What `GET /gateway/bot` answers.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct BotGateway {
