@@ -2,9 +2,13 @@
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -245,10 +249,26 @@ impl Lines {
     }
 }
 
-/// A loopback address that nothing listens on now.
+/// Ports below those that the kernel gives to connections and to whoever asks for any port: nobody takes one of them between the
+/// moment it is found free and the moment a program listens there.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A loopback address that nothing listens on now, given once in this process.
+///
+/// # Panics
+/// If all of them are taken.
 pub fn free_address() -> String {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
-    socket.local_addr().expect("a bound socket has an address").to_string()
+    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
+    // Tests of another process that runs at the same time begin elsewhere.
+    let next = NEXT.get_or_init(|| AtomicU64::new(RandomState::new().build_hasher().finish() >> 1));
+    let ports = PORTS.end - PORTS.start;
+    PORTS
+        .map(|_| {
+            let index = next.fetch_add(1, Ordering::Relaxed) % u64::from(ports);
+            format!("127.0.0.1:{}", u64::from(PORTS.start) + index)
+        })
+        .find(|address| std::net::TcpListener::bind(address).is_ok())
+        .expect("a free loopback port")
 }
 
 /// Waits until `condition` holds.
