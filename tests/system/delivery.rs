@@ -160,11 +160,11 @@ async fn what_discord_will_not_take_is_a_dead_letter_with_its_body_and_costs_not
     posts_are(&discord, CHANNEL, &ids[1..]).await;
 
     let link = format!("https://zkillboard.com/kill/{}/", ids[0]);
-    let said = notifier.stderr();
-    assert!(
-        said.contains("Discord refuses this message") && said.contains(&link),
-        "{said}"
-    );
+    eventually("it is in the log", LONG, async || {
+        let said = notifier.stderr();
+        said.contains("Discord refuses this message") && said.contains(&link)
+    })
+    .await;
     let metrics = get(&format!("http://{}/metrics", notifier.http)).await;
     assert!(metrics.contains("notifier_dead_letters_total{"), "{metrics}");
     // kill -9, and it can still be looked into.
@@ -273,11 +273,11 @@ async fn a_damaged_database_is_kept_and_the_newest_copy_takes_its_place() {
     std::fs::write(notifier.data.path().join("subscriptions.toml"), "").unwrap();
     notifier.set("NOTIFIER_SUBSCRIPTIONS_FILE", "");
     notifier.begin().await;
-    let said = notifier.stderr();
-    assert!(
-        said.contains("moved aside") && said.contains("subscriptions=1"),
-        "{said}"
-    );
+    eventually("it is said", LONG, async || {
+        let said = notifier.stderr();
+        said.contains("moved aside") && said.contains("subscriptions=1")
+    })
+    .await;
     let aside = std::fs::read_dir(&data).unwrap().filter_map(Result::ok);
     assert!(
         aside

@@ -233,7 +233,8 @@ async fn what_a_pause_missed_is_never_posted() {
             .await
     );
     assert_eq!(desk.names().await, [""; 0]);
-    assert!(desk.notifier().stderr().contains("cannot be rewritten"));
+    let said = async || desk.notifier().stderr().contains("cannot be rewritten");
+    eventually("an error in the log", LONG, said).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,6 +245,9 @@ async fn an_answer_of_another_process_is_said() {
     eventually("an error in the log", LONG, said).await;
     let status = desk.ask(Ask::command("status")).await;
     assert!(status.shown().contains("Another process answers"), "{}", status.shown());
-    let counted = crate::world::metric(&desk.http, "notifier_interactions_total").await;
-    assert!(counted >= 2.0, "{counted}");
+    // An answer is counted after it was given.
+    eventually("both are counted", LONG, async || {
+        crate::world::metric(&desk.http, "notifier_interactions_total").await >= 2.0
+    })
+    .await;
 }

@@ -56,7 +56,10 @@ async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
     assert_eq!(ready.status(), 200, "an outage of the feed does not make it unready");
     let ready = ready.text().await.unwrap();
     assert!(ready.contains(word) && ready.contains(reason), "{ready}");
-    assert_eq!(ingestor.metric("killfeed_feed_health").await, grade);
+    eventually(&format!("killfeed_feed_health {grade}"), BOUND, async || {
+        ingestor.metric("killfeed_feed_health").await == grade
+    })
+    .await;
     let mut events = ingestor.client().follow(Follow::new("", Start::Latest));
     let said = tokio::time::timeout(LONG, async {
         loop {
