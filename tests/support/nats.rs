@@ -174,6 +174,16 @@ impl Nats {
         process.kill().await.expect("a child of ours");
     }
 
+    /// Any signal to the n-th server, by its name without SIG.
+    pub async fn signal(&self, n: usize, signal: &str) {
+        let process = self.servers[n].process.as_ref().and_then(Child::id).expect("it runs");
+        let sent = Command::new("kill")
+            .args(["-s", signal, &process.to_string()])
+            .status()
+            .await;
+        assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal} {process}");
+    }
+
     /// Which server leads a stream now, as the servers see it.
     ///
     /// # Panics

@@ -1,6 +1,7 @@
 //! The shared log over real nats-server processes: its engine alone, and whole ingestors under faults.
 
 mod access;
+mod chaos;
 mod compose;
 mod credentials;
 mod engine;

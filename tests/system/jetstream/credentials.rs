@@ -136,18 +136,21 @@ async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
     ingestor.holds(20).await;
     assert_eq!(ingestor.stop().await, Some(0));
 
-    // A user of nobody these servers know, and one whose time is over.
+    // A user of nobody these servers know, and one whose time is over. Each is tried for half a minute.
     let over = SystemTime::now() - Duration::from_secs(60);
-    for text in [
-        Operator::new().user(&listed(), None),
-        operator.user(&listed(), Some(over)),
-    ] {
+    let refused = async |name: &str, text: String| {
         let own = tempfile::tempdir().unwrap();
         let options = JetStreamOptions {
-            creds_file: Some(write("other.creds", text).into()),
+            creds_file: Some(write(name, text).into()),
             ..options(&nats, &own, 0)
         };
-        let error = JetStreamLog::open(options).await.unwrap_err().to_string();
+        JetStreamLog::open(options).await.unwrap_err().to_string()
+    };
+    let (stranger, late) = tokio::join!(
+        refused("stranger.creds", Operator::new().user(&listed(), None)),
+        refused("late.creds", operator.user(&listed(), Some(over)))
+    );
+    for error in [stranger, late] {
         assert!(
             error.contains("does not let this ingestor in") && error.contains("INGESTOR_NATS_CREDS_FILE"),
             "{error}"

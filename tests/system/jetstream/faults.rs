@@ -25,7 +25,7 @@ const FAIL_OVER: Duration = Duration::from_secs(15);
 /// Who polls, by the contact in its requests.
 const CONTACTS: [&str; 2] = ["a@example.com", "b@example.com"];
 
-async fn start(upstream: &Upstream, nats: &Nats, n: usize) -> Ingestor {
+pub(super) async fn start(upstream: &Upstream, nats: &Nats, n: usize) -> Ingestor {
     let replicas = nats.all().len().to_string();
     let settings = [
         ("INGESTOR_LOG", nats.url()),
@@ -60,22 +60,22 @@ async fn poller(upstream: &Upstream) -> usize {
 }
 
 /// Once one has begun to poll, the one before is silent: turns never overlap.
-fn turns(upstream: &Upstream) -> Vec<usize> {
+pub(super) fn turns(upstream: &Upstream) -> Vec<usize> {
     let mut turns: Vec<usize> = polls(upstream).into_iter().map(|(_, who)| who).collect();
     turns.dedup();
     turns
 }
 
 /// A run under load: clients of both, killmails published as time goes on while `faults` happen, and then the validator's word.
-struct Run {
-    upstream: Upstream,
+pub(super) struct Run {
+    pub(super) upstream: Upstream,
     clients: JoinSet<validator::Client>,
     head: watch::Sender<Option<u64>>,
     documents: Vec<Value>,
 }
 
 impl Run {
-    fn begin(upstream: Upstream, ingestors: [&Ingestor; 2], killmails: usize) -> Self {
+    pub(super) fn begin(upstream: Upstream, ingestors: [&Ingestor; 2], killmails: usize) -> Self {
         let (head, told) = watch::channel(None);
         let recorder = Recorder::new();
         let mut clients = JoinSet::new();
@@ -93,7 +93,7 @@ impl Run {
     }
 
     /// Publishes while faults happen.
-    async fn under_load(&self, pause: Duration, faults: impl Future<Output = ()>) {
+    pub(super) async fn under_load(&self, pause: Duration, faults: impl Future<Output = ()>) {
         let load = async {
             for document in &self.documents {
                 self.upstream.publish(document.clone());
@@ -104,7 +104,7 @@ impl Run {
     }
 
     /// Everything was logged once, both have it, and every client saw it.
-    async fn end(self, ingestors: [&mut Ingestor; 2]) {
+    pub(super) async fn end(self, ingestors: [&mut Ingestor; 2]) {
         let [first, second] = ingestors;
         first.holds(self.documents.len() as u64).await;
         second.holds(self.documents.len() as u64).await;

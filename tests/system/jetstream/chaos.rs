@@ -1,0 +1,110 @@
+//! Random faults of ingestors and servers, alone and together, under load: from a seed that is printed. `KILLFEED_SEED=n` repeats a
+//! run's dice, `KILLFEED_CHAOS_SECONDS=n` makes it longer.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use killfeed_support::{Upstream, nats::Nats};
+use tokio::time::{Instant, sleep};
+
+use super::faults::{Run, start, turns};
+use crate::{chaos::number, world::Ingestor};
+
+/// Between two killmails.
+const PAUSE: Duration = Duration::from_millis(60);
+
+/// What may happen; one server at most is away, for two of three have to agree.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    KillIngestor(usize),
+    KillBoth,
+    StopIngestor(usize),
+    KillServer(usize),
+    StopServer(usize),
+    KillIngestorAndServer(usize, usize),
+}
+
+impl Trouble {
+    /// Two of three that happen to an ingestor happen to the one whose turn it is.
+    fn any(rng: &mut Rng, leader: usize) -> Self {
+        let other = usize::from(rng.u8(0..3) == 0);
+        let (ingestor, server) = ((leader + other) % 2, rng.usize(0..3));
+        match rng.u8(0..8) {
+            0 | 1 => Self::KillIngestor(ingestor),
+            2 => Self::KillBoth,
+            3 => Self::StopIngestor(ingestor),
+            4 | 5 => Self::KillServer(server),
+            6 => Self::StopServer(server),
+            _ => Self::KillIngestorAndServer(ingestor, server),
+        }
+    }
+
+    async fn happen(self, both: &mut [Ingestor; 2], nats: &mut Nats, rng: &mut Rng) {
+        // Shorter and longer than the lease lives.
+        let long = Duration::from_millis(rng.u64(0..10_000));
+        let short = Duration::from_millis(rng.u64(0..4_000));
+        match self {
+            Self::KillIngestor(n) => both[n].kill_and_begin().await,
+            Self::KillBoth => {
+                let [first, second] = both;
+                tokio::join!(first.kill_and_begin(), second.kill_and_begin());
+            }
+            Self::StopIngestor(n) => {
+                both[n].service().signal("STOP").await;
+                sleep(long).await;
+                both[n].service().signal("CONT").await;
+            }
+            Self::KillServer(n) => {
+                nats.kill(n).await;
+                sleep(short).await;
+                nats.begin(n).await;
+                nats.is_whole("killfeed").await;
+            }
+            Self::StopServer(n) => {
+                nats.signal(n, "STOP").await;
+                sleep(short).await;
+                nats.signal(n, "CONT").await;
+                nats.is_whole("killfeed").await;
+            }
+            Self::KillIngestorAndServer(n, server) => {
+                tokio::join!(both[n].kill(), nats.kill(server));
+                sleep(short).await;
+                both[n].begin().await;
+                nats.begin(server).await;
+                nats.is_whole("killfeed").await;
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_happens_to_ingestors_and_servers_all_seven_guarantees_hold() {
+    let Some(mut nats) = Nats::cluster().await else { return };
+    let seed = number("KILLFEED_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let seconds = number("KILLFEED_CHAOS_SECONDS").unwrap_or(20);
+    println!("KILLFEED_SEED={seed} KILLFEED_CHAOS_SECONDS={seconds}");
+    let mut rng = Rng::with_seed(seed);
+    let upstream = Upstream::start().await;
+    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+    let killmails = u128::from(seconds) * 1_000 / PAUSE.as_millis();
+    let run = Run::begin(upstream, [&both[0], &both[1]], killmails as usize);
+    let begun = Instant::now();
+    let mut happened = Vec::new();
+    let troubles = async {
+        while begun.elapsed().as_secs() < seconds {
+            sleep(Duration::from_millis(rng.u64(100..2_500))).await;
+            let leader = turns(&run.upstream).last().copied().unwrap_or(0);
+            let trouble = Trouble::any(&mut rng, leader);
+            println!("after {:?}: {trouble:?}", begun.elapsed());
+            trouble.happen(&mut both, &mut nats, &mut rng).await;
+            happened.push(trouble);
+        }
+    };
+    run.under_load(PAUSE, troubles).await;
+    let turns = turns(&run.upstream);
+    println!("{} troubles, turns: {turns:?}", happened.len());
+    // Each trouble may end a turn, of a server's also the one that began meanwhile. Two at once would be turn by turn with every request.
+    assert!(turns.len() <= 2 * happened.len() + 1, "{turns:?} after {happened:?}");
+    let [first, second] = &mut both;
+    run.end([first, second]).await;
+}
