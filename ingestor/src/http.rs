@@ -1,6 +1,6 @@
 //! `/metrics`, `/livez` and `/readyz`, for operators and orchestrators.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use killfeed::v1::FeedHealth;
@@ -30,19 +30,11 @@ pub async fn serve(listener: TcpListener, probes: Probes, shutdown: Cancellation
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .with_state(Arc::clone(&probes));
-    let upkeep = async {
-        // The exporter keeps histograms' samples until they are rendered or tidied.
-        let mut tick = tokio::time::interval(Duration::from_secs(10));
-        loop {
-            tick.tick().await;
-            probes.metrics.run_upkeep();
-        }
-    };
     tokio::select! {
         // Nothing here is worth draining for: the answers are one line each.
         () = shutdown.cancelled() => Ok(()),
         result = async { axum::serve(listener, app).await } => result,
-        () = upkeep => Ok(()),
+        () = killfeed_telemetry::numbers::upkeep(&probes.metrics) => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     enrich, feed, grpc, health,
@@ -109,25 +109,11 @@ const BUCKETS: [(&str, &[f64]); 2] = [
     (log::names::APPEND_SECONDS, &APPEND_BUCKETS),
 ];
 
-/// The process's Prometheus recorder, installed at the first call. In a process that has another recorder already (the
-/// demo runs both services) the numbers go there, and this one stays empty.
+/// The process's Prometheus recorder, installed at the first call.
 pub fn install() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let make = || {
-        // Fails for an empty list only.
-        let builder = BUCKETS
-            .iter()
-            .fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
-                let matcher = Matcher::Full((*name).into());
-                builder
-                    .set_buckets_for_metric(matcher, buckets)
-                    .unwrap_or_else(|_| PrometheusBuilder::new())
-            });
-        let recorder = builder.build_recorder();
-        let handle = recorder.handle();
-        if metrics::set_global_recorder(recorder).is_err() {
-            tracing::debug!("this process has a metrics recorder already");
-        }
+        let handle = killfeed_telemetry::numbers::install(&BUCKETS);
         describe();
         handle
     };

@@ -1,6 +1,6 @@
 //! `/metrics`, `/livez`, `/readyz` and `/dead-letters`, for operators and orchestrators.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{Router, extract::State, http::StatusCode, response::IntoResponse, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -8,9 +8,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{database::StorageError, outbox::DeadLetter};
-
-/// How often the exporter tidies up what it keeps until it is rendered.
-const UPKEEP: Duration = Duration::from_secs(10);
 
 /// What the endpoints show.
 pub struct Probes {
@@ -31,18 +28,11 @@ pub async fn serve(listener: TcpListener, probes: Probes, shutdown: Cancellation
         .route("/readyz", get(readyz))
         .route("/dead-letters", get(dead_letters))
         .with_state(Arc::clone(&probes));
-    let upkeep = async {
-        let mut tick = tokio::time::interval(UPKEEP);
-        loop {
-            tick.tick().await;
-            probes.metrics.run_upkeep();
-        }
-    };
     tokio::select! {
         // Nothing here is worth draining for: the answers are one line each.
         () = shutdown.cancelled() => Ok(()),
         result = async { axum::serve(listener, app).await } => result,
-        () = upkeep => Ok(()),
+        () = killfeed_telemetry::numbers::upkeep(&probes.metrics) => Ok(()),
     }
 }
 

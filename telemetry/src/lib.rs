@@ -1,4 +1,6 @@
-//! # Traces: the way of one killmail over all processes, and the calls between them
+//! # What both services tell of themselves: traces, and numbers for Prometheus ([`numbers`])
+//!
+//! Traces are the way of one killmail over all processes, and the calls between them.
 //!
 //! Both services tell an OpenTelemetry collector what they did, if one is set; otherwise [`Traces`] is empty and costs a
 //! comparison.
@@ -11,6 +13,7 @@
 mod calls;
 mod export;
 pub mod ids;
+pub mod numbers;
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 

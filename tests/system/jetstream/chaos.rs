@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use fastrand::Rng;
-use killfeed_support::{Upstream, nats::Nats};
+use killfeed_support::nats::Nats;
 use tokio::time::{Instant, sleep};
 
-use super::faults::{Run, start, turns};
+use super::faults::{Run, turns};
 use crate::{chaos::number, world::Ingestor};
 
 /// Between two killmails.
@@ -79,15 +79,14 @@ impl Trouble {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_ingestors_and_servers_all_seven_guarantees_hold() {
-    let Some(mut nats) = Nats::cluster().await else { return };
     let seed = number("KILLFEED_SEED").unwrap_or_else(|| fastrand::u64(..));
     let seconds = number("KILLFEED_CHAOS_SECONDS").unwrap_or(20);
     println!("KILLFEED_SEED={seed} KILLFEED_CHAOS_SECONDS={seconds}");
     let mut rng = Rng::with_seed(seed);
-    let upstream = Upstream::start().await;
-    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
     let killmails = u128::from(seconds) * 1_000 / PAUSE.as_millis();
-    let run = Run::begin(upstream, [&both[0], &both[1]], killmails as usize);
+    let Some((mut nats, mut both, run)) = Run::over_three_servers(killmails as usize).await else {
+        return;
+    };
     let begun = Instant::now();
     let mut happened = Vec::new();
     let troubles = async {
@@ -105,6 +104,5 @@ async fn whatever_happens_to_ingestors_and_servers_all_seven_guarantees_hold() {
     println!("{} troubles, turns: {turns:?}", happened.len());
     // Each trouble may end a turn, of a server's also the one that began meanwhile. Two at once would be turn by turn with every request.
     assert!(turns.len() <= 2 * happened.len() + 1, "{turns:?} after {happened:?}");
-    let [first, second] = &mut both;
-    run.end([first, second]).await;
+    run.end(both).await;
 }

@@ -25,7 +25,7 @@ const FAIL_OVER: Duration = Duration::from_secs(15);
 /// Who polls, by the contact in its requests.
 const CONTACTS: [&str; 2] = ["a@example.com", "b@example.com"];
 
-pub(super) async fn start(upstream: &Upstream, nats: &Nats, n: usize) -> Ingestor {
+async fn start(upstream: &Upstream, nats: &Nats, n: usize) -> Ingestor {
     let replicas = nats.all().len().to_string();
     let settings = [
         ("INGESTOR_LOG", nats.url()),
@@ -75,7 +75,16 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn begin(upstream: Upstream, ingestors: [&Ingestor; 2], killmails: usize) -> Self {
+    /// Over a new cluster; `None`, said loudly, where nats-server is not installed.
+    pub(super) async fn over_three_servers(killmails: usize) -> Option<(Nats, [Ingestor; 2], Self)> {
+        let nats = Nats::cluster().await?;
+        let upstream = Upstream::start().await;
+        let both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
+        let run = Self::begin(upstream, &both, killmails);
+        Some((nats, both, run))
+    }
+
+    fn begin(upstream: Upstream, ingestors: &[Ingestor; 2], killmails: usize) -> Self {
         let (head, told) = watch::channel(None);
         let recorder = Recorder::new();
         let mut clients = JoinSet::new();
@@ -104,8 +113,8 @@ impl Run {
     }
 
     /// Everything was logged once, both have it, and every client saw it.
-    pub(super) async fn end(self, ingestors: [&mut Ingestor; 2]) {
-        let [first, second] = ingestors;
+    pub(super) async fn end(self, mut ingestors: [Ingestor; 2]) {
+        let [first, second] = &mut ingestors;
         first.holds(self.documents.len() as u64).await;
         second.holds(self.documents.len() as u64).await;
         eventually("both are at the head", LONG, async || {
@@ -132,10 +141,9 @@ impl Run {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_ingestor_is_killed_the_other_one_takes_over() {
-    let Some(nats) = Nats::cluster().await else { return };
-    let upstream = Upstream::start().await;
-    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
-    let run = Run::begin(upstream, [&both[0], &both[1]], 400);
+    let Some((_nats, mut both, run)) = Run::over_three_servers(400).await else {
+        return;
+    };
     let kills = async {
         for _ in 0..2 {
             let leader = poller(&run.upstream).await;
@@ -158,16 +166,14 @@ async fn whichever_ingestor_is_killed_the_other_one_takes_over() {
     run.under_load(Duration::from_millis(60), kills).await;
     println!("turns: {:?}", turns(&run.upstream));
     assert_eq!(turns(&run.upstream).len(), 3);
-    let [first, second] = &mut both;
-    run.end([first, second]).await;
+    run.end(both).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whichever_server_is_killed_nothing_is_lost() {
-    let Some(mut nats) = Nats::cluster().await else { return };
-    let upstream = Upstream::start().await;
-    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
-    let run = Run::begin(upstream, [&both[0], &both[1]], 400);
+    let Some((mut nats, both, run)) = Run::over_three_servers(400).await else {
+        return;
+    };
     let servers = nats.all();
     let kills = async {
         for n in servers {
@@ -181,17 +187,15 @@ async fn whichever_server_is_killed_nothing_is_lost() {
     };
     run.under_load(Duration::from_millis(60), kills).await;
     println!("turns: {:?}", turns(&run.upstream));
-    let [first, second] = &mut both;
-    run.end([first, second]).await;
+    run.end(both).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_are_upgraded_one_by_one_and_nothing_is_lost() {
     let Some(newer) = nats::newer().await else { return };
-    let Some(mut nats) = Nats::cluster().await else { return };
-    let upstream = Upstream::start().await;
-    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
-    let run = Run::begin(upstream, [&both[0], &both[1]], 400);
+    let Some((mut nats, mut both, run)) = Run::over_three_servers(400).await else {
+        return;
+    };
     let servers = nats.all();
     let upgrades = async {
         for n in servers {
@@ -205,16 +209,14 @@ async fn servers_are_upgraded_one_by_one_and_nothing_is_lost() {
     run.under_load(Duration::from_millis(80), upgrades).await;
     // The log is the same one to those who come later.
     both[0].kill_and_begin().await;
-    let [first, second] = &mut both;
-    run.end([first, second]).await;
+    run.end(both).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_and_a_server_are_killed_at_the_same_moment() {
-    let Some(mut nats) = Nats::cluster().await else { return };
-    let upstream = Upstream::start().await;
-    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
-    let run = Run::begin(upstream, [&both[0], &both[1]], 500);
+    let Some((mut nats, mut both, run)) = Run::over_three_servers(500).await else {
+        return;
+    };
     let kills = async {
         // The servers that the others have to replace first: of the records, of the lease.
         for stream in ["killfeed", "KV_killfeed-poller"] {
@@ -245,16 +247,14 @@ async fn the_leader_and_a_server_are_killed_at_the_same_moment() {
     };
     run.under_load(Duration::from_millis(120), kills).await;
     println!("turns: {:?}", turns(&run.upstream));
-    let [first, second] = &mut both;
-    run.end([first, second]).await;
+    run.end(both).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_that_sleeps_past_its_lease_writes_and_asks_nothing_more() {
-    let Some(nats) = Nats::cluster().await else { return };
-    let upstream = Upstream::start().await;
-    let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
-    let run = Run::begin(upstream, [&both[0], &both[1]], 500);
+    let Some((_nats, mut both, run)) = Run::over_three_servers(500).await else {
+        return;
+    };
     let sleeps = async {
         for _ in 0..2 {
             let leader = poller(&run.upstream).await;
@@ -279,8 +279,7 @@ async fn a_leader_that_sleeps_past_its_lease_writes_and_asks_nothing_more() {
     println!("turns: {:?}", turns(&run.upstream));
     // Had the old one asked once more, its turn would stand between two of the other's.
     assert_eq!(turns(&run.upstream).len(), 3);
-    let [first, second] = &mut both;
-    run.end([first, second]).await;
+    run.end(both).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
