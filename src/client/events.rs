@@ -286,8 +286,10 @@ impl Events {
         let now = Instant::now();
         let endpoint = self.endpoints.name(self.endpoint);
         self.ring.tried(self.endpoint, now);
+        self.ring.refuses(self.endpoint, failure.is_refusal());
         let situation = Situation {
             others_left: self.ring.untried(self.endpoint, now).is_some(),
+            all_refuse: self.ring.all_refuse(),
             at_cursor: matches!(self.start, Start::After(_)),
             may_continue: self.follow.on_expired_continue && !self.asks_for_gap(),
         };

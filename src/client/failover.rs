@@ -21,6 +21,7 @@ use tonic::{
 
 use super::{
     moment::Observer,
+    retry::refuses,
     traced::{self, Tracer},
 };
 
@@ -130,7 +131,7 @@ impl Endpoints {
     }
 }
 
-/// Carries calls to the endpoint in use, and on to the next one if it cannot be reached or says UNAVAILABLE.
+/// Carries calls to the endpoint in use, and on to the next one if it cannot be reached, says UNAVAILABLE or does not let us in.
 ///
 /// Every call of the contract only reads, so asking twice is harmless.
 #[derive(Clone, Debug)]
@@ -168,7 +169,7 @@ impl Service<Request<Body>> for Failover {
             let mut answer = endpoints.send(first, again()).await;
             for index in first + 1..first + endpoints.count() {
                 let unreachable = match &answer {
-                    Ok(response) if !says_unavailable(response) => return answer,
+                    Ok(response) if !sends_elsewhere(response) => return answer,
                     Ok(_) => false,
                     Err(_) => true,
                 };
@@ -191,6 +192,7 @@ impl Service<Request<Body>> for Failover {
 }
 
 /// Errors of unary calls come without a body, their status among the headers.
-fn says_unavailable(response: &Response<Body>) -> bool {
-    Status::from_header_map(response.headers()).is_some_and(|status| status.code() == Code::Unavailable)
+fn sends_elsewhere(response: &Response<Body>) -> bool {
+    let status = Status::from_header_map(response.headers());
+    status.is_some_and(|status| status.code() == Code::Unavailable || refuses(status.code()))
 }

@@ -25,15 +25,15 @@ pub enum FollowError {
         /// What is wrong with it.
         message: String,
     },
-    /// No token, or one that the ingestor does not know.
+    /// No token, or one that no ingestor knows: every endpoint said so.
     #[error("the ingestor at {endpoint} does not accept the token: {message}")]
     Unauthenticated {
-        /// Which ingestor.
+        /// The last ingestor asked.
         endpoint: String,
         /// What it says.
         message: String,
     },
-    /// The token is known but does not suffice.
+    /// The token is known but does not suffice, at any endpoint.
     #[error("the ingestor at {endpoint} does not permit this: {message}")]
     PermissionDenied {
         /// Which ingestor.
@@ -80,6 +80,16 @@ impl Failure {
             retry_after: None,
         }
     }
+
+    /// The token does not open this door; another's it may.
+    pub(crate) fn is_refusal(&self) -> bool {
+        refuses(self.code)
+    }
+}
+
+/// What an ingestor says that does not let the caller in.
+pub(crate) fn refuses(code: Code) -> bool {
+    matches!(code, Code::Unauthenticated | Code::PermissionDenied)
 }
 
 impl From<&Status> for Failure {
@@ -118,6 +128,8 @@ fn words(status: &Status) -> String {
 pub(crate) struct Situation {
     /// Some endpoint has not been asked since the last event, or since the last wait.
     pub(crate) others_left: bool,
+    /// No endpoint lets us in.
+    pub(crate) all_refuse: bool,
     /// The attempt started after a cursor.
     pub(crate) at_cursor: bool,
     /// The caller wants to go on behind a gap, and the attempt did not say so yet.
@@ -147,8 +159,11 @@ pub(crate) fn next(failure: &Failure, endpoint: &str, situation: Situation) -> N
             field: failure.field.clone(),
             message,
         }),
-        Code::Unauthenticated => Next::End(FollowError::Unauthenticated { endpoint, message }),
-        Code::PermissionDenied => Next::End(FollowError::PermissionDenied { endpoint, message }),
+        // One of several may have read another tokens file.
+        Code::Unauthenticated if situation.all_refuse => Next::End(FollowError::Unauthenticated { endpoint, message }),
+        Code::PermissionDenied if situation.all_refuse => {
+            Next::End(FollowError::PermissionDenied { endpoint, message })
+        }
         // Another one may keep more.
         Code::OutOfRange if situation.others_left => Next::Retry {
             leave_alone: Duration::ZERO,
@@ -183,6 +198,7 @@ mod tests {
 
     const ALONE: Situation = Situation {
         others_left: false,
+        all_refuse: false,
         at_cursor: true,
         may_continue: false,
     };
@@ -229,6 +245,8 @@ mod tests {
             (failure(Code::ResourceExhausted), ALONE, retry(0)),
             (failure(Code::Unimplemented), ALONE, retry(0)),
             (failure(Code::FailedPrecondition), ALONE, retry(0)),
+            (failure(Code::Unauthenticated), ALONE, retry(0)),
+            (failure(Code::PermissionDenied), others, retry(0)),
             (mismatch.clone(), ALONE, Next::ResumeByTime),
             (mismatch.clone(), others, Next::ResumeByTime),
             (mismatch, fresh, retry(0)),
@@ -254,7 +272,11 @@ mod tests {
                 "the events after the stored position are gone: the ingestor at e says words; start at its earliest event, or let the client continue behind the gap",
             ),
         ] {
-            match next(&failure(code), "e", ALONE) {
+            let refused = Situation {
+                all_refuse: refuses(code),
+                ..ALONE
+            };
+            match next(&failure(code), "e", refused) {
                 Next::End(error) => assert_eq!(error.to_string(), text),
                 other => panic!("{code:?}: {other:?}"),
             }

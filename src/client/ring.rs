@@ -2,25 +2,43 @@
 
 use tokio::time::Instant;
 
-/// Which endpoints were tried in this round, and until when each asked to be left alone.
-pub(crate) struct Ring(Vec<(bool, Option<Instant>)>);
+/// Which endpoints were tried in this round, until when each asked to be left alone, and who refuses us.
+pub(crate) struct Ring(Vec<Seat>);
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seat {
+    tried: bool,
+    leave_alone_until: Option<Instant>,
+    refuses: bool,
+}
 
 impl Ring {
     /// `count` is at least 1.
     pub(crate) fn new(count: usize) -> Self {
-        Self(vec![(false, None); count])
+        Self(vec![Seat::default(); count])
     }
 
     /// It failed, and is left alone until then.
     pub(crate) fn tried(&mut self, index: usize, leave_alone_until: Instant) {
-        let count = self.0.len();
-        self.0[index % count] = (true, Some(leave_alone_until));
+        let seat = self.seat(index);
+        seat.tried = true;
+        seat.leave_alone_until = Some(leave_alone_until);
+    }
+
+    /// Whether it let us in when it was asked last.
+    pub(crate) fn refuses(&mut self, index: usize, refuses: bool) {
+        self.seat(index).refuses = refuses;
+    }
+
+    /// Nobody lets us in: all have said so since something was delivered.
+    pub(crate) fn all_refuse(&self) -> bool {
+        self.0.iter().all(|seat| seat.refuses)
     }
 
     /// The next one behind `from` that was not tried in this round and may be asked now.
     pub(crate) fn untried(&self, from: usize, now: Instant) -> Option<usize> {
         self.behind(from)
-            .find(|index| !self.0[*index].0 && self.free(*index, now))
+            .find(|index| !self.0[*index].tried && self.free(*index, now))
     }
 
     /// Whom to ask first in the next round.
@@ -31,24 +49,29 @@ impl Ring {
 
     /// When the first of them may be asked again.
     pub(crate) fn soonest(&self, now: Instant) -> Instant {
-        let until = self.0.iter().map(|(_, until)| until.unwrap_or(now)).min();
+        let until = self.0.iter().map(|seat| seat.leave_alone_until.unwrap_or(now)).min();
         until.unwrap_or(now)
     }
 
     /// A new round begins.
     pub(crate) fn forget_tries(&mut self) {
-        for (tried, _) in &mut self.0 {
-            *tried = false;
+        for seat in &mut self.0 {
+            seat.tried = false;
         }
     }
 
     /// The worst is over.
     pub(crate) fn reset(&mut self) {
-        self.0.fill((false, None));
+        self.0.fill(Seat::default());
+    }
+
+    fn seat(&mut self, index: usize) -> &mut Seat {
+        let count = self.0.len();
+        &mut self.0[index % count]
     }
 
     fn free(&self, index: usize, now: Instant) -> bool {
-        self.0[index].1.is_none_or(|until| until <= now)
+        self.0[index].leave_alone_until.is_none_or(|until| until <= now)
     }
 
     /// All of them in turn, `from` last.
@@ -86,5 +109,21 @@ mod tests {
         alone.tried(0, later);
         assert_eq!((alone.untried(0, now), alone.soonest(now)), (None, later));
         assert_eq!(alone.after_wait(0, now), 0, "there is nobody else");
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_until_something_is_delivered() {
+        let mut ring = Ring::new(2);
+        ring.refuses(0, true);
+        ring.tried(0, Instant::now());
+        ring.forget_tries();
+        assert!(!ring.all_refuse(), "the other one may be restarting");
+        ring.refuses(1, true);
+        assert!(ring.all_refuse());
+        ring.refuses(0, false);
+        assert!(!ring.all_refuse());
+        ring.refuses(0, true);
+        ring.reset();
+        assert!(!ring.all_refuse());
     }
 }

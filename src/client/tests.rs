@@ -34,6 +34,8 @@ struct Scripted {
     scripts: Arc<Mutex<VecDeque<Answer>>>,
     asked: Arc<Mutex<Vec<StreamKillmailsRequest>>>,
     unary: Option<String>,
+    /// Knows nobody's token.
+    closed: bool,
 }
 
 impl Scripted {
@@ -80,6 +82,9 @@ impl KillmailService for Scripted {
         &self,
         _: Request<GetFeedStatusRequest>,
     ) -> Result<Response<GetFeedStatusResponse>, Status> {
+        if self.closed {
+            return Err(Status::unauthenticated("unknown token"));
+        }
         match &self.unary {
             Some(log_id) => Ok(Response::new(GetFeedStatusResponse {
                 log_id: log_id.clone(),
@@ -261,6 +266,29 @@ async fn goes_to_the_next_endpoint_at_once() {
     assert_eq!(starts(&third), ["c4"]);
     let endpoint = "http://ingestor-1/".to_owned();
     assert_eq!(*events.state().borrow(), State::Connected { endpoint });
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_let_us_in_is_an_end_only_when_nobody_does() {
+    let unknown = || Err(Status::unauthenticated("unknown token"));
+    let (first, second) = (
+        Scripted::new([unknown(), unknown(), unknown()]),
+        Scripted::new([
+            Err(Status::unavailable("restarting")),
+            Ok(vec![killmail(1), Err(Status::unavailable("again"))]),
+            unknown(),
+        ]),
+    );
+    let mut events =
+        client(vec![Some(first.clone()), Some(second.clone())]).follow(Follow::new("", after("c0", 10_000)));
+    // The other one is only restarting: it is waited for.
+    assert_eq!(id(events.next().await.unwrap()), 1);
+    let expected = FollowError::Unauthenticated {
+        endpoint: "http://ingestor-1/".into(),
+        message: "unknown token".into(),
+    };
+    assert_eq!(events.next().await, Err(expected));
+    assert_eq!((first.asked().len(), second.asked().len()), (3, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -446,4 +474,25 @@ async fn unary_calls_say_what_an_ingestor_said() {
         .await
         .unwrap_err();
     assert_eq!((error.code(), error.message()), (Code::Unavailable, "draining"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn unary_calls_go_where_they_are_let_in() {
+    let closed = Scripted {
+        closed: true,
+        ..Scripted::default()
+    };
+    let open = Scripted {
+        unary: Some("b".into()),
+        ..Scripted::default()
+    };
+    let asks = async |ingestors| {
+        let client = client(ingestors);
+        let status = client.killmails().get_feed_status(GetFeedStatusRequest {}).await;
+        status
+            .map(|status| status.into_inner().log_id)
+            .map_err(|status| status.code())
+    };
+    assert_eq!(asks(vec![Some(closed.clone()), Some(open)]).await, Ok("b".to_owned()));
+    assert_eq!(asks(vec![Some(closed), None]).await, Err(Code::Unauthenticated));
 }
