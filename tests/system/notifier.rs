@@ -325,8 +325,9 @@ async fn asked_to_end_while_it_connects_it_ends_well() {
 /// A restart would only ask again, and every refusal counts towards Discord's ban of the address.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bot_that_discord_refuses_ends_as_one_that_is_set_up_wrong() {
-    let refused = async |change: &dyn Fn(&Discord, &mut Vec<(&'static str, String)>)| {
+    let refused = async |token: &str, identify: Option<u16>| {
         let discord = Discord::start().await;
+        discord.refuse_identify(identify);
         let data = tempfile::tempdir().unwrap();
         let mut settings = discord.settings().to_vec();
         settings.extend([
@@ -334,16 +335,17 @@ async fn a_bot_that_discord_refuses_ends_as_one_that_is_set_up_wrong() {
             ("NOTIFIER_DATA_DIR", data.path().display().to_string()),
             ("NOTIFIER_ADMIN_ADDR", String::new()),
         ]);
-        change(&discord, &mut settings);
+        if !token.is_empty() {
+            settings.push(("NOTIFIER_DISCORD_TOKEN", token.to_owned()));
+        }
         let mut service = Service::start(Binary::Notifier, &settings).await;
         let status = service.end().await;
         (status.code(), service.stderr())
     };
-    let (code, said) =
-        refused(&|_, settings| settings.push(("NOTIFIER_DISCORD_TOKEN", "no.such.token".to_owned()))).await;
+    let (code, said) = refused("no.such.token", None).await;
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("refused the token (HTTP 401)"), "{said}");
-    let (code, said) = refused(&|discord, _| discord.refuse_identify(Some(4014))).await;
+    let (code, said) = refused("", Some(4014)).await;
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("code 4014"), "{said}");
 }

@@ -206,10 +206,10 @@ impl Worker {
                 let post = self.post(batch)?;
                 return self.carry_out(After::Lost(after::SENT_TWICE), batch, &post).await;
             }
-            let tried = self.shared.outbox.tried(&self.destination, batch, self.now())?;
+            let tried = self.tried(batch, batch.tries + 1)?;
             self.shared.outbox.flush().await?;
             return match tried {
-                Some(batch) => self.send(&batch, false, turn).await,
+                Some(batch) => self.send(&batch, true, turn).await,
                 None => Ok(Pace::Go),
             };
         }
@@ -268,7 +268,10 @@ impl Worker {
                 self.unseal(batch)?;
                 Pace::Sleep(wait)
             }
-            After::Hold(wait) => Pace::Sleep(wait),
+            After::Hold(wait) => {
+                self.not_tried(batch)?;
+                Pace::Sleep(wait)
+            }
             After::Unsure(at_most) => Pace::Sleep(at_most.mul_f64(fastrand::f64())),
             After::EachAlone => {
                 self.unseal(batch)?;
@@ -294,7 +297,9 @@ impl Worker {
                 Pace::Go
             }
             After::Suspend { keep, code, reason } => {
-                if !keep {
+                if keep {
+                    self.not_tried(batch)?;
+                } else {
                     self.unseal(batch)?;
                 }
                 self.suspend(code, reason).await?
@@ -341,6 +346,18 @@ impl Worker {
             cooldown_until: if pinged { now + PING_COOLDOWN } else { 0 },
         };
         self.shared.outbox.finish(&self.destination, batch, end, now)
+    }
+
+    fn tried(&self, batch: &BatchRow, tries: u32) -> Result<Option<BatchRow>, StorageError> {
+        self.shared.outbox.tried(&self.destination, batch, tries, self.now())
+    }
+
+    /// The try that was counted before it was made was refused: for a webhook, which has only two, it does not count.
+    fn not_tried(&self, batch: &BatchRow) -> Result<(), StorageError> {
+        match self.destination {
+            Destination::Webhook(_) => self.tried(batch, batch.tries.saturating_sub(1)).map(drop),
+            Destination::Channel(_) => Ok(()),
+        }
     }
 
     fn unseal(&self, batch: &BatchRow) -> Result<(), StorageError> {

@@ -89,11 +89,12 @@ impl Outbox {
         })
     }
 
-    /// Counts one more try of a sealed batch; `None` if it is gone. Nothing may be sent before a flush.
+    /// Notes how many tries of a sealed batch may have come through; `None` if it is gone. Nothing may be sent before a flush.
     pub fn tried(
         &self,
         destination: &Destination,
         batch: &BatchRow,
+        tries: u32,
         now: u64,
     ) -> Result<Option<BatchRow>, StorageError> {
         self.transact(destination, now, |transaction| {
@@ -101,7 +102,7 @@ impl Outbox {
                 return Ok(None);
             }
             let mut batch = batch.clone();
-            batch.tries += 1;
+            batch.tries = tries;
             let key = queue_key(destination, BATCH_SEQUENCE);
             transaction.queue.insert(&key, batch.encode_to_vec())?;
             Ok(Some(batch))

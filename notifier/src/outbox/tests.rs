@@ -339,7 +339,7 @@ async fn nothing_is_written_of_what_was_forgotten_or_withdrawn_meanwhile() {
     let batch = outbox.seal(&HERE, &[], Some(&batch), 15).unwrap().unwrap();
     outbox.forget(&HERE, 16).unwrap();
     outbox.forget_guild(3).unwrap();
-    assert_eq!(outbox.tried(&HERE, &batch, 17).unwrap(), None);
+    assert_eq!(outbox.tried(&HERE, &batch, 2, 17).unwrap(), None);
     outbox.unseal(&HERE, &batch, 18).unwrap();
     assert!(empty());
     assert!(

@@ -209,7 +209,7 @@ fn people(documents: &[Value]) -> HashSet<u64> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_asks_for_none_again() {
     let upstream = Upstream::start().await;
-    let documents: Vec<Value> = corpus::some(400);
+    let documents: Vec<Value> = corpus::some(260);
     let count = documents.len();
     upstream.publish_all(documents.iter().cloned());
     // Some of them bear no name in ESI: each of those fails every batch that it is in.

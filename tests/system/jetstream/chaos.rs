@@ -80,7 +80,7 @@ impl Trouble {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_happens_to_ingestors_and_servers_all_seven_guarantees_hold() {
     let seed = number("KILLFEED_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let seconds = number("KILLFEED_CHAOS_SECONDS").unwrap_or(20);
+    let seconds = number("KILLFEED_CHAOS_SECONDS").unwrap_or(12);
     println!("KILLFEED_SEED={seed} KILLFEED_CHAOS_SECONDS={seconds}");
     let mut rng = Rng::with_seed(seed);
     let killmails = u128::from(seconds) * 1_000 / PAUSE.as_millis();

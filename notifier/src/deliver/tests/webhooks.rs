@@ -42,3 +42,24 @@ async fn the_tries_are_counted_over_deaths() {
     assert_eq!(bench.fake.state.lock().unwrap().tries.len(), 2);
     assert_eq!(bench.state(&HOOK, 1), PostState::Unknown);
 }
+
+/// What came through may be the first try: unsealed, the killmail would have two more.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_of_the_second_try_costs_none_and_gives_none() {
+    let limited = || {
+        Fault::Answer(SendOutcome::RateLimited {
+            retry_after: Duration::from_secs(2),
+        })
+    };
+    let bench = Bench::start("").await;
+    bench.fake.fault(HOOK, [unknown(), limited(), limited()]);
+    bench.arrive([1], &[HOOK]);
+    bench.drained().await;
+    assert_eq!(bench.state(&HOOK, 1), PostState::Sent);
+    assert_eq!(bench.fake.state.lock().unwrap().tries.len(), 4);
+    bench.fake.fault(HOOK, [unknown(), limited(), unknown()]);
+    bench.arrive([2], &[HOOK]);
+    bench.drained().await;
+    assert_eq!(bench.state(&HOOK, 2), PostState::Unknown);
+    assert_eq!(bench.fake.state.lock().unwrap().tries.len(), 7);
+}
