@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{HeaderValue, Uri, uri::Scheme};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicEndpoint, Identity};
 
 use super::{
     Client,
@@ -178,7 +178,7 @@ impl Builder {
             let channel = channel.clone();
             return Ok(Target { uri, channel });
         }
-        let endpoint = Endpoint::from(uri.clone())
+        let endpoint = TonicEndpoint::from(uri.clone())
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)
             .tcp_keepalive(Some(Duration::from_secs(60)))

@@ -8,11 +8,11 @@ mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
+use ::metrics::counter;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use killfeed::id::KillmailId;
-use metrics::counter;
 use serde_json::value::RawValue;
 use tokio::{sync::watch, time::sleep};
 

@@ -156,7 +156,7 @@ impl R2z2 {
                     GapReason::UpstreamExpired => "upstream_expired",
                     _ => "upstream_missing",
                 };
-                metrics::counter!(metric::GAPS, "reason" => reason).increment(1);
+                ::metrics::counter!(metric::GAPS, "reason" => reason).increment(1);
                 self.pending.items.push(Item::Gap(gap));
                 self.urgent = true;
                 return None;
@@ -195,11 +195,11 @@ impl R2z2 {
     fn answered(&mut self, (asked, begun): (Option<u64>, Millis), answered: Answered) {
         let now = self.clock.now();
         let Answered { answer, body, reason } = answered;
-        metrics::counter!(metric::REQUESTS, "outcome" => outcome(&answer)).increment(1);
+        ::metrics::counter!(metric::REQUESTS, "outcome" => outcome(&answer)).increment(1);
         let name = asked.map_or("sequence.json".to_owned(), |number| format!("{number}.json"));
         match &answer {
             Answer::Refused { .. } => {
-                metrics::counter!(metric::BANS).increment(1);
+                ::metrics::counter!(metric::BANS).increment(1);
                 self.urgent = true;
                 self.vitals.bad(reason);
             }
@@ -253,7 +253,7 @@ impl R2z2 {
     }
 
     fn deliver(&mut self, number: u64, body: Bytes, now: Millis) {
-        metrics::counter!(metric::DOCUMENTS).increment(1);
+        ::metrics::counter!(metric::DOCUMENTS).increment(1);
         self.pending.flush_at.get_or_insert(now + COLLECT);
         self.pending.bytes += body.len();
         self.pending.items.push(Item::Document { sequence: number, body });
@@ -297,10 +297,10 @@ impl R2z2 {
             upstream_sequence: next,
         };
         // Gauges are floats; numbers up to 2^53 are exact.
-        metrics::gauge!(metric::POSITION).set(next as f64);
-        metrics::gauge!(metric::BEHIND).set(state.known_head.saturating_add(1).saturating_sub(next) as f64);
-        metrics::gauge!(metric::HOLES_OPEN).set(state.holes.len() as f64);
-        metrics::gauge!(metric::LAG).set(self.vitals.lag(now, &standing) as f64 / 1000.0);
+        ::metrics::gauge!(metric::POSITION).set(next as f64);
+        ::metrics::gauge!(metric::BEHIND).set(state.known_head.saturating_add(1).saturating_sub(next) as f64);
+        ::metrics::gauge!(metric::HOLES_OPEN).set(state.holes.len() as f64);
+        ::metrics::gauge!(metric::LAG).set(self.vitals.lag(now, &standing) as f64 / 1000.0);
         report.publish(&self.health);
     }
 }
@@ -340,7 +340,7 @@ impl Feed for R2z2 {
             .iter()
             .filter(|(_, verdict)| *verdict == Verdict::Placeholder)
             .count();
-        metrics::counter!(metric::PLACEHOLDERS).increment(placeholders as u64);
+        ::metrics::counter!(metric::PLACEHOLDERS).increment(placeholders as u64);
         self.walk.settle(verdicts, self.clock.now());
         self.walk.state.bucket = self.bucket.save();
         self.walk.state.to_bytes()

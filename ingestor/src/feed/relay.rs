@@ -13,6 +13,7 @@ mod tests;
 
 use std::time::{Duration, SystemTime};
 
+use ::metrics::{counter, gauge};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
@@ -22,7 +23,6 @@ use killfeed::{
     wire::ReceivedEvent,
 };
 use killfeed_telemetry::Traces;
-use metrics::{counter, gauge};
 use tokio::{sync::watch, time::Instant};
 
 pub use self::follow::Place;

@@ -9,11 +9,11 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use ::metrics::counter;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use killfeed::v1::FeedHealth;
-use metrics::counter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{

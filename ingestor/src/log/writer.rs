@@ -136,8 +136,8 @@ impl Writer {
             }
             match self.try_append(batch) {
                 Ok(appended) => {
-                    metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
-                    metrics::counter!(names::APPENDED).increment(appended.records.len() as u64);
+                    ::metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
+                    ::metrics::counter!(names::APPENDED).increment(appended.records.len() as u64);
                     let head = appended.head;
                     self.shared.grew(appended);
                     return Ok(head);
@@ -190,7 +190,7 @@ impl Writer {
         let room = self.options.free_space.check(&self.path, self.options.reserve_bytes);
         match &room {
             Err(error) => {
-                metrics::counter!(names::DISK_FULL).increment(1);
+                ::metrics::counter!(names::DISK_FULL).increment(1);
                 if !self.full {
                     tracing::error!(%error, path = %self.path.display(), "free some space on the log's disk, or shorten INGESTOR_RETENTION");
                 }
@@ -224,11 +224,11 @@ impl Writer {
                     tracing::warn!(reason = %why, "nothing is removed from the log until the clock is back, or for the length of the retention");
                 }
                 *paused = Some(why);
-                metrics::gauge!(names::RETENTION_PAUSED).set(1.0);
+                ::metrics::gauge!(names::RETENTION_PAUSED).set(1.0);
                 return false;
             }
         };
-        metrics::gauge!(names::RETENTION_PAUSED).set(0.0);
+        ::metrics::gauge!(names::RETENTION_PAUSED).set(0.0);
         let Door::Open(handle) = self.shared.door() else {
             return false;
         };
@@ -249,7 +249,7 @@ impl Writer {
         });
         match removed {
             Ok(removed) => {
-                metrics::counter!(names::REMOVED).increment(removed as u64);
+                ::metrics::counter!(names::REMOVED).increment(removed as u64);
                 removed == REMOVED_AT_ONCE
             }
             Err(error) => {
@@ -270,7 +270,7 @@ impl Writer {
         match open::open_file(&self.path, self.options.cache_bytes) {
             Ok((db, stored)) => {
                 self.generation += 1;
-                metrics::counter!(names::REOPENED).increment(1);
+                ::metrics::counter!(names::REOPENED).increment(1);
                 tracing::warn!(path = %self.path.display(), head = stored.status.head.offset.0, "the log is open again");
                 self.shared.reopened(db, self.generation, &stored);
                 Ok(())

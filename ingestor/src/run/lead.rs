@@ -77,7 +77,7 @@ async fn take_turn(
         leadership = log.lead(note) => leadership,
     };
     let (writer, lasts) = (leadership.writer(), leadership.lasts());
-    metrics::gauge!(names::TURN).set(1.0);
+    ::metrics::gauge!(names::TURN).set(1.0);
     let before = settled.borrow().clone();
     let ended = match source::own(settings, &*writer, report.clone(), before).await {
         Ok(source) => {
@@ -100,7 +100,7 @@ async fn take_turn(
         Err(error) => Err(error),
     };
     // The feed is gone by now: the next one may ask.
-    metrics::gauge!(names::TURN).set(0.0);
+    ::metrics::gauge!(names::TURN).set(0.0);
     leadership.leave().await;
     ended
 }

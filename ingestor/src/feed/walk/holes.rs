@@ -72,7 +72,7 @@ impl Walk {
             );
             oldest.get_mut().checks = u32::MAX;
         }
-        metrics::counter!(metric::HOLES).increment(1);
+        ::metrics::counter!(metric::HOLES).increment(1);
         tracing::info!(
             number,
             unreadable,

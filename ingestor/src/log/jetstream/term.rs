@@ -268,8 +268,8 @@ impl LogWrite for Term {
             .try_append(&mut state, batch)
             .await
             .map_err(|error| self.explain(error))?;
-        metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
-        metrics::counter!(names::APPENDED).increment(events as u64);
+        ::metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
+        ::metrics::counter!(names::APPENDED).increment(events as u64);
         Ok(head)
     }
 

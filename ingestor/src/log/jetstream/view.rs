@@ -130,6 +130,6 @@ impl View {
     fn with_window(&self, change: impl FnOnce(&mut Window)) {
         let mut window = self.window.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut window);
-        metrics::gauge!(names::WINDOW_BYTES).set(window.memory() as f64);
+        ::metrics::gauge!(names::WINDOW_BYTES).set(window.memory() as f64);
     }
 }
