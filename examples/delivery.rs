@@ -17,7 +17,7 @@ use std::{
 };
 
 use killfeed::{
-    client::{Client, Follow, Start, What},
+    client::{Client, EventKind, FollowOptions, Start},
     v1::Killmail,
 };
 use killfeed_support::{
@@ -71,10 +71,10 @@ impl World {
     /// When each of `count` killmails was ingested, in milliseconds.
     async fn ingested(&self, count: usize) -> HashMap<u64, u64> {
         let client = Client::builder().endpoint(self.pair.url()).build().unwrap();
-        let mut events = client.follow(Follow::new("", Start::Earliest));
+        let mut events = client.follow(FollowOptions::new("", Start::Earliest));
         let mut seen = HashMap::new();
         while seen.len() < count {
-            if let What::Killmail(killmail) = events.next().await.unwrap().what {
+            if let EventKind::Killmail(killmail) = events.next().await.unwrap().kind {
                 seen.insert(killmail.killmail_id, millis(&killmail));
             }
         }

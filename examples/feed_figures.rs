@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use killfeed::client::{Client, Follow, Start, What};
+use killfeed::client::{Client, EventKind, FollowOptions, Start};
 use killfeed_support::{
     Upstream, corpus,
     pair::{Pair, ready},
@@ -50,11 +50,11 @@ async fn ingestor(upstream: &Upstream, poll: &str) -> Ingestor {
 
 /// Until so many killmails are in the log: when each came out of a stream.
 async fn follow(client: &Client, count: usize) -> HashMap<u64, Instant> {
-    let mut events = client.follow(Follow::new("", Start::Earliest));
+    let mut events = client.follow(FollowOptions::new("", Start::Earliest));
     let mut come = HashMap::new();
     while come.len() < count {
         let event = tokio::time::timeout(Duration::from_secs(120), events.next()).await;
-        if let What::Killmail(killmail) = event.expect("in time").unwrap().what {
+        if let EventKind::Killmail(killmail) = event.expect("in time").unwrap().kind {
             come.insert(killmail.feed_sequence, Instant::now());
         }
     }

@@ -21,21 +21,21 @@
 mod builder;
 mod events;
 mod failover;
-mod moment;
+mod observer;
 mod retry;
-mod ring;
+mod rotation;
 #[cfg(test)]
 mod tests;
-mod traced;
+mod call_span;
 
 use std::{fmt, sync::Arc};
 
-pub use builder::{BadClient, Builder};
-pub use events::{Event, Events, State, What};
+pub use builder::{BuildError, Builder};
+pub use call_span::TracedCall;
+pub use events::{ConnectionState, Event, EventKind, Events};
 pub use failover::Failover;
-pub use moment::Moment;
+pub use observer::ClientEvent;
 pub use retry::FollowError;
-pub use traced::TracedCall;
 
 use crate::{
     v1::{
@@ -88,32 +88,32 @@ impl Client {
     }
 
     /// Follows the stream, for as long as it is polled. Connects when first polled.
-    pub fn follow(&self, follow: Follow) -> Events {
+    pub fn follow(&self, follow: FollowOptions) -> Events {
         Events::new(self.endpoints.clone(), follow)
     }
 }
 
 /// What to follow, and from where.
 #[derive(Clone)]
-pub struct Follow {
+pub struct FollowOptions {
     /// Filter language; empty = everything.
     pub filter: String,
     /// Where to start.
     pub start: Start,
-    /// When the start lies below what every endpoint still keeps: `true` = a [`What::Gap`] first, then from the oldest
+    /// When the start lies below what every endpoint still keeps: `true` = a [`EventKind::Gap`] first, then from the oldest
     /// event kept; `false` = [`FollowError::Expired`].
     pub on_expired_continue: bool,
     /// Also re-published killmails (revision > 0).
     pub include_updates: bool,
     /// Whether the caller has a killmail in this revision (or a later one) already: such a one is left out. Needed because
     /// after a change to another log (a restored backup, an independent ingestor) the stream overlaps.
-    pub seen: Option<Seen>,
+    pub seen: Option<IsDuplicate>,
 }
 
 /// Asked with a killmail's id and revision before it is handed out; `true` = leave it out.
-pub type Seen = Arc<dyn Fn(u64, u32) -> bool + Send + Sync>;
+pub type IsDuplicate = Arc<dyn Fn(u64, u32) -> bool + Send + Sync>;
 
-impl Follow {
+impl FollowOptions {
     /// Killmails that match `filter` from `start` on: no updates, and an error when `start` has expired.
     pub fn new(filter: impl Into<String>, start: Start) -> Self {
         Self {
@@ -126,7 +126,7 @@ impl Follow {
     }
 }
 
-impl fmt::Debug for Follow {
+impl fmt::Debug for FollowOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Follow")
             .field("filter", &self.filter)

@@ -97,7 +97,7 @@ pub enum Resolution {
 
 /// What became of a filter text.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
+pub enum CompileOutcome {
     /// It is a filter.
     Compiled(Compiled),
     /// It is not: at least one diagnostic, in the order of the text.
@@ -144,10 +144,10 @@ pub const LANGUAGE_VERSION: u32 = 1;
 const MAX_DIAGNOSTICS: usize = 20;
 
 /// Text → filter.
-pub fn compile(text: &str, resolve: &dyn Resolve) -> Outcome {
+pub fn compile(text: &str, resolve: &dyn Resolve) -> CompileOutcome {
     let mut term = match parser::parse(text) {
         Ok(Some(term)) => term,
-        Ok(None) => return Outcome::Compiled(compiled(&Tree::EVERYTHING, Vec::new())),
+        Ok(None) => return CompileOutcome::Compiled(compiled(&Tree::EVERYTHING, Vec::new())),
         Err(mut problems) => {
             problems.truncate(MAX_DIAGNOSTICS);
             for problem in &mut problems {
@@ -155,18 +155,18 @@ pub fn compile(text: &str, resolve: &dyn Resolve) -> Outcome {
                     problem.suggestions.splice(0..0, resolve::bare_word(&word, resolve));
                 }
             }
-            return Outcome::Invalid(diagnostics(problems));
+            return CompileOutcome::Invalid(diagnostics(problems));
         }
     };
-    let mut resolver = resolve::Resolver::new(resolve);
+    let mut resolver = resolve::TermResolver::new(resolve);
     resolver.term(&mut term);
     if !resolver.problems.is_empty() {
-        return Outcome::Invalid(diagnostics(resolver.problems));
+        return CompileOutcome::Invalid(diagnostics(resolver.problems));
     }
     if !resolver.unavailable.is_empty() {
-        return Outcome::Unavailable(resolver.unavailable);
+        return CompileOutcome::Unavailable(resolver.unavailable);
     }
-    Outcome::Compiled(compiled(
+    CompileOutcome::Compiled(compiled(
         &term.tree(),
         diagnostics(warn::warnings(text, &term, resolve)),
     ))

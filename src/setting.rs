@@ -27,7 +27,7 @@ impl Setting {
 
 /// A setting that cannot be used: names the variable, the value and what was expected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct BadSetting {
+pub struct SettingError {
     /// The environment variable.
     pub variable: String,
     /// Its value; `None` = not shown (a secret) or missing.
@@ -36,7 +36,7 @@ pub struct BadSetting {
     pub expected: String,
 }
 
-impl fmt::Display for BadSetting {
+impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
             Some(value) => write!(f, "{}={:?}: expected {}", self.variable, value, self.expected),
@@ -45,7 +45,7 @@ impl fmt::Display for BadSetting {
     }
 }
 
-impl BadSetting {
+impl SettingError {
     /// For `variable`, whose `value` is shown.
     pub fn new(variable: &str, value: &str, expected: impl Into<String>) -> Self {
         Self {
@@ -66,11 +66,11 @@ impl BadSetting {
 }
 
 /// The raw texts of all settings, flags over environment over defaults. An empty text counts as given (and means "off"
-/// where a setting can be off); [`Raw::get`] treats it as absent.
+/// where a setting can be off); [`RawSettings::get`] treats it as absent.
 #[derive(Debug, Default, Clone)]
-pub struct Raw(BTreeMap<String, String>);
+pub struct RawSettings(BTreeMap<String, String>);
 
-impl Raw {
+impl RawSettings {
     /// Takes every setting's text from `lookup` (flags first, then environment), else its default.
     pub fn collect(settings: &[Setting], lookup: impl Fn(&Setting) -> Option<String>) -> Self {
         let text = |setting: &Setting| lookup(setting).unwrap_or_else(|| setting.default.to_owned());
@@ -91,8 +91,9 @@ impl Raw {
     }
 
     /// The text, which must be there.
-    pub fn require(&self, variable: &str, expected: &str) -> Result<&str, BadSetting> {
-        self.get(variable).ok_or_else(|| BadSetting::unseen(variable, expected))
+    pub fn require(&self, variable: &str, expected: &str) -> Result<&str, SettingError> {
+        self.get(variable)
+            .ok_or_else(|| SettingError::unseen(variable, expected))
     }
 
     /// The text read by `parse`; `None` if empty.
@@ -101,56 +102,54 @@ impl Raw {
         variable: &str,
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<Option<T>, BadSetting> {
-        let read = |text| parse(text).ok_or_else(|| BadSetting::new(variable, text, expected));
+    ) -> Result<Option<T>, SettingError> {
+        let read = |text| parse(text).ok_or_else(|| SettingError::new(variable, text, expected));
         self.get(variable).map(read).transpose()
     }
 
-    /// As [`Raw::parse`], for settings that always have a value.
+    /// As [`RawSettings::parse`], for settings that always have a value.
     pub fn parse_required<T>(
         &self,
         variable: &str,
         expected: &str,
         parse: impl Fn(&str) -> Option<T>,
-    ) -> Result<T, BadSetting> {
+    ) -> Result<T, SettingError> {
         self.parse(variable, expected, parse)?
-            .ok_or_else(|| BadSetting::unseen(variable, expected))
+            .ok_or_else(|| SettingError::unseen(variable, expected))
     }
 
-    /// A duration of at least `least`.
-    pub fn duration(&self, variable: &str, least: Duration) -> Result<Duration, BadSetting> {
+    /// A duration of at least `min`.
+    pub fn duration(&self, variable: &str, min: Duration) -> Result<Duration, SettingError> {
         let expected = format!(
             "a duration of at least {}, like 500ms, 6s, 5m, 2h or 7d",
-            DisplayDuration(least)
+            DisplayDuration(min)
         );
-        self.parse_required(variable, &expected, |text| {
-            duration(text).filter(|value| *value >= least)
-        })
+        self.parse_required(variable, &expected, |text| duration(text).filter(|value| *value >= min))
     }
 
     /// `IP:PORT`.
-    pub fn addr(&self, variable: &str) -> Result<SocketAddr, BadSetting> {
+    pub fn addr(&self, variable: &str) -> Result<SocketAddr, SettingError> {
         self.parse_required(variable, "an address with a port, like 127.0.0.1:50051", |text| {
             text.parse().ok()
         })
     }
 
-    /// A whole number of at least `least`.
-    pub fn number<T: FromStr + PartialOrd + fmt::Display>(&self, variable: &str, least: T) -> Result<T, BadSetting> {
-        let expected = format!("a whole number of at least {least}");
+    /// A whole number of at least `min`.
+    pub fn number<T: FromStr + PartialOrd + fmt::Display>(&self, variable: &str, min: T) -> Result<T, SettingError> {
+        let expected = format!("a whole number of at least {min}");
         self.parse_required(variable, &expected, |text| {
-            text.parse().ok().filter(|value| *value >= least)
+            text.parse().ok().filter(|value| *value >= min)
         })
     }
 
     /// `true` or `false`.
-    pub fn flag(&self, variable: &str) -> Result<bool, BadSetting> {
+    pub fn flag(&self, variable: &str) -> Result<bool, SettingError> {
         self.parse_required(variable, "true or false", |text| text.parse().ok())
     }
 }
 
 /// Longer than anybody means, and still short enough to be added to any time.
-const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+const MAX_DURATION: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// `<number><unit>` with ms, s, m, h, d; up to a hundred years.
 pub fn duration(text: &str) -> Option<Duration> {
@@ -166,7 +165,7 @@ pub fn duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     let duration = Duration::from_millis(number.checked_mul(millis)?);
-    (duration <= LONGEST).then_some(duration)
+    (duration <= MAX_DURATION).then_some(duration)
 }
 
 /// A duration in the largest unit that holds it whole, as [`duration`] reads it.
@@ -226,7 +225,7 @@ mod tests {
             help: "",
             secret: false,
         }];
-        let raw = Raw::collect(&settings, |_| Some("soon".into()));
+        let raw = RawSettings::collect(&settings, |_| Some("soon".into()));
         let error = raw
             .duration("INGESTOR_POLL_INTERVAL", Duration::from_secs(1))
             .unwrap_err();
@@ -238,7 +237,7 @@ mod tests {
             ..settings[0]
         };
         assert_eq!(shared.flag(), "rust-log");
-        let defaults = Raw::collect(&settings, |_| None);
+        let defaults = RawSettings::collect(&settings, |_| None);
         assert_eq!(
             defaults.duration("INGESTOR_POLL_INTERVAL", Duration::ZERO),
             Ok(Duration::from_secs(6))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use killfeed::{
-    client::{Client, Follow, Start, What},
+    client::{Client, EventKind, FollowOptions, Start},
     v1::{GetFeedStatusRequest, ListKillmailsRequest},
 };
 use killfeed_support::{
@@ -113,11 +113,14 @@ impl World {
     /// Follows from now on, over every restart.
     pub(crate) fn witness(&self) -> Witness {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (kept, mut events) = (seen.clone(), self.client().follow(Follow::new("", Start::Earliest)));
+        let (kept, mut events) = (
+            seen.clone(),
+            self.client().follow(FollowOptions::new("", Start::Earliest)),
+        );
         let task = tokio::spawn(async move {
             loop {
                 let event = events.next().await.expect("the client goes on");
-                if let What::Killmail(killmail) = event.what {
+                if let EventKind::Killmail(killmail) = event.kind {
                     kept.lock().unwrap().push(killmail.killmail_id);
                 }
             }

@@ -5,7 +5,7 @@ mod progress;
 use std::{collections::BTreeMap, io::IsTerminal as _, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
 
 use clap::{Arg, ArgMatches, Command};
-use killfeed::setting::{BadSetting, Setting};
+use killfeed::setting::{Setting, SettingError};
 use killfeed_ingestor::{
     StartError,
     backfill::{self, BackfillError},
@@ -124,7 +124,7 @@ fn file_variable(setting: &Setting) -> String {
 }
 
 /// Flags first, then variables; a secret may also stand in a file.
-fn read_settings(matches: &ArgMatches) -> Result<Settings, BadSetting> {
+fn read_settings(matches: &ArgMatches) -> Result<Settings, SettingError> {
     let mut texts = BTreeMap::new();
     for setting in SETTINGS {
         let mut text = flag_or_env(matches, setting.variable);
@@ -136,14 +136,14 @@ fn read_settings(matches: &ArgMatches) -> Result<Settings, BadSetting> {
     Settings::load(|setting| texts.get(setting.variable).cloned())
 }
 
-fn secret_from_file(matches: &ArgMatches, variable: &str) -> Result<Option<String>, BadSetting> {
+fn secret_from_file(matches: &ArgMatches, variable: &str) -> Result<Option<String>, SettingError> {
     let Some(path) = flag_or_env(matches, variable) else {
         return Ok(None);
     };
     // A file ends with a line break that belongs to no secret.
     std::fs::read_to_string(path.trim())
         .map(|text| Some(text.trim().to_owned()))
-        .map_err(|error| BadSetting::new(variable, &path, format!("a readable file with the secret ({error})")))
+        .map_err(|error| SettingError::new(variable, &path, format!("a readable file with the secret ({error})")))
 }
 
 fn flag_or_env(matches: &ArgMatches, variable: &str) -> Option<String> {
@@ -152,10 +152,10 @@ fn flag_or_env(matches: &ArgMatches, variable: &str) -> Option<String> {
     flag.or_else(|| std::env::var(variable).ok().filter(|text| !text.trim().is_empty()))
 }
 
-fn init_logging(settings: &Settings) -> Result<(), BadSetting> {
+fn init_logging(settings: &Settings) -> Result<(), SettingError> {
     let filter = EnvFilter::try_new(&settings.log_filter).map_err(|_| {
         let expected = "a filter like info or killfeed_ingestor=debug";
-        BadSetting::new("RUST_LOG", &settings.log_filter, expected)
+        SettingError::new("RUST_LOG", &settings.log_filter, expected)
     })?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

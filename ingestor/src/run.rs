@@ -5,7 +5,7 @@ mod source;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use killfeed::setting::BadSetting;
+use killfeed::setting::SettingError;
 use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
@@ -180,7 +180,7 @@ fn traces(settings: &Settings) -> Result<Traces, StartError> {
     };
     let ca = settings.otlp_ca.as_deref();
     Traces::start(endpoint, ca, "killfeed-ingestor", env!("CARGO_PKG_VERSION"))
-        .map_err(|error| configuration(BadSetting::new(error.variable, &error.value, error.expected)))
+        .map_err(|error| configuration(SettingError::new(error.variable, &error.value, error.expected)))
 }
 
 /// An open log.

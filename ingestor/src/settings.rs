@@ -6,7 +6,7 @@ mod source;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
-use killfeed::setting::{self, BadSetting, Raw, Setting};
+use killfeed::setting::{self, RawSettings, Setting, SettingError};
 
 pub use self::{
     engine::{Engine, NatsSettings},
@@ -276,11 +276,11 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the settings through `lookup`: flags first, then the environment.
-    pub fn load(lookup: impl Fn(&Setting) -> Option<String>) -> Result<Self, BadSetting> {
-        Self::from_raw(&Raw::collect(SETTINGS, lookup))
+    pub fn load(lookup: impl Fn(&Setting) -> Option<String>) -> Result<Self, SettingError> {
+        Self::from_raw(&RawSettings::collect(SETTINGS, lookup))
     }
 
-    fn from_raw(raw: &Raw) -> Result<Self, BadSetting> {
+    fn from_raw(raw: &RawSettings) -> Result<Self, SettingError> {
         let path = |variable| raw.get(variable).map(PathBuf::from);
         let feed_url = url(raw, "INGESTOR_FEED_URL")?;
         let esi_url = url(raw, "INGESTOR_ESI_URL")?;
@@ -339,9 +339,9 @@ impl Settings {
     }
 
     /// Rules over more than one setting.
-    fn check(&self, raw: &Raw) -> Result<(), BadSetting> {
+    fn check(&self, raw: &RawSettings) -> Result<(), SettingError> {
         let bad = |variable: &str, expected: &str| {
-            Err(BadSetting::new(
+            Err(SettingError::new(
                 variable,
                 raw.get(variable).unwrap_or_default(),
                 expected,
@@ -366,7 +366,7 @@ impl Settings {
         ];
         if self.contact.is_none() && owners.iter().any(|(url, host)| host_is(url, host)) {
             let expected = "an e-mail address or URL of the operator: zKillboard and CCP ask for one";
-            return Err(BadSetting::unseen("INGESTOR_CONTACT", expected));
+            return Err(SettingError::unseen("INGESTOR_CONTACT", expected));
         }
         let anonymous = raw.flag("INGESTOR_ALLOW_ANONYMOUS")?;
         if !self.grpc_addr.ip().is_loopback() && self.tokens_file.is_none() && !anonymous {
@@ -388,7 +388,7 @@ impl Settings {
     }
 }
 
-fn url(raw: &Raw, variable: &str) -> Result<String, BadSetting> {
+fn url(raw: &RawSettings, variable: &str) -> Result<String, SettingError> {
     raw.parse_required(variable, "an http:// or https:// URL without query", base_url)
 }
 
@@ -440,7 +440,7 @@ fn log_format(text: &str) -> Option<LogFormat> {
     }
 }
 
-fn tls(raw: &Raw) -> Result<Option<Tls>, BadSetting> {
+fn tls(raw: &RawSettings) -> Result<Option<Tls>, SettingError> {
     let path = |variable| raw.get(variable).map(PathBuf::from);
     match (
         path("INGESTOR_TLS_CERT"),
@@ -449,11 +449,11 @@ fn tls(raw: &Raw) -> Result<Option<Tls>, BadSetting> {
     ) {
         (Some(cert), Some(key), client_ca) => Ok(Some(Tls { cert, key, client_ca })),
         (None, None, None) => Ok(None),
-        (None, ..) => Err(BadSetting::unseen(
+        (None, ..) => Err(SettingError::unseen(
             "INGESTOR_TLS_CERT",
             "a PEM file, since another INGESTOR_TLS_* is set",
         )),
-        (_, None, _) => Err(BadSetting::unseen(
+        (_, None, _) => Err(SettingError::unseen(
             "INGESTOR_TLS_KEY",
             "a PEM file, since another INGESTOR_TLS_* is set",
         )),

@@ -69,7 +69,7 @@ impl Universe {
     }
 
     /// Text → filter. Names of pilots, corporations and alliances that were not seen before are asked of ESI first, all in one.
-    pub async fn compile(&self, text: &str) -> filter::Outcome {
+    pub async fn compile(&self, text: &str) -> filter::CompileOutcome {
         let unseen = self.unseen(text).await;
         let mut unavailable = BTreeSet::new();
         if !unseen.is_empty() {
@@ -90,7 +90,7 @@ impl Universe {
             .await
             .ok()
             .flatten()
-            .unwrap_or(filter::Outcome::Unavailable(Vec::new()))
+            .unwrap_or(filter::CompileOutcome::Unavailable(Vec::new()))
     }
 
     /// The names in a filter's text that ESI would have to be asked for: not in the cache, and not asked for a short while ago.

@@ -6,7 +6,7 @@ mod catch_up;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use killfeed::{
-    client::{Client, Event, Events, Follow, FollowError, Position, Start, State, What},
+    client::{Client, ConnectionState, Event, EventKind, Events, FollowError, FollowOptions, Position, Start},
     v1::Killmail,
 };
 use killfeed_telemetry::{KeyValue, SpanKind, Times, Traces};
@@ -75,11 +75,11 @@ impl Follower {
                 false
             })
         };
-        let mut events = self.client.follow(Follow {
+        let mut events = self.client.follow(FollowOptions {
             on_expired_continue: true,
             include_updates: true,
             seen: Some(Arc::new(seen)),
-            ..Follow::new("", start)
+            ..FollowOptions::new("", start)
         });
         let states = tokio::spawn(report(events.state(), shutdown.clone()));
         let result = self.follow(&mut events, &shutdown).await;
@@ -112,7 +112,7 @@ impl Follower {
                 next = events.next_ready(AT_ONCE) => next?,
                 // The stream broke: not ready until its next event is on disk.
                 Ok(()) = state.changed() => {
-                    let open = matches!(*state.borrow_and_update(), State::Connected { .. });
+                    let open = matches!(*state.borrow_and_update(), ConnectionState::Connected { .. });
                     if !open {
                         self.ready.send_replace(false);
                     }
@@ -138,10 +138,10 @@ impl Follower {
 fn arrivals(events: &[Event], snapshot: &Snapshot, now: u64, traces: &Traces) -> (Vec<Arrival>, Option<Position>) {
     let mut arrivals = Vec::new();
     for event in events {
-        match &event.what {
-            What::Killmail(killmail) => arrivals.push(arrival(killmail, snapshot, now, traces)),
-            What::Progress(_) => {}
-            What::Gap(gap) => {
+        match &event.kind {
+            EventKind::Killmail(killmail) => arrivals.push(arrival(killmail, snapshot, now, traces)),
+            EventKind::Progress(_) => {}
+            EventKind::Gap(gap) => {
                 metrics::gap();
                 tracing::warn!(
                     reason = gap.reason().as_str_name(),
@@ -271,14 +271,14 @@ pub async fn keep_compiled(
 }
 
 /// Says in the log and the metrics how the connection goes.
-async fn report(mut state: watch::Receiver<State>, shutdown: CancellationToken) {
+async fn report(mut state: watch::Receiver<ConnectionState>, shutdown: CancellationToken) {
     loop {
         let now = state.borrow_and_update().clone();
-        metrics::connected(matches!(now, State::Connected { .. }));
+        metrics::connected(matches!(now, ConnectionState::Connected { .. }));
         match now {
-            State::Connecting { endpoint } => tracing::debug!(endpoint, "opening the stream"),
-            State::Connected { endpoint } => tracing::info!(endpoint, "the stream is open"),
-            State::Waiting {
+            ConnectionState::Connecting { endpoint } => tracing::debug!(endpoint, "opening the stream"),
+            ConnectionState::Connected { endpoint } => tracing::info!(endpoint, "the stream is open"),
+            ConnectionState::Waiting {
                 endpoint,
                 why,
                 wait,
@@ -290,7 +290,7 @@ async fn report(mut state: watch::Receiver<State>, shutdown: CancellationToken) 
                 failed_rounds,
                 "the stream cannot be opened: trying again"
             ),
-            State::Ended(_) => return,
+            ConnectionState::Ended(_) => return,
         }
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -320,7 +320,7 @@ mod tests {
                 cursor: cursor.into(),
                 time: killfeed::Timestamp::default(),
             },
-            what,
+            kind: what,
         };
         let killmail = Killmail {
             killmail_id: 7,
@@ -328,9 +328,9 @@ mod tests {
             ..Default::default()
         };
         let events = [
-            at("a", What::Killmail(Box::new(killmail.clone()))),
-            at("b", What::Gap(Gap::default())),
-            at("c", What::Progress(Progress::default())),
+            at("a", EventKind::Killmail(Box::new(killmail.clone()))),
+            at("b", EventKind::Gap(Gap::default())),
+            at("c", EventKind::Progress(Progress::default())),
         ];
         let (arrivals, position) = arrivals(&events, &snapshot(&[subscription(1)]), 0, &Traces::default());
         assert_eq!(position.unwrap().cursor, "c");

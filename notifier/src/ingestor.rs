@@ -18,13 +18,13 @@ use crate::{
     settings::{Secret, Settings},
     subscriptions::{Compile, CompileError},
 };
-use killfeed::setting::BadSetting;
+use killfeed::setting::SettingError;
 
 /// The client for the ingestors of the settings. Nothing is connected yet.
-pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, BadSetting> {
+pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, SettingError> {
     let read = |variable: &str, path: &std::path::Path| {
         std::fs::read(path).map_err(|error| {
-            BadSetting::new(
+            SettingError::new(
                 variable,
                 &path.to_string_lossy(),
                 format!("a readable PEM file ({error})"),
@@ -48,7 +48,7 @@ pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, BadSetting
         );
     }
     builder.build().map_err(|error| {
-        BadSetting::new(
+        SettingError::new(
             "NOTIFIER_INGESTOR_URLS",
             &settings.ingestor_urls.join(","),
             error.to_string(),

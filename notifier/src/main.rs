@@ -4,7 +4,7 @@ mod subcommands;
 
 use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
 
-use killfeed::setting::{BadSetting, Setting};
+use killfeed::setting::{Setting, SettingError};
 use killfeed_notifier::{
     Hooks,
     database::StorageError,
@@ -100,7 +100,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
-    let configuration = error.downcast_ref::<BadSetting>().is_some()
+    let configuration = error.downcast_ref::<SettingError>().is_some()
         || error
             .downcast_ref::<StorageError>()
             .is_some_and(StorageError::is_configuration)
@@ -122,7 +122,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 /// Flags over environment over defaults; and the subcommand, if one was given.
 fn read_settings(matches: &clap::ArgMatches) -> Result<(Settings, Option<subcommands::Wanted>), ExitCode> {
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
-    let bad = |error: BadSetting| {
+    let bad = |error: SettingError| {
         eprintln!("{error}");
         ExitCode::from(BAD_CONFIGURATION)
     };
@@ -186,10 +186,10 @@ fn help(setting: &Setting) -> String {
 }
 
 /// Logs go to standard error: standard output belongs to the console sink.
-fn start_logging(settings: &Settings) -> Result<(), BadSetting> {
+fn start_logging(settings: &Settings) -> Result<(), SettingError> {
     let filter = tracing_subscriber::EnvFilter::try_new(&settings.log_filter).map_err(|error| {
         let expected = format!("a level, or like info,killfeed_notifier=debug ({error})");
-        BadSetting::new("RUST_LOG", &settings.log_filter, expected)
+        SettingError::new("RUST_LOG", &settings.log_filter, expected)
     })?;
     let logs = tracing_subscriber::fmt()
         .with_env_filter(filter)

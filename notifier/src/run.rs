@@ -10,7 +10,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use killfeed::setting::BadSetting;
+use killfeed::setting::SettingError;
 use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
@@ -69,7 +69,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let bot_wanted = settings.sink == SinkKind::Discord && settings.discord_token.is_none();
     let only_webhooks = |wishes: &Vec<Wish>| wishes.iter().all(|wish| wish.guild == WEBHOOK_GUILD);
     if bot_wanted && !wishes.as_ref().is_some_and(only_webhooks) {
-        return Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", settings::TOKEN_EXPECTED).into());
+        return Err(SettingError::unseen("NOTIFIER_DISCORD_TOKEN", settings::TOKEN_EXPECTED).into());
     }
     let client = ingestor::client(&settings, &traces)?;
     let admin_tokens = settings.admin_tokens_file.as_deref().map(read_tokens).transpose()?;
@@ -240,18 +240,18 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     })
 }
 
-fn traces(settings: &Settings) -> Result<Traces, BadSetting> {
+fn traces(settings: &Settings) -> Result<Traces, SettingError> {
     let Some(endpoint) = &settings.otlp_endpoint else {
         return Ok(Traces::default());
     };
     let ca = settings.otlp_ca.as_deref();
     Traces::start(endpoint, ca, "killfeed-notifier", env!("CARGO_PKG_VERSION"))
-        .map_err(|error| BadSetting::new(error.variable, &error.value, error.expected))
+        .map_err(|error| SettingError::new(error.variable, &error.value, error.expected))
 }
 
-fn read_tokens(path: &Path) -> Result<admin::Tokens, BadSetting> {
+fn read_tokens(path: &Path) -> Result<admin::Tokens, SettingError> {
     admin::Tokens::read(path)
-        .map_err(|error| BadSetting::new("NOTIFIER_ADMIN_TOKENS_FILE", &path.to_string_lossy(), error.to_string()))
+        .map_err(|error| SettingError::new("NOTIFIER_ADMIN_TOKENS_FILE", &path.to_string_lossy(), error.to_string()))
 }
 
 fn terms(settings: &Settings) -> Terms {
@@ -363,8 +363,8 @@ async fn restore(settings: &Settings, subscriptions: &Subscriptions) -> Result<(
 }
 
 /// The wishes of the file that belong to this process.
-fn read_file(path: &Path, settings: &Settings) -> Result<Vec<Wish>, BadSetting> {
-    let bad = |reason: String| BadSetting::new("NOTIFIER_SUBSCRIPTIONS_FILE", &path.to_string_lossy(), reason);
+fn read_file(path: &Path, settings: &Settings) -> Result<Vec<Wish>, SettingError> {
+    let bad = |reason: String| SettingError::new("NOTIFIER_SUBSCRIPTIONS_FILE", &path.to_string_lossy(), reason);
     let text = std::fs::read_to_string(path).map_err(|error| bad(format!("a readable file ({error})")))?;
     let mut wishes = file::parse(&text, &settings.discord_api_url)
         .map_err(|error| bad(format!("a TOML or JSON file of subscriptions; {error}")))?;

@@ -5,7 +5,7 @@ mod table;
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
-use killfeed::setting::{BadSetting, Raw, Setting};
+use killfeed::setting::{RawSettings, Setting, SettingError};
 
 pub use table::SETTINGS;
 
@@ -114,11 +114,11 @@ pub struct Settings {
 
 impl Settings {
     /// Reads the settings through `lookup`: flags first, then the environment.
-    pub fn load(lookup: impl Fn(&Setting) -> Option<String>) -> Result<Self, BadSetting> {
-        Self::from_raw(&Raw::collect(SETTINGS, lookup))
+    pub fn load(lookup: impl Fn(&Setting) -> Option<String>) -> Result<Self, SettingError> {
+        Self::from_raw(&RawSettings::collect(SETTINGS, lookup))
     }
 
-    fn from_raw(raw: &Raw) -> Result<Self, BadSetting> {
+    fn from_raw(raw: &RawSettings) -> Result<Self, SettingError> {
         let path = |variable| raw.get(variable).map(PathBuf::from);
         let secret = |variable| raw.get(variable).map(Secret::new);
         let settings = Self {
@@ -178,16 +178,16 @@ impl Settings {
     }
 
     /// Rules over more than one setting.
-    fn check(&self, raw: &Raw) -> Result<(), BadSetting> {
+    fn check(&self, raw: &RawSettings) -> Result<(), SettingError> {
         // A file whose rows are all webhooks needs no bot; whether it is one is seen when it is read.
         if self.sink == SinkKind::Discord && self.discord_token.is_none() && self.subscriptions_file.is_none() {
-            return Err(BadSetting::unseen("NOTIFIER_DISCORD_TOKEN", TOKEN_EXPECTED));
+            return Err(SettingError::unseen("NOTIFIER_DISCORD_TOKEN", TOKEN_EXPECTED));
         }
         let off_loopback = self.admin_addr.is_some_and(|addr| !addr.ip().is_loopback());
         if off_loopback && self.admin_tokens_file.is_none() {
             let addr = raw.get("NOTIFIER_ADMIN_ADDR").unwrap_or_default();
             let expected = "a loopback address, or NOTIFIER_ADMIN_TOKENS_FILE beside it";
-            return Err(BadSetting::new("NOTIFIER_ADMIN_ADDR", addr, expected));
+            return Err(SettingError::new("NOTIFIER_ADMIN_ADDR", addr, expected));
         }
         Ok(())
     }
@@ -215,7 +215,7 @@ pub fn lookup(
     setting: &Setting,
     flag: Option<String>,
     environment: impl Fn(&str) -> Option<String>,
-) -> Result<Option<String>, BadSetting> {
+) -> Result<Option<String>, SettingError> {
     let given = flag.or_else(|| environment(setting.variable));
     if given.is_some() || !setting.secret {
         return Ok(given);
@@ -227,7 +227,7 @@ pub fn lookup(
     // A file ends with a line break that belongs to no secret.
     std::fs::read_to_string(path.trim())
         .map(|text| Some(text.trim().to_owned()))
-        .map_err(|error| BadSetting::new(&variable, &path, format!("a readable file with the secret ({error})")))
+        .map_err(|error| SettingError::new(&variable, &path, format!("a readable file with the secret ({error})")))
 }
 
 fn base_url(text: &str) -> Option<String> {
@@ -236,16 +236,16 @@ fn base_url(text: &str) -> Option<String> {
     plain.then(|| text.trim_end_matches('/').to_owned())
 }
 
-fn identity(raw: &Raw) -> Result<Option<(PathBuf, PathBuf)>, BadSetting> {
+fn identity(raw: &RawSettings) -> Result<Option<(PathBuf, PathBuf)>, SettingError> {
     let path = |variable| raw.get(variable).map(PathBuf::from);
     match (path("NOTIFIER_INGESTOR_CERT"), path("NOTIFIER_INGESTOR_KEY")) {
         (Some(cert), Some(key)) => Ok(Some((cert, key))),
         (None, None) => Ok(None),
-        (None, Some(_)) => Err(BadSetting::unseen(
+        (None, Some(_)) => Err(SettingError::unseen(
             "NOTIFIER_INGESTOR_CERT",
             "a PEM file, since NOTIFIER_INGESTOR_KEY is set",
         )),
-        (Some(_), None) => Err(BadSetting::unseen(
+        (Some(_), None) => Err(SettingError::unseen(
             "NOTIFIER_INGESTOR_KEY",
             "a PEM file, since NOTIFIER_INGESTOR_CERT is set",
         )),

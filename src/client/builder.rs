@@ -7,9 +7,9 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint as TonicE
 
 use super::{
     Client,
-    failover::{Endpoints, Target},
-    moment::{Moment, Observer},
-    traced::{TracedCall, Tracer},
+    call_span::{TracedCall, Tracer},
+    failover::{Endpoint, Endpoints},
+    observer::{ClientEvent, Observer},
 };
 
 /// Says where the ingestors are, and how to reach them.
@@ -29,7 +29,7 @@ pub struct Builder {
 
 /// Why no client can be made of these settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadClient {
+pub enum BuildError {
     /// Nowhere to connect to.
     #[error("no endpoint given: expected at least one like http://127.0.0.1:50051")]
     NoEndpoint,
@@ -125,9 +125,9 @@ impl Builder {
         self
     }
 
-    /// Called at each [`Moment`] of every stream that the client follows: for metrics, and for whatever else wants to know. It
+    /// Called at each [`ClientEvent`] of every stream that the client follows: for metrics, and for whatever else wants to know. It
     /// runs inside the poll, so it has to be quick: count, and go.
-    pub fn observe(mut self, observer: impl Fn(&Moment<'_>) + Send + Sync + 'static) -> Self {
+    pub fn observe(mut self, observer: impl Fn(&ClientEvent<'_>) + Send + Sync + 'static) -> Self {
         self.observer = Observer::new(observer);
         self
     }
@@ -139,9 +139,9 @@ impl Builder {
     }
 
     /// The client. Nothing is connected yet, but a Tokio runtime must be there for the connections to come.
-    pub fn build(self) -> Result<Client, BadClient> {
+    pub fn build(self) -> Result<Client, BuildError> {
         if self.uris.is_empty() {
-            return Err(BadClient::NoEndpoint);
+            return Err(BuildError::NoEndpoint);
         }
         let authorization = self.token.as_deref().map(authorization).transpose()?;
         let targets = self
@@ -151,7 +151,7 @@ impl Builder {
             .collect::<Result<Vec<_>, _>>()?;
         let encrypted = targets.iter().any(|target| target.uri.scheme() == Some(&Scheme::HTTPS));
         if !encrypted && (self.ca.is_some() || self.identity.is_some()) {
-            return Err(BadClient::TlsUnused);
+            return Err(BuildError::TlsUnused);
         }
         let endpoints = Endpoints::new(
             targets,
@@ -166,8 +166,8 @@ impl Builder {
         })
     }
 
-    fn target(&self, text: &str, channel: Option<&Channel>) -> Result<Target, BadClient> {
-        let bad = || BadClient::Endpoint { uri: text.into() };
+    fn target(&self, text: &str, channel: Option<&Channel>) -> Result<Endpoint, BuildError> {
+        let bad = || BuildError::Endpoint { uri: text.into() };
         let uri: Uri = text.trim().parse().map_err(|_| bad())?;
         let encrypted = match uri.scheme() {
             Some(scheme) if *scheme == Scheme::HTTP => false,
@@ -176,7 +176,7 @@ impl Builder {
         };
         if let Some(channel) = channel {
             let channel = channel.clone();
-            return Ok(Target { uri, channel });
+            return Ok(Endpoint { uri, channel });
         }
         let endpoint = TonicEndpoint::from(uri.clone())
             .connect_timeout(self.connect_timeout)
@@ -193,11 +193,11 @@ impl Builder {
             let tls = self.tls();
             endpoint
                 .tls_config(tls)
-                .map_err(|error| BadClient::Tls { reason: causes(&error) })?
+                .map_err(|error| BuildError::Tls { reason: causes(&error) })?
         } else {
             endpoint
         };
-        Ok(Target {
+        Ok(Endpoint {
             channel: endpoint.connect_lazy(),
             uri,
         })
@@ -215,8 +215,8 @@ impl Builder {
     }
 }
 
-fn authorization(token: &str) -> Result<HeaderValue, BadClient> {
-    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| BadClient::Token)?;
+fn authorization(token: &str) -> Result<HeaderValue, BuildError> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", token.trim())).map_err(|_| BuildError::Token)?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -243,17 +243,17 @@ mod tests {
     #[tokio::test]
     async fn settings_that_cannot_work_are_named() {
         let plain = || Client::builder().endpoint("http://127.0.0.1:1");
-        assert_eq!(Client::builder().build().unwrap_err(), BadClient::NoEndpoint);
+        assert_eq!(Client::builder().build().unwrap_err(), BuildError::NoEndpoint);
         for uri in ["", "127.0.0.1:50051", "ftp://x", "/path", "http://"] {
             let error = Client::builder().endpoint(uri).build().unwrap_err();
-            assert_eq!(error, BadClient::Endpoint { uri: uri.into() }, "{uri}");
+            assert_eq!(error, BuildError::Endpoint { uri: uri.into() }, "{uri}");
         }
-        assert_eq!(plain().token("a\nb").build().unwrap_err(), BadClient::Token);
-        assert_eq!(plain().ca_certificate("x").build().unwrap_err(), BadClient::TlsUnused);
+        assert_eq!(plain().token("a\nb").build().unwrap_err(), BuildError::Token);
+        assert_eq!(plain().ca_certificate("x").build().unwrap_err(), BuildError::TlsUnused);
         let secure = Client::builder().endpoint("https://ingestor.example:50051");
         assert!(secure.clone().build().is_ok());
         let error = secure.client_certificate("no pem", "no pem").build().unwrap_err();
-        assert!(matches!(error, BadClient::Tls { .. }), "{error}");
+        assert!(matches!(error, BuildError::Tls { .. }), "{error}");
         assert!(plain().token("fine").build().is_ok());
     }
 }

@@ -18,11 +18,11 @@ use tokio::{
 use tonic::{Code, Status, Streaming};
 
 use super::{
-    Follow, MAX_MESSAGE, Position, Start,
+    FollowOptions, MAX_MESSAGE, Position, Start,
     failover::Endpoints,
-    moment::Moment,
-    retry::{self, Failure, FollowError, Next, Situation},
-    ring::Ring,
+    observer::ClientEvent,
+    retry::{self, Failure, FollowError, RetryAction, RetryContext},
+    rotation::Rotation,
 };
 use crate::v1::{
     self, Gap, Killmail, OnExpired, Progress, StreamKillmailsRequest, StreamKillmailsResponse,
@@ -30,7 +30,7 @@ use crate::v1::{
 };
 
 /// A Progress comes every 15 s ±10 %: a stream that is silent for three of them is dead, whatever TCP believes.
-const SILENCE: Duration = Duration::from_secs(45);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 /// How far back another log is asked for: two ingestors log a killmail at different times, and clocks differ.
 const OVERLAP_SECONDS: i64 = 600;
 
@@ -40,12 +40,12 @@ pub struct Event {
     /// To be stored once the event is handled.
     pub position: Position,
     /// What happened.
-    pub what: What,
+    pub kind: EventKind,
 }
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq)]
-pub enum What {
+pub enum EventKind {
     /// A killmail that matches the filter.
     Killmail(Box<Killmail>),
     /// Nothing that matches up to here.
@@ -56,7 +56,7 @@ pub enum What {
 
 /// How following goes, for logs and `/readyz`.
 #[derive(Clone, Debug, PartialEq)]
-pub enum State {
+pub enum ConnectionState {
     /// A stream is being opened.
     Connecting {
         /// Where to.
@@ -85,29 +85,29 @@ pub enum State {
 /// The events, over as many streams as it takes. Made by [`super::Client::follow`].
 pub struct Events {
     endpoints: Arc<Endpoints>,
-    follow: Follow,
+    follow: FollowOptions,
     /// Where the next attempt starts: moves with every event.
     start: Start,
     /// Time of the last place reached, for a log that does not know our cursor.
     time: Timestamp,
     /// The endpoint that the current attempt is about.
     endpoint: usize,
-    ring: Ring,
+    ring: Rotation,
     failed_rounds: u32,
     accept_gap: bool,
     phase: Phase,
     /// As a stream: the error was handed out, what comes now is the end.
     error_said: bool,
-    state: watch::Sender<State>,
+    state: watch::Sender<ConnectionState>,
 }
 
-type Opening = Pin<Box<dyn Future<Output = Result<Streaming<StreamKillmailsResponse>, Status>> + Send>>;
+type ConnectFuture = Pin<Box<dyn Future<Output = Result<Streaming<StreamKillmailsResponse>, Status>> + Send>>;
 
 enum Phase {
     /// Nothing is under way.
     Idle,
     Waiting(Pin<Box<Sleep>>),
-    Opening(Opening),
+    Opening(ConnectFuture),
     Open {
         stream: Box<Streaming<StreamKillmailsResponse>>,
         silence: Pin<Box<Sleep>>,
@@ -118,21 +118,21 @@ enum Phase {
 }
 
 impl Events {
-    pub(crate) fn new(endpoints: Arc<Endpoints>, follow: Follow) -> Self {
+    pub(crate) fn new(endpoints: Arc<Endpoints>, follow: FollowOptions) -> Self {
         let time = match &follow.start {
             Start::After(position) => position.time,
             Start::Since(time) => *time,
             Start::Latest | Start::Earliest => Timestamp::default(),
         };
         let endpoint = endpoints.in_use();
-        let state = State::Connecting {
+        let state = ConnectionState::Connecting {
             endpoint: endpoints.name(endpoint),
         };
         Self {
             start: follow.start.clone(),
             time,
             endpoint,
-            ring: Ring::new(endpoints.count()),
+            ring: Rotation::new(endpoints.count()),
             failed_rounds: 0,
             accept_gap: false,
             phase: Phase::Idle,
@@ -167,7 +167,7 @@ impl Events {
     }
 
     /// How it goes, also for those who do not hold the [`Events`]. Moves only while events are asked for.
-    pub fn state(&self) -> watch::Receiver<State> {
+    pub fn state(&self) -> watch::Receiver<ConnectionState> {
         self.state.subscribe()
     }
 
@@ -186,12 +186,12 @@ impl Events {
                         self.endpoints.use_now(self.endpoint);
                         self.phase = Phase::Open {
                             stream: Box::new(stream),
-                            silence: Box::pin(tokio::time::sleep(SILENCE)),
+                            silence: Box::pin(tokio::time::sleep(IDLE_TIMEOUT)),
                             waiting: false,
                         };
                         let endpoint = self.endpoints.name(self.endpoint);
-                        self.tell(&Moment::Connected { endpoint: &endpoint });
-                        self.state.send_replace(State::Connected { endpoint });
+                        self.notify(&ClientEvent::Connected { endpoint: &endpoint });
+                        self.state.send_replace(ConnectionState::Connected { endpoint });
                     }
                     Err(status) => self.failed(Failure::from(&status)),
                 },
@@ -210,11 +210,11 @@ impl Events {
                     Poll::Ready(None) => self.failed(Failure::own(Code::Ok, "the stream ended without a reason")),
                     Poll::Pending => {
                         if !*waiting {
-                            silence.as_mut().reset(Instant::now() + SILENCE);
+                            silence.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
                             *waiting = true;
                         }
                         ready!(silence.as_mut().poll(context));
-                        let text = format!("nothing came for {} s, not even a sign of life", SILENCE.as_secs());
+                        let text = format!("nothing came for {} s, not even a sign of life", IDLE_TIMEOUT.as_secs());
                         self.failed(Failure::own(Code::DeadlineExceeded, text));
                     }
                 },
@@ -236,12 +236,12 @@ impl Events {
             client.stream_killmails(request).await.map(tonic::Response::into_inner)
         }));
         let endpoint = self.endpoints.name(self.endpoint);
-        self.tell(&Moment::Connecting { endpoint: &endpoint });
-        self.state.send_replace(State::Connecting { endpoint });
+        self.notify(&ClientEvent::Connecting { endpoint: &endpoint });
+        self.state.send_replace(ConnectionState::Connecting { endpoint });
     }
 
-    fn tell(&self, moment: &Moment<'_>) {
-        self.endpoints.observer.tell(moment);
+    fn notify(&self, moment: &ClientEvent<'_>) {
+        self.endpoints.observer.notify(moment);
     }
 
     /// With several endpoints a gap is accepted only when all of them have been asked for the events themselves.
@@ -269,50 +269,50 @@ impl Events {
                 let seen = self.follow.seen.as_ref();
                 let (killmail_id, revision) = (killmail.killmail_id, killmail.revision);
                 if seen.is_some_and(|seen| seen(killmail_id, revision)) {
-                    self.tell(&Moment::Repeated { killmail_id, revision });
+                    self.notify(&ClientEvent::Duplicate { killmail_id, revision });
                     return None;
                 }
-                What::Killmail(Box::new(killmail))
+                EventKind::Killmail(Box::new(killmail))
             }
-            stream_killmails_response::Event::Progress(progress) => What::Progress(progress),
-            stream_killmails_response::Event::Gap(gap) => What::Gap(gap),
+            stream_killmails_response::Event::Progress(progress) => EventKind::Progress(progress),
+            stream_killmails_response::Event::Gap(gap) => EventKind::Gap(gap),
         };
-        let event = Event { position, what };
-        self.tell(&Moment::Event { event: &event });
+        let event = Event { position, kind: what };
+        self.notify(&ClientEvent::Event { event: &event });
         Some(event)
     }
 
     fn failed(&mut self, failure: Failure) {
         let now = Instant::now();
         let endpoint = self.endpoints.name(self.endpoint);
-        self.ring.tried(self.endpoint, now);
+        self.ring.mark_failed(self.endpoint, now);
         self.ring.refuses(self.endpoint, failure.is_refusal());
-        let situation = Situation {
+        let situation = RetryContext {
             others_left: self.ring.untried(self.endpoint, now).is_some(),
             all_refuse: self.ring.all_refuse(),
             at_cursor: matches!(self.start, Start::After(_)),
             may_continue: self.follow.on_expired_continue && !self.asks_for_gap(),
         };
         self.phase = Phase::Idle;
-        self.tell(&Moment::Failed {
+        self.notify(&ClientEvent::Failed {
             endpoint: &endpoint,
             code: failure.code,
             message: &failure.message,
         });
         match retry::next(&failure, &endpoint, situation) {
-            Next::ResumeByTime => {
-                self.tell(&Moment::OtherLog { endpoint: &endpoint });
+            RetryAction::ResumeByTime => {
+                self.notify(&ClientEvent::LogChanged { endpoint: &endpoint });
                 let seconds = self.time.seconds.saturating_sub(OVERLAP_SECONDS).max(0);
                 self.start = Start::Since(Timestamp { seconds, nanos: 0 });
             }
-            Next::AcceptGap => self.accept_gap = true,
-            Next::End(error) => {
-                self.tell(&Moment::Ended { error: &error });
+            RetryAction::AcceptGap => self.accept_gap = true,
+            RetryAction::End(error) => {
+                self.notify(&ClientEvent::Ended { error: &error });
                 self.phase = Phase::Ended(error.clone());
-                self.state.send_replace(State::Ended(error));
+                self.state.send_replace(ConnectionState::Ended(error));
             }
-            Next::Retry { leave_alone } => {
-                self.ring.tried(self.endpoint, now + leave_alone);
+            RetryAction::Retry { leave_alone } => {
+                self.ring.mark_failed(self.endpoint, now + leave_alone);
                 if let Some(other) = self.ring.untried(self.endpoint, now) {
                     self.endpoint = other;
                     return;
@@ -320,11 +320,11 @@ impl Events {
                 self.failed_rounds = self.failed_rounds.saturating_add(1);
                 let asked = self.ring.soonest(now).saturating_duration_since(now);
                 let wait = asked + retry::backoff(self.failed_rounds, fastrand::f64());
-                self.ring.forget_tries();
+                self.ring.start_round();
                 let failed_rounds = self.failed_rounds;
-                self.tell(&Moment::Waiting { wait, failed_rounds });
+                self.notify(&ClientEvent::Waiting { wait, failed_rounds });
                 self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(wait)));
-                self.state.send_replace(State::Waiting {
+                self.state.send_replace(ConnectionState::Waiting {
                     endpoint,
                     why: failure.message,
                     wait,
@@ -350,7 +350,7 @@ impl Stream for Events {
     }
 }
 
-fn request(follow: &Follow, start: &Start, accept_gap: bool, client_name: &str) -> StreamKillmailsRequest {
+fn request(follow: &FollowOptions, start: &Start, accept_gap: bool, client_name: &str) -> StreamKillmailsRequest {
     let on_expired = if accept_gap {
         OnExpired::Continue
     } else {

@@ -20,9 +20,9 @@ use tonic::{
 };
 
 use super::{
-    moment::Observer,
+    call_span::{self, Tracer},
+    observer::Observer,
     retry::refuses,
-    traced::{self, Tracer},
 };
 
 /// The one call whose answer has no end, and so cannot be bounded as a whole.
@@ -30,7 +30,7 @@ pub(crate) const STREAM: &str = "/killfeed.v1.KillmailService/StreamKillmails";
 
 /// One endpoint.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct Endpoint {
     pub(crate) uri: Uri,
     pub(crate) channel: Channel,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Target {
 /// All endpoints of a client, and what goes with every call.
 #[derive(Debug)]
 pub(crate) struct Endpoints {
-    targets: Vec<Target>,
+    targets: Vec<Endpoint>,
     in_use: AtomicUsize,
     authorization: Option<HeaderValue>,
     pub(crate) client_name: String,
@@ -50,7 +50,7 @@ pub(crate) struct Endpoints {
 impl Endpoints {
     /// `targets` is not empty.
     pub(crate) fn new(
-        targets: Vec<Target>,
+        targets: Vec<Endpoint>,
         authorization: Option<HeaderValue>,
         client_name: String,
         call_timeout: Duration,
@@ -99,8 +99,8 @@ impl Endpoints {
             request.headers_mut().insert(header::AUTHORIZATION, value.clone());
         }
         let endless = request.uri().path() == STREAM;
-        let traced = self.tracer.begin(request.uri().path());
-        if let Some((name, value)) = traced.as_deref().and_then(traced::header) {
+        let traced = self.tracer.start(request.uri().path());
+        if let Some((name, value)) = traced.as_deref().and_then(call_span::header) {
             request.headers_mut().insert(name, value);
         }
         // A clone of its own: readiness belongs to the clone that asked for it.
@@ -125,7 +125,7 @@ impl Endpoints {
             }
         };
         if let Some(traced) = traced {
-            traced.answered(traced::error(&answer));
+            traced.answered(call_span::error(&answer));
         }
         answer
     }

@@ -6,11 +6,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 /// The first wait is at most this long; each one after it twice as long as the one before.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
 /// No wait of our own making is longer.
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 /// What a server may ask for at most: a wait has to end, whatever it says.
-const LONGEST_ASKED: Duration = Duration::from_secs(300);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// Why following ended: trying again would not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -125,7 +125,7 @@ fn words(status: &Status) -> String {
 
 /// What is known when an attempt has failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Situation {
+pub(crate) struct RetryContext {
     /// Some endpoint has not been asked since the last event, or since the last wait.
     pub(crate) others_left: bool,
     /// No endpoint lets us in.
@@ -138,7 +138,7 @@ pub(crate) struct Situation {
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Next {
+pub(crate) enum RetryAction {
     /// Ask another endpoint if one is left, else wait; this one is left alone for so long.
     Retry { leave_alone: Duration },
     /// Ask the same endpoint by time: it has another log.
@@ -150,36 +150,38 @@ pub(crate) enum Next {
 }
 
 /// The one place that knows what a failure means.
-pub(crate) fn next(failure: &Failure, endpoint: &str, situation: Situation) -> Next {
+pub(crate) fn next(failure: &Failure, endpoint: &str, situation: RetryContext) -> RetryAction {
     let endpoint = endpoint.to_owned();
     let message = failure.message.clone();
     match failure.code {
-        Code::InvalidArgument => Next::End(FollowError::Invalid {
+        Code::InvalidArgument => RetryAction::End(FollowError::Invalid {
             endpoint,
             field: failure.field.clone(),
             message,
         }),
         // One of several may have read another tokens file.
-        Code::Unauthenticated if situation.all_refuse => Next::End(FollowError::Unauthenticated { endpoint, message }),
+        Code::Unauthenticated if situation.all_refuse => {
+            RetryAction::End(FollowError::Unauthenticated { endpoint, message })
+        }
         Code::PermissionDenied if situation.all_refuse => {
-            Next::End(FollowError::PermissionDenied { endpoint, message })
+            RetryAction::End(FollowError::PermissionDenied { endpoint, message })
         }
         // Another one may keep more.
-        Code::OutOfRange if situation.others_left => Next::Retry {
+        Code::OutOfRange if situation.others_left => RetryAction::Retry {
             leave_alone: Duration::ZERO,
         },
-        Code::OutOfRange if situation.may_continue => Next::AcceptGap,
-        Code::OutOfRange => Next::End(FollowError::Expired {
+        Code::OutOfRange if situation.may_continue => RetryAction::AcceptGap,
+        Code::OutOfRange => RetryAction::End(FollowError::Expired {
             endpoint,
             earliest_cursor: failure.earliest_cursor.clone(),
             message,
         }),
         Code::FailedPrecondition if failure.reason.as_deref() == Some("LOG_MISMATCH") && situation.at_cursor => {
-            Next::ResumeByTime
+            RetryAction::ResumeByTime
         }
         // Whatever else it is may pass: a restart, an upgrade, a proxy in between, a full house.
-        _ => Next::Retry {
-            leave_alone: failure.retry_after.unwrap_or_default().min(LONGEST_ASKED),
+        _ => RetryAction::Retry {
+            leave_alone: failure.retry_after.unwrap_or_default().min(MAX_RETRY_AFTER),
         },
     }
 }
@@ -188,7 +190,7 @@ pub(crate) fn next(failure: &Failure, endpoint: &str, situation: Situation) -> N
 /// that the clients of a restarted server do not come back all at once. `random` lies in 0..1.
 pub(crate) fn backoff(failed_rounds: u32, random: f64) -> Duration {
     let doublings = failed_rounds.saturating_sub(1).min(16);
-    let ceiling = FIRST_WAIT.saturating_mul(1 << doublings).min(LONGEST_WAIT);
+    let ceiling = INITIAL_BACKOFF.saturating_mul(1 << doublings).min(MAX_BACKOFF);
     ceiling.mul_f64(random.clamp(0.0, 1.0))
 }
 
@@ -196,7 +198,7 @@ pub(crate) fn backoff(failed_rounds: u32, random: f64) -> Duration {
 mod tests {
     use super::*;
 
-    const ALONE: Situation = Situation {
+    const ALONE: RetryContext = RetryContext {
         others_left: false,
         all_refuse: false,
         at_cursor: true,
@@ -209,7 +211,7 @@ mod tests {
 
     #[test]
     fn every_failure_has_its_answer() {
-        let retry = |seconds| Next::Retry {
+        let retry = |seconds| RetryAction::Retry {
             leave_alone: Duration::from_secs(seconds),
         };
         let asked = |seconds| Failure {
@@ -220,15 +222,15 @@ mod tests {
             reason: Some("LOG_MISMATCH".into()),
             ..failure(Code::FailedPrecondition)
         };
-        let others = Situation {
+        let others = RetryContext {
             others_left: true,
             ..ALONE
         };
-        let patient = Situation {
+        let patient = RetryContext {
             may_continue: true,
             ..ALONE
         };
-        let fresh = Situation {
+        let fresh = RetryContext {
             at_cursor: false,
             ..ALONE
         };
@@ -247,11 +249,11 @@ mod tests {
             (failure(Code::FailedPrecondition), ALONE, retry(0)),
             (failure(Code::Unauthenticated), ALONE, retry(0)),
             (failure(Code::PermissionDenied), others, retry(0)),
-            (mismatch.clone(), ALONE, Next::ResumeByTime),
-            (mismatch.clone(), others, Next::ResumeByTime),
+            (mismatch.clone(), ALONE, RetryAction::ResumeByTime),
+            (mismatch.clone(), others, RetryAction::ResumeByTime),
             (mismatch, fresh, retry(0)),
             (failure(Code::OutOfRange), others, retry(0)),
-            (failure(Code::OutOfRange), patient, Next::AcceptGap),
+            (failure(Code::OutOfRange), patient, RetryAction::AcceptGap),
         ];
         for (failure, situation, expected) in table {
             assert_eq!(next(&failure, "e", situation), expected, "{failure:?} {situation:?}");
@@ -272,12 +274,12 @@ mod tests {
                 "the events after the stored position are gone: the ingestor at e says words; start at its earliest event, or let the client continue behind the gap",
             ),
         ] {
-            let refused = Situation {
+            let refused = RetryContext {
                 all_refuse: refuses(code),
                 ..ALONE
             };
             match next(&failure(code), "e", refused) {
-                Next::End(error) => assert_eq!(error.to_string(), text),
+                RetryAction::End(error) => assert_eq!(error.to_string(), text),
                 other => panic!("{code:?}: {other:?}"),
             }
         }
@@ -310,6 +312,6 @@ mod tests {
         assert_eq!(longest, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
         assert_eq!(backoff(3, 0.0), Duration::ZERO);
         assert_eq!(backoff(3, 0.5), Duration::from_secs(1));
-        assert_eq!(backoff(u32::MAX, 1.0), LONGEST_WAIT);
+        assert_eq!(backoff(u32::MAX, 1.0), MAX_BACKOFF);
     }
 }

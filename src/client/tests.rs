@@ -14,9 +14,9 @@ use tonic::{Code, Request, Response, Status, transport::Server};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
-    Client, Event, Follow, FollowError, Position, Start, State, What,
-    failover::{Endpoints, Target},
-    moment::{Moment, Observer},
+    Client, ConnectionState, Event, EventKind, FollowError, FollowOptions, Position, Start,
+    failover::{Endpoint, Endpoints},
+    observer::{ClientEvent, Observer},
 };
 use crate::v1::{
     Gap, GetFeedStatusRequest, GetFeedStatusResponse, GetKillmailRequest, GetKillmailResponse, Killmail,
@@ -25,21 +25,21 @@ use crate::v1::{
     stream_killmails_request, stream_killmails_response,
 };
 
-type Answer = Result<Vec<Result<StreamKillmailsResponse, Status>>, Status>;
+type Script = Result<Vec<Result<StreamKillmailsResponse, Status>>, Status>;
 
 /// An ingestor that answers each stream with the next of its scripts, and after the last event says nothing more. Without a
 /// script left it is unavailable.
 #[derive(Clone, Default)]
-struct Scripted {
-    scripts: Arc<Mutex<VecDeque<Answer>>>,
+struct FakeIngestor {
+    scripts: Arc<Mutex<VecDeque<Script>>>,
     asked: Arc<Mutex<Vec<StreamKillmailsRequest>>>,
     unary: Option<String>,
     /// Knows nobody's token.
     closed: bool,
 }
 
-impl Scripted {
-    fn new(scripts: impl IntoIterator<Item = Answer>) -> Self {
+impl FakeIngestor {
+    fn new(scripts: impl IntoIterator<Item = Script>) -> Self {
         Self {
             scripts: Arc::new(Mutex::new(scripts.into_iter().collect())),
             ..Self::default()
@@ -52,7 +52,7 @@ impl Scripted {
 }
 
 #[tonic::async_trait]
-impl KillmailService for Scripted {
+impl KillmailService for FakeIngestor {
     type StreamKillmailsStream = BoxStream<'static, Result<StreamKillmailsResponse, Status>>;
 
     async fn stream_killmails(
@@ -96,12 +96,12 @@ impl KillmailService for Scripted {
 }
 
 /// A client of these ingestors; `None` = nobody listens there.
-fn client(ingestors: Vec<Option<Scripted>>) -> Client {
+fn client(ingestors: Vec<Option<FakeIngestor>>) -> Client {
     watched(ingestors, Observer::default())
 }
 
-fn watched(ingestors: Vec<Option<Scripted>>, observer: Observer) -> Client {
-    let target = |(index, ingestor): (usize, Option<Scripted>)| {
+fn watched(ingestors: Vec<Option<FakeIngestor>>, observer: Observer) -> Client {
+    let target = |(index, ingestor): (usize, Option<FakeIngestor>)| {
         let uri: http::Uri = format!("http://ingestor-{index}/").parse().unwrap();
         let connections = ingestor.map(|ingestor| {
             let (sender, mut receiver) = mpsc::channel::<DuplexStream>(4);
@@ -125,7 +125,7 @@ fn watched(ingestors: Vec<Option<Scripted>>, observer: Observer) -> Client {
             }
         });
         let channel = tonic::transport::Endpoint::from(uri.clone()).connect_with_connector_lazy(connector);
-        Target { uri, channel }
+        Endpoint { uri, channel }
     };
     let targets = ingestors.into_iter().enumerate().map(target).collect();
     let endpoints = Endpoints::new(
@@ -134,7 +134,7 @@ fn watched(ingestors: Vec<Option<Scripted>>, observer: Observer) -> Client {
         "test".into(),
         Duration::from_secs(10),
         observer,
-        super::traced::Tracer::default(),
+        super::call_span::Tracer::default(),
     );
     Client {
         endpoints: endpoints.into(),
@@ -169,7 +169,7 @@ fn refused(code: Code, reason: &str) -> Status {
     Status::with_error_details(code, reason, details)
 }
 
-fn expired() -> Answer {
+fn expired() -> Script {
     Err(refused(Code::OutOfRange, "CURSOR_EXPIRED"))
 }
 
@@ -188,13 +188,13 @@ fn start_of(request: &StreamKillmailsRequest) -> String {
     }
 }
 
-fn starts(ingestor: &Scripted) -> Vec<String> {
+fn starts(ingestor: &FakeIngestor) -> Vec<String> {
     ingestor.asked().iter().map(start_of).collect()
 }
 
 fn id(event: Event) -> u64 {
-    match event.what {
-        What::Killmail(killmail) => killmail.killmail_id,
+    match event.kind {
+        EventKind::Killmail(killmail) => killmail.killmail_id,
         other => panic!("no killmail: {other:?}"),
     }
 }
@@ -202,13 +202,13 @@ fn id(event: Event) -> u64 {
 #[tokio::test(start_paused = true)]
 async fn continues_exactly_after_the_last_event() {
     let cut = || Err(Status::unknown("connection reset"));
-    let ingestor = Scripted::new([
+    let ingestor = FakeIngestor::new([
         Ok(vec![killmail(1), killmail(2), cut()]),
         Err(Status::unavailable("restarting")),
         Ok(vec![killmail(3), cut()]),
         Ok(vec![killmail(4)]),
     ]);
-    let mut events = client(vec![Some(ingestor.clone())]).follow(Follow::new("npc", Start::Latest));
+    let mut events = client(vec![Some(ingestor.clone())]).follow(FollowOptions::new("npc", Start::Latest));
     for expected in 1..=4 {
         let event = events.next().await.unwrap();
         assert_eq!(event.position.cursor, format!("c{expected}"));
@@ -224,8 +224,8 @@ async fn continues_exactly_after_the_last_event() {
 
 #[tokio::test(start_paused = true)]
 async fn a_future_dropped_half_way_loses_nothing() {
-    let ingestor = Scripted::new([Ok((1..=50).map(killmail).collect())]);
-    let mut events = client(vec![Some(ingestor.clone())]).follow(Follow::new("", Start::Earliest));
+    let ingestor = FakeIngestor::new([Ok((1..=50).map(killmail).collect())]);
+    let mut events = client(vec![Some(ingestor.clone())]).follow(FollowOptions::new("", Start::Earliest));
     let mut ids = Vec::new();
     while ids.len() < 50 {
         if let Some(event) = events.next().now_or_never() {
@@ -239,8 +239,8 @@ async fn a_future_dropped_half_way_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn takes_what_is_there_at_once() {
-    let ingestor = Scripted::new([Ok((1..=5).map(killmail).chain([Err(Status::not_found("x"))]).collect())]);
-    let mut events = client(vec![Some(ingestor)]).follow(Follow::new("", Start::Earliest));
+    let ingestor = FakeIngestor::new([Ok((1..=5).map(killmail).chain([Err(Status::not_found("x"))]).collect())]);
+    let mut events = client(vec![Some(ingestor)]).follow(FollowOptions::new("", Start::Earliest));
     let mut ids = Vec::new();
     while ids.len() < 5 {
         let ready = events.next_ready(3).await.unwrap();
@@ -252,10 +252,10 @@ async fn takes_what_is_there_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn goes_to_the_next_endpoint_at_once() {
-    let second = Scripted::new([Err(Status::unavailable("full")), Ok(vec![killmail(7)])]);
-    let third = Scripted::new([Ok(vec![killmail(5), killmail(6), Err(Status::internal("crash"))])]);
-    let mut events =
-        client(vec![None, Some(second.clone()), Some(third.clone())]).follow(Follow::new("", after("c4", 10_004)));
+    let second = FakeIngestor::new([Err(Status::unavailable("full")), Ok(vec![killmail(7)])]);
+    let third = FakeIngestor::new([Ok(vec![killmail(5), killmail(6), Err(Status::internal("crash"))])]);
+    let mut events = client(vec![None, Some(second.clone()), Some(third.clone())])
+        .follow(FollowOptions::new("", after("c4", 10_004)));
     let begun = Instant::now();
     assert_eq!(id(events.next().await.unwrap()), 5);
     assert_eq!(begun.elapsed(), Duration::ZERO);
@@ -265,22 +265,22 @@ async fn goes_to_the_next_endpoint_at_once() {
     assert_eq!(starts(&second), ["c4", "c6"]);
     assert_eq!(starts(&third), ["c4"]);
     let endpoint = "http://ingestor-1/".to_owned();
-    assert_eq!(*events.state().borrow(), State::Connected { endpoint });
+    assert_eq!(*events.state().borrow(), ConnectionState::Connected { endpoint });
 }
 
 #[tokio::test(start_paused = true)]
 async fn one_that_does_not_let_us_in_is_an_end_only_when_nobody_does() {
     let unknown = || Err(Status::unauthenticated("unknown token"));
     let (first, second) = (
-        Scripted::new([unknown(), unknown(), unknown()]),
-        Scripted::new([
+        FakeIngestor::new([unknown(), unknown(), unknown()]),
+        FakeIngestor::new([
             Err(Status::unavailable("restarting")),
             Ok(vec![killmail(1), Err(Status::unavailable("again"))]),
             unknown(),
         ]),
     );
     let mut events =
-        client(vec![Some(first.clone()), Some(second.clone())]).follow(Follow::new("", after("c0", 10_000)));
+        client(vec![Some(first.clone()), Some(second.clone())]).follow(FollowOptions::new("", after("c0", 10_000)));
     // The other one is only restarting: it is waited for.
     assert_eq!(id(events.next().await.unwrap()), 1);
     let expected = FollowError::Unauthenticated {
@@ -295,21 +295,21 @@ async fn one_that_does_not_let_us_in_is_an_end_only_when_nobody_does() {
 async fn waits_as_long_as_it_is_asked_to() {
     let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(20)));
     let draining = Status::with_error_details(Code::Unavailable, "draining", details);
-    let ingestor = Scripted::new([Err(draining), Ok(vec![killmail(1)])]);
-    let mut events = client(vec![Some(ingestor)]).follow(Follow::new("", Start::Latest));
+    let ingestor = FakeIngestor::new([Err(draining), Ok(vec![killmail(1)])]);
+    let mut events = client(vec![Some(ingestor)]).follow(FollowOptions::new("", Start::Latest));
     let begun = Instant::now();
     assert!(events.next().now_or_never().is_none());
     let state = events.state();
     assert_eq!(id(events.next().await.unwrap()), 1);
     let took = begun.elapsed().as_secs_f32();
     assert!((20.0..21.0).contains(&took), "{took}");
-    assert!(matches!(*state.borrow(), State::Connected { .. }));
+    assert!(matches!(*state.borrow(), ConnectionState::Connected { .. }));
 }
 
 #[tokio::test(start_paused = true)]
 async fn every_moment_is_told_to_the_observer() {
     let mismatch = Err(refused(Code::FailedPrecondition, "LOG_MISMATCH"));
-    let ingestor = Scripted::new([
+    let ingestor = FakeIngestor::new([
         mismatch,
         Ok(vec![killmail(1), killmail(2), Err(Status::unavailable("restarting"))]),
         Ok(vec![gap()]),
@@ -317,25 +317,25 @@ async fn every_moment_is_told_to_the_observer() {
     ]);
     let told: Arc<Mutex<Vec<String>>> = Arc::default();
     let writes = told.clone();
-    let observer = Observer::new(move |moment: &Moment<'_>| {
+    let observer = Observer::new(move |moment: &ClientEvent<'_>| {
         writes.lock().unwrap().push(match moment {
-            Moment::Connecting { endpoint } => format!("to {endpoint}"),
-            Moment::Connected { .. } => "connected".into(),
-            Moment::Event { event } => format!("event {}", event.position.cursor),
-            Moment::Repeated { killmail_id, .. } => format!("had {killmail_id}"),
-            Moment::Failed { code, .. } => format!("failed {code:?}"),
-            Moment::OtherLog { .. } => "other log".into(),
-            Moment::Waiting { failed_rounds, .. } => format!("waiting {failed_rounds}"),
-            Moment::Ended { error } => error.to_string(),
+            ClientEvent::Connecting { endpoint } => format!("to {endpoint}"),
+            ClientEvent::Connected { .. } => "connected".into(),
+            ClientEvent::Event { event } => format!("event {}", event.position.cursor),
+            ClientEvent::Duplicate { killmail_id, .. } => format!("had {killmail_id}"),
+            ClientEvent::Failed { code, .. } => format!("failed {code:?}"),
+            ClientEvent::LogChanged { .. } => "other log".into(),
+            ClientEvent::Waiting { failed_rounds, .. } => format!("waiting {failed_rounds}"),
+            ClientEvent::Ended { error } => error.to_string(),
         });
     });
-    let follow = Follow {
+    let follow = FollowOptions {
         seen: Some(Arc::new(|id, _| id == 1)),
-        ..Follow::new("", after("old", 10_003))
+        ..FollowOptions::new("", after("old", 10_003))
     };
     let mut events = watched(vec![None, Some(ingestor)], observer).follow(follow);
     assert_eq!(id(events.next().await.unwrap()), 2);
-    assert!(matches!(events.next().await.unwrap().what, What::Gap(_)));
+    assert!(matches!(events.next().await.unwrap().kind, EventKind::Gap(_)));
     let told = told.lock().unwrap().join(", ");
     assert_eq!(
         told,
@@ -347,8 +347,8 @@ async fn every_moment_is_told_to_the_observer() {
 
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_is_opened_anew() {
-    let ingestor = Scripted::new([Ok(vec![killmail(1)]), Ok(vec![killmail(2)])]);
-    let mut events = client(vec![Some(ingestor.clone())]).follow(Follow::new("", Start::Latest));
+    let ingestor = FakeIngestor::new([Ok(vec![killmail(1)]), Ok(vec![killmail(2)])]);
+    let mut events = client(vec![Some(ingestor.clone())]).follow(FollowOptions::new("", Start::Latest));
     assert_eq!(id(events.next().await.unwrap()), 1);
     // A caller that takes its time is not the stream's fault.
     tokio::time::sleep(Duration::from_secs(300)).await;
@@ -362,10 +362,10 @@ async fn a_silent_stream_is_opened_anew() {
 #[tokio::test(start_paused = true)]
 async fn another_log_is_resumed_by_time_and_repeats_are_dropped() {
     let mismatch = Err(refused(Code::FailedPrecondition, "LOG_MISMATCH"));
-    let ingestor = Scripted::new([mismatch, Ok((1..=4).map(killmail).collect())]);
-    let follow = Follow {
+    let ingestor = FakeIngestor::new([mismatch, Ok((1..=4).map(killmail).collect())]);
+    let follow = FollowOptions {
         seen: Some(Arc::new(|id, revision| id <= 3 && revision == 0)),
-        ..Follow::new("", after("old", 10_003))
+        ..FollowOptions::new("", after("old", 10_003))
     };
     let mut events = client(vec![Some(ingestor.clone())]).follow(follow);
     assert_eq!(id(events.next().await.unwrap()), 4);
@@ -375,9 +375,9 @@ async fn another_log_is_resumed_by_time_and_repeats_are_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn an_expired_position_is_reported_once_every_endpoint_said_so() {
-    let (first, second) = (Scripted::new([expired()]), Scripted::new([expired()]));
+    let (first, second) = (FakeIngestor::new([expired()]), FakeIngestor::new([expired()]));
     let mut events =
-        client(vec![Some(first.clone()), Some(second.clone())]).follow(Follow::new("", after("c1", 10_001)));
+        client(vec![Some(first.clone()), Some(second.clone())]).follow(FollowOptions::new("", after("c1", 10_001)));
     let expected = FollowError::Expired {
         endpoint: "http://ingestor-1/".into(),
         earliest_cursor: Some("e".into()),
@@ -386,7 +386,7 @@ async fn an_expired_position_is_reported_once_every_endpoint_said_so() {
     assert_eq!(events.next().await, Err(expected.clone()));
     assert_eq!(events.next().await, Err(expected.clone()), "an error is final");
     assert_eq!((first.asked().len(), second.asked().len()), (1, 1));
-    assert_eq!(*events.state().borrow(), State::Ended(expected));
+    assert_eq!(*events.state().borrow(), ConnectionState::Ended(expected));
     assert_eq!(
         events.collect::<Vec<_>>().await.len(),
         1,
@@ -396,28 +396,28 @@ async fn an_expired_position_is_reported_once_every_endpoint_said_so() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gap_is_accepted_only_when_nobody_has_the_events() {
-    let first = Scripted::new([expired()]);
-    let second = Scripted::new([Ok(vec![killmail(2)])]);
-    let follow = Follow {
+    let first = FakeIngestor::new([expired()]);
+    let second = FakeIngestor::new([Ok(vec![killmail(2)])]);
+    let follow = FollowOptions {
         on_expired_continue: true,
-        ..Follow::new("", after("c1", 10_001))
+        ..FollowOptions::new("", after("c1", 10_001))
     };
     let mut events = client(vec![Some(first.clone()), Some(second)]).follow(follow.clone());
     assert_eq!(id(events.next().await.unwrap()), 2);
 
-    let first = Scripted::new([expired()]);
-    let second = Scripted::new([expired(), Ok(vec![gap(), killmail(9)])]);
+    let first = FakeIngestor::new([expired()]);
+    let second = FakeIngestor::new([expired(), Ok(vec![gap(), killmail(9)])]);
     let mut events = client(vec![Some(first.clone()), Some(second.clone())]).follow(follow.clone());
     let event = events.next().await.unwrap();
-    assert!(matches!(event.what, What::Gap(_)));
+    assert!(matches!(event.kind, EventKind::Gap(_)));
     assert_eq!(event.position.time, at(10_001), "a gap does not say when");
     assert_eq!(id(events.next().await.unwrap()), 9);
     let asked: Vec<OnExpired> = second.asked().iter().map(StreamKillmailsRequest::on_expired).collect();
     assert_eq!(asked, [OnExpired::Fail, OnExpired::Continue]);
 
-    let alone = Scripted::new([Ok(vec![gap()])]);
+    let alone = FakeIngestor::new([Ok(vec![gap()])]);
     let mut events = client(vec![Some(alone.clone())]).follow(follow);
-    assert!(matches!(events.next().await.unwrap().what, What::Gap(_)));
+    assert!(matches!(events.next().await.unwrap().kind, EventKind::Gap(_)));
     assert_eq!(alone.asked()[0].on_expired(), OnExpired::Continue);
 }
 
@@ -434,8 +434,8 @@ async fn only_a_progress_at_the_head_tells_the_time() {
             event: Some(stream_killmails_response::Event::Progress(progress)),
         })
     };
-    let ingestor = Scripted::new([Ok(vec![progress(false, 99_000), progress(true, 99_015), gap()])]);
-    let mut events = client(vec![Some(ingestor)]).follow(Follow::new("", after("c1", 10_001)));
+    let ingestor = FakeIngestor::new([Ok(vec![progress(false, 99_000), progress(true, 99_015), gap()])]);
+    let mut events = client(vec![Some(ingestor)]).follow(FollowOptions::new("", after("c1", 10_001)));
     let mut times = Vec::new();
     for _ in 0..3 {
         times.push(events.next().await.unwrap().position.time.seconds);
@@ -445,11 +445,11 @@ async fn only_a_progress_at_the_head_tells_the_time() {
 
 #[tokio::test(start_paused = true)]
 async fn unary_calls_fail_over() {
-    let answering = Scripted {
+    let answering = FakeIngestor {
         unary: Some("b".into()),
-        ..Scripted::default()
+        ..FakeIngestor::default()
     };
-    let client = client(vec![None, Some(Scripted::default()), Some(answering)]);
+    let client = client(vec![None, Some(FakeIngestor::default()), Some(answering)]);
     let status = client
         .killmails()
         .get_feed_status(GetFeedStatusRequest {})
@@ -467,7 +467,7 @@ async fn unary_calls_fail_over() {
 
 #[tokio::test(start_paused = true)]
 async fn unary_calls_say_what_an_ingestor_said() {
-    let client = client(vec![Some(Scripted::default()), None]);
+    let client = client(vec![Some(FakeIngestor::default()), None]);
     let error = client
         .killmails()
         .get_feed_status(GetFeedStatusRequest {})
@@ -478,13 +478,13 @@ async fn unary_calls_say_what_an_ingestor_said() {
 
 #[tokio::test(start_paused = true)]
 async fn unary_calls_go_where_they_are_let_in() {
-    let closed = Scripted {
+    let closed = FakeIngestor {
         closed: true,
-        ..Scripted::default()
+        ..FakeIngestor::default()
     };
-    let open = Scripted {
+    let open = FakeIngestor {
         unary: Some("b".into()),
-        ..Scripted::default()
+        ..FakeIngestor::default()
     };
     let asks = async |ingestors| {
         let client = client(ingestors);

@@ -3,7 +3,7 @@
 use super::{
     fields::{self, Field},
     near,
-    parser::{Parser, Stop},
+    parser::{Parser, Unrecoverable},
     print,
     scanner::{ends_word, is_operator},
     syntax::{Problem, Span},
@@ -12,7 +12,7 @@ use super::{
 
 impl Parser<'_> {
     /// A word that no operator follows and that is no flag.
-    pub(super) fn word_alone(&mut self, start: usize, span: Span, word: String) -> Result<(), Stop> {
+    pub(super) fn word_alone(&mut self, start: usize, span: Span, word: String) -> Result<(), Unrecoverable> {
         // A word of a name can be a field's too: `corporation:Space Group Ltd`.
         if self.follows_value(start) {
             self.bare_word(start, span, word);
@@ -31,7 +31,7 @@ impl Parser<'_> {
     }
 
     /// A field without an operator: `value`, `ship Nyx`, `ship(Nyx OR Brutix)`.
-    fn field_alone(&mut self, span: Span, word: &str, field: Field) -> Result<(), Stop> {
+    fn field_alone(&mut self, span: Span, word: &str, field: Field) -> Result<(), Unrecoverable> {
         let back = self.scanner.position();
         self.scanner.skip_white_space();
         let is_list = self.scanner.peek() == Some('(');

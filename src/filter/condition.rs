@@ -2,11 +2,11 @@
 
 use super::{
     fields::{self, Field},
-    parser::{LastValue, Parser, Stop},
+    parser::{LastValue, Parser, Unrecoverable},
     print,
-    quantity::{self, NoQuantity, Rules},
+    quantity::{self, QuantityError, Rules},
     scanner::{ends_value, is_operator},
-    syntax::{Kind, Named, Operator, Problem, Span, Term, Value},
+    syntax::{Kind, NameCondition, Operator, Problem, Span, Term, Value},
     tree::{Leaf, Tree},
 };
 use crate::v1::{Comparison, NumberField, ParticipantField, ParticipantRole};
@@ -22,7 +22,7 @@ pub(super) struct Values {
 
 impl Parser<'_> {
     /// `word` was taken, an operator comes next.
-    pub(super) fn condition(&mut self, start: usize, span: Span, word: &str) -> Result<Term, Stop> {
+    pub(super) fn condition(&mut self, start: usize, span: Span, word: &str) -> Result<Term, Unrecoverable> {
         let field = Field::named(word);
         let operator = self.operator(field == Ok(Field::Label));
         let head_end = self.scanner.position();
@@ -65,7 +65,7 @@ impl Parser<'_> {
         let negated = operator.comparison == Comparison::NotEqual;
         let tree = match field {
             Field::Participant(..) | Field::Item(_) | Field::Place(_) => {
-                let named = Named {
+                let named = NameCondition {
                     field,
                     field_span: span,
                     negated,
@@ -184,7 +184,7 @@ impl Parser<'_> {
     }
 
     /// Takes a value or a list. Without any if that was missing, which was said.
-    pub(super) fn values(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Values, Stop> {
+    pub(super) fn values(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Values, Unrecoverable> {
         let before = self.scanner.position();
         self.scanner.skip_white_space();
         let spaced = self.scanner.position() > before;
@@ -239,7 +239,7 @@ impl Parser<'_> {
     }
 
     /// The values up to the `)` whose `(` was just taken.
-    fn list(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Vec<Value>, Stop> {
+    fn list(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Vec<Value>, Unrecoverable> {
         let mut values: Vec<Value> = Vec::new();
         let mut wanted = true;
         loop {
@@ -421,7 +421,7 @@ impl Parser<'_> {
         })
     }
 
-    fn quantity<T>(&mut self, value: &Value, read: impl Fn(&str) -> Result<T, NoQuantity>) -> Option<T> {
+    fn quantity<T>(&mut self, value: &Value, read: impl Fn(&str) -> Result<T, QuantityError>) -> Option<T> {
         let quantity = read(&value.text);
         if value.quoted {
             let problem = Problem::new(value.span, "what is in quotes is a name: write the number without them");
@@ -449,7 +449,7 @@ impl Parser<'_> {
     }
 }
 
-fn number(field: NumberField, text: &str) -> Result<f64, NoQuantity> {
+fn number(field: NumberField, text: &str) -> Result<f64, QuantityError> {
     let security = field == NumberField::Security;
     let isk = fields::is_isk(field);
     let number = quantity::number(
@@ -461,7 +461,7 @@ fn number(field: NumberField, text: &str) -> Result<f64, NoQuantity> {
         },
     )?;
     if field == NumberField::Class && !CLASSES.contains(&number) {
-        return Err(NoQuantity {
+        return Err(QuantityError {
             message: format!(
                 "`{text}` is no wormhole class; they are 1 to 25 (1-6 wormholes, 12 Thera, 13 shattered, 14-18 drifter)"
             ),

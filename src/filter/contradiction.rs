@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::{
     Program, Resolve, print,
-    syntax::{Change, Kind, Problem, Span, Term},
+    syntax::{Kind, Problem, Span, Term, TermEdit},
     tree::{Leaf, Tree},
 };
 use crate::v1::{self, Comparison, EntityKind, FilterValue, NumberField, ParticipantRole, Space};
@@ -100,28 +100,28 @@ fn warning(text: &str, root: &Term, first: &Conjunct<'_>, second: &Conjunct<'_>)
         excerpt(text, second.term.span)
     );
     let mut suggestions = Vec::new();
-    let mut suggest = |changes: &[Change<'_>]| {
+    let mut suggest = |changes: &[TermEdit<'_>]| {
         suggestions.extend(root.changed(changes).map(|tree| print::canonical(&tree)));
     };
     let (in_first, in_second) = (first.term.span, second.term.span);
     if let Some(both) = either(&first.tree, &second.tree) {
-        let both = Change {
+        let both = TermEdit {
             at: in_first,
             instead: Some(&both),
         };
         suggest(&[
             both,
-            Change {
+            TermEdit {
                 at: in_second,
                 instead: None,
             },
         ]);
     }
-    suggest(&[Change {
+    suggest(&[TermEdit {
         at: in_second,
         instead: None,
     }]);
-    suggest(&[Change {
+    suggest(&[TermEdit {
         at: in_first,
         instead: None,
     }]);

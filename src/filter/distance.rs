@@ -75,7 +75,7 @@ fn distance(near: &FilterNear, system: u32) -> Option<Distance> {
 mod tests {
     use super::*;
     use crate::{
-        filter::{self, Outcome, Resolution, Resolve},
+        filter::{self, CompileOutcome, Resolution, Resolve},
         v1::{EntityKind, FilterNode},
     };
 
@@ -129,7 +129,7 @@ mod tests {
 
     fn compiled(text: &str) -> Filter {
         match filter::compile(text, &Map) {
-            Outcome::Compiled(compiled) => compiled.filter,
+            CompileOutcome::Compiled(compiled) => compiled.filter,
             other => panic!("{text}: {other:?}"),
         }
     }

@@ -156,14 +156,14 @@ pub(super) const KEYWORDS: [&str; 3] = ["and", "or", "not"];
 
 /// Why a word is no field.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoField {
+pub(super) struct UnknownField {
     pub message: String,
     pub suggestions: Vec<String>,
 }
 
 impl Field {
     /// The field or flag that `word` names.
-    pub(super) fn named(word: &str) -> Result<Self, NoField> {
+    pub(super) fn named(word: &str) -> Result<Self, UnknownField> {
         let lower = word.to_lowercase();
         if let Some(field) = bare(&lower) {
             return Ok(field);
@@ -178,13 +178,13 @@ impl Field {
                 Some(Self::Participant(_, field @ (ParticipantField::Weapon | ParticipantField::WeaponGroup))),
             ) => {
                 let name = participant(field);
-                Err(NoField {
+                Err(UnknownField {
                     message: format!("`{word}` does not exist: only attackers have weapons"),
                     suggestions: vec![format!("attacker.{name}"), format!("final.{name}")],
                 })
             }
             (Some((_, role)), Some(Self::Participant(_, field))) => Ok(Self::Participant(*role, field)),
-            (Some(_), Some(_)) => Err(NoField {
+            (Some(_), Some(_)) => Err(UnknownField {
                 message: format!("`{field_word}` is about the whole killmail and takes no `{role_word}.` before it"),
                 suggestions: vec![field_word.to_owned()],
             }),
@@ -229,9 +229,9 @@ fn bare(word: &str) -> Option<Field> {
     participant().or_else(number).or_else(flag).or_else(other)
 }
 
-fn unknown(word: &str, lower: &str) -> NoField {
+fn unknown(word: &str, lower: &str) -> UnknownField {
     if is_role(lower) {
-        return NoField {
+        return UnknownField {
             message: format!("`{word}` needs to be told what of it: character, corporation, alliance, ship, ..."),
             suggestions: ["alliance", "corporation", "character", "ship", "group"]
                 .map(|field| format!("{lower}.{field}"))
@@ -261,7 +261,7 @@ fn unknown(word: &str, lower: &str) -> NoField {
     let mut seen = std::collections::HashSet::new();
     suggestions.retain(|suggestion| seen.insert(suggestion.clone()));
     suggestions.truncate(3);
-    NoField {
+    UnknownField {
         message: format!("there is no field `{word}`"),
         suggestions,
     }

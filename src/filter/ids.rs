@@ -3,7 +3,7 @@
 use crate::v1::FilterValue;
 
 /// Up to so many, looking at every one beats halving.
-const FEW: usize = 8;
+const LINEAR_SEARCH_THRESHOLD: usize = 8;
 
 /// Ids, sorted, each once.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ impl IdSet {
 
     /// Whether `id` is one of them.
     pub(super) fn contains(&self, id: u64) -> bool {
-        if self.0.len() <= FEW {
+        if self.0.len() <= LINEAR_SEARCH_THRESHOLD {
             self.0.contains(&id)
         } else {
             self.0.binary_search(&id).is_ok()

@@ -1,7 +1,7 @@
 //! Text → terms: `near(Turnur, 7ly)`.
 
 use super::{
-    parser::{Parser, Stop},
+    parser::{Parser, Unrecoverable},
     print,
     scanner::ends_value,
     syntax::{Kind, Problem, Span, Term, Value},
@@ -16,7 +16,7 @@ pub(super) fn without_parentheses(span: Span) -> Problem {
 
 impl Parser<'_> {
     /// `near` was taken, the `(` comes next.
-    pub(super) fn near(&mut self, start: usize, word: Span) -> Result<Term, Stop> {
+    pub(super) fn near(&mut self, start: usize, word: Span) -> Result<Term, Unrecoverable> {
         if let Some(role) = self.group {
             self.not_in_group(word, "near", role);
         }

@@ -62,7 +62,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Term>, Vec<Problem>> {
 }
 
 /// Said what is wrong, and the rest of the text can't be understood.
-pub(super) struct Stop;
+pub(super) struct Unrecoverable;
 
 pub(super) struct Parser<'a> {
     pub(super) text: &'a str,
@@ -87,17 +87,17 @@ pub(super) struct LastValue {
 }
 
 impl Parser<'_> {
-    fn any(&mut self) -> Result<Term, Stop> {
+    fn any(&mut self) -> Result<Term, Unrecoverable> {
         let mut terms = vec![self.all()?];
         let mut ors = Vec::new();
-        while let Some(or) = self.joint("or", &["|", "||"], "OR") {
+        while let Some(or) = self.take_keyword("or", &["|", "||"], "OR") {
             ors.push(or);
             terms.push(self.all()?);
         }
         Ok(joined(terms, |terms| Kind::Any { terms, ors }))
     }
 
-    fn all(&mut self) -> Result<Term, Stop> {
+    fn all(&mut self) -> Result<Term, Unrecoverable> {
         let mut terms = vec![self.term()?];
         let mut side_by_side = false;
         loop {
@@ -115,7 +115,7 @@ impl Parser<'_> {
             {
                 break;
             }
-            if self.joint("and", &["&", "&&"], "AND").is_none() {
+            if self.take_keyword("and", &["&", "&&"], "AND").is_none() {
                 side_by_side = true;
             }
             terms.push(self.term()?);
@@ -124,7 +124,7 @@ impl Parser<'_> {
     }
 
     /// Takes the keyword, or what other languages write for it (which is a problem with an easy answer).
-    fn joint(&mut self, keyword: &str, foreign: &[&str], instead: &str) -> Option<Span> {
+    fn take_keyword(&mut self, keyword: &str, foreign: &[&str], instead: &str) -> Option<Span> {
         self.scanner.skip_white_space();
         let word = self.word_ahead();
         let is_foreign = foreign.contains(&word.as_str());
@@ -139,7 +139,7 @@ impl Parser<'_> {
         Some(span)
     }
 
-    fn term(&mut self) -> Result<Term, Stop> {
+    fn term(&mut self) -> Result<Term, Unrecoverable> {
         self.scanner.skip_white_space();
         let start = self.scanner.position();
         let here = self.scanner.here();
@@ -186,7 +186,7 @@ impl Parser<'_> {
         }
     }
 
-    fn negated(&mut self, start: usize, dash: Span) -> Result<Term, Stop> {
+    fn negated(&mut self, start: usize, dash: Span) -> Result<Term, Unrecoverable> {
         self.scanner.next();
         if self.scanner.peek().is_some_and(is_dash) {
             while self.scanner.peek().is_some_and(is_dash) {
@@ -204,7 +204,7 @@ impl Parser<'_> {
         Ok(self.finish(start, Kind::Not(Box::new(inner))))
     }
 
-    fn word(&mut self, start: usize) -> Result<Term, Stop> {
+    fn word(&mut self, start: usize) -> Result<Term, Unrecoverable> {
         let span = self.scanner.take_until(ends_word);
         let word = self.scanner.text_from(start);
         let after = self.scanner.position();
@@ -244,7 +244,7 @@ impl Parser<'_> {
         Ok(self.broken(start))
     }
 
-    fn group(&mut self, start: usize, word: Span, role: ParticipantRole) -> Result<Term, Stop> {
+    fn group(&mut self, start: usize, word: Span, role: ParticipantRole) -> Result<Term, Unrecoverable> {
         if self.group.is_some() {
             self.problems.push(Problem::new(
                 word,
@@ -260,7 +260,7 @@ impl Parser<'_> {
     }
 
     /// `final( )` and `any( )` do not exist; what the former would mean can be said otherwise.
-    fn no_group(&mut self, start: usize, word: Span, role: &str) -> Result<Term, Stop> {
+    fn no_group(&mut self, start: usize, word: Span, role: &str) -> Result<Term, Unrecoverable> {
         let open = self.scanner.here();
         self.scanner.next();
         let outer = self.group.replace(ParticipantRole::Attacker);
@@ -300,7 +300,7 @@ impl Parser<'_> {
     }
 
     /// What stands up to the `)` whose `(` was just taken.
-    fn enclosed(&mut self, open: Span) -> Result<Term, Stop> {
+    fn enclosed(&mut self, open: Span) -> Result<Term, Unrecoverable> {
         self.scanner.skip_white_space();
         if self.scanner.peek() == Some(')') {
             let here = self.scanner.here();
@@ -311,7 +311,7 @@ impl Parser<'_> {
         Ok(inner)
     }
 
-    pub(super) fn close(&mut self) -> Result<(), Stop> {
+    pub(super) fn close(&mut self) -> Result<(), Unrecoverable> {
         self.scanner.skip_white_space();
         let here = self.scanner.here();
         match self.scanner.take(')') {
@@ -324,7 +324,11 @@ impl Parser<'_> {
     }
 
     /// One level further in; `span` is what opens it.
-    fn deeper(&mut self, span: Span, read: impl FnOnce(&mut Self) -> Result<Term, Stop>) -> Result<Term, Stop> {
+    fn deeper(
+        &mut self,
+        span: Span,
+        read: impl FnOnce(&mut Self) -> Result<Term, Unrecoverable>,
+    ) -> Result<Term, Unrecoverable> {
         if self.levels == MAX_LEVELS {
             let message = format!("parentheses, groups and NOT stand more than {MAX_LEVELS} levels inside one another");
             return Err(self.stop(Problem::new(span, message)));
@@ -335,7 +339,7 @@ impl Parser<'_> {
         term
     }
 
-    pub(super) fn quoted(&mut self) -> Result<Value, Stop> {
+    pub(super) fn quoted(&mut self) -> Result<Value, Unrecoverable> {
         self.scanner
             .quoted()
             .map_err(|end| self.stop(Problem::new(end, "a closing quote is missing at the end").suggest(["\""])))
@@ -390,9 +394,9 @@ impl Parser<'_> {
         word.eq_ignore_ascii_case(keyword) && !self.scanner.peek().is_some_and(is_operator)
     }
 
-    pub(super) fn stop(&mut self, problem: Problem) -> Stop {
+    pub(super) fn stop(&mut self, problem: Problem) -> Unrecoverable {
         self.problems.push(problem);
-        Stop
+        Unrecoverable
     }
 
     pub(super) fn finish(&self, start: usize, kind: Kind) -> Term {

@@ -11,18 +11,18 @@ use crate::v1::{self, Comparison, EntityKind, KillmailFlag, NumberField, Partici
 
 /// A filter that was checked and is ready to run. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Program(Arc<Test>);
+pub struct Program(Arc<Predicate>);
 
 /// What is asked of a killmail.
 #[derive(Debug)]
-enum Test {
-    All(Box<[Test]>),
-    Any(Box<[Test]>),
-    Not(Box<Test>),
-    SomeAttacker(Member),
-    Victim(Member),
-    FinalBlow(Member),
-    VictimOrSomeAttacker(Member),
+enum Predicate {
+    All(Box<[Predicate]>),
+    Any(Box<[Predicate]>),
+    Not(Box<Predicate>),
+    SomeAttacker(ParticipantPredicate),
+    Victim(ParticipantPredicate),
+    FinalBlow(ParticipantPredicate),
+    VictimOrSomeAttacker(ParticipantPredicate),
     ItemType(IdSet),
     ItemGroup(IdSet),
     System(IdSet),
@@ -48,10 +48,10 @@ enum Test {
 
 /// What is asked of one participant.
 #[derive(Debug)]
-enum Member {
-    All(Box<[Member]>),
-    Any(Box<[Member]>),
-    Not(Box<Member>),
+enum ParticipantPredicate {
+    All(Box<[ParticipantPredicate]>),
+    Any(Box<[ParticipantPredicate]>),
+    Not(Box<ParticipantPredicate>),
     Has(ParticipantField, IdSet),
 }
 
@@ -72,22 +72,22 @@ impl Program {
     }
 
     pub(super) fn of(tree: &Tree) -> Self {
-        Self(Arc::new(Test::of(tree)))
+        Self(Arc::new(Predicate::of(tree)))
     }
 }
 
-impl Test {
+impl Predicate {
     // Recursive, here and in `holds`: a checked tree is at most 256 deep (`tree::MAX_DEPTH`).
     fn of(tree: &Tree) -> Self {
         match tree {
             Tree::All(operands) => Self::All(operands.iter().map(Self::of).collect()),
             Tree::Any(operands) => Self::Any(operands.iter().map(Self::of).collect()),
             Tree::Not(operand) => Self::Not(Box::new(Self::of(operand))),
-            Tree::Group(ParticipantRole::Victim, operand) => Self::Victim(Member::of(operand)),
-            Tree::Group(_, operand) => Self::SomeAttacker(Member::of(operand)),
+            Tree::Group(ParticipantRole::Victim, operand) => Self::Victim(ParticipantPredicate::of(operand)),
+            Tree::Group(_, operand) => Self::SomeAttacker(ParticipantPredicate::of(operand)),
             Tree::Leaf(leaf) => match leaf {
                 Leaf::Participant { role, field, values } => {
-                    let member = Member::Has(*field, IdSet::of(values));
+                    let member = ParticipantPredicate::Has(*field, IdSet::of(values));
                     match role {
                         ParticipantRole::Victim => Self::Victim(member),
                         ParticipantRole::Attacker => Self::SomeAttacker(member),
@@ -181,7 +181,7 @@ impl Test {
     }
 }
 
-impl Member {
+impl ParticipantPredicate {
     fn of(tree: &Tree) -> Self {
         match tree {
             Tree::All(operands) => Self::All(operands.iter().map(Self::of).collect()),
@@ -246,14 +246,14 @@ pub(super) fn instant(time: prost_types::Timestamp) -> i128 {
     i128::from(time.seconds) * NANOS + i128::from(time.nanos)
 }
 
-fn victim(killmail: &v1::Killmail, member: &Member) -> bool {
+fn victim(killmail: &v1::Killmail, member: &ParticipantPredicate) -> bool {
     killmail
         .victim
         .as_ref()
         .is_some_and(|victim| member.holds(&Participant::Victim(victim)))
 }
 
-fn some_attacker(killmail: &v1::Killmail, member: &Member) -> bool {
+fn some_attacker(killmail: &v1::Killmail, member: &ParticipantPredicate) -> bool {
     killmail
         .attackers
         .iter()

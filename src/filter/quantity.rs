@@ -4,7 +4,7 @@ use super::text::is_dash;
 
 /// Why a text is no number (hour, age), and what was probably meant.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoQuantity {
+pub(super) struct QuantityError {
     pub message: String,
     pub suggestion: Option<String>,
 }
@@ -48,8 +48,8 @@ const OTHER_SUFFIXES: [(&str, &str); 20] = [
 ];
 
 /// A number.
-pub(super) fn number(text: &str, rules: Rules) -> Result<f64, NoQuantity> {
-    let wrong = |message: String| NoQuantity {
+pub(super) fn number(text: &str, rules: Rules) -> Result<f64, QuantityError> {
+    let wrong = |message: String| QuantityError {
         message,
         suggestion: repaired(text, rules),
     };
@@ -78,13 +78,13 @@ pub(super) fn number(text: &str, rules: Rules) -> Result<f64, NoQuantity> {
         return Err(wrong(format!("`{text}` is too large")));
     }
     if negative && !rules.negative && value != 0.0 {
-        return Err(NoQuantity {
+        return Err(QuantityError {
             message: format!("`{text}` is below 0, which this number never is"),
             suggestion: None,
         });
     }
     if !rules.decimal && value.fract() != 0.0 {
-        return Err(NoQuantity {
+        return Err(QuantityError {
             message: format!("`{text}` is no whole number"),
             suggestion: None,
         });
@@ -207,8 +207,8 @@ pub(super) fn isk(value: f64) -> String {
 }
 
 /// An hour or a span of hours, inclusive: `5`, `22-3`.
-pub(super) fn hours(text: &str) -> Result<(u32, u32), NoQuantity> {
-    let wrong = |message: String| NoQuantity {
+pub(super) fn hours(text: &str) -> Result<(u32, u32), QuantityError> {
+    let wrong = |message: String| QuantityError {
         message,
         suggestion: None,
     };
@@ -220,7 +220,7 @@ pub(super) fn hours(text: &str) -> Result<(u32, u32), NoQuantity> {
                 Err(wrong(format!("`{part}` is no hour; hours are 0 to 23 (UTC)")))
             }
         }
-        _ => Err(NoQuantity {
+        _ => Err(QuantityError {
             message: format!("`{text}` is no hour; write an hour or a span of hours (UTC): 5, 22-3"),
             suggestion: hours_repaired(text),
         }),
@@ -244,8 +244,8 @@ fn hours_repaired(text: &str) -> Option<String> {
 }
 
 /// An age in seconds: `2h`, `30m`, `1.5d`.
-pub(super) fn age(text: &str) -> Result<u64, NoQuantity> {
-    let wrong = |message: String, suggestion: Option<String>| NoQuantity { message, suggestion };
+pub(super) fn age(text: &str) -> Result<u64, QuantityError> {
+    let wrong = |message: String, suggestion: Option<String>| QuantityError { message, suggestion };
     let (digits, unit) = split(text);
     let seconds_in = match unit.to_lowercase().as_str() {
         "m" => 60,

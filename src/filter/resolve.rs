@@ -4,7 +4,7 @@ use super::{
     Resolution, Resolve,
     fields::{self, Field},
     print,
-    syntax::{Kind, Named, Problem, Span, Term, Value},
+    syntax::{Kind, NameCondition, Problem, Span, Term, Value},
     tree::{Leaf, Tree},
 };
 use crate::v1::{EntityKind, FilterValue, filter_near::Reach};
@@ -38,7 +38,7 @@ const NAMED_FIELDS: [(EntityKind, &str); 10] = [
 ];
 
 /// Resolves names, and keeps what went wrong.
-pub(super) struct Resolver<'a> {
+pub(super) struct TermResolver<'a> {
     pub(super) problems: Vec<Problem>,
     pub(super) unavailable: Vec<(EntityKind, String)>,
     resolve: &'a dyn Resolve,
@@ -47,7 +47,7 @@ pub(super) struct Resolver<'a> {
     near: usize,
 }
 
-impl<'a> Resolver<'a> {
+impl<'a> TermResolver<'a> {
     pub(super) fn new(resolve: &'a dyn Resolve) -> Self {
         Self {
             problems: Vec::new(),
@@ -80,7 +80,7 @@ impl<'a> Resolver<'a> {
         });
     }
 
-    fn named(&mut self, named: &Named) -> Option<Kind> {
+    fn named(&mut self, named: &NameCondition) -> Option<Kind> {
         let kind = named.field.kind()?;
         let values: Vec<Option<FilterValue>> = named.values.iter().map(|value| self.value(kind, value)).collect();
         let values = values.into_iter().collect::<Option<Vec<_>>>()?;

@@ -4,14 +4,14 @@
 //!
 //! **Keys.** A killmail has things that filters ask for: a victim's alliance, an attacker's ship, a region, a label, an hour. Each is a
 //! word (`key`), and all that one killmail has are gathered once (`facts`): thousands of attackers of one alliance are one key. Where a
-//! word is a hash, what it stands for is known in full (`labels`, `wide`): no hash decides whether something matches.
+//! word is a hash, what it stands for is known in full (`labels`, `shared_ids`): no hash decides whether something matches.
 //!
 //! **Covers.** Of each filter it is found out which keys it needs (`cover`): no killmail that it matches is without one of them, and
 //! they are as rare as the filter allows. The filter waits in the lists of these keys and nowhere else. `value>=1b` waits in a list of its
 //! bound: bounds lie in order, and a killmail reads the lists up to its value. What needs nothing (`-alliance:X`) waits in the one list that
 //! every killmail reads.
 //!
-//! **Lists** (`postings`) lie in memory as they are read, from front to back: what else has to hold, as a few words (`code`) that are
+//! **Lists** (`postings`) lie in memory as they are read, from front to back: what else has to hold, as a few words (`bytecode`) that are
 //! answered from the killmail's keys, and behind it the ids of all filters of the list that ask for just that: of `region:R value>=1b`, which
 //! thousands want, it is decided once. Of `alliance:X` nothing else is asked: its id lies among others like it, and is matched by being copied. No
 //! filter's own tree is ever touched.
@@ -19,13 +19,13 @@
 //! **Once.** A killmail can have several keys of one cover. Of few of them, each asks as well that none of those before it holds, so
 //! the filter is found once by the way it is written down; of many, what was found is sorted, and the second is dropped.
 //!
-//! **Wide sets** (`wide`): the systems of `near( )` and the ids of wildcards and long lists are one key a set, found through blocks of 64 ids; the
+//! **Wide sets** (`shared_ids`): the systems of `near( )` and the ids of wildcards and long lists are one key a set, found through blocks of 64 ids; the
 //! same set in many filters is there once.
 //!
 //! **Groups**: `attacker(alliance:X group:Y)` waits for the rarer of `attacker.alliance:X` and `attacker.group:Y`, and is then decided
 //! over those attackers that have the rarer of the two ids.
 //!
-//! **Snapshots.** All of it lies in maps that share what they have in common (`map`): a [`FilterSet`] is copied by copying a few
+//! **Snapshots.** All of it lies in maps that share what they have in common (`hamt`): a [`FilterSet`] is copied by copying a few
 //! pointers, and a change copies the way to the lists it changes if a copy of the set is still used somewhere. Who reads has a set that never
 //! changes; who writes copies it, changes the copy and swaps it in (an `ArcSwap`).
 //!
@@ -39,78 +39,78 @@
 //! block of a wide set that was not there before. In memory a filter is some ten words; a different wide set 16 bytes for each
 //! block of 64 ids that it has ids in, twice. `cargo run --release --example match_million` measures it.
 
-mod code;
+mod bytecode;
 mod cover;
 mod expr;
 mod facts;
 mod key;
 mod labels;
-mod map;
+mod hamt;
 mod postings;
-mod slots;
-mod wide;
+mod slab;
+mod shared_ids;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{InvalidFilter, Program, tree::Tree};
 use crate::v1::{self, Killmail};
-use code::Judge;
-use cover::{Cover, List};
+use bytecode::Evaluator;
+use cover::{Cover, CoverKey};
 use expr::{Expr, Has};
 use facts::Facts;
-use key::{ALWAYS, AT_LEAST, AT_MOST, KINDS, Key, WIDE, field_id, key, kind, number_id, role};
+use hamt::Hamt;
+use key::{ALWAYS, AT_LEAST, AT_MOST, FactKey, KINDS, WIDE, field_id, key, kind, number_id, role};
 use labels::Labels;
-use map::Map;
-use postings::{Guard, Mark, Postings};
-use wide::Wides;
+use postings::{Guard, Postings, RunKey};
+use shared_ids::SharedIdSets;
 
 /// Filters, each under an id, of which it is asked which a killmail matches. Cheap to clone; clones do not see each other's changes.
 #[derive(Debug, Clone, Default)]
 pub struct FilterSet {
-    filters: Map<Kept>,
+    filters: Hamt<FilterEntry>,
     len: usize,
-    lists: Map<Postings>,
+    lists: Hamt<Postings>,
     /// The lists of bounds, in order.
-    bounds: Arc<BTreeMap<Key, Postings>>,
-    wides: Wides,
+    bounds: Arc<BTreeMap<FactKey, Postings>>,
+    wides: SharedIdSets,
     labels: Labels,
-    waiting: Waiting,
+    waiting: PostingCounts,
     /// Those that name an id which has no key, or a label whose key stands for another one: looked at one by one. No killmail of EVE
     /// has such an id, and no labels of zKillboard share a key.
-    odd: Arc<BTreeMap<u64, Program>>,
+    unindexed: Arc<BTreeMap<u64, Program>>,
 }
 
 /// Code of more words in all is kept once, not beside every key of its filter.
-const MOST_WORDS: usize = 64;
-const _: () = assert!(MOST_WORDS <= postings::LONGEST);
+const MAX_INLINE_WORDS: usize = 64;
+const _: () = assert!(MAX_INLINE_WORDS <= postings::MAX_CODE_WORDS);
 
 /// What is known of a filter: enough to take it out again.
 #[derive(Debug, Clone)]
-enum Kept {
+enum FilterEntry {
     /// It waits in one list.
-    Simple(Key, Mark),
+    Simple(FactKey, RunKey),
     Other(Arc<Other>),
 }
 
 #[derive(Debug, Default)]
 struct Other {
-    lists: Vec<(Key, Mark)>,
-    wides: Vec<Key>,
+    lists: Vec<(FactKey, RunKey)>,
+    wides: Vec<FactKey>,
     /// Ids of the labels that it names.
     labels: Vec<u64>,
     /// All of it, if it is too large to lie in the lists.
     code: Option<Vec<u64>>,
-    odd: bool,
+    unindexed: bool,
 }
 
 /// By kind and role: how many wait for such keys, alone or in wide sets. What nobody waits for is not looked up.
 #[derive(Debug, Clone)]
-struct Waiting {
+struct PostingCounts {
     lists: [[u32; 4]; KINDS],
     wides: [[u32; 4]; KINDS],
 }
 
-impl Default for Waiting {
+impl Default for PostingCounts {
     fn default() -> Self {
         Self {
             lists: [[0; 4]; KINDS],
@@ -131,17 +131,19 @@ impl FilterSet {
         self.remove(id);
         self.len += 1;
         let kept = match (self.labels.add(&tree), Expr::of(&tree)) {
-            (Some(labels), Some(expr)) => self.wait(id, &expr, labels),
+            (Some(labels), Some(expr)) => self.index(id, &expr, labels),
             (labels, _) => {
-                Arc::make_mut(&mut self.odd).insert(id, Program::of(&tree));
-                Kept::Other(Arc::new(Other {
+                Arc::make_mut(&mut self.unindexed).insert(id, Program::of(&tree));
+                FilterEntry::Other(Arc::new(Other {
                     labels: labels.unwrap_or_default(),
-                    odd: true,
+                    unindexed: true,
                     ..Other::default()
                 }))
             }
         };
-        *self.filters.entry(spread(id), || Kept::Simple(ALWAYS, Mark::PLAIN)) = kept;
+        *self
+            .filters
+            .entry(spread(id), || FilterEntry::Simple(ALWAYS, RunKey::PLAIN)) = kept;
         Ok(())
     }
 
@@ -152,10 +154,10 @@ impl FilterSet {
         };
         self.len -= 1;
         match kept {
-            Kept::Simple(list, mark) => self.leave(id, list, mark),
-            Kept::Other(other) => {
-                if other.odd {
-                    Arc::make_mut(&mut self.odd).remove(&id);
+            FilterEntry::Simple(list, mark) => self.leave(id, list, mark),
+            FilterEntry::Other(other) => {
+                if other.unindexed {
+                    Arc::make_mut(&mut self.unindexed).remove(&id);
                 }
                 other.lists.iter().for_each(|&(list, mark)| self.leave(id, list, mark));
                 other.labels.iter().for_each(|&label| self.labels.remove(label));
@@ -189,7 +191,7 @@ impl FilterSet {
     pub fn matches(&self, killmail: &Killmail) -> Vec<u64> {
         let mut facts = Facts::of(killmail, &self.labels);
         let lists = self.lists_for(&mut facts);
-        let judge = Judge {
+        let judge = Evaluator {
             facts: &facts,
             wides: &self.wides,
         };
@@ -210,12 +212,12 @@ impl FilterSet {
             ids.dedup();
         }
         elsewhere.retain(|&id| match self.filters.get(spread(id)) {
-            Some(Kept::Other(other)) => other.code.as_ref().is_some_and(|code| judge.holds(code)),
+            Some(FilterEntry::Other(other)) => other.code.as_ref().is_some_and(|code| judge.holds(code)),
             _ => false,
         });
         found.append(&mut several);
         found.append(&mut elsewhere);
-        let odd = self.odd.iter().filter(|(_, program)| program.matches(killmail));
+        let odd = self.unindexed.iter().filter(|(_, program)| program.matches(killmail));
         found.extend(odd.map(|(id, _)| *id));
         found
     }
@@ -250,7 +252,7 @@ impl FilterSet {
     }
 
     /// Puts a filter into the lists of its cover.
-    fn wait(&mut self, id: u64, expr: &Expr, labels: Vec<u64>) -> Kept {
+    fn index(&mut self, id: u64, expr: &Expr, labels: Vec<u64>) -> FilterEntry {
         let Cover { paths, several } = cover::cover(expr);
         let mut used = Vec::new();
         let (wides, waiting) = (&mut self.wides, &mut self.waiting);
@@ -263,11 +265,11 @@ impl FilterSet {
             set
         };
         // Two parts of an OR can wait for the same key; then either of them decides.
-        let mut rests: BTreeMap<Key, Expr> = BTreeMap::new();
+        let mut rests: BTreeMap<FactKey, Expr> = BTreeMap::new();
         for path in paths {
             let list = match &path.list {
-                List::Key(key) => *key,
-                List::Wide(has) => wide(has),
+                CoverKey::Key(key) => *key,
+                CoverKey::Wide(has) => wide(has),
             };
             let rest = match rests.remove(&list) {
                 Some(other) => Expr::any([other, path.rest]),
@@ -276,10 +278,10 @@ impl FilterSet {
             rests.insert(list, rest);
         }
         let several = several && rests.len() > 1;
-        let code = |(list, rest): (Key, Expr)| (list, code::code(&rest, &mut wide));
+        let code = |(list, rest): (FactKey, Expr)| (list, bytecode::code(&rest, &mut wide));
         let entries: Vec<_> = rests.into_iter().map(code).collect();
         let words: usize = entries.iter().map(|(_, code)| code.len()).sum();
-        let whole = (words > MOST_WORDS).then(|| code::code(expr, &mut wide));
+        let whole = (words > MAX_INLINE_WORDS).then(|| bytecode::code(expr, &mut wide));
         let mut lists = Vec::with_capacity(entries.len());
         for (list, code) in &entries {
             let guard = Guard {
@@ -291,18 +293,20 @@ impl FilterSet {
             self.enter(id, *list, guard);
         }
         match lists.as_slice() {
-            &[(list, mark)] if used.is_empty() && labels.is_empty() && whole.is_none() => Kept::Simple(list, mark),
-            _ => Kept::Other(Arc::new(Other {
+            &[(list, mark)] if used.is_empty() && labels.is_empty() && whole.is_none() => {
+                FilterEntry::Simple(list, mark)
+            }
+            _ => FilterEntry::Other(Arc::new(Other {
                 lists,
                 wides: used,
                 labels,
                 code: whole,
-                odd: false,
+                unindexed: false,
             })),
         }
     }
 
-    fn enter(&mut self, id: u64, list: Key, guard: Guard<'_>) {
+    fn enter(&mut self, id: u64, list: FactKey, guard: Guard<'_>) {
         if is_bound(list) {
             let postings = Arc::make_mut(&mut self.bounds).entry(list).or_default();
             return postings.insert(id, guard);
@@ -318,7 +322,7 @@ impl FilterSet {
         self.lists.entry(list, Postings::default).insert(id, guard);
     }
 
-    fn leave(&mut self, id: u64, list: Key, mark: Mark) {
+    fn leave(&mut self, id: u64, list: FactKey, mark: RunKey) {
         if is_bound(list) {
             let bounds = Arc::make_mut(&mut self.bounds);
             if let Some(postings) = bounds.get_mut(&list) {
@@ -345,11 +349,11 @@ impl FilterSet {
     }
 }
 
-fn is_bound(list: Key) -> bool {
+fn is_bound(list: FactKey) -> bool {
     matches!(kind(list), AT_LEAST | AT_MOST)
 }
 
 /// An id as a key of the map, whose hash leaves out the two lowest bits.
-fn spread(id: u64) -> Key {
+fn spread(id: u64) -> FactKey {
     id.rotate_left(2)
 }

@@ -80,7 +80,7 @@ pub(super) enum Kind {
     Parenthesised(Box<Term>),
     Group(ParticipantRole, Box<Term>),
     /// Names to be resolved.
-    Named(Named),
+    Named(NameCondition),
     /// An origin to be resolved.
     Near {
         origin: Value,
@@ -95,7 +95,7 @@ pub(super) enum Kind {
 
 /// A term to leave out, or to put something else in the place of.
 #[derive(Clone, Copy)]
-pub(super) struct Change<'a> {
+pub(super) struct TermEdit<'a> {
     pub at: Span,
     pub instead: Option<&'a Tree>,
 }
@@ -117,7 +117,7 @@ impl Term {
     }
 
     /// The tree with some terms changed; `None` if nothing is left.
-    pub(super) fn changed(&self, changes: &[Change<'_>]) -> Option<Tree> {
+    pub(super) fn changed(&self, changes: &[TermEdit<'_>]) -> Option<Tree> {
         if let Some(change) = changes.iter().find(|change| change.at == self.span) {
             return change.instead.cloned();
         }
@@ -139,7 +139,7 @@ impl Term {
 
 /// `field:values`.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct NameCondition {
     pub field: super::fields::Field,
     pub field_span: Span,
     /// `field!=value`.

@@ -2,7 +2,7 @@
 
 mod docs;
 mod evaluate;
-mod fine_print;
+mod edge_cases;
 mod goldens;
 mod properties;
 mod reference;
@@ -15,7 +15,7 @@ use universe::Universe;
 /// Compiles a text that must be a filter.
 fn compiled(text: &str) -> Compiled {
     match compile(text, &Universe) {
-        Outcome::Compiled(compiled) => compiled,
+        CompileOutcome::Compiled(compiled) => compiled,
         other => panic!("{text}: {other:?}"),
     }
 }
@@ -24,7 +24,7 @@ fn compiled(text: &str) -> Compiled {
 #[track_caller]
 fn invalid(text: &str) -> Vec<v1::Diagnostic> {
     match compile(text, &Universe) {
-        Outcome::Invalid(diagnostics) => diagnostics,
+        CompileOutcome::Invalid(diagnostics) => diagnostics,
         other => panic!("{text}: {other:?}"),
     }
 }

@@ -178,17 +178,17 @@ impl Tree {
 
 /// Where in the tree a node is.
 #[derive(Clone, Copy)]
-struct Place {
+struct NodeContext {
     depth: usize,
     /// The role of the group around it.
     group: Option<ParticipantRole>,
 }
 
 /// Checks that the nodes are one tree of bounded depth, and everything about operators.
-fn places(filter: &v1::Filter) -> Result<Vec<Place>, InvalidFilter> {
-    let mut places: Vec<Option<Place>> = vec![None; filter.nodes.len()];
+fn places(filter: &v1::Filter) -> Result<Vec<NodeContext>, InvalidFilter> {
+    let mut places: Vec<Option<NodeContext>> = vec![None; filter.nodes.len()];
     if let Some(root) = places.first_mut() {
-        *root = Some(Place { depth: 1, group: None });
+        *root = Some(NodeContext { depth: 1, group: None });
     }
     for (index, node) in filter.nodes.iter().enumerate() {
         let broken = |reason| InvalidFilter::Node { node: index, reason };
@@ -224,7 +224,7 @@ fn places(filter: &v1::Filter) -> Result<Vec<Place>, InvalidFilter> {
             if place.is_some() {
                 return Err(broken("an operand belongs to two nodes"));
             }
-            *place = Some(Place {
+            *place = Some(NodeContext {
                 depth: here.depth + 1,
                 group,
             });

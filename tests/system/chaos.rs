@@ -13,7 +13,7 @@ use std::{
 
 use fastrand::Rng;
 use killfeed::{
-    client::{self, Follow},
+    client::{self, FollowOptions},
     v1::{
         GetFeedStatusRequest, OnExpired, Position, StreamKillmailsRequest, StreamKillmailsResponse,
         killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response::Event,
@@ -283,10 +283,10 @@ fn push(stream: &mut Stream, received: Received) {
 async fn by_library(world: World, mut rng: Rng, n: usize) -> Client {
     let filter = n % FILTERS.len();
     let client = client::Client::builder().endpoint(&world.rough).build().unwrap();
-    let mut events = client.follow(Follow {
+    let mut events = client.follow(FollowOptions {
         on_expired_continue: true,
         include_updates: true,
-        ..Follow::new(FILTERS[filter].0, client::Start::Earliest)
+        ..FollowOptions::new(FILTERS[filter].0, client::Start::Earliest)
     });
     let mut stream = begun(FROM_THE_OLDEST, world.wanted[filter].clone(), true);
     loop {

@@ -17,7 +17,7 @@ use std::{
 
 use flate2::read::GzDecoder;
 use killfeed::{
-    filter::{Compiled, Outcome, Program, Resolution, Resolve, compile, fold},
+    filter::{CompileOutcome, Compiled, Program, Resolution, Resolve, compile, fold},
     v1::{EntityKind, Killmail},
 };
 use killfeed_ingestor::parse::{Parsed, parse};
@@ -98,7 +98,7 @@ impl Resolve for Names {
 
 fn compiled(text: &str, names: &Names) -> Compiled {
     match compile(text, names) {
-        Outcome::Compiled(compiled) => compiled,
+        CompileOutcome::Compiled(compiled) => compiled,
         other => panic!("{text}: {other:?}"),
     }
 }

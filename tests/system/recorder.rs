@@ -7,7 +7,7 @@ use std::{
 };
 
 use killfeed::{
-    client::{Client, Event, Events, Follow, FollowError, Start, What},
+    client::{Client, Event, EventKind, Events, FollowError, FollowOptions, Start},
     v1::{
         Gap, GapReason, Killmail, StreamKillmailsRequest, StreamKillmailsResponse,
         killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response,
@@ -46,10 +46,10 @@ impl Recorder {
     }
 
     pub(crate) fn event(self, event: &Event) -> Received {
-        let seen = match &event.what {
-            What::Killmail(killmail) => Seen::Record(killmail_record(killmail)),
-            What::Gap(gap) => gap_seen(gap),
-            What::Progress(_) => Seen::Progress,
+        let seen = match &event.kind {
+            EventKind::Killmail(killmail) => Seen::Record(killmail_record(killmail)),
+            EventKind::Gap(gap) => gap_seen(gap),
+            EventKind::Progress(_) => Seen::Progress,
         };
         self.received(&event.position.cursor, seen)
     }
@@ -112,7 +112,7 @@ pub(crate) struct Watched {
 }
 
 impl Watched {
-    pub(crate) fn new(client: &Client, follow: Follow) -> Self {
+    pub(crate) fn new(client: &Client, follow: FollowOptions) -> Self {
         let start = match &follow.start {
             Start::Latest => validator::Start::Latest,
             Start::Earliest => validator::Start::Earliest { trimmed: 0 },

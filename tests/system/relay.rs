@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use killfeed::{
-    client::{Client, Follow, Start},
+    client::{Client, FollowOptions, Start},
     v1::{Killmail, OnExpired, Position, StreamKillmailsRequest, stream_killmails_request::Start as From},
     wire::{Received, ReceivedEvent},
 };
@@ -129,7 +129,7 @@ async fn a_client_of_both_loses_and_repeats_nothing_when_the_first_is_killed_und
         .client_name("both")
         .build()
         .unwrap();
-    let mut events = both.follow(Follow::new("", Start::Earliest));
+    let mut events = both.follow(FollowOptions::new("", Start::Earliest));
     let mut seen = killmails(&mut events, 60).await;
 
     upstream.publish_all(documents[100..200].iter().cloned());
@@ -199,7 +199,7 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
         cursor: last.clone(),
         time: Default::default(),
     };
-    let mut on = second.client().follow(Follow::new("", Start::After(position)));
+    let mut on = second.client().follow(FollowOptions::new("", Start::After(position)));
     assert_eq!(ids_of(&killmails(&mut on, 20).await), ids(&documents[50..70]));
     let (log, offset) = last.rsplit_once('-').unwrap();
     let beyond = format!("{log}-{:x}", u64::from_str_radix(offset, 16).unwrap() + 1);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use killfeed::client::{Client, Follow, Start};
+use killfeed::client::{Client, FollowOptions, Start};
 use killfeed_support::{
     Upstream, corpus,
     process::eventually,
@@ -28,9 +28,9 @@ pub(crate) async fn follow(
     n: usize,
 ) -> validator::Client {
     let client = Client::builder().endpoints(endpoints).build().unwrap();
-    let mut events = client.follow(Follow {
+    let mut events = client.follow(FollowOptions {
         include_updates: true,
-        ..Follow::new("", Start::Earliest)
+        ..FollowOptions::new("", Start::Earliest)
     });
     let mut stream = begun(validator::Start::Earliest { trimmed: 0 }, None, true);
     loop {

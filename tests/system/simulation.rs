@@ -19,7 +19,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use killfeed::client::{Client, Follow, Moment, Position, Start};
+use killfeed::client::{Client, ClientEvent, FollowOptions, Position, Start};
 use killfeed_support::validator::{self, History, Seen, validate};
 use turmoil::Sim;
 
@@ -70,17 +70,17 @@ async fn follow(n: usize, seed: u64, disk: Shared<Disk>, over: Shared<Option<u64
     with(&disk, |disk| disk.streams.push(begun(asked, wanted, true)));
     let counted = disk.clone();
     let mut builder = Client::builder().observe(move |moment| {
-        if matches!(moment, Moment::Connected { .. }) {
+        if matches!(moment, ClientEvent::Connected { .. }) {
             with(&counted, |disk| disk.opened += 1);
         }
     });
     for server in [n % SERVERS, (n + 1) % SERVERS] {
         builder = builder.channel(format!("http://server-{server}"), network::channel(server));
     }
-    let mut events = builder.build()?.follow(Follow {
+    let mut events = builder.build()?.follow(FollowOptions {
         on_expired_continue: true,
         include_updates: true,
-        ..Follow::new(filter, start)
+        ..FollowOptions::new(filter, start)
     });
     let mut rng = Rng::with_seed(seed);
     loop {

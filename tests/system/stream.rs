@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use killfeed::{
-    client::What,
+    client::EventKind,
     v1::{GetKillmailRequest, Killmail, SearchEntitiesRequest},
 };
 use killfeed_support::{Upstream, corpus, process::eventually};
@@ -153,10 +153,10 @@ async fn what_cannot_be_read_never_stalls_the_feed() {
             .await
             .expect("in time")
             .unwrap();
-        match event.what {
-            What::Killmail(killmail) => assert!(seen.insert(killmail.killmail_id)),
-            What::Gap(gap) => missing += gap.missing,
-            What::Progress(_) => {}
+        match event.kind {
+            EventKind::Killmail(killmail) => assert!(seen.insert(killmail.killmail_id)),
+            EventKind::Gap(gap) => missing += gap.missing,
+            EventKind::Progress(_) => {}
         }
     }
     assert_eq!(seen, ids(&documents).into_iter().collect());

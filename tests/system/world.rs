@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use killfeed::{
-    client::{Client, Follow, Start, What},
+    client::{Client, EventKind, FollowOptions, Start},
     v1::{GetFeedStatusRequest, GetFeedStatusResponse, Killmail},
 };
 use killfeed_support::{
@@ -151,7 +151,7 @@ pub(crate) async fn get(url: &str) -> String {
 
 /// Follows from the log's beginning, under the validator's eyes.
 pub(crate) fn from_the_beginning(client: &Client, filter: &str) -> Watched {
-    Watched::new(client, Follow::new(filter, Start::Earliest))
+    Watched::new(client, FollowOptions::new(filter, Start::Earliest))
 }
 
 /// The next `n` killmails of a stream.
@@ -160,7 +160,7 @@ pub(crate) async fn killmails(events: &mut impl NextEvent, n: usize) -> Vec<Kill
     while seen.len() < n {
         let event = tokio::time::timeout(LONG, events.next_event()).await;
         let event = event.unwrap_or_else(|_| panic!("{} of {n} killmails came within {LONG:?}", seen.len()));
-        if let What::Killmail(killmail) = event.unwrap().what {
+        if let EventKind::Killmail(killmail) = event.unwrap().kind {
             seen.push(*killmail);
         }
     }

@@ -9,7 +9,7 @@ use std::{
 
 use async_trait::async_trait;
 use killfeed::{
-    filter::{self, Outcome, Resolution, Resolve},
+    filter::{self, CompileOutcome, Resolution, Resolve},
     id::KillmailId,
     v1::{self, Entity, EntityKind},
 };
@@ -296,7 +296,7 @@ impl Names for NoNames {
         0
     }
 
-    async fn compile(&self, text: &str) -> Outcome {
+    async fn compile(&self, text: &str) -> CompileOutcome {
         filter::compile(text, self)
     }
 }

@@ -4,7 +4,7 @@ use std::{fs::File, io::Read as _, path::Path};
 
 use anyhow::Context as _;
 use killfeed::{
-    filter::{Outcome, Resolution, Resolve, compile},
+    filter::{CompileOutcome, Resolution, Resolve, compile},
     id::SystemId,
     v1::{Attacker, EntityKind, Filter, FilterValue, Killmail, filter_node::Node},
 };
@@ -269,7 +269,7 @@ fn shape(text: &str) -> anyhow::Result<Filter> {
         }
     }
     match compile(&written, &NoNames) {
-        Outcome::Compiled(compiled) => Ok(compiled.filter),
+        CompileOutcome::Compiled(compiled) => Ok(compiled.filter),
         other => anyhow::bail!("{text}: {other:?}"),
     }
 }

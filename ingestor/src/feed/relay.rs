@@ -18,7 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use killfeed::{
-    client::{BadClient, Client},
+    client::{BuildError, Client},
     v1::FeedHealth,
     wire::ReceivedEvent,
 };
@@ -83,7 +83,7 @@ pub enum RelayError {
     #[error(
         "INGESTOR_SOURCE=relay, INGESTOR_RELAY_TOKEN, INGESTOR_RELAY_CA, INGESTOR_RELAY_CERT or INGESTOR_RELAY_KEY: {0}"
     )]
-    Client(#[from] BadClient),
+    Client(#[from] BuildError),
     /// The stored state.
     #[error(transparent)]
     State(#[from] StateError),

@@ -8,7 +8,7 @@ use std::{
 use async_trait::async_trait;
 use killfeed::{
     cursor::{Cursor, Offset},
-    filter::{Outcome, Program},
+    filter::{CompileOutcome, Program},
     id::KillmailId,
     v1::{
         GetFeedStatusRequest, GetFeedStatusResponse, GetKillmailRequest, GetKillmailResponse, ListKillmailsRequest,
@@ -131,7 +131,7 @@ impl Edge {
     }
 
     /// Text → filter, on this caller's account as far as ESI has to be asked for names.
-    pub(super) async fn compile(&self, caller: &Caller, filter: &str) -> Result<Outcome, Status> {
+    pub(super) async fn compile(&self, caller: &Caller, filter: &str) -> Result<CompileOutcome, Status> {
         // At most 2,000 characters of text: the count is small.
         let unseen = self.names.unseen(filter).await as f64;
         if unseen > 0.0 {
@@ -147,9 +147,9 @@ impl Edge {
             return Ok(None);
         }
         let compiled = match self.compile(caller, filter).await? {
-            Outcome::Compiled(compiled) => compiled,
-            Outcome::Invalid(diagnostics) => return Err(status::bad_filter(&diagnostics)),
-            Outcome::Unavailable(names) => return Err(status::names_unavailable(&names)),
+            CompileOutcome::Compiled(compiled) => compiled,
+            CompileOutcome::Invalid(diagnostics) => return Err(status::bad_filter(&diagnostics)),
+            CompileOutcome::Unavailable(names) => return Err(status::names_unavailable(&names)),
         };
         let everything = match compiled.filter.nodes.as_slice() {
             [node] => matches!(&node.node, Some(Node::All(all)) if all.operands.is_empty()),

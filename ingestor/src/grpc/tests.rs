@@ -17,7 +17,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use killfeed::{
     cursor::{Cursor, Offset},
-    filter::{Compiled, LANGUAGE_VERSION, Outcome},
+    filter::{CompileOutcome, Compiled, LANGUAGE_VERSION},
     v1::{
         Diagnostic, Entity, EntityKind, Filter, FilterFlag, FilterNode, KillmailFlag, StreamKillmailsRequest,
         StreamKillmailsResponse, filter_node::Node, killmail_service_client::KillmailServiceClient,
@@ -53,16 +53,16 @@ impl Names for OneFilter {
         text.matches('"').count() / 2
     }
 
-    async fn compile(&self, text: &str) -> Outcome {
+    async fn compile(&self, text: &str) -> CompileOutcome {
         match text {
-            "npc" => Outcome::Compiled(Compiled {
+            "npc" => CompileOutcome::Compiled(Compiled {
                 filter: npc(),
                 canonical: "npc".into(),
                 description: "Killmails by NPCs alone.".into(),
                 warnings: Vec::new(),
             }),
-            "esi" => Outcome::Unavailable(vec![(EntityKind::Character, "Somebody New".into())]),
-            other => Outcome::Invalid(vec![Diagnostic {
+            "esi" => CompileOutcome::Unavailable(vec![(EntityKind::Character, "Somebody New".into())]),
+            other => CompileOutcome::Invalid(vec![Diagnostic {
                 message: format!("{other:?} is no field"),
                 start: 0,
                 end: 3,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use killfeed::{
-    filter::Outcome,
+    filter::CompileOutcome,
     v1::{
         CompileFilterRequest, CompileFilterResponse, Entity, EntityKind, SearchEntitiesRequest, SearchEntitiesResponse,
         universe_service_server::UniverseService,
@@ -31,7 +31,7 @@ pub trait Names: Send + Sync + 'static {
     /// How many names in a filter's text ESI would have to be asked for.
     async fn unseen(&self, text: &str) -> usize;
     /// Text → filter.
-    async fn compile(&self, text: &str) -> Outcome;
+    async fn compile(&self, text: &str) -> CompileOutcome;
 }
 
 #[async_trait]
@@ -44,7 +44,7 @@ impl Names for Universe {
         Universe::unseen(self, text).await.len()
     }
 
-    async fn compile(&self, text: &str) -> Outcome {
+    async fn compile(&self, text: &str) -> CompileOutcome {
         Universe::compile(self, text).await
     }
 }
@@ -93,17 +93,17 @@ async fn search(edge: &Edge, request: Request<SearchEntitiesRequest>) -> Result<
 async fn compile(edge: &Edge, request: Request<CompileFilterRequest>) -> Result<CompileFilterResponse, Status> {
     let caller = edge.admit(&request)?;
     match edge.compile(&caller, &request.get_ref().filter).await? {
-        Outcome::Compiled(compiled) => Ok(CompileFilterResponse {
+        CompileOutcome::Compiled(compiled) => Ok(CompileFilterResponse {
             filter: Some(compiled.filter),
             canonical: compiled.canonical,
             description: compiled.description,
             diagnostics: Vec::new(),
             warnings: compiled.warnings,
         }),
-        Outcome::Invalid(diagnostics) => Ok(CompileFilterResponse {
+        CompileOutcome::Invalid(diagnostics) => Ok(CompileFilterResponse {
             diagnostics,
             ..CompileFilterResponse::default()
         }),
-        Outcome::Unavailable(names) => Err(status::names_unavailable(&names)),
+        CompileOutcome::Unavailable(names) => Err(status::names_unavailable(&names)),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use killfeed::setting::{BadSetting, Raw};
+use killfeed::setting::{RawSettings, SettingError};
 
 use super::Source;
 
@@ -36,7 +36,7 @@ const EXPECTED: &str =
 /// What is published a second time within this is noticed by the engine itself, should a crash come between a record and its mark.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);
 
-pub(super) fn engine(raw: &Raw) -> Result<Engine, BadSetting> {
+pub(super) fn engine(raw: &RawSettings) -> Result<Engine, SettingError> {
     let servers = raw.parse_required("INGESTOR_LOG", EXPECTED, parse)?;
     let Some(servers) = servers else {
         return Ok(Engine::Embedded);
@@ -58,9 +58,9 @@ pub(super) fn engine(raw: &Raw) -> Result<Engine, BadSetting> {
 }
 
 /// What goes together with a shared log, and what does not.
-pub(super) fn check(raw: &Raw, source: &Source, retention: Duration) -> Result<(), BadSetting> {
+pub(super) fn check(raw: &RawSettings, source: &Source, retention: Duration) -> Result<(), SettingError> {
     let bad =
-        |variable: &str, expected: &str| BadSetting::new(variable, raw.get(variable).unwrap_or_default(), expected);
+        |variable: &str, expected: &str| SettingError::new(variable, raw.get(variable).unwrap_or_default(), expected);
     if matches!(source, Source::Relay(_)) {
         let expected = "r2z2 or replay:... with INGESTOR_LOG=nats://...: JetStream numbers its records itself, so it cannot \
                         keep another ingestor's offsets; ingestors that share a log need no relay between them";

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use killfeed::setting::{BadSetting, Raw};
+use killfeed::setting::{RawSettings, SettingError};
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub struct RelaySource {
 
 const EXPECTED: &str = "r2z2, relay:http://HOST:PORT (or https) or replay:PATH[@SPEED] with a speed above 0";
 
-pub(super) fn source(raw: &Raw) -> Result<Source, BadSetting> {
+pub(super) fn source(raw: &RawSettings) -> Result<Source, SettingError> {
     let source = raw.parse_required("INGESTOR_SOURCE", EXPECTED, parse)?;
     let Source::Relay(relay) = source else {
         return Ok(source);
@@ -56,11 +56,11 @@ pub(super) fn source(raw: &Raw) -> Result<Source, BadSetting> {
         (None, None) => None,
         (Some(_), None) => {
             let expected = "a PEM file, since INGESTOR_RELAY_CERT is set";
-            return Err(BadSetting::unseen("INGESTOR_RELAY_KEY", expected));
+            return Err(SettingError::unseen("INGESTOR_RELAY_KEY", expected));
         }
         (None, Some(_)) => {
             let expected = "a PEM file, since INGESTOR_RELAY_KEY is set";
-            return Err(BadSetting::unseen("INGESTOR_RELAY_CERT", expected));
+            return Err(SettingError::unseen("INGESTOR_RELAY_CERT", expected));
         }
     };
     Ok(Source::Relay(RelaySource {

@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use killfeed::{
-    filter::{self, Distance, Outcome},
+    filter::{self, CompileOutcome, Distance},
     v1::{Entity, EntityKind},
 };
 
@@ -118,7 +118,7 @@ async fn what_nothing_begins_with_is_asked_of_esi_once_a_second_and_remembered()
 async fn filters_compile_with_names_of_every_source() {
     let (stand_in, dir, universe) = small().await;
     let text = r#"alliance:"goonswarm federation" ship:Rifter system:(Alpha OR Beta) near(Alpha, 2ly)"#;
-    let Outcome::Compiled(compiled) = universe.compile(text).await else {
+    let CompileOutcome::Compiled(compiled) = universe.compile(text).await else {
         panic!("{:?}", universe.compile(text).await)
     };
     assert!(
@@ -140,18 +140,18 @@ async fn filters_compile_with_names_of_every_source() {
     universe.compile(text).await;
     assert!(matches!(
         universe.compile("character:Nobody").await,
-        Outcome::Invalid(_)
+        CompileOutcome::Invalid(_)
     ));
     assert!(matches!(
         universe.compile("character:Nobody").await,
-        Outcome::Invalid(_)
+        CompileOutcome::Invalid(_)
     ));
     assert_eq!(stand_in.requests("/universe/ids"), [1, 1]);
     stand_in.world(|world| world.mood = Mood::Down);
-    assert!(matches!(universe.compile(text).await, Outcome::Compiled(_)));
+    assert!(matches!(universe.compile(text).await, CompileOutcome::Compiled(_)));
     let unseen = universe.compile("character:Unseen").await;
     assert!(
-        matches!(&unseen, Outcome::Unavailable(names) if names.len() == 1),
+        matches!(&unseen, CompileOutcome::Unavailable(names) if names.len() == 1),
         "{unseen:?}"
     );
     drop(dir);
@@ -161,7 +161,7 @@ async fn filters_compile_with_names_of_every_source() {
 async fn a_ticker_is_no_name_but_leads_to_it() {
     let (_stand_in, _dir, universe) = small().await;
     seen(&universe).await;
-    let Outcome::Invalid(diagnostics) = universe.compile("alliance:CONDI").await else {
+    let CompileOutcome::Invalid(diagnostics) = universe.compile("alliance:CONDI").await else {
         panic!()
     };
     assert!(
@@ -197,9 +197,9 @@ async fn over_the_real_static_data() {
         "system:Jtia",
     ] {
         text += &match universe.compile(filter).await {
-            Outcome::Compiled(compiled) => format!("{filter} → {}\n", compiled.canonical),
-            Outcome::Invalid(found) => format!("{filter} → {} {:?}\n", found[0].message, found[0].suggestions),
-            Outcome::Unavailable(names) => format!("{filter} → unavailable {names:?}\n"),
+            CompileOutcome::Compiled(compiled) => format!("{filter} → {}\n", compiled.canonical),
+            CompileOutcome::Invalid(found) => format!("{filter} → {} {:?}\n", found[0].message, found[0].suggestions),
+            CompileOutcome::Unavailable(names) => format!("{filter} → unavailable {names:?}\n"),
         };
     }
     insta::assert_snapshot!(text);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use killfeed::client::{Follow, Position, Start, What};
+use killfeed::client::{EventKind, FollowOptions, Position, Start};
 use tokio_util::sync::CancellationToken;
 
 use super::{AT_ONCE, Follower, Stopped};
@@ -27,10 +27,10 @@ impl Follower {
 
     async fn read_piece(&self, key: &[u8], mut row: CatchUpRow, shutdown: &CancellationToken) -> Result<(), Stopped> {
         let (from, until) = (position(row.from.as_ref()), position(row.until.as_ref()));
-        let mut events = self.client.follow(Follow {
+        let mut events = self.client.follow(FollowOptions {
             on_expired_continue: true,
             include_updates: true,
-            ..Follow::new("", Start::After(from))
+            ..FollowOptions::new("", Start::After(from))
         });
         let theirs: BTreeSet<Destination> = self
             .subscriptions
@@ -49,7 +49,7 @@ impl Follower {
             // again with everyone's stream, which posts nothing twice. So does all of it once the log's head is reached.
             let met = |event: &killfeed::client::Event| {
                 let time = (event.position.time.seconds, event.position.time.nanos);
-                let head = matches!(&event.what, What::Progress(progress) if progress.caught_up);
+                let head = matches!(&event.kind, EventKind::Progress(progress) if progress.caught_up);
                 head || event.position.cursor == until.cursor || time > (until.time.seconds, until.time.nanos)
             };
             let done = next.iter().any(met);

@@ -1,20 +1,20 @@
 //! By which keys a filter is found: the fewest killmails that must be looked at so that none is missed.
 //!
 //! Every killmail that the filter matches has at least one key of its cover. Of what is ANDed the rarest is enough; of what is ORed
-//! every part is needed. How rare a key is, is guessed from its kind alone (`share`): the same filter always has the same cover,
+//! every part is needed. How rare a key is, is guessed from its kind alone (`selectivity`): the same filter always has the same cover,
 //! whatever else is in the set and in whatever order it came.
 
 use super::{
     expr::{Expr, Has},
     key::{
-        AGE, ALWAYS, AT_LEAST, AT_MOST, CONSTELLATION, EQUAL, FLAG, HOUR, ITEM, ITEM_GROUP, Key, LABEL, REGION, SPACE,
-        SYSTEM, VICTIM, is_least, is_single, key, number_id,
+        AGE, ALWAYS, AT_LEAST, AT_MOST, CONSTELLATION, EQUAL, FLAG, FactKey, HOUR, ITEM, ITEM_GROUP, LABEL, REGION,
+        SPACE, SYSTEM, VICTIM, is_least, is_single, key, number_id,
     },
 };
 use crate::v1::{Comparison, NumberField, ParticipantField};
 
 /// Up to so many ids, a filter waits at each of them; more are a wide set, at which it waits once.
-pub(super) const FEW: usize = 8;
+pub(super) const SHARED_SET_THRESHOLD: usize = 8;
 
 /// Of up to so many alternatives each asks as well that none before it holds: then a killmail finds the filter once.
 const EXCLUSIVE: usize = 4;
@@ -30,7 +30,7 @@ pub(super) struct Cover {
 /// One key, and what else has to hold if the killmail has it.
 #[derive(Debug)]
 pub(super) struct Path {
-    pub(super) list: List,
+    pub(super) list: CoverKey,
     pub(super) rest: Expr,
 }
 
@@ -45,9 +45,9 @@ impl Path {
 
 /// What to wait for.
 #[derive(Debug, Clone)]
-pub(super) enum List {
-    Key(Key),
-    /// One of more than [`FEW`] ids.
+pub(super) enum CoverKey {
+    Key(FactKey),
+    /// One of more than [`SHARED_SET_THRESHOLD`] ids.
     Wide(Has),
 }
 
@@ -87,9 +87,9 @@ pub(super) fn cover(expr: &Expr) -> Cover {
             }
             whole
         }
-        Expr::Has(has) if has.ids.len() > FEW => Cover {
+        Expr::Has(has) if has.ids.len() > SHARED_SET_THRESHOLD => Cover {
             paths: vec![Path {
-                list: List::Wide(has.clone()),
+                list: CoverKey::Wide(has.clone()),
                 rest: Expr::TRUE,
             }],
             several: false,
@@ -106,7 +106,7 @@ pub(super) fn cover(expr: &Expr) -> Cover {
             let mut before: Vec<Expr> = Vec::new();
             let mut path = |&id: &u64| {
                 let mut path = Path {
-                    list: List::Key(key(has.kind, has.role, id)),
+                    list: CoverKey::Key(key(has.kind, has.role, id)),
                     rest: Expr::TRUE,
                 };
                 if exclusive {
@@ -143,10 +143,10 @@ pub(super) fn cover(expr: &Expr) -> Cover {
     }
 }
 
-fn one(key: Key, rest: Expr) -> Cover {
+fn one(key: FactKey, rest: Expr) -> Cover {
     Cover {
         paths: vec![Path {
-            list: List::Key(key),
+            list: CoverKey::Key(key),
             rest,
         }],
         several: false,
@@ -154,7 +154,7 @@ fn one(key: Key, rest: Expr) -> Cover {
 }
 
 /// Numbers that are nearly the same share an id, so the test itself mostly stays to be made.
-fn number_key(field: i32, comparison: Comparison, value: f64) -> Key {
+fn number_key(field: i32, comparison: Comparison, value: f64) -> FactKey {
     let kind = match comparison {
         Comparison::Equal => EQUAL,
         Comparison::Greater | Comparison::GreaterOrEqual => AT_LEAST,
@@ -179,11 +179,11 @@ fn cost(expr: &Expr) -> f64 {
         Expr::Any(operands) => operands.iter().map(cost).sum(),
         Expr::Not(_) => 1.0,
         // A long span of hours is most of the day: not worth an entry for each.
-        Expr::Has(has) if has.kind == HOUR && has.ids.len() > FEW => 1.0,
+        Expr::Has(has) if has.kind == HOUR && has.ids.len() > SHARED_SET_THRESHOLD => 1.0,
         Expr::Has(has) if has.kind == FLAG => has.ids.iter().map(|id| if id % 2 == 1 { 0.1 } else { 0.9 }).sum(),
         // One system that somebody names is one where much happens; of many around it most are not.
-        Expr::Has(has) if has.kind == SYSTEM && has.ids.len() > FEW => count(has.ids.len()) * 0.000_3,
-        Expr::Has(has) => count(has.ids.len()) * share(has.kind, has.role),
+        Expr::Has(has) if has.kind == SYSTEM && has.ids.len() > SHARED_SET_THRESHOLD => count(has.ids.len()) * 0.000_3,
+        Expr::Has(has) => count(has.ids.len()) * selectivity(has.kind, has.role),
         &Expr::Number {
             field,
             comparison,
@@ -209,7 +209,7 @@ fn number_cost(comparison: Comparison, at_least: f64) -> f64 {
 }
 
 /// The share of killmails that have a key of this kind which somebody waits for (what many wait for is in many killmails).
-fn share(kind: u8, role: u8) -> f64 {
+fn selectivity(kind: u8, role: u8) -> f64 {
     let of_victim = if role == VICTIM { 0.5 } else { 1.0 };
     let share = match kind {
         ITEM => 0.01,

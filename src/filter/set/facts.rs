@@ -6,8 +6,8 @@ use super::{
     super::program::{Participant, instant, is_set, number, place},
     expr::space_id,
     key::{
-        AGE, ANY, ATTACKER, CONSTELLATION, EQUAL, FINAL, FLAG, HAS_VICTIM, HOUR, ITEM, ITEM_GROUP, Key, LABEL, MAX_ID,
-        REGION, SPACE, SYSTEM, VICTIM, flag_id, key, number_id,
+        AGE, ANY, ATTACKER, CONSTELLATION, EQUAL, FINAL, FLAG, FactKey, HAS_VICTIM, HOUR, ITEM, ITEM_GROUP, LABEL,
+        MAX_ID, REGION, SPACE, SYSTEM, VICTIM, flag_id, key, number_id,
     },
     labels::Labels,
 };
@@ -90,17 +90,17 @@ impl<'a> Facts<'a> {
     }
 
     /// Whether the killmail has this.
-    pub(super) fn has(&self, key: Key) -> bool {
+    pub(super) fn has(&self, key: FactKey) -> bool {
         self.keys.contains(key)
     }
 
     /// Everything it has, in the order in which it was added.
-    pub(super) fn keys(&self) -> &[Key] {
+    pub(super) fn keys(&self) -> &[FactKey] {
         &self.keys.keys
     }
 
     /// One more thing that it has; whether that is new.
-    pub(super) fn insert(&mut self, key: Key) -> bool {
+    pub(super) fn insert(&mut self, key: FactKey) -> bool {
         self.keys.insert(key)
     }
 
@@ -214,8 +214,8 @@ impl<'a> Facts<'a> {
 #[derive(Debug)]
 struct Table {
     /// A power of two; 0 = free.
-    slots: Vec<Key>,
-    keys: Vec<Key>,
+    slots: Vec<FactKey>,
+    keys: Vec<FactKey>,
 }
 
 impl Default for Table {
@@ -228,11 +228,11 @@ impl Default for Table {
 }
 
 impl Table {
-    fn contains(&self, key: Key) -> bool {
+    fn contains(&self, key: FactKey) -> bool {
         self.slots[self.slot(key)] == key
     }
 
-    fn insert(&mut self, key: Key) -> bool {
+    fn insert(&mut self, key: FactKey) -> bool {
         let slot = self.slot(key);
         if self.slots[slot] == key {
             return false;
@@ -250,7 +250,7 @@ impl Table {
     }
 
     /// Where the key is, or the free slot where it would be.
-    fn slot(&self, key: Key) -> usize {
+    fn slot(&self, key: FactKey) -> usize {
         let last = self.slots.len() - 1;
         // Upper bits of a product depend on all bits below.
         let mut slot = ((key ^ key >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & last;

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 /// Kind (7 bits), id (54 bits), role (2 bits); the highest bit is 0, and no key is 0.
-pub(super) type Key = u64;
+pub(super) type FactKey = u64;
 
 /// Larger ids have no key. EVE's are far below; a filter that names one is looked at as a whole.
 pub(super) const MAX_ID: u64 = (1 << 54) - 1;
@@ -31,7 +31,7 @@ pub(super) const AT_LEAST: u8 = 21;
 /// Numbers that are to be at most something.
 pub(super) const AT_MOST: u8 = 22;
 /// Asks for nothing that can be looked up.
-pub(super) const ALWAYS: Key = 23 << 56;
+pub(super) const ALWAYS: FactKey = 23 << 56;
 
 /// How many kinds there are, and one more.
 pub(super) const KINDS: usize = 24;
@@ -46,19 +46,19 @@ pub(super) const FINAL: u8 = 3;
 pub(super) const HAS_VICTIM: u64 = 100;
 
 /// `id` is at most [`MAX_ID`].
-pub(super) fn key(kind: u8, role: u8, id: u64) -> Key {
+pub(super) fn key(kind: u8, role: u8, id: u64) -> FactKey {
     u64::from(kind) << 56 | id << 2 | u64::from(role)
 }
 
-pub(super) fn kind(key: Key) -> u8 {
+pub(super) fn kind(key: FactKey) -> u8 {
     (key >> 56) as u8
 }
 
-pub(super) fn role(key: Key) -> u8 {
+pub(super) fn role(key: FactKey) -> u8 {
     (key & 3) as u8
 }
 
-pub(super) fn id(key: Key) -> u64 {
+pub(super) fn id(key: FactKey) -> u64 {
     key >> 2 & MAX_ID
 }
 

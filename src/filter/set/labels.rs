@@ -8,19 +8,19 @@ use std::sync::Arc;
 
 use super::{
     super::tree::{Leaf, Tree},
+    hamt::Hamt,
     key::{LABEL, key, label_id},
-    map::Map,
 };
 use crate::v1::KillmailFlag;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Labels {
-    known: Map<Label>,
+    known: Hamt<InternedLabel>,
     len: usize,
 }
 
 #[derive(Debug, Clone)]
-struct Label {
+struct InternedLabel {
     /// In lower case.
     text: Arc<str>,
     users: u32,
@@ -43,7 +43,7 @@ impl Labels {
                 }
                 None => {
                     let text = lower(text).collect::<String>().into();
-                    self.known.entry(key(LABEL, 0, id), || Label { text, users: 1 });
+                    self.known.entry(key(LABEL, 0, id), || InternedLabel { text, users: 1 });
                     self.len += 1;
                 }
             }
@@ -75,7 +75,7 @@ impl Labels {
     }
 }
 
-impl Label {
+impl InternedLabel {
     fn is(&self, text: &str) -> bool {
         self.text.chars().eq(lower(text))
     }

@@ -11,9 +11,9 @@ use std::sync::Arc;
 use super::key::hash;
 
 /// A list of more words is cut into chunks...
-const FEW: usize = 64;
+const SPLIT_THRESHOLD: usize = 64;
 /// ... and is one piece again when it has no more than this.
-const FEWER: usize = 32;
+const MERGE_THRESHOLD: usize = 32;
 /// A chunk with more words is cut in two. Longer lists have larger chunks, so that both what a change copies (one chunk and the
 /// list of chunks) stay small.
 const CHUNK: usize = 1_024;
@@ -27,7 +27,7 @@ const CODE: u32 = 23;
 const IDS: u64 = (1 << CODE) - 1;
 
 /// The most words that code in a list can have.
-pub(super) const LONGEST: usize = 127;
+pub(super) const MAX_CODE_WORDS: usize = 127;
 
 /// What else has to hold for a filter that waits in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,15 +36,15 @@ pub(super) struct Guard<'a> {
     pub(super) several: bool,
     /// The code is not here: it is too large to lie here once for every key, and the set knows it by the filter's id.
     pub(super) elsewhere: bool,
-    /// At most [`LONGEST`].
+    /// At most [`MAX_CODE_WORDS`].
     pub(super) code: &'a [u64],
 }
 
 /// Where in a list to look for a filter: runs lie in the order of their marks. Different guards can have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark(u64);
+pub(super) struct RunKey(u64);
 
-impl Mark {
+impl RunKey {
     /// Nothing else has to hold. These come first.
     pub(super) const PLAIN: Self = Self(0);
 
@@ -54,8 +54,8 @@ impl Mark {
 }
 
 impl Guard<'_> {
-    pub(super) fn mark(&self) -> Mark {
-        Mark::of(self.head())
+    pub(super) fn mark(&self) -> RunKey {
+        RunKey::of(self.head())
     }
 
     /// The head of a run of no ids.
@@ -90,7 +90,7 @@ enum Pieces {
 #[derive(Debug, Clone)]
 struct Chunk {
     /// The mark and the last id of its last run.
-    last: (Mark, u64),
+    last: (RunKey, u64),
     words: Vec<u64>,
 }
 
@@ -109,7 +109,7 @@ impl Postings {
     pub(super) fn plain(&self) -> usize {
         let first = |words: &[u64]| {
             let head = words.first().copied().unwrap_or_default();
-            (Mark::of(head) == Mark::PLAIN).then_some((head & IDS) as usize)
+            (RunKey::of(head) == RunKey::PLAIN).then_some((head & IDS) as usize)
         };
         match &self.0 {
             Pieces::None => 0,
@@ -130,14 +130,14 @@ impl Postings {
             Pieces::One(words) => {
                 let mut words = words.to_vec();
                 insert(&mut words, id, head, guard.code);
-                self.0 = if words.len() > FEW {
+                self.0 = if words.len() > SPLIT_THRESHOLD {
                     Pieces::Many(vec![Arc::new(Chunk::new(words))])
                 } else {
                     Pieces::One(words.into())
                 };
             }
             Pieces::Many(chunks) => {
-                let place = (Mark::of(head), id);
+                let place = (RunKey::of(head), id);
                 let at = chunks.partition_point(|chunk| chunk.last < place);
                 let at = at.min(chunks.len().saturating_sub(1));
                 let largest = CHUNK * (1 + chunks.len() / 32);
@@ -156,7 +156,7 @@ impl Postings {
     }
 
     /// Whether it was there. `mark`: of the guard with which it was inserted.
-    pub(super) fn remove(&mut self, id: u64, mark: Mark) -> bool {
+    pub(super) fn remove(&mut self, id: u64, mark: RunKey) -> bool {
         match &mut self.0 {
             Pieces::None => false,
             Pieces::One(words) => {
@@ -187,7 +187,7 @@ impl Postings {
                 }
                 match chunks.as_slice() {
                     [] => self.0 = Pieces::None,
-                    [only] if only.words.len() <= FEWER => self.0 = Pieces::One(only.words.as_slice().into()),
+                    [only] if only.words.len() <= MERGE_THRESHOLD => self.0 = Pieces::One(only.words.as_slice().into()),
                     _ => {}
                 }
                 true
@@ -204,8 +204,8 @@ impl Chunk {
         }
     }
 
-    fn starts_after(&self, mark: Mark) -> bool {
-        self.words.first().is_some_and(|head| Mark::of(*head) > mark)
+    fn starts_after(&self, mark: RunKey) -> bool {
+        self.words.first().is_some_and(|head| RunKey::of(*head) > mark)
     }
 }
 
@@ -226,8 +226,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn mark(&self) -> Mark {
-        Mark::of(self.head)
+    fn mark(&self) -> RunKey {
+        RunKey::of(self.head)
     }
 
     fn words(&self) -> usize {
@@ -260,7 +260,7 @@ impl<'a> Iterator for Runs<'a> {
     fn next(&mut self) -> Option<Self::Item> {
         let at = self.at;
         let (&head, rest) = self.words.get(at..)?.split_first()?;
-        let (code, rest) = rest.split_at_checked((head >> CODE) as usize & LONGEST)?;
+        let (code, rest) = rest.split_at_checked((head >> CODE) as usize & MAX_CODE_WORDS)?;
         let ids = rest.get(..(head & IDS) as usize)?;
         let run = Run { head, code, ids };
         self.at += run.words();
@@ -269,16 +269,16 @@ impl<'a> Iterator for Runs<'a> {
 }
 
 /// The mark and the last id of the last run.
-fn last(words: &[u64]) -> (Mark, u64) {
+fn last(words: &[u64]) -> (RunKey, u64) {
     let run = runs(words).last();
-    run.map_or((Mark::PLAIN, 0), |(_, run)| {
+    run.map_or((RunKey::PLAIN, 0), |(_, run)| {
         (run.mark(), run.ids.last().copied().unwrap_or_default())
     })
 }
 
 /// Puts the id into the run of its guard, or makes one.
 fn insert(words: &mut Vec<u64>, id: u64, head: u64, code: &[u64]) {
-    let mark = Mark::of(head);
+    let mark = RunKey::of(head);
     let mut before = words.len();
     for (at, known) in runs(words) {
         if known.mark() > mark {
@@ -296,7 +296,7 @@ fn insert(words: &mut Vec<u64>, id: u64, head: u64, code: &[u64]) {
 }
 
 /// Where the run of this id begins, and where the id is.
-fn find(words: &[u64], id: u64, mark: Mark) -> Option<(usize, usize)> {
+fn find(words: &[u64], id: u64, mark: RunKey) -> Option<(usize, usize)> {
     runs(words)
         .take_while(|(_, run)| run.mark() <= mark)
         .filter(|(_, run)| run.mark() == mark)
@@ -441,7 +441,7 @@ mod tests {
         let mut postings = Postings(Pieces::One(words.into()));
         assert_eq!(all(&postings), [(3, vec![2]), (4, vec![1]), (9, vec![1])]);
         for id in [9, 3, 4] {
-            assert!(postings.remove(id, Mark::of(head)));
+            assert!(postings.remove(id, RunKey::of(head)));
         }
         assert!(postings.is_empty());
     }

@@ -291,7 +291,7 @@ fn names_for_esi_and_names_that_can_t_be_known_now() {
     assert_eq!(names(""), []);
     assert_eq!(
         compile("alliance:Away OR victim.alliance:(Away OR 1)", &Universe),
-        Outcome::Unavailable(vec![(Alliance, "Away".to_owned())])
+        CompileOutcome::Unavailable(vec![(Alliance, "Away".to_owned())])
     );
     // What is wrong anyway is said at once.
     assert_eq!(invalid("alliance:Away OR ship:Nyxx").len(), 1);

@@ -225,7 +225,7 @@ fn what_filters_mean() {
     let mut seen = String::new();
     for text in lines(RIGHT) {
         match compile(text, &Universe) {
-            Outcome::Compiled(compiled) => {
+            CompileOutcome::Compiled(compiled) => {
                 writeln!(seen, "{text}\n  = {}\n  {}\n", compiled.canonical, compiled.description).unwrap();
             }
             other => writeln!(seen, "{text}\n{}", pointed(text, &other)).unwrap(),
@@ -243,7 +243,7 @@ fn what_is_probably_not_meant() {
             point(&mut seen, text, &warning);
             for suggestion in &warning.suggestions {
                 assert!(
-                    matches!(compile(suggestion, &Universe), Outcome::Compiled(_)),
+                    matches!(compile(suggestion, &Universe), CompileOutcome::Compiled(_)),
                     "{suggestion}"
                 );
             }
@@ -266,10 +266,10 @@ fn lines(table: &str) -> impl Iterator<Item = &str> {
     table.lines().filter(|line| !line.is_empty())
 }
 
-fn pointed(text: &str, outcome: &Outcome) -> String {
+fn pointed(text: &str, outcome: &CompileOutcome) -> String {
     let mut seen = String::new();
     match outcome {
-        Outcome::Invalid(diagnostics) => diagnostics
+        CompileOutcome::Invalid(diagnostics) => diagnostics
             .iter()
             .for_each(|diagnostic| point(&mut seen, text, diagnostic)),
         other => writeln!(seen, "??? {other:?}").unwrap(),

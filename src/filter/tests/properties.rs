@@ -316,11 +316,11 @@ proptest! {
     fn nothing_panics(text in prop_oneof![scrambled(), any::<String>(), ".*", bytes()]) {
         names(&text);
         match compile(&text, &Universe) {
-            Outcome::Compiled(first) => {
+            CompileOutcome::Compiled(first) => {
                 let again = compiled(&first.canonical);
                 prop_assert_eq!(again.filter, first.filter, "{} = {}", text, first.canonical);
             }
-            Outcome::Invalid(diagnostics) => {
+            CompileOutcome::Invalid(diagnostics) => {
                 prop_assert!(!diagnostics.is_empty());
                 for diagnostic in diagnostics {
                     let (start, end) = (diagnostic.start as usize, diagnostic.end as usize);
@@ -328,7 +328,7 @@ proptest! {
                     prop_assert!(!diagnostic.message.is_empty());
                 }
             }
-            Outcome::Unavailable(names) => prop_assert!(!names.is_empty()),
+            CompileOutcome::Unavailable(names) => prop_assert!(!names.is_empty()),
         }
     }
 

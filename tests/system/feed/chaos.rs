@@ -9,7 +9,7 @@ use std::{
 };
 
 use fastrand::Rng;
-use killfeed::client::{Follow, Start, What};
+use killfeed::client::{EventKind, FollowOptions, Start};
 use killfeed_support::{
     Upstream,
     process::eventually,
@@ -161,7 +161,7 @@ fn play(upstream: &Upstream, fate: Fate, mut document: Value, expected: &mut Exp
 
 /// Everything that the log holds: killmail → its revisions in log order with whether they bear the label; documents missing.
 async fn logged(ingestor: &Ingestor, expected: &Expected) -> (BTreeMap<u64, Vec<(u32, bool)>>, u64) {
-    let mut follow = Follow::new("", Start::Earliest);
+    let mut follow = FollowOptions::new("", Start::Earliest);
     follow.include_updates = true;
     let mut events = ingestor.client().follow(follow);
     let mut there: BTreeMap<u64, Vec<(u32, bool)>> = BTreeMap::new();
@@ -187,16 +187,16 @@ async fn logged(ingestor: &Ingestor, expected: &Expected) -> (BTreeMap<u64, Vec<
         let Ok(event) = timeout(patience, events.next()).await else {
             return (there, missing);
         };
-        match event.unwrap().what {
-            What::Killmail(killmail) => {
+        match event.unwrap().kind {
+            EventKind::Killmail(killmail) => {
                 let label = killmail.labels.iter().any(|label| label == "ganked");
                 there
                     .entry(killmail.killmail_id)
                     .or_default()
                     .push((killmail.revision, label));
             }
-            What::Gap(gap) => missing += gap.missing,
-            What::Progress(_) => {}
+            EventKind::Gap(gap) => missing += gap.missing,
+            EventKind::Progress(_) => {}
         }
     }
 }

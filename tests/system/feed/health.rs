@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use killfeed::{
-    client::{Follow, Start, What},
+    client::{EventKind, FollowOptions, Start},
     v1::FeedHealth,
 };
 use killfeed_support::{
@@ -60,10 +60,10 @@ async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
         ingestor.metric("killfeed_feed_health").await == grade
     })
     .await;
-    let mut events = ingestor.client().follow(Follow::new("", Start::Latest));
+    let mut events = ingestor.client().follow(FollowOptions::new("", Start::Latest));
     let said = tokio::time::timeout(LONG, async {
         loop {
-            if let What::Progress(progress) = events.next().await.unwrap().what {
+            if let EventKind::Progress(progress) = events.next().await.unwrap().kind {
                 return progress;
             }
         }

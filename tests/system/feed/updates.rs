@@ -1,7 +1,7 @@
 //! Killmails that zKillboard publishes anew: changed content is the next revision, the same content is nothing.
 
 use killfeed::{
-    client::{Events, Follow, Start},
+    client::{Events, FollowOptions, Start},
     v1::{GetKillmailRequest, Killmail, ListKillmailsRequest},
 };
 use killfeed_support::{Upstream, process::eventually, upstream::Fault};
@@ -10,7 +10,7 @@ use super::{at_the_head, documents, id};
 use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
 
 fn with_updates(ingestor: &Ingestor) -> Events {
-    let mut follow = Follow::new("", Start::Earliest);
+    let mut follow = FollowOptions::new("", Start::Earliest);
     follow.include_updates = true;
     ingestor.client().follow(follow)
 }

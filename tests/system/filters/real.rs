@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use fastrand::Rng;
-use killfeed::filter::{Compiled, FilterSet, Outcome, Program, compile};
+use killfeed::filter::{CompileOutcome, Compiled, FilterSet, Program, compile};
 use killfeed::v1::{Filter, Killmail};
 
 use super::{
@@ -29,12 +29,12 @@ fn written(ground: &Ground, seed: u64) -> (String, Compiled) {
     for _ in 0..100 {
         let text = writer.filter();
         match compile(&text, ground) {
-            Outcome::Compiled(compiled) => return (text, compiled),
-            Outcome::Invalid(diagnostics) => {
+            CompileOutcome::Compiled(compiled) => return (text, compiled),
+            CompileOutcome::Invalid(diagnostics) => {
                 let message = &diagnostics[0].message;
                 assert!(message.contains("at most"), "{seed}: {text}: {message}");
             }
-            Outcome::Unavailable(names) => panic!("{seed}: {text}: {names:?}"),
+            CompileOutcome::Unavailable(names) => panic!("{seed}: {text}: {names:?}"),
         }
     }
     panic!("{seed}: no filter in a hundred texts");
@@ -79,7 +79,7 @@ fn canonical_text_is_the_same_filter() {
             continue;
         }
         match compile(&first.canonical, ground) {
-            Outcome::Compiled(again) => {
+            CompileOutcome::Compiled(again) => {
                 assert_eq!(again.filter, first.filter, "{seed}: {text} = {}", first.canonical);
                 assert_eq!(again.canonical, first.canonical, "{seed}: {text}");
                 assert_eq!(again.description, first.description, "{seed}: {text}");

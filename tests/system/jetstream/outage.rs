@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use killfeed::{
-    client::{Follow, Start, What},
+    client::{EventKind, FollowOptions, Start},
     cursor::Offset,
     id::KillmailId,
     v1::FeedHealth,
@@ -73,11 +73,11 @@ async fn live_streams_wait_with_progress_and_go_on() {
     upstream.publish_all(before.iter().cloned());
     let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
     ingestor.holds(30).await;
-    let mut watched = Watched::new(&ingestor.client(), Follow::new("", Start::Earliest));
+    let mut watched = Watched::new(&ingestor.client(), FollowOptions::new("", Start::Earliest));
     let mut seen = 0;
     while seen < 30 {
         let event = timeout(LONG, watched.next()).await.expect("in time").unwrap();
-        seen += usize::from(matches!(event.what, What::Killmail(_)));
+        seen += usize::from(matches!(event.kind, EventKind::Killmail(_)));
     }
 
     nats.kill(0).await;
@@ -97,9 +97,9 @@ async fn live_streams_wait_with_progress_and_go_on() {
     let told = async {
         loop {
             let event = watched.next().await.expect("the stream stays");
-            match event.what {
-                What::Progress(progress) if progress.feed_health() == FeedHealth::Down => break,
-                What::Progress(_) => {}
+            match event.kind {
+                EventKind::Progress(progress) if progress.feed_health() == FeedHealth::Down => break,
+                EventKind::Progress(_) => {}
                 other => panic!("{other:?} while nothing can be logged"),
             }
         }
@@ -110,7 +110,7 @@ async fn live_streams_wait_with_progress_and_go_on() {
     let healed = Instant::now();
     while seen < 60 {
         let event = timeout(LONG, watched.next()).await.expect("in time").unwrap();
-        seen += usize::from(matches!(event.what, What::Killmail(_)));
+        seen += usize::from(matches!(event.kind, EventKind::Killmail(_)));
     }
     println!("all there {:?} after the server was back", healed.elapsed());
     eventually("the status says OK", LONG, async || {

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use futures::{FutureExt as _, Stream, stream};
 use hyper_util::rt::TokioIo;
 use killfeed::{
-    filter::{Compiled, LANGUAGE_VERSION, Outcome},
+    filter::{CompileOutcome, Compiled, LANGUAGE_VERSION},
     v1::{Entity, EntityKind, Filter, FilterFlag, FilterNode, KillmailFlag, filter_node::Node},
 };
 use killfeed_ingestor::{
@@ -173,7 +173,7 @@ impl Names for OneFilter {
         0
     }
 
-    async fn compile(&self, text: &str) -> Outcome {
+    async fn compile(&self, text: &str) -> CompileOutcome {
         assert_eq!(text, "npc");
         let flag = FilterFlag {
             flag: KillmailFlag::Npc.into(),
@@ -181,7 +181,7 @@ impl Names for OneFilter {
         let node = FilterNode {
             node: Some(Node::Flag(flag)),
         };
-        Outcome::Compiled(Compiled {
+        CompileOutcome::Compiled(Compiled {
             filter: Filter {
                 language_version: LANGUAGE_VERSION,
                 nodes: vec![node],

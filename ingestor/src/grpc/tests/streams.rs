@@ -204,18 +204,18 @@ async fn a_future_start_delivers_nothing_older() {
 
 #[tokio::test]
 async fn a_following_client_survives_restarts_of_its_server() {
-    use killfeed::client::{Client, Follow, Start as From, What};
+    use killfeed::client::{Client, EventKind, FollowOptions, Start as From};
     let log = FakeLog::of(3);
     let mut harness = harness(log.clone()).await;
     let client = Client::builder()
         .endpoint(format!("http://{}", harness.addr))
         .build()
         .unwrap();
-    let mut events = client.follow(Follow::new("", From::Earliest));
+    let mut events = client.follow(FollowOptions::new("", From::Earliest));
     let mut ids = Vec::new();
     for round in 1..=3 {
         while ids.len() < round * 3 {
-            if let What::Killmail(killmail) = events.next().await.unwrap().what {
+            if let EventKind::Killmail(killmail) = events.next().await.unwrap().kind {
                 ids.push(killmail.killmail_id);
             }
         }

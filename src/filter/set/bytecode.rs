@@ -5,11 +5,11 @@
 
 use super::{
     super::program::{NANOS, Participant, compare},
-    cover::FEW,
+    cover::SHARED_SET_THRESHOLD,
     expr::{Expr, Has},
     facts::Facts,
-    key::{HOUR, Key, id, key, kind},
-    wide::Wides,
+    key::{FactKey, HOUR, id, key, kind},
+    shared_ids::SharedIdSets,
 };
 use crate::v1::{Attacker, Comparison, ParticipantField};
 
@@ -31,9 +31,9 @@ const MEMBER: u8 = 0x87;
 const ARGUMENT: u32 = 28;
 const LENGTH: u64 = (1 << ARGUMENT) - 1;
 
-/// The code of an expression; `wide` makes keys of what has more than [`FEW`] ids.
-pub(super) fn code(expr: &Expr, wide: &mut dyn FnMut(&Has) -> Key) -> Vec<u64> {
-    let mut writer = Writer {
+/// The code of an expression; `shared_ids` makes keys of what has more than [`SHARED_SET_THRESHOLD`] ids.
+pub(super) fn code(expr: &Expr, wide: &mut dyn FnMut(&Has) -> FactKey) -> Vec<u64> {
+    let mut writer = CodeEncoder {
         words: Vec::new(),
         wide,
         in_group: false,
@@ -42,13 +42,13 @@ pub(super) fn code(expr: &Expr, wide: &mut dyn FnMut(&Has) -> Key) -> Vec<u64> {
     writer.words
 }
 
-struct Writer<'a> {
+struct CodeEncoder<'a> {
     words: Vec<u64>,
-    wide: &'a mut dyn FnMut(&Has) -> Key,
+    wide: &'a mut dyn FnMut(&Has) -> FactKey,
     in_group: bool,
 }
 
-impl Writer<'_> {
+impl CodeEncoder<'_> {
     fn side_by_side(&mut self, expr: &Expr) {
         match expr {
             Expr::All(operands) => {
@@ -93,7 +93,7 @@ impl Writer<'_> {
             self.around(HOURS, hours, |_| {});
         } else if has.ids.len() == 1 {
             self.words.extend(keys);
-        } else if has.ids.len() <= FEW {
+        } else if has.ids.len() <= SHARED_SET_THRESHOLD {
             self.around(ANY, 0, |writer| writer.words.extend(keys));
         } else {
             let set = (self.wide)(has);
@@ -138,9 +138,9 @@ fn comparison(number: u64) -> Comparison {
 }
 
 /// Runs code over one killmail.
-pub(super) struct Judge<'a> {
+pub(super) struct Evaluator<'a> {
     pub(super) facts: &'a Facts<'a>,
-    pub(super) wides: &'a Wides,
+    pub(super) wides: &'a SharedIdSets,
 }
 
 /// Whom a key is about.
@@ -150,7 +150,7 @@ enum Subject<'a> {
     Attacker(&'a Attacker),
 }
 
-impl Judge<'_> {
+impl Evaluator<'_> {
     /// Whether all of it holds.
     pub(super) fn holds(&self, code: &[u64]) -> bool {
         self.all(code, Subject::Killmail)
@@ -211,7 +211,7 @@ impl Judge<'_> {
         (holds, after)
     }
 
-    fn has(&self, key: Key, subject: Subject<'_>) -> bool {
+    fn has(&self, key: FactKey, subject: Subject<'_>) -> bool {
         match subject {
             Subject::Killmail => self.facts.has(key),
             Subject::Attacker(attacker) => field_of(attacker, kind(key)) == id(key),

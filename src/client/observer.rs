@@ -9,7 +9,7 @@ use super::{Event, FollowError};
 /// Something that happened to a stream. Told by [`super::Builder::observe`]'s function at once, each exactly when it happens.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Moment<'a> {
+pub enum ClientEvent<'a> {
     /// A stream is being opened.
     Connecting {
         /// Where to.
@@ -26,7 +26,7 @@ pub enum Moment<'a> {
         event: &'a Event,
     },
     /// A killmail came that [`super::Follow::seen`] knows, and is left out.
-    Repeated {
+    Duplicate {
         /// Which.
         killmail_id: u64,
         /// In which revision.
@@ -42,7 +42,7 @@ pub enum Moment<'a> {
         message: &'a str,
     },
     /// This endpoint has another log: it is asked by time, and what comes twice is left to [`super::Follow::seen`].
-    OtherLog {
+    LogChanged {
         /// Which.
         endpoint: &'a str,
     },
@@ -64,14 +64,14 @@ pub enum Moment<'a> {
 #[derive(Clone, Default)]
 pub(crate) struct Observer(Option<Tell>);
 
-type Tell = Arc<dyn Fn(&Moment<'_>) + Send + Sync>;
+type Tell = Arc<dyn Fn(&ClientEvent<'_>) + Send + Sync>;
 
 impl Observer {
-    pub(crate) fn new(tell: impl Fn(&Moment<'_>) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(tell: impl Fn(&ClientEvent<'_>) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(tell)))
     }
 
-    pub(crate) fn tell(&self, moment: &Moment<'_>) {
+    pub(crate) fn notify(&self, moment: &ClientEvent<'_>) {
         if let Some(tell) = &self.0 {
             tell(moment);
         }

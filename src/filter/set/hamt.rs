@@ -3,17 +3,17 @@
 
 use std::sync::Arc;
 
-use super::key::Key;
+use super::key::FactKey;
 
 /// Branches have so many children: five bits of the hash each.
 const CHILDREN: usize = 32;
 /// A leaf with more entries becomes a branch. So it goes down until all bits of the hash are used, and then all keys of a leaf have one
 /// hash: these differ in their role alone, so they are four at most.
-const LARGEST_LEAF: usize = 16;
+const MAX_LEAF_LEN: usize = 16;
 
 /// Keys that differ in their role alone lie side by side in one leaf: who looks up one has the others at hand.
 #[derive(Debug, Clone)]
-pub(super) struct Map<V> {
+pub(super) struct Hamt<V> {
     root: Node<V>,
 }
 
@@ -27,36 +27,36 @@ enum Node<V> {
 #[derive(Debug, Clone)]
 struct Leaf<V> {
     /// As many as there are values. Apart from them: most look-ups find nothing, and then see only these.
-    keys: [Key; LARGEST_LEAF],
+    keys: [FactKey; MAX_LEAF_LEN],
     values: Vec<V>,
 }
 
 impl<V> Leaf<V> {
     const EMPTY: Self = Self {
-        keys: [0; LARGEST_LEAF],
+        keys: [0; MAX_LEAF_LEN],
         values: Vec::new(),
     };
 
-    fn place(&self, key: Key) -> Option<usize> {
+    fn place(&self, key: FactKey) -> Option<usize> {
         let keys = self.keys.iter().take(self.values.len());
         keys.copied().position(|known| known == key)
     }
 
     /// There must be room.
-    fn push(&mut self, key: Key, value: V) {
+    fn push(&mut self, key: FactKey, value: V) {
         self.keys[self.values.len()] = key;
         self.values.push(value);
     }
 }
 
-impl<V> Default for Map<V> {
+impl<V> Default for Hamt<V> {
     fn default() -> Self {
         Self { root: Node::Empty }
     }
 }
 
-impl<V: Clone> Map<V> {
-    pub(super) fn get(&self, key: Key) -> Option<&V> {
+impl<V: Clone> Hamt<V> {
+    pub(super) fn get(&self, key: FactKey) -> Option<&V> {
         let mut node = &self.root;
         let mut hash = hash(key);
         loop {
@@ -72,7 +72,7 @@ impl<V: Clone> Map<V> {
     }
 
     /// The value for changing it.
-    pub(super) fn get_mut(&mut self, key: Key) -> Option<&mut V> {
+    pub(super) fn get_mut(&mut self, key: FactKey) -> Option<&mut V> {
         match self.leaf_with(key)? {
             (Node::Leaf(leaf), at) => Arc::make_mut(leaf).values.get_mut(at),
             _ => None,
@@ -80,7 +80,7 @@ impl<V: Clone> Map<V> {
     }
 
     /// The value, made by `new` if there is none, for changing it.
-    pub(super) fn entry(&mut self, key: Key, new: impl FnOnce() -> V) -> &mut V {
+    pub(super) fn entry(&mut self, key: FactKey, new: impl FnOnce() -> V) -> &mut V {
         let mut node = &mut self.root;
         let mut hash = hash(key);
         let mut depth = 0;
@@ -89,7 +89,7 @@ impl<V: Clone> Map<V> {
                 *node = Node::Leaf(Arc::new(Leaf::EMPTY));
             }
             if let Node::Leaf(leaf) = node
-                && leaf.values.len() == LARGEST_LEAF
+                && leaf.values.len() == MAX_LEAF_LEN
                 && leaf.place(key).is_none()
             {
                 *node = split(leaf, depth);
@@ -112,7 +112,7 @@ impl<V: Clone> Map<V> {
         }
     }
 
-    pub(super) fn remove(&mut self, key: Key) -> Option<V> {
+    pub(super) fn remove(&mut self, key: FactKey) -> Option<V> {
         let (node, at) = self.leaf_with(key)?;
         let Node::Leaf(shared) = node else { return None };
         let leaf = Arc::make_mut(shared);
@@ -125,7 +125,7 @@ impl<V: Clone> Map<V> {
     }
 
     /// The leaf that has the key, for changing it, and where in it. On the way to a key that is not there nothing is copied.
-    fn leaf_with(&mut self, key: Key) -> Option<(&mut Node<V>, usize)> {
+    fn leaf_with(&mut self, key: FactKey) -> Option<(&mut Node<V>, usize)> {
         self.get(key)?;
         let mut node = &mut self.root;
         let mut hash = hash(key);
@@ -160,7 +160,7 @@ fn child(hash: u64) -> usize {
 }
 
 /// Of all but the role. The finalizer of SplitMix64: every bit of the key moves every bit of the hash.
-fn hash(key: Key) -> u64 {
+fn hash(key: FactKey) -> u64 {
     let mixed = (key >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn it_is_a_map_and_copies_do_not_see_later_changes() {
-        let (mut map, mut model) = (Map::default(), HashMap::new());
+        let (mut map, mut model) = (Hamt::default(), HashMap::new());
         let mut kept = Vec::new();
         for step in 0..20_000_u64 {
             // Keys that differ in the role alone, and such as come back.

@@ -3,23 +3,23 @@
 use tokio::time::Instant;
 
 /// Which endpoints were tried in this round, until when each asked to be left alone, and who refuses us.
-pub(crate) struct Ring(Vec<Seat>);
+pub(crate) struct Rotation(Vec<EndpointState>);
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Seat {
+struct EndpointState {
     tried: bool,
     leave_alone_until: Option<Instant>,
     refuses: bool,
 }
 
-impl Ring {
+impl Rotation {
     /// `count` is at least 1.
     pub(crate) fn new(count: usize) -> Self {
-        Self(vec![Seat::default(); count])
+        Self(vec![EndpointState::default(); count])
     }
 
     /// It failed, and is left alone until then.
-    pub(crate) fn tried(&mut self, index: usize, leave_alone_until: Instant) {
+    pub(crate) fn mark_failed(&mut self, index: usize, leave_alone_until: Instant) {
         let seat = self.seat(index);
         seat.tried = true;
         seat.leave_alone_until = Some(leave_alone_until);
@@ -54,7 +54,7 @@ impl Ring {
     }
 
     /// A new round begins.
-    pub(crate) fn forget_tries(&mut self) {
+    pub(crate) fn start_round(&mut self) {
         for seat in &mut self.0 {
             seat.tried = false;
         }
@@ -62,10 +62,10 @@ impl Ring {
 
     /// The worst is over.
     pub(crate) fn reset(&mut self) {
-        self.0.fill(Seat::default());
+        self.0.fill(EndpointState::default());
     }
 
-    fn seat(&mut self, index: usize) -> &mut Seat {
+    fn seat(&mut self, index: usize) -> &mut EndpointState {
         let count = self.0.len();
         &mut self.0[index % count]
     }
@@ -91,32 +91,32 @@ mod tests {
     fn everybody_gets_a_turn_and_who_asked_for_peace_has_it() {
         let now = Instant::now();
         let later = now + Duration::from_secs(9);
-        let mut ring = Ring::new(3);
+        let mut ring = Rotation::new(3);
         assert_eq!(ring.untried(0, now), Some(1));
-        ring.tried(0, now);
-        ring.tried(1, later);
+        ring.mark_failed(0, now);
+        ring.mark_failed(1, later);
         assert_eq!(ring.untried(1, now), Some(2));
-        ring.tried(2, now);
+        ring.mark_failed(2, now);
         assert_eq!(ring.untried(2, now), None, "a round is over");
-        ring.forget_tries();
+        ring.start_round();
         assert_eq!(ring.soonest(now), now);
         assert_eq!(ring.after_wait(0, now), 2, "1 is left alone");
         assert_eq!(ring.after_wait(0, later), 1);
         ring.reset();
         assert_eq!(ring.untried(0, now), Some(1));
-        let mut alone = Ring::new(1);
+        let mut alone = Rotation::new(1);
         assert_eq!(alone.untried(0, now), Some(0));
-        alone.tried(0, later);
+        alone.mark_failed(0, later);
         assert_eq!((alone.untried(0, now), alone.soonest(now)), (None, later));
         assert_eq!(alone.after_wait(0, now), 0, "there is nobody else");
     }
 
     #[test]
     fn a_refusal_is_remembered_until_something_is_delivered() {
-        let mut ring = Ring::new(2);
+        let mut ring = Rotation::new(2);
         ring.refuses(0, true);
-        ring.tried(0, Instant::now());
-        ring.forget_tries();
+        ring.mark_failed(0, Instant::now());
+        ring.start_round();
         assert!(!ring.all_refuse(), "the other one may be restarting");
         ring.refuses(1, true);
         assert!(ring.all_refuse());

@@ -8,31 +8,31 @@ use std::sync::Arc;
 
 use super::{
     expr::Has,
-    key::{self, Key, MAX_ID, WIDE, id, key, kind, role},
-    map::Map,
+    hamt::Hamt,
+    key::{self, FactKey, MAX_ID, WIDE, id, key, kind, role},
     postings::Postings,
-    slots::Slots,
+    slab::Slab,
 };
 
 /// Ids in a block: bits in a word.
 const BLOCK: u64 = 64;
 
 #[derive(Debug, Clone, Default)]
-pub(super) struct Wides {
+pub(super) struct SharedIdSets {
     /// A set's key is its number here.
-    sets: Slots<Wide>,
+    sets: Slab<SharedIdSet>,
     /// By their hashes: the numbers of the sets.
-    numbers: Map<u64>,
+    numbers: Hamt<u64>,
     /// By kind, role and block: the sets that have ids there.
-    members: Map<Arc<Vec<Member>>>,
+    members: Hamt<Arc<Vec<BlockMember>>>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Wide {
+struct SharedIdSet {
     /// Kind and role of the ids, as a key without an id.
-    of: Key,
+    of: FactKey,
     /// Where its number is.
-    hash: Key,
+    hash: FactKey,
     /// Ascending: a block, and which of its ids.
     blocks: Arc<[(u64, u64)]>,
     users: u32,
@@ -41,15 +41,15 @@ struct Wide {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Member {
-    set: Key,
+struct BlockMember {
+    set: FactKey,
     /// Which of the block's ids.
     ids: u64,
 }
 
-impl Wides {
+impl SharedIdSets {
     /// The key of a set, for one more user.
-    pub(super) fn add(&mut self, has: &Has) -> Key {
+    pub(super) fn add(&mut self, has: &Has) -> FactKey {
         let of = key(has.kind, has.role, 0);
         let blocks = blocks(&has.ids);
         let mut hash = key(WIDE, 0, key::hash([of].into_iter().chain(has.ids.iter().copied())));
@@ -65,7 +65,7 @@ impl Wides {
             }
             hash = key(WIDE, 0, (id(hash) + 1) & MAX_ID);
         }
-        let wide = Wide {
+        let wide = SharedIdSet {
             of,
             hash,
             blocks: blocks.as_slice().into(),
@@ -78,19 +78,19 @@ impl Wides {
         for (block, ids) in blocks {
             let at = key(has.kind, has.role, block);
             let members = Arc::make_mut(self.members.entry(at, Arc::default));
-            members.push(Member { set, ids });
+            members.push(BlockMember { set, ids });
         }
         set
     }
 
     /// One user less. The kind and role of the set's ids if that was the last.
-    pub(super) fn remove(&mut self, set: Key) -> Option<(u8, u8)> {
+    pub(super) fn remove(&mut self, set: FactKey) -> Option<(u8, u8)> {
         let wide = self.wide_mut(set)?;
         wide.users = wide.users.saturating_sub(1);
         if wide.users > 0 {
             return None;
         }
-        let Wide { of, hash, blocks, .. } = self.sets.remove(number(set))?;
+        let SharedIdSet { of, hash, blocks, .. } = self.sets.remove(number(set))?;
         self.numbers.remove(hash);
         for &(block, _) in &*blocks {
             let at = key(kind(of), role(of), block);
@@ -104,22 +104,22 @@ impl Wides {
     }
 
     /// How many use a set.
-    pub(super) fn users(&self, set: Key) -> u32 {
+    pub(super) fn users(&self, set: FactKey) -> u32 {
         self.wide(set).map_or(0, |wide| wide.users)
     }
 
     /// The filters that wait for a set.
-    pub(super) fn list(&self, set: Key) -> Option<&Postings> {
+    pub(super) fn list(&self, set: FactKey) -> Option<&Postings> {
         self.wide(set).map(|wide| &wide.list)
     }
 
     /// The same, for changing them.
-    pub(super) fn list_mut(&mut self, set: Key) -> Option<&mut Postings> {
+    pub(super) fn list_mut(&mut self, set: FactKey) -> Option<&mut Postings> {
         self.wide_mut(set).map(|wide| &mut wide.list)
     }
 
     /// Whether the set holds the id.
-    pub(super) fn contains(&self, set: Key, id: u64) -> bool {
+    pub(super) fn contains(&self, set: FactKey, id: u64) -> bool {
         let found = self.wide(set).and_then(|wide| {
             let at = wide
                 .blocks
@@ -131,7 +131,7 @@ impl Wides {
     }
 
     /// The sets that hold the id of this key, of its kind and role.
-    pub(super) fn holding(&self, of: Key) -> impl Iterator<Item = Key> {
+    pub(super) fn holding(&self, of: FactKey) -> impl Iterator<Item = FactKey> {
         let members = self.members.get(key(kind(of), role(of), id(of) / BLOCK));
         let bit = id(of) % BLOCK;
         let members = members.into_iter().flat_map(|members| members.iter());
@@ -140,17 +140,17 @@ impl Wides {
             .map(|member| member.set)
     }
 
-    fn wide(&self, set: Key) -> Option<&Wide> {
+    fn wide(&self, set: FactKey) -> Option<&SharedIdSet> {
         self.sets.get(number(set))
     }
 
-    fn wide_mut(&mut self, set: Key) -> Option<&mut Wide> {
+    fn wide_mut(&mut self, set: FactKey) -> Option<&mut SharedIdSet> {
         self.sets.get_mut(number(set))
     }
 }
 
 /// Under which the set of this key is kept.
-fn number(set: Key) -> usize {
+fn number(set: FactKey) -> usize {
     id(set) as usize
 }
 

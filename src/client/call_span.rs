@@ -29,7 +29,7 @@ impl Tracer {
     }
 
     /// One more call, to `path`.
-    pub(crate) fn begin(&self, path: &str) -> Option<Box<dyn TracedCall>> {
+    pub(crate) fn start(&self, path: &str) -> Option<Box<dyn TracedCall>> {
         self.0.as_ref().and_then(|begin| begin(path))
     }
 }

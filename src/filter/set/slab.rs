@@ -8,17 +8,17 @@ const ROW: usize = 16;
 /// Rows in a table, which is copied then too.
 const TABLE: usize = 64;
 
-type Row<T> = Arc<Vec<T>>;
+type SlabRow<T> = Arc<Vec<T>>;
 
 #[derive(Debug, Clone)]
-pub(super) struct Slots<T> {
+pub(super) struct Slab<T> {
     /// All full, except the last one and its last row.
-    tables: Vec<Arc<Vec<Row<T>>>>,
+    tables: Vec<Arc<Vec<SlabRow<T>>>>,
     /// Numbers whose things were taken out.
     free: Arc<Vec<usize>>,
 }
 
-impl<T> Default for Slots<T> {
+impl<T> Default for Slab<T> {
     fn default() -> Self {
         Self {
             tables: Vec::new(),
@@ -27,7 +27,7 @@ impl<T> Default for Slots<T> {
     }
 }
 
-impl<T: Clone + Default> Slots<T> {
+impl<T: Clone + Default> Slab<T> {
     pub(super) fn get(&self, number: usize) -> Option<&T> {
         let (table, row, at) = place(number);
         self.tables.get(table)?.get(row)?.get(at)
@@ -74,7 +74,7 @@ fn place(number: usize) -> (usize, usize, usize) {
     (number / (TABLE * ROW), number / ROW % TABLE, number % ROW)
 }
 
-fn is_full<T>(table: &[Row<T>]) -> bool {
+fn is_full<T>(table: &[SlabRow<T>]) -> bool {
     table.len() == TABLE && table.last().is_some_and(|row| row.len() == ROW)
 }
 
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn numbers_find_their_things_and_copies_do_not_see_later_changes() {
-        let (mut slots, mut model) = (Slots::default(), HashMap::new());
+        let (mut slots, mut model) = (Slab::default(), HashMap::new());
         let mut kept = Vec::new();
         for step in 1..=6_000_u64 {
             if step % 3 == 0 {

@@ -96,9 +96,9 @@ fn in_names_of_people_a_star_is_a_letter() {
 }
 
 /// Whoever is asked for a name here has made a mistake.
-struct NoNames;
+struct EmptyResolver;
 
-impl Resolve for NoNames {
+impl Resolve for EmptyResolver {
     fn exact(&self, kind: EntityKind, name: &str) -> Resolution {
         panic!("an id was looked up: {kind:?} {name}")
     }
@@ -128,12 +128,18 @@ fn an_id_needs_no_look_up_whatever_it_is_of() {
         for id in ["1", "00001", "18446744073709551615"] {
             // One condition at a time: of two on the place it is asked whether they can hold together.
             for text in [format!("{field}:{id}"), format!("{field}:(2 OR {id})")] {
-                assert!(matches!(compile(&text, &NoNames), Outcome::Compiled(_)), "{text}");
+                assert!(
+                    matches!(compile(&text, &EmptyResolver), CompileOutcome::Compiled(_)),
+                    "{text}"
+                );
             }
         }
         for zero in ["0", "(1 OR 0)", "000"] {
             let text = format!("{field}:{zero}");
-            assert!(matches!(compile(&text, &NoNames), Outcome::Invalid(_)), "{text}");
+            assert!(
+                matches!(compile(&text, &EmptyResolver), CompileOutcome::Invalid(_)),
+                "{text}"
+            );
         }
         count += 1;
     }
@@ -149,10 +155,10 @@ fn near_is_as_large_as_it_is() {
         "near(30000142, 4294967296j)",
         "near(1, 0ly) OR near(2, 0j)",
     ] {
-        let Outcome::Compiled(compiled) = compile(text, &NoNames) else {
+        let CompileOutcome::Compiled(compiled) = compile(text, &EmptyResolver) else {
             panic!("{text} is a filter");
         };
-        let Outcome::Compiled(again) = compile(&compiled.canonical, &NoNames) else {
+        let CompileOutcome::Compiled(again) = compile(&compiled.canonical, &EmptyResolver) else {
             panic!("{} is a filter", compiled.canonical);
         };
         assert_eq!(again.filter, compiled.filter, "{text}");
