@@ -34,7 +34,7 @@ pub async fn serve(listener: TcpListener, probes: Probes, shutdown: Cancellation
         // Nothing here is worth draining for: the answers are one line each.
         () = shutdown.cancelled() => Ok(()),
         result = async { axum::serve(listener, app).await } => result,
-        () = killfeed_telemetry::numbers::upkeep(&probes.metrics) => Ok(()),
+        () = killfeed_telemetry::prometheus::upkeep(&probes.metrics) => Ok(()),
     }
 }
 

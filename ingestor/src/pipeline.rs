@@ -14,7 +14,7 @@ use killfeed::{
     id::{ContentHash, KillmailId},
     v1::{FeedHealth, Killmail},
 };
-use killfeed_telemetry::{Times, Traces};
+use killfeed_telemetry::{SpanTimes, Traces};
 use prost::Message as _;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -173,7 +173,7 @@ impl Stages {
         let mut way = fetches.way(sequence);
         let begun = self.traces.now();
         let document = self.read_document(sequence, &body).await;
-        way.parsed = begun.map(Times::since);
+        way.parsed = begun.map(SpanTimes::since);
         let (piece, verdict) = match document {
             Ok(Some(mut document)) => {
                 // The feed's own number, whatever the body claims.
@@ -285,7 +285,7 @@ impl Stages {
         }
         let begun = self.traces.now();
         self.enrich.enrich(&mut news).await;
-        traced.enriched = begun.map(Times::since);
+        traced.enriched = begun.map(SpanTimes::since);
         let ingested_ms = self.head.stamp(self.clock.now_ms());
         let uploads: Vec<i64> = news
             .iter()

@@ -9,7 +9,7 @@ use killfeed::{
     client::{Client, ConnectionState, Event, EventKind, Events, FollowError, FollowOptions, Position, Start},
     v1::Killmail,
 };
-use killfeed_telemetry::{KeyValue, SpanKind, Times, Traces};
+use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes, Traces};
 use prost::Message as _;
 use tokio::{
     sync::{Notify, watch},
@@ -163,7 +163,7 @@ fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64, traces: &Traces) 
     if let (Some(begun), Some(trail)) = (told, traces.killmail(killmail.killmail_id, killmail.revision)) {
         let destinations = i64::try_from(matches.len()).unwrap_or(i64::MAX);
         let attributes = vec![KeyValue::new("destinations", destinations)];
-        trail.step("match", SpanKind::Consumer, Times::since(begun), attributes);
+        trail.step("match", SpanKind::Consumer, SpanTimes::since(begun), attributes);
     }
     Arrival {
         killmail_id: killmail.killmail_id,

@@ -23,15 +23,15 @@ use opentelemetry_sdk::{
 
 use tonic::transport::{Certificate, ClientTlsConfig};
 
-use super::Times;
+use super::SpanTimes;
 
 /// Spans that wait for the collector; more are dropped. A thousand killmails' worth.
-const WAITING: usize = 8_192;
-const AT_ONCE: usize = 512;
+const QUEUE_CAPACITY: usize = 8_192;
+const MAX_BATCH: usize = 512;
 /// Sent at least this often, while there are any.
-const EVERY: Duration = Duration::from_secs(1);
+const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How long the end of the process waits for the last ones.
-const LAST: Duration = Duration::from_secs(2);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A collector that takes longer is taken to be away.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -53,18 +53,18 @@ pub struct Unusable {
 }
 
 /// The queue and its thread.
-pub(crate) struct Exporting {
+pub(crate) struct Exporter {
     processor: BatchSpanProcessor,
     scope: InstrumentationScope,
 }
 
-impl fmt::Debug for Exporting {
+impl fmt::Debug for Exporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Exporting(...)")
     }
 }
 
-impl Exporting {
+impl Exporter {
     pub(crate) fn start(
         endpoint: &str,
         ca: Option<&Path>,
@@ -92,11 +92,11 @@ impl Exporting {
         }
         let otlp = otlp.build().map_err(|error| unusable(error.to_string()))?;
         let config = BatchConfigBuilder::default()
-            .with_max_queue_size(WAITING)
-            .with_max_export_batch_size(AT_ONCE)
-            .with_scheduled_delay(EVERY)
+            .with_max_queue_size(QUEUE_CAPACITY)
+            .with_max_export_batch_size(MAX_BATCH)
+            .with_scheduled_delay(EXPORT_INTERVAL)
             .build();
-        let told = Told {
+        let told = FailureLogger {
             inner: otlp,
             endpoint: endpoint.to_owned(),
             failing: AtomicBool::new(false),
@@ -117,13 +117,13 @@ impl Exporting {
         clippy::too_many_arguments,
         reason = "a span has so many parts, and this is the one place that puts them together"
     )]
-    pub(crate) fn tell(
+    pub(crate) fn record(
         &self,
         name: Cow<'static, str>,
         kind: SpanKind,
         context: SpanContext,
         parent: SpanId,
-        times: Times,
+        times: SpanTimes,
         attributes: Vec<KeyValue>,
         status: Status,
     ) {
@@ -146,7 +146,7 @@ impl Exporting {
 
     /// Blocks until the last spans are sent, or the time for it is over.
     pub(crate) fn finish(&self) {
-        if let Err(error) = self.processor.shutdown_with_timeout(LAST) {
+        if let Err(error) = self.processor.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
             tracing::debug!(%error, "the last traces were not sent");
         }
     }
@@ -172,13 +172,13 @@ fn trusting(path: &Path, secure: bool) -> Result<ClientTlsConfig, Unusable> {
 
 /// Says once that the collector does not take spans, and once that it does again.
 #[derive(Debug)]
-struct Told {
+struct FailureLogger {
     inner: Otlp,
     endpoint: String,
     failing: AtomicBool,
 }
 
-impl SpanExporter for Told {
+impl SpanExporter for FailureLogger {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let spans = batch.len();
         let result = self.inner.export(batch).await;

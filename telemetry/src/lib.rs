@@ -1,4 +1,4 @@
-//! # What both services tell of themselves: traces, and numbers for Prometheus ([`numbers`])
+//! # What both services tell of themselves: traces, and numbers for Prometheus ([`prometheus`])
 //!
 //! Traces are the way of one killmail over all processes, and the calls between them.
 //!
@@ -10,10 +10,10 @@
 //! nothing of it, which it could not: its encoded bytes are shared by all clients. Spans are told when they are over, with
 //! the times at which they began and ended, because a document's killmail is known only after it was fetched and parsed.
 
-mod calls;
+mod client_spans;
 mod export;
 pub mod ids;
-pub mod numbers;
+pub mod prometheus;
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
@@ -21,22 +21,22 @@ pub use export::Unusable;
 use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
 pub use opentelemetry::{KeyValue, trace::SpanKind};
 
-use export::Exporting;
+use export::Exporter;
 
 /// Where spans go; empty = nowhere. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Traces(Option<Arc<Exporting>>);
+pub struct Traces(Option<Arc<Exporter>>);
 
 /// From when to when something went on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Times {
+pub struct SpanTimes {
     /// Its beginning.
     pub begun: SystemTime,
     /// Its end.
     pub ended: SystemTime,
 }
 
-impl Times {
+impl SpanTimes {
     /// From then until now.
     pub fn since(begun: SystemTime) -> Self {
         Self {
@@ -56,7 +56,7 @@ impl Traces {
         service: &'static str,
         version: &'static str,
     ) -> Result<Self, Unusable> {
-        let exporting = Exporting::start(endpoint, ca, service, version)?;
+        let exporting = Exporter::start(endpoint, ca, service, version)?;
         Ok(Self(Some(Arc::new(exporting))))
     }
 
@@ -66,9 +66,9 @@ impl Traces {
     }
 
     /// The trace of a killmail in one revision; `None` = nobody will be told.
-    pub fn killmail(&self, killmail_id: u64, revision: u32) -> Option<Trail<'_>> {
+    pub fn killmail(&self, killmail_id: u64, revision: u32) -> Option<KillmailTrace<'_>> {
         let exporting = self.0.as_deref()?;
-        Some(Trail {
+        Some(KillmailTrace {
             exporting,
             killmail_id,
             revision,
@@ -103,17 +103,17 @@ impl Traces {
 
 /// One killmail's trace.
 #[derive(Debug)]
-pub struct Trail<'a> {
-    exporting: &'a Exporting,
+pub struct KillmailTrace<'a> {
+    exporting: &'a Exporter,
     killmail_id: u64,
     revision: u32,
 }
 
-impl Trail<'_> {
+impl KillmailTrace<'_> {
     /// The span that all others hang on: told by the ingestor that made the killmail's record.
-    pub fn whole(&self, times: Times) {
+    pub fn root(&self, times: SpanTimes) {
         let span = ids::root_span(self.killmail_id, self.revision);
-        self.tell(
+        self.record(
             "killmail",
             SpanKind::Internal,
             times,
@@ -124,7 +124,7 @@ impl Trail<'_> {
     }
 
     /// One step of its way.
-    pub fn step(&self, name: &'static str, kind: SpanKind, times: Times, attributes: Vec<KeyValue>) {
+    pub fn step(&self, name: &'static str, kind: SpanKind, times: SpanTimes, attributes: Vec<KeyValue>) {
         self.outcome(name, kind, times, attributes, None);
     }
 
@@ -133,19 +133,19 @@ impl Trail<'_> {
         &self,
         name: &'static str,
         kind: SpanKind,
-        times: Times,
+        times: SpanTimes,
         attributes: Vec<KeyValue>,
         failed: Option<String>,
     ) {
         let root = ids::root_span(self.killmail_id, self.revision);
-        self.tell(name, kind, times, attributes, failed, (random_span(), root));
+        self.record(name, kind, times, attributes, failed, (random_span(), root));
     }
 
-    fn tell(
+    fn record(
         &self,
         name: &'static str,
         kind: SpanKind,
-        times: Times,
+        times: SpanTimes,
         mut attributes: Vec<KeyValue>,
         failed: Option<String>,
         (span, parent): (SpanId, SpanId),
@@ -155,14 +155,14 @@ impl Trail<'_> {
         attributes.push(KeyValue::new("killmail.revision", i64::from(self.revision)));
         let context = context(ids::trace(self.killmail_id, self.revision), span);
         self.exporting
-            .tell(name.into(), kind, context, parent, times, attributes, status(failed));
+            .record(name.into(), kind, context, parent, times, attributes, status(failed));
     }
 }
 
 /// A call that goes on.
 #[derive(Debug)]
 pub struct Call {
-    exporting: Arc<Exporting>,
+    exporting: Arc<Exporter>,
     name: String,
     kind: SpanKind,
     trace: TraceId,
@@ -183,9 +183,9 @@ impl Call {
             KeyValue::new("rpc.system", "grpc"),
             KeyValue::new("rpc.method", self.name.clone()),
         ];
-        let times = Times::since(self.begun);
+        let times = SpanTimes::since(self.begun);
         let context = context(self.trace, self.span);
-        self.exporting.tell(
+        self.exporting.record(
             self.name.into(),
             self.kind,
             context,
@@ -263,7 +263,7 @@ mod tests {
         let traces = Traces::start("http://127.0.0.1:9", None, "test", "1").unwrap();
         let begun = traces.now().unwrap();
         for id in 1..5_000 {
-            traces.killmail(id, 0).unwrap().whole(Times::since(begun));
+            traces.killmail(id, 0).unwrap().root(SpanTimes::since(begun));
         }
         let call = traces.call("/a/b", SpanKind::Client, None).unwrap();
         let parent = call.traceparent();

@@ -4,25 +4,25 @@
 use std::{collections::HashMap, time::SystemTime};
 
 use killfeed::v1::Killmail;
-use killfeed_telemetry::{KeyValue, SpanKind, Times, Traces};
+use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes, Traces};
 
 use crate::{feed::Fetched, log::Head};
 
 /// When what happened to a document, as far as anybody wants to know.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Way {
-    fetched: Option<Times>,
-    pub(super) parsed: Option<Times>,
+    fetched: Option<SpanTimes>,
+    pub(super) parsed: Option<SpanTimes>,
 }
 
 /// When the documents of a batch were fetched, by their numbers.
 #[derive(Debug, Default)]
-pub(super) struct Fetches(HashMap<u64, Times>);
+pub(super) struct Fetches(HashMap<u64, SpanTimes>);
 
 impl Fetches {
     pub(super) fn new(fetched: Vec<Fetched>) -> Self {
         let times = fetched.into_iter().map(|one| {
-            let times = Times {
+            let times = SpanTimes {
                 begun: one.begun,
                 ended: one.ended,
             };
@@ -43,7 +43,7 @@ impl Fetches {
 #[derive(Debug, Default)]
 pub(super) struct News {
     ways: Vec<(u64, u32, u64, Way)>,
-    pub(super) enriched: Option<Times>,
+    pub(super) enriched: Option<SpanTimes>,
 }
 
 impl News {
@@ -54,7 +54,7 @@ impl News {
 
     /// They are durable: appended from `begun` until now, and the log ends at `head`.
     pub(super) fn tell(self, traces: &Traces, begun: Option<SystemTime>, head: Head) {
-        let Some(appended) = begun.map(Times::since) else {
+        let Some(appended) = begun.map(SpanTimes::since) else {
             return;
         };
         for (killmail_id, revision, sequence, way) in self.ways {
@@ -63,7 +63,7 @@ impl News {
             };
             let begun = [way.fetched, way.parsed, Some(appended)].into_iter().flatten().next();
             if let Some(first) = begun {
-                trail.whole(Times {
+                trail.root(SpanTimes {
                     begun: first.begun,
                     ended: appended.ended,
                 });
@@ -88,7 +88,9 @@ impl News {
 
 /// A relay's records are durable here, too.
 pub(super) fn tell_relayed(traces: &Traces, killmails: Vec<(u64, u32)>, begun: Option<SystemTime>) {
-    let Some(relayed) = begun.map(Times::since) else { return };
+    let Some(relayed) = begun.map(SpanTimes::since) else {
+        return;
+    };
     for (killmail_id, revision) in killmails {
         if let Some(trail) = traces.killmail(killmail_id, revision) {
             trail.step("relay", SpanKind::Consumer, relayed, Vec::new());

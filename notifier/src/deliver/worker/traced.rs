@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use killfeed_telemetry::{KeyValue, SpanKind, Times};
+use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes};
 
 use super::Worker;
 use crate::sink::{Destination, SendOutcome};
@@ -16,7 +16,9 @@ impl Worker {
         begun: Option<SystemTime>,
         outcome: &SendOutcome,
     ) {
-        let Some(times) = begun.map(Times::since) else { return };
+        let Some(times) = begun.map(SpanTimes::since) else {
+            return;
+        };
         // Ids only: a webhook's URL is a password.
         let (kind, id) = match self.destination {
             Destination::Channel(id) => ("channel", id),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 /// How often the exporter tidies up: it keeps the samples of histograms until they are rendered or tidied.
-const UPKEEP: Duration = Duration::from_secs(10);
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Makes a recorder the process's own; `buckets`: which histogram has which. In a process that has another recorder already
 /// (the demo runs both services) the numbers go there, and this one stays empty.
@@ -29,7 +29,7 @@ pub fn install(buckets: &[(&str, &[f64])]) -> PrometheusHandle {
 
 /// Keeps what is shown tidy, for ever.
 pub async fn upkeep(shown: &PrometheusHandle) {
-    let mut tick = tokio::time::interval(UPKEEP);
+    let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
     loop {
         tick.tick().await;
         shown.run_upkeep();
