@@ -21,8 +21,8 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use killfeed::v1::{EntityKind, Killmail};
 use killfeed_ingestor::{
     enrich::{
-        Enrich, EnrichSettings,
-        cache::{NameStore, Named},
+        EnrichSettings, Enricher,
+        cache::{NameEntry, NameStore},
         fill,
         names::is_dynamic,
         sde::read_archive,
@@ -55,13 +55,13 @@ fn killmail(body: &[u8]) -> Killmail {
 }
 
 /// Static data and every name of the documents in the data folder: what a warm ingestor has. Nobody answers for ESI.
-async fn warm(documents: &[Vec<u8>], archive: &Path, data_dir: &Path) -> Enrich {
+async fn warm(documents: &[Vec<u8>], archive: &Path, data_dir: &Path) -> Enricher {
     let mut killmails: Vec<_> = documents.iter().map(|body| killmail(body)).collect();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let ids: BTreeSet<_> = killmails.iter().flat_map(fill::ids).collect();
     let known = |(kind, id)| {
         let has_ticker = kind != EntityKind::Character;
-        let named = Named {
+        let named = NameEntry {
             name: format!("Name of {id}").into(),
             ticker: if has_ticker { "TICK" } else { "" }.into(),
             name_at: now,
@@ -85,7 +85,7 @@ async fn warm(documents: &[Vec<u8>], archive: &Path, data_dir: &Path) -> Enrich 
         static_data_url: nowhere,
         user_agent: "killfeed-bench".to_owned(),
     };
-    let enrich = Enrich::open(settings, Default::default()).await.unwrap();
+    let enrich = Enricher::open(settings, Default::default()).await.unwrap();
     // Names go from the disk into memory with the first killmail that wants them.
     enrich.enrich(&mut killmails).await;
     let named = killmails

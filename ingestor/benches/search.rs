@@ -16,8 +16,8 @@ use std::{
 use killfeed::v1::EntityKind;
 use killfeed_ingestor::{
     enrich::{
-        Enrich, EnrichSettings,
-        cache::{Key, NameStore, Named},
+        EnrichSettings, Enricher,
+        cache::{EntityKey, NameEntry, NameStore},
     },
     universe::Universe,
 };
@@ -55,7 +55,7 @@ async fn measure(count: usize, archive: &Path) {
     {
         let store = NameStore::open(dir.path()).unwrap();
         while seen.len() < count {
-            let some: Vec<(Key, Arc<Named>)> = (0..AT_ONCE.min(count - seen.len()))
+            let some: Vec<(EntityKey, Arc<NameEntry>)> = (0..AT_ONCE.min(count - seen.len()))
                 .map(|at| entry(seen.len() + at, &mut random))
                 .collect();
             store.put(&some);
@@ -75,7 +75,7 @@ async fn measure(count: usize, archive: &Path) {
         static_data_url: nobody,
         user_agent: "killfeed-bench".to_owned(),
     };
-    let enrich = Enrich::open(settings, Default::default()).await.unwrap();
+    let enrich = Enricher::open(settings, Default::default()).await.unwrap();
     enrich.wait_ready().await;
     let universe = Universe::new(enrich.universe());
     let data = enrich.universe().static_data().unwrap();
@@ -146,7 +146,7 @@ fn row(what: &str, times: &mut [Duration], found: &str) {
 }
 
 /// Nine in ten are pilots, as in life; names are made of syllables, so that many begin alike.
-fn entry(at: usize, random: &mut fastrand::Rng) -> (Key, Arc<Named>) {
+fn entry(at: usize, random: &mut fastrand::Rng) -> (EntityKey, Arc<NameEntry>) {
     const SYLLABLES: [&str; 40] = [
         "ka", "ri", "to", "na", "mi", "shi", "ro", "an", "el", "dar", "vel", "mor", "gan", "thi", "us", "or", "xa",
         "zen", "lu", "pe", "bra", "cor", "dre", "fen", "gor", "hal", "jin", "kor", "lan", "mar", "nor", "os", "pra",
@@ -196,7 +196,7 @@ fn entry(at: usize, random: &mut fastrand::Rng) -> (Key, Arc<Named>) {
         EntityKind::Character => String::new(),
         _ => (0..4).map(|_| random.uppercase()).collect(),
     };
-    let named = Named {
+    let named = NameEntry {
         name: name.into(),
         ticker: ticker.into(),
         name_at: 1,

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     clock::{self, SystemClock},
-    enrich::{Enrich, EnrichSettings},
+    enrich::{EnrichSettings, Enricher},
     feed::history::{Day, History, HistorySettings, Known, Outcome, Progress},
     log::{EmbeddedLog, LogRead as _, LogWrite, OpenError, Options, Source},
     metrics,
@@ -60,7 +60,7 @@ pub async fn backfill(
         static_data_url: settings.static_data_url.clone(),
         user_agent: settings.user_agent(),
     };
-    let enrich = Enrich::open(enrich, shutdown.clone())
+    let enrich = Enricher::open(enrich, shutdown.clone())
         .await
         .map_err(|error| BackfillError::Configuration(error.to_string()))?;
     let state = log.feed_state().await;

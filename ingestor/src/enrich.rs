@@ -6,14 +6,14 @@
 mod backoff;
 pub mod cache;
 pub mod esi;
-mod extra;
+mod esi_fallback;
 pub mod fill;
 mod handle;
-mod lane;
+mod batcher;
 pub mod names;
 pub mod sde;
 pub mod static_data;
-mod view;
+mod lookup;
 
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
@@ -30,12 +30,12 @@ use tokio_util::sync::CancellationToken;
 use backoff::Backoff;
 use cache::CacheError;
 use esi::{Esi, EsiError};
-use extra::Extra;
+use esi_fallback::EsiFallback;
 pub use handle::StaticHandle;
-use names::Names;
+use lookup::BatchLookup;
+use names::NameDirectory;
 use sde::{Downloader, Folder, Refreshed};
 use static_data::StaticData;
-use view::View;
 
 /// Counts names that killmails went without because they did not come in time.
 pub const NAMES_LEFT_OUT: &str = "killfeed_ingestor_names_left_out_total";
@@ -70,14 +70,14 @@ pub const GAUGES: &[(&str, &str)] = &[
 ];
 
 /// A killmail waits no longer than this for its names.
-const PATIENCE: Duration = Duration::from_secs(1);
+const NAMES_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// CCP publishes a build every week or so, after the daily downtime.
 const CHECK_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 /// While a check fails it is tried again, ever less often.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-const RETRY_LAST_WITHOUT_DATA: Duration = Duration::from_secs(60);
-const RETRY_LAST: Duration = Duration::from_secs(3600);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF_WITHOUT_DATA: Duration = Duration::from_secs(60);
+const MAX_BACKOFF: Duration = Duration::from_secs(3600);
 /// No server that is there takes longer to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -96,7 +96,7 @@ pub struct EnrichSettings {
 
 /// Why the enricher can't be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum EnrichOpenError {
     /// The data folder can't be used.
     #[error("the folder for static data under {path} can't be used: {error}")]
     Folder {
@@ -115,10 +115,10 @@ pub enum OpenError {
 
 /// Enriches killmails. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Enrich {
+pub struct Enricher {
     static_data: StaticHandle,
-    extra: Extra,
-    names: Names,
+    extra: EsiFallback,
+    names: NameDirectory,
     esi: Esi,
 }
 
@@ -126,7 +126,7 @@ pub struct Enrich {
 #[derive(Debug, Clone)]
 pub struct UniverseRead {
     static_data: StaticHandle,
-    names: Names,
+    names: NameDirectory,
 }
 
 impl UniverseRead {
@@ -136,22 +136,22 @@ impl UniverseRead {
     }
 
     /// Names of pilots, corporations and alliances.
-    pub fn names(&self) -> &Names {
+    pub fn names(&self) -> &NameDirectory {
         &self.names
     }
 }
 
-impl Enrich {
+impl Enricher {
     /// Loads what the data folder holds and starts what keeps it fresh, until `shutdown`. Comes back ready if there was static
-    /// data on disk; else [`Enrich::wait_ready`] says when it came over the network.
-    pub async fn open(settings: EnrichSettings, shutdown: CancellationToken) -> Result<Self, OpenError> {
+    /// data on disk; else [`Enricher::wait_ready`] says when it came over the network.
+    pub async fn open(settings: EnrichSettings, shutdown: CancellationToken) -> Result<Self, EnrichOpenError> {
         let http = reqwest::Client::builder()
             .user_agent(&settings.user_agent)
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
-            .map_err(OpenError::Http)?;
+            .map_err(EnrichOpenError::Http)?;
         let path = settings.data_dir.clone();
-        let folder = |error| OpenError::Folder {
+        let folder = |error| EnrichOpenError::Folder {
             path: settings.data_dir.clone(),
             error,
         };
@@ -172,12 +172,12 @@ impl Enrich {
         let names = task::spawn_blocking(move || {
             // The lanes are spawned from in here.
             let _inside = runtime.enter();
-            Names::open(&path, client, token)
+            NameDirectory::open(&path, client, token)
         });
         let names = names.await.map_err(|error| folder(io::Error::other(error)))??;
-        let extra = Extra::new(esi.clone(), static_data.clone(), shutdown.clone());
+        let extra = EsiFallback::new(esi.clone(), static_data.clone(), shutdown.clone());
         let downloader = Downloader::new(http, &settings.static_data_url, cache);
-        let keep = keep_static_data(downloader, static_data.clone());
+        let keep = refresh_static_data(downloader, static_data.clone());
         tokio::spawn(async move { shutdown.run_until_cancelled(keep).await });
         Ok(Self {
             static_data,
@@ -190,9 +190,9 @@ impl Enrich {
     /// Fills in places, groups, categories and the dictionary of names, waiting for ESI no longer than about a second in all.
     /// What did not come stays out of these killmails and is there for the next.
     pub async fn enrich(&self, killmails: &mut [Killmail]) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + NAMES_TIMEOUT;
         let data = self.static_data.get();
-        let mut view = View {
+        let mut view = BatchLookup {
             data: data.as_deref(),
             extra: self.extra.known(),
             names: &self.names,
@@ -209,7 +209,7 @@ impl Enrich {
                 && !self.names.is_slow()
             {
                 // Half of the time at most: names are worth more.
-                let _ = time::timeout_at(deadline - PATIENCE / 2, come).await;
+                let _ = time::timeout_at(deadline - NAMES_TIMEOUT / 2, come).await;
             }
             view.extra = self.extra.known();
             for killmail in killmails.iter_mut() {
@@ -233,8 +233,8 @@ impl Enrich {
     }
 
     /// Writes what is left of ESI's limits into the metrics.
-    pub fn show(&self) {
-        self.esi.show();
+    pub fn record_metrics(&self) {
+        self.esi.record_metrics();
     }
 
     /// The body of a killmail, from ESI: for documents that came without.
@@ -270,8 +270,8 @@ impl Enrich {
 }
 
 /// Looks for a new build each day; until there is a first one, over and over. Never ends.
-async fn keep_static_data(mut downloader: Downloader, handle: StaticHandle) {
-    let mut backoff = Backoff::new(RETRY_FIRST);
+async fn refresh_static_data(mut downloader: Downloader, handle: StaticHandle) {
+    let mut backoff = Backoff::new(INITIAL_BACKOFF);
     loop {
         let in_use = handle.get();
         let wait = match downloader.refresh(in_use.clone()).await {
@@ -287,9 +287,9 @@ async fn keep_static_data(mut downloader: Downloader, handle: StaticHandle) {
             }
             Err(error) => {
                 let most = if in_use.is_some() {
-                    RETRY_LAST
+                    MAX_BACKOFF
                 } else {
-                    RETRY_LAST_WITHOUT_DATA
+                    MAX_BACKOFF_WITHOUT_DATA
                 };
                 let wait = backoff.next(most);
                 counter!(STATIC_DATA_FAILURES).increment(1);

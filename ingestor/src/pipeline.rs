@@ -22,7 +22,7 @@ use tracing::{debug, error, info, warn};
 
 use crate::{
     clock::{self, Clock},
-    enrich::Enrich,
+    enrich::Enricher,
     feed::{Batch, Feed, Item, Verdict},
     health::FeedReport,
     log::{AppendBatch, Head, LogError, LogWrite, Mark, NewBody, NewEvent},
@@ -40,7 +40,7 @@ pub struct Pipeline {
 /// Everything behind the feed. Apart from it, because a feed may be moved between threads but not shared.
 struct Stages {
     log: Arc<dyn LogWrite>,
-    enrich: Enrich,
+    enrich: Enricher,
     clock: Arc<dyn Clock>,
     head: Head,
     /// While the log takes nothing the feed is not asked and says nothing: then its health is said from here.
@@ -89,7 +89,13 @@ enum Piece {
 
 impl Pipeline {
     /// `head`: where the log ends now.
-    pub fn new(feed: Box<dyn Feed>, log: Arc<dyn LogWrite>, enrich: Enrich, clock: Arc<dyn Clock>, head: Head) -> Self {
+    pub fn new(
+        feed: Box<dyn Feed>,
+        log: Arc<dyn LogWrite>,
+        enrich: Enricher,
+        clock: Arc<dyn Clock>,
+        head: Head,
+    ) -> Self {
         let stages = Stages {
             log,
             enrich,

@@ -17,7 +17,7 @@ use tracing::info;
 
 use crate::{
     clock::{Clock as _, SystemClock},
-    enrich::{Enrich, EnrichSettings},
+    enrich::{EnrichSettings, Enricher},
     feed::r2z2::R2z2Settings,
     grpc::{self, GrpcSettings},
     health::{self, FeedReport},
@@ -108,7 +108,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let reload = Reload::read(&settings).map_err(StartError::Configuration)?;
     let mut grpc_settings = grpc_settings(&settings, &reload);
     let log = open_log(&settings).await?;
-    let enrich = Enrich::open(enrich_settings(&settings), shutdown.clone())
+    let enrich = Enricher::open(enrich_settings(&settings), shutdown.clone())
         .await
         .map_err(configuration)?;
     let (report, feed_health) = health::channel();
@@ -135,7 +135,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         let status = measured.status();
         metrics::log(&status, SystemClock.now_ms());
         lags.show(status.head);
-        budget.show();
+        budget.record_metrics();
     };
     let probes = Probes {
         metrics: render,
@@ -277,7 +277,7 @@ impl Writer {
     async fn run(
         self,
         settings: Settings,
-        enrich: Enrich,
+        enrich: Enricher,
         report: watch::Sender<FeedReport>,
         traces: Traces,
         stop: CancellationToken,

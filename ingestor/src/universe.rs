@@ -21,18 +21,18 @@ use tokio::{
 };
 
 use crate::enrich::{UniverseRead, names::is_dynamic};
-use resolver::Resolver;
+use resolver::UniverseResolver;
 
 /// At most so many answers to one search: what Discord shows of an autocomplete.
 pub const MAX_RESULTS: usize = 25;
 /// What ESI does not say by then a search is answered without: an autocomplete has three seconds in all.
-const SEARCH_PATIENCE: Duration = Duration::from_millis(300);
+const SEARCH_TIMEOUT: Duration = Duration::from_millis(300);
 /// Searches ask ESI no more often.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Shorter queries are never asked of ESI: hardly any name is that short.
 const SEARCH_MIN_CHARS: usize = 3;
 /// What ESI does not say by then can't be looked up now: a slash command has three seconds in all.
-const COMPILE_PATIENCE: Duration = Duration::from_secs(2);
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Answers searches and compiles filters. Cheap to clone; clones share the limit on asking ESI.
 #[derive(Debug, Clone)]
@@ -61,8 +61,8 @@ impl Universe {
         }
         let (names, name) = (self.read.names().clone(), query.trim().to_owned());
         // A task of its own: an answer that comes too late for this search is remembered for the next.
-        let asked = task::spawn(async move { names.ask_for(&[name]).await });
-        match time::timeout(SEARCH_PATIENCE, asked).await {
+        let asked = task::spawn(async move { names.query_esi(&[name]).await });
+        match time::timeout(SEARCH_TIMEOUT, asked).await {
             Ok(Ok(Ok(()))) => self.search_known(query, kinds, limit).await.entities,
             _ => found.entities,
         }
@@ -74,15 +74,15 @@ impl Universe {
         let mut unavailable = BTreeSet::new();
         if !unseen.is_empty() {
             let (names, asking) = (self.read.names().clone(), unseen.clone());
-            let asked = task::spawn(async move { names.ask_for(&asking).await });
-            if !matches!(time::timeout(COMPILE_PATIENCE, asked).await, Ok(Ok(Ok(())))) {
+            let asked = task::spawn(async move { names.query_esi(&asking).await });
+            if !matches!(time::timeout(COMPILE_TIMEOUT, asked).await, Ok(Ok(Ok(())))) {
                 unavailable.extend(unseen.iter().map(|name| fold(name)));
             }
         }
         let (read, text) = (self.read.clone(), text.to_owned());
         let compiled = task::spawn_blocking(move || {
             let data = read.static_data()?;
-            let resolver = Resolver::new(&data, read.names(), &unavailable);
+            let resolver = UniverseResolver::new(&data, read.names(), &unavailable);
             Some(filter::compile(&text, &resolver))
         });
         // Without static data nothing can be said; the ingestor is not ready then.
@@ -106,7 +106,7 @@ impl Universe {
         let unseen = task::spawn_blocking(move || {
             let unseen = wanted
                 .into_iter()
-                .filter(|(kind, name)| names.exact(*kind, &fold(name)).is_empty() && names.worth_asking(name));
+                .filter(|(kind, name)| names.exact(*kind, &fold(name)).is_empty() && names.should_query_esi(name));
             // One name can be wanted of several kinds.
             unseen
                 .map(|(_, name)| (fold(&name), name))
@@ -124,7 +124,7 @@ impl Universe {
     /// Whether this search may ask ESI; if so, the next one has to wait for its second.
     fn may_ask(&self, query: &str, kinds: &[EntityKind]) -> bool {
         let dynamic = kinds.is_empty() || kinds.iter().any(|kind| is_dynamic(*kind));
-        if !dynamic || fold(query).chars().count() < SEARCH_MIN_CHARS || !self.read.names().worth_asking(query) {
+        if !dynamic || fold(query).chars().count() < SEARCH_MIN_CHARS || !self.read.names().should_query_esi(query) {
             return false;
         }
         let now = Instant::now();

@@ -15,9 +15,9 @@ impl Backoff {
         Self { first, failures: 0 }
     }
 
-    /// Counts a failure: how long to wait now, at most `most`.
-    pub(super) fn next(&mut self, most: Duration) -> Duration {
-        let ceiling = ceiling(self.first, self.failures, most);
+    /// Counts a failure: how long to wait now, at most `max`.
+    pub(super) fn next(&mut self, max: Duration) -> Duration {
+        let ceiling = ceiling(self.first, self.failures, max);
         self.failures = self.failures.saturating_add(1);
         ceiling.mul_f64(fastrand::f64())
     }
@@ -28,8 +28,8 @@ impl Backoff {
     }
 }
 
-fn ceiling(first: Duration, failures: u32, most: Duration) -> Duration {
-    first.saturating_mul(2_u32.saturating_pow(failures)).min(most)
+fn ceiling(first: Duration, failures: u32, max: Duration) -> Duration {
+    first.saturating_mul(2_u32.saturating_pow(failures)).min(max)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{
 use killfeed::v1::EntityKind;
 use redb::{Database, DatabaseError, StorageError};
 
-pub use tables::Found;
+pub use tables::PrefixMatch;
 
 /// redb's own default is 1 GiB; look-ups of names touch few pages.
 const CACHE_BYTES: usize = 16 * 1024 * 1024;
@@ -21,11 +21,11 @@ const CACHE_BYTES: usize = 16 * 1024 * 1024;
 const REOPEN_AFTER: Duration = Duration::from_secs(60);
 
 /// A character, corporation or alliance.
-pub type Key = (EntityKind, u64);
+pub type EntityKey = (EntityKind, u64);
 
 /// What is known of one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct NameEntry {
     /// Empty: nothing bears this id, as far as is known, or the name was not asked for yet.
     pub name: Box<str>,
     /// Empty: none, or not known.
@@ -60,12 +60,12 @@ pub enum CacheError {
 #[derive(Debug)]
 pub struct NameStore {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<FileState>,
 }
 
 /// The lock is held to take the handle out or to open the file, never while it is used.
 #[derive(Debug)]
-enum State {
+enum FileState {
     Open(Arc<Database>),
     /// Failed; opened again from then on.
     ClosedUntil(Instant),
@@ -78,31 +78,31 @@ impl NameStore {
         let database = open_or_renew(&path)?;
         Ok(Self {
             path,
-            state: Mutex::new(State::Open(Arc::new(database))),
+            state: Mutex::new(FileState::Open(Arc::new(database))),
         })
     }
 
     /// What is known of `keys`, in their order.
-    pub fn get(&self, keys: &[Key]) -> Vec<Option<Named>> {
+    pub fn get(&self, keys: &[EntityKey]) -> Vec<Option<NameEntry>> {
         self.with("read", |database| tables::get(database, keys))
             .unwrap_or_else(|| vec![None; keys.len()])
     }
 
     /// Keeps these, and drops what was known of the same keys.
-    pub fn put(&self, entries: &[(Key, Arc<Named>)]) {
+    pub fn put(&self, entries: &[(EntityKey, Arc<NameEntry>)]) {
         if !entries.is_empty() {
             self.with("write", |database| tables::put(database, entries));
         }
     }
 
     /// ESI's tags of what is known of `keys`, in their order.
-    pub fn tags(&self, keys: &[Key]) -> Vec<Option<String>> {
+    pub fn etags(&self, keys: &[EntityKey]) -> Vec<Option<String>> {
         self.with("read", |database| tables::tags(database, keys))
             .unwrap_or_else(|| vec![None; keys.len()])
     }
 
     /// Keeps these tags; an empty one forgets.
-    pub fn put_tags(&self, entries: &[(Key, String)]) {
+    pub fn put_tags(&self, entries: &[(EntityKey, String)]) {
         if !entries.is_empty() {
             self.with("write", |database| tables::put_tags(database, entries));
         }
@@ -125,19 +125,19 @@ impl NameStore {
     }
 
     /// What has this ticker (folded).
-    pub fn by_ticker(&self, folded: &str) -> Vec<Key> {
+    pub fn by_ticker(&self, folded: &str) -> Vec<EntityKey> {
         self.with("read", |database| tables::by_ticker(database, folded))
             .unwrap_or_default()
     }
 
     /// What of this kind has a name that begins with `folded`: the first in the order of the alphabet, not more than two thousand.
-    pub fn prefix(&self, kind: EntityKind, folded: &str) -> Vec<Found> {
+    pub fn prefix(&self, kind: EntityKind, folded: &str) -> Vec<PrefixMatch> {
         self.with("read", |database| tables::prefix(database, kind, folded))
             .unwrap_or_default()
     }
 
     /// The same of a later word in the name.
-    pub fn words(&self, kind: EntityKind, folded: &str) -> Vec<Key> {
+    pub fn words(&self, kind: EntityKind, folded: &str) -> Vec<EntityKey> {
         self.with("read", |database| tables::words(database, kind, folded))
             .unwrap_or_default()
     }
@@ -151,9 +151,9 @@ impl NameStore {
                 drop(database);
                 tracing::warn!(path = %self.path.display(), what, %error, "names on disk failed: going on without for a minute");
                 if matches!(error, redb::Error::Corrupted(_)) {
-                    set_aside(&self.path);
+                    move_aside(&self.path);
                 }
-                *self.lock() = State::ClosedUntil(Instant::now() + REOPEN_AFTER);
+                *self.lock() = FileState::ClosedUntil(Instant::now() + REOPEN_AFTER);
                 None
             }
         }
@@ -162,25 +162,25 @@ impl NameStore {
     fn database(&self) -> Option<Arc<Database>> {
         let mut state = self.lock();
         match &*state {
-            State::Open(database) => return Some(database.clone()),
-            State::ClosedUntil(time) if *time > Instant::now() => return None,
-            State::ClosedUntil(_) => {}
+            FileState::Open(database) => return Some(database.clone()),
+            FileState::ClosedUntil(time) if *time > Instant::now() => return None,
+            FileState::ClosedUntil(_) => {}
         }
         match open_or_renew(&self.path) {
             Ok(database) => {
                 let database = Arc::new(database);
-                *state = State::Open(database.clone());
+                *state = FileState::Open(database.clone());
                 Some(database)
             }
             Err(error) => {
                 tracing::warn!(%error, "names on disk are still out of use");
-                *state = State::ClosedUntil(Instant::now() + REOPEN_AFTER);
+                *state = FileState::ClosedUntil(Instant::now() + REOPEN_AFTER);
                 None
             }
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, FileState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -205,7 +205,7 @@ fn open_or_renew(path: &Path) -> Result<Database, CacheError> {
         Err(error) => error,
     };
     tracing::warn!(path = %path.display(), %error, "the names on disk can't be used: set aside, names are fetched anew");
-    set_aside(path);
+    move_aside(path);
     open(path).map_err(|error| unusable(error.to_string()))
 }
 
@@ -227,7 +227,7 @@ fn open(path: &Path) -> Result<Database, OpenFailure> {
     }
 }
 
-fn set_aside(path: &Path) {
+fn move_aside(path: &Path) {
     if let Err(error) = fs::rename(path, path.with_extension("redb.broken")) {
         tracing::warn!(path = %path.display(), %error, "the broken names on disk can't be set aside");
     }
@@ -237,8 +237,8 @@ fn set_aside(path: &Path) {
 mod tests {
     use super::*;
 
-    fn named(name: &str, ticker: &str) -> Arc<Named> {
-        Arc::new(Named {
+    fn named(name: &str, ticker: &str) -> Arc<NameEntry> {
+        Arc::new(NameEntry {
             name: name.into(),
             ticker: ticker.into(),
             name_at: 7,
@@ -246,8 +246,8 @@ mod tests {
         })
     }
 
-    const GOONS: Key = (EntityKind::Alliance, 1_354_830_081);
-    const PILOT: Key = (EntityKind::Character, 90_000_001);
+    const GOONS: EntityKey = (EntityKind::Alliance, 1_354_830_081);
+    const PILOT: EntityKey = (EntityKind::Character, 90_000_001);
 
     #[test]
     fn names_are_found_again_by_id_name_word_and_ticker() {
@@ -309,7 +309,7 @@ mod tests {
         store.put_refusals(&[("names".into(), 8)]);
         drop(store);
         let store = NameStore::open(dir.path()).unwrap();
-        assert_eq!(store.tags(&[PILOT, GOONS]), [None, Some("W/1".into())]);
+        assert_eq!(store.etags(&[PILOT, GOONS]), [None, Some("W/1".into())]);
         assert_eq!(store.refusals(), [("names".into(), 8)]);
     }
 

@@ -18,7 +18,7 @@ use reqwest::{
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{sync::watch, time::Instant};
 
-pub(super) use budget::Refusal;
+pub(super) use budget::EsiBan;
 pub use budget::Route;
 use budget::{Budget, Permit};
 
@@ -50,7 +50,7 @@ pub const MAX_NAMES: usize = 500;
 pub enum EsiError {
     /// Not to be asked now: it is down, or its limits are reached.
     #[error("ESI can't be asked now; again in {retry_in:?}")]
-    Away {
+    Unavailable {
         /// How long until it may be asked again.
         retry_in: Duration,
     },
@@ -59,7 +59,7 @@ pub enum EsiError {
     NotFound,
     /// It does not take the question.
     #[error("ESI refused: {status} {message}")]
-    Refused {
+    Rejected {
         /// The status of its answer.
         status: u16,
         /// Its own words.
@@ -77,7 +77,7 @@ pub struct Esi {
     base: Arc<str>,
     budget: Arc<Mutex<Budget>>,
     /// For whoever keeps them on disk.
-    refusals: watch::Sender<Vec<Refusal>>,
+    refusals: watch::Sender<Vec<EsiBan>>,
 }
 
 /// What came of asking for something that may be known already.
@@ -103,7 +103,7 @@ pub struct NamedId {
 /// What bears the names asked for, by what it is. Other kinds are not read: they are in the static data.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-pub struct Ids {
+pub struct NameMatches {
     /// Pilots.
     pub characters: Vec<IdAndName>,
     /// Corporations.
@@ -112,7 +112,7 @@ pub struct Ids {
     pub alliances: Vec<IdAndName>,
 }
 
-/// One of [`Ids`].
+/// One of [`NameMatches`].
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct IdAndName {
     /// Its id.
@@ -187,17 +187,17 @@ impl Esi {
     }
 
     /// Takes in refusals that the process before had met.
-    pub(super) fn restore(&self, refusals: &[Refusal]) {
+    pub(super) fn restore(&self, refusals: &[EsiBan]) {
         self.budget(|budget, now| budget.restore(refusals, now, wall_ms()));
     }
 
     /// Refusals as they come and end, to be kept on disk.
-    pub(super) fn refusals(&self) -> watch::Receiver<Vec<Refusal>> {
+    pub(super) fn refusals(&self) -> watch::Receiver<Vec<EsiBan>> {
         self.refusals.subscribe()
     }
 
     /// Writes what is left of the limits into the metrics.
-    pub(super) fn show(&self) {
+    pub(super) fn record_metrics(&self) {
         let left = self.budget(|budget, now| budget.left(now));
         for (route, tokens) in left.tokens {
             gauge!(TOKENS_LEFT, "route" => route.name()).set(tokens);
@@ -215,7 +215,7 @@ impl Esi {
     }
 
     /// What bears these names exactly, whatever their case; at most [`MAX_NAMES`].
-    pub async fn ids(&self, names: &[String]) -> Result<Ids, EsiError> {
+    pub async fn ids(&self, names: &[String]) -> Result<NameMatches, EsiError> {
         self.json(Route::Ids, self.post("universe/ids").json(names)).await
     }
 
@@ -266,7 +266,7 @@ impl Esi {
         // It becomes part of a path, and it came from outside.
         if hash.is_empty() || hash.len() > 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             let message = "the killmail's hash is not hexadecimal: not asked".to_owned();
-            return Err(EsiError::Refused { status: 0, message });
+            return Err(EsiError::Rejected { status: 0, message });
         }
         let request = self.get(&format!("killmails/{id}/{hash}")).timeout(BODY_TIMEOUT);
         self.call(Route::Killmail, request).await
@@ -320,7 +320,7 @@ impl Esi {
     async fn call(&self, route: Route, request: RequestBuilder) -> Result<Bytes, EsiError> {
         match self.send(route, request).await? {
             (status, _, body) if status.is_success() => Ok(body),
-            (status, ..) => Err(EsiError::Refused {
+            (status, ..) => Err(EsiError::Rejected {
                 status: status.as_u16(),
                 message: "not what was asked for".to_owned(),
             }),
@@ -331,7 +331,7 @@ impl Esi {
     async fn send(&self, route: Route, request: RequestBuilder) -> Result<(StatusCode, HeaderMap, Bytes), EsiError> {
         if let Permit::NotBefore(time) = self.budget(|budget, now| budget.ask(route, now)) {
             let retry_in = time.saturating_duration_since(Instant::now());
-            return Err(EsiError::Away { retry_in });
+            return Err(EsiError::Unavailable { retry_in });
         }
         let count =
             |outcome: String| counter!(ESI_REQUESTS, "route" => route.name(), "outcome" => outcome).increment(1);
@@ -339,7 +339,7 @@ impl Esi {
             tracing::debug!(route = route.name(), %error, "ESI did not answer");
             count("no_answer".to_owned());
             let retry_in = self.budget(|budget, now| budget.no_answer(now));
-            EsiError::Away { retry_in }
+            EsiError::Unavailable { retry_in }
         };
         let response = request.send().await.map_err(|error| no_answer(&error))?;
         let status = response.status();
@@ -357,7 +357,7 @@ impl Esi {
         });
         self.refusals.send_if_modified(|known| {
             // The same to the second: a time that is told as a duration never comes out the same to the millisecond.
-            let same = |(a, b): (&Refusal, &Refusal)| a.0 == b.0 && a.1.abs_diff(b.1) < 1_000;
+            let same = |(a, b): (&EsiBan, &EsiBan)| a.0 == b.0 && a.1.abs_diff(b.1) < 1_000;
             let changed = known.len() != refusals.len() || !known.iter().zip(&refusals).all(same);
             if changed {
                 *known = refusals;
@@ -371,8 +371,8 @@ impl Esi {
             status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok((status, headers, body)),
             StatusCode::NOT_FOUND => Err(EsiError::NotFound),
             status => Err(match wait {
-                Some(retry_in) => EsiError::Away { retry_in },
-                None => EsiError::Refused {
+                Some(retry_in) => EsiError::Unavailable { retry_in },
+                None => EsiError::Rejected {
                     status: status.as_u16(),
                     message: words_of(&body),
                 },

@@ -8,7 +8,7 @@ use killfeed::{
 use super::static_data::StaticData;
 
 /// What an id stands for, wherever that is known from.
-pub trait Known {
+pub trait EntityLookup {
     /// Group and category of a type; 0 = not known.
     fn group_and_category(&self, id: TypeId) -> (u32, u32);
     /// Where a system is, without celestial and position.
@@ -19,7 +19,7 @@ pub trait Known {
     fn name(&self, kind: EntityKind, id: u64) -> Option<(String, String)>;
 }
 
-impl Known for StaticData {
+impl EntityLookup for StaticData {
     fn group_and_category(&self, id: TypeId) -> (u32, u32) {
         let known = self.type_of(id);
         known.map_or((0, 0), |known| {
@@ -42,7 +42,7 @@ impl Known for StaticData {
 }
 
 /// Fills in where it happened and what everything is of. What is not known stays 0 and UNSPECIFIED.
-pub fn fill_places_and_types(known: &impl Known, killmail: &mut Killmail) {
+pub fn fill_places_and_types(known: &impl EntityLookup, killmail: &mut Killmail) {
     if let Some(location) = &mut killmail.location
         && let Some(id) = SystemId::new(location.system_id)
         && let Some(place) = known.location(id)
@@ -79,7 +79,7 @@ fn fill_items(items: &mut [Item], look_up: &impl Fn(u32) -> (u32, u32)) {
 /// Every id of the killmail with its kind, each once, ascending.
 pub fn ids(killmail: &Killmail) -> Vec<(EntityKind, u64)> {
     // An attacker has up to nine ids, most of them shared with others.
-    let mut ids = Ids(Vec::with_capacity(32 + 9 * killmail.attackers.len()));
+    let mut ids = IdCollector(Vec::with_capacity(32 + 9 * killmail.attackers.len()));
     if let Some(location) = &killmail.location {
         ids.add(EntityKind::System, location.system_id);
         ids.add(EntityKind::System, location.gate_to_system_id);
@@ -112,9 +112,9 @@ pub fn ids(killmail: &Killmail) -> Vec<(EntityKind, u64)> {
     ids.0
 }
 
-struct Ids(Vec<(EntityKind, u64)>);
+struct IdCollector(Vec<(EntityKind, u64)>);
 
-impl Ids {
+impl IdCollector {
     fn add(&mut self, kind: EntityKind, id: impl Into<u64>) {
         let id = id.into();
         if id != 0 {
@@ -132,7 +132,7 @@ impl Ids {
 }
 
 /// The dictionary: those of `ids` that have a name, in their order.
-pub fn entities(known: &impl Known, ids: &[(EntityKind, u64)]) -> Vec<Entity> {
+pub fn entities(known: &impl EntityLookup, ids: &[(EntityKind, u64)]) -> Vec<Entity> {
     let named = ids.iter().filter_map(|&(kind, id)| {
         let (name, ticker) = known.name(kind, id)?;
         Some(Entity {

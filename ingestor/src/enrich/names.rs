@@ -22,20 +22,20 @@ use tokio::time::{self, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cache::{CacheError, Found, Key, NameStore, Named},
+    batcher::Batcher,
+    cache::{CacheError, EntityKey, NameEntry, NameStore, PrefixMatch},
     esi::{Esi, EsiError, MAX_NAMES},
-    lane::Lane,
 };
-use cached::{Cached, Change, Need, unix_now};
+use cached::{Cached, NameUpdate, Need, unix_now};
 use fetch::{FetchNames, FetchTickers};
 
 /// With so many tickers in line they come too late for this killmail: it does not wait for them.
-const TICKERS_WORTH_WAITING: usize = 16;
+const TICKER_QUEUE_THRESHOLD: usize = 16;
 /// Tickers are nice to have; this is the most that a killmail waits for them alone.
-const TICKER_PATIENCE: Duration = Duration::from_millis(300);
+const TICKER_TIMEOUT: Duration = Duration::from_millis(300);
 /// For so long a name that ESI did not know is not asked for again.
-const ASKED_FOR: Duration = Duration::from_secs(600);
-const ASKED_MOST: u64 = 10_000;
+const NEGATIVE_TTL: Duration = Duration::from_secs(600);
+const MAX_NEGATIVE_ENTRIES: u64 = 10_000;
 /// ESI takes no longer names.
 const NAME_MAX_CHARS: usize = 100;
 
@@ -49,18 +49,18 @@ pub fn is_dynamic(kind: EntityKind) -> bool {
 
 /// Names seen so far, and the way to more. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Names {
+pub struct NameDirectory {
     cached: Cached,
     esi: Esi,
-    by_id: Arc<Lane<Key>>,
-    tickers: Arc<Lane<Key>>,
+    by_id: Arc<Batcher<EntityKey>>,
+    tickers: Arc<Batcher<EntityKey>>,
     /// Folded names that were asked of ESI a short while ago.
     asked: Cache<String, ()>,
     /// ESI kept somebody waiting in vain and has said nothing since: nobody else waits for it.
     slow: Arc<AtomicBool>,
 }
 
-impl Names {
+impl NameDirectory {
     pub(super) fn open(data_dir: &Path, esi: Esi, shutdown: CancellationToken) -> Result<Self, CacheError> {
         let store = NameStore::open(data_dir)?;
         esi.restore(&store.refusals());
@@ -74,27 +74,27 @@ impl Names {
         Ok(Self {
             cached,
             esi,
-            by_id: Arc::new(Lane::start(names, shutdown.clone())),
-            tickers: Arc::new(Lane::start(tickers, shutdown)),
+            by_id: Arc::new(Batcher::start(names, shutdown.clone())),
+            tickers: Arc::new(Batcher::start(tickers, shutdown)),
             asked: Cache::builder()
-                .max_capacity(ASKED_MOST)
-                .time_to_live(ASKED_FOR)
+                .max_capacity(MAX_NEGATIVE_ENTRIES)
+                .time_to_live(NEGATIVE_TTL)
                 .build(),
             slow,
         })
     }
 
-    /// What is known of `key` in memory, where [`Names::look_up`] puts it.
-    pub(super) fn get(&self, key: Key) -> Option<Arc<Named>> {
+    /// What is known of `key` in memory, where [`NameDirectory::look_up`] puts it.
+    pub(super) fn get(&self, key: EntityKey) -> Option<Arc<NameEntry>> {
         self.cached.get(key)
     }
 
     /// Sees to it that what can be known of `keys` by `deadline` is in memory. What comes later is there for the next.
     /// Returns how many names are missing now.
-    pub(super) async fn look_up(&self, keys: Vec<Key>, deadline: Instant) -> usize {
+    pub(super) async fn look_up(&self, keys: Vec<EntityKey>, deadline: Instant) -> usize {
         self.cached.load(&keys).await;
         let now = unix_now();
-        let need = |key: &Key| self.cached.needs(*key, now);
+        let need = |key: &EntityKey| self.cached.needs(*key, now);
         let (mut missing, mut stale, mut tickers, mut stale_tickers) = (vec![], vec![], vec![], vec![]);
         for key in &keys {
             let (name, ticker) = need(key);
@@ -109,7 +109,7 @@ impl Names {
                 Need::Nothing => {}
             }
         }
-        let worth_waiting = self.tickers.pending() + tickers.len() <= TICKERS_WORTH_WAITING;
+        let worth_waiting = self.tickers.pending() + tickers.len() <= TICKER_QUEUE_THRESHOLD;
         let names_come = self.by_id.ask(missing.clone());
         let tickers_come = self.tickers.ask(tickers);
         // Nobody waits for what is only to be refreshed.
@@ -123,7 +123,7 @@ impl Names {
             }
             if let Some(come) = tickers_come.filter(|_| worth_waiting) {
                 // Too late is not worth a word: the next killmail has them.
-                let _ = time::timeout_at(deadline.min(Instant::now() + TICKER_PATIENCE), come).await;
+                let _ = time::timeout_at(deadline.min(Instant::now() + TICKER_TIMEOUT), come).await;
             }
         }
         missing.retain(|key| need(key).0 == Need::Missing);
@@ -149,24 +149,24 @@ impl Names {
     }
 
     /// What has this ticker. Blocks.
-    pub fn by_ticker(&self, ticker: &str) -> Vec<Key> {
+    pub fn by_ticker(&self, ticker: &str) -> Vec<EntityKey> {
         self.cached.store().by_ticker(&fold(ticker))
     }
 
     /// What of this kind has a name that begins so. Blocks.
-    pub fn prefix(&self, kind: EntityKind, folded: &str) -> Vec<Found> {
+    pub fn prefix(&self, kind: EntityKind, folded: &str) -> Vec<PrefixMatch> {
         self.cached.store().prefix(kind, folded)
     }
 
     /// What of this kind has a later word in its name that begins so. Blocks.
-    pub fn words(&self, kind: EntityKind, folded: &str) -> Vec<Key> {
+    pub fn words(&self, kind: EntityKind, folded: &str) -> Vec<EntityKey> {
         self.cached.store().words(kind, folded)
     }
 
     /// Names and tickers of `keys`; those without a name are left out. Blocks.
-    pub fn entities(&self, keys: &[Key]) -> Vec<Entity> {
+    pub fn entities(&self, keys: &[EntityKey]) -> Vec<Entity> {
         let known = self.cached.store().get(keys);
-        let entity = |((kind, id), named): (&Key, Option<Named>)| {
+        let entity = |((kind, id), named): (&EntityKey, Option<NameEntry>)| {
             let named = named.filter(|named| !named.name.is_empty())?;
             Some(Entity {
                 kind: (*kind).into(),
@@ -179,13 +179,13 @@ impl Names {
     }
 
     /// Whether ESI may know a name that is not in the cache: it was not asked for it a short while ago.
-    pub fn worth_asking(&self, name: &str) -> bool {
+    pub fn should_query_esi(&self, name: &str) -> bool {
         let length = name.trim().chars().count();
         (1..=NAME_MAX_CHARS).contains(&length) && !self.asked.contains_key(&fold(name))
     }
 
     /// Asks ESI what bears these names, and keeps what it says, on disk too.
-    pub async fn ask_for(&self, names: &[String]) -> Result<(), EsiError> {
+    pub async fn query_esi(&self, names: &[String]) -> Result<(), EsiError> {
         for names in names.chunks(MAX_NAMES) {
             let names: Vec<_> = names.iter().map(|name| plain(name)).collect();
             let ids = self.esi.ids(&names).await?;
@@ -197,7 +197,7 @@ impl Names {
             let found = kinds.into_iter().flat_map(|(kind, found)| {
                 found
                     .into_iter()
-                    .map(move |found| ((kind, found.id), Change::Name(found.name.into())))
+                    .map(move |found| ((kind, found.id), NameUpdate::Name(found.name.into())))
             });
             let found: Vec<_> = found.collect();
             let tickers = found

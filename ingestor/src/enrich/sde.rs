@@ -99,7 +99,7 @@ pub fn read_archive(path: &Path, build: &str) -> Result<StaticData, ArchiveError
         };
         parts.constellations.push((record.id, record.name.en, row));
     })?;
-    records(&mut zip, "mapSolarSystems", |record: System| {
+    records(&mut zip, "mapSolarSystems", |record: SystemRecord| {
         let row = SystemRow {
             constellation: ConstellationId(record.constellation),
             region: RegionId(record.region),
@@ -123,7 +123,7 @@ pub fn read_archive(path: &Path, build: &str) -> Result<StaticData, ArchiveError
         };
         parts.types.push((record.id, record.name.en, row));
     })?;
-    records(&mut zip, "groups", |record: Group| {
+    records(&mut zip, "groups", |record: GroupRecord| {
         let row = GroupRow {
             category: CategoryId(record.category),
         };
@@ -215,7 +215,7 @@ struct Constellation {
 }
 
 #[derive(Deserialize)]
-struct System {
+struct SystemRecord {
     #[serde(rename = "_key")]
     id: u32,
     name: Name,
@@ -270,7 +270,7 @@ struct Type {
 }
 
 #[derive(Deserialize)]
-struct Group {
+struct GroupRecord {
     #[serde(rename = "_key")]
     id: u32,
     name: Name,

@@ -13,7 +13,7 @@ use killfeed::{
     v1::{EntityKind, Location, Space},
 };
 
-pub use index::{Hit, NameIndex, Place, word_starts};
+pub use index::{Hit, MatchKind, NameIndex, word_starts};
 pub use near::LIGHT_YEAR_METRES;
 pub use rows::{ConstellationRow, GroupRow, Incomplete, Part, Parts, RegionRow, StargateRow, SystemRow, TypeRow};
 use rows::{Name, Row, Table, refers};

@@ -1,7 +1,7 @@
 //! The enricher as a whole, against a stand-in for ESI and for CCP's static data.
 
-mod keeping;
-pub(crate) mod stand_in;
+mod refresh;
+pub(crate) mod fake_esi;
 
 use std::{path::Path, time::Duration};
 
@@ -12,10 +12,10 @@ use killfeed::{
 use serde_json::json;
 use tokio::time::{self, Instant};
 
-use stand_in::{Mood, StandIn};
+use fake_esi::{Mood, StandIn};
 
 use super::{
-    Enrich, PATIENCE,
+    Enricher, NAMES_TIMEOUT,
     esi::EsiError,
     sde::test_data::{small_members, zip},
 };
@@ -84,7 +84,7 @@ fn name(killmail: &Killmail, kind: EntityKind) -> Option<&str> {
         .map(|entity| &*entity.name)
 }
 
-async fn enriched(enrich: &Enrich, character_id: u64) -> Killmail {
+async fn enriched(enrich: &Enricher, character_id: u64) -> Killmail {
     let mut killmails = [killmail(character_id)];
     enrich.enrich(&mut killmails).await;
     let [killmail] = killmails;
@@ -92,7 +92,7 @@ async fn enriched(enrich: &Enrich, character_id: u64) -> Killmail {
 }
 
 /// Enriched with everything that ESI has to say, however slow the machine is.
-async fn complete(enrich: &Enrich) -> Killmail {
+async fn complete(enrich: &Enricher) -> Killmail {
     loop {
         let done = enriched(enrich, PILOT).await;
         let complete = |entity: &Entity| {
@@ -104,7 +104,7 @@ async fn complete(enrich: &Enrich) -> Killmail {
     }
 }
 
-async fn opened(stand_in: &StandIn, data_dir: &Path) -> Enrich {
+async fn opened(stand_in: &StandIn, data_dir: &Path) -> Enricher {
     let enrich = stand_in.enrich(data_dir).await;
     enrich.wait_ready().await;
     enrich
@@ -174,7 +174,7 @@ async fn a_killmail_gets_places_groups_and_names() {
 async fn names_and_static_data_outlive_the_process_and_the_network() {
     let (stand_in, dir) = (world().await, tempfile::tempdir().unwrap());
     let token = tokio_util::sync::CancellationToken::new();
-    let enrich = Enrich::open(stand_in.settings(dir.path()), token.clone())
+    let enrich = Enricher::open(stand_in.settings(dir.path()), token.clone())
         .await
         .unwrap();
     enrich.wait_ready().await;
@@ -191,11 +191,11 @@ async fn names_and_static_data_outlive_the_process_and_the_network() {
 }
 
 /// The lanes of the process before let go of the file once their tasks have ended.
-async fn reopened(stand_in: &StandIn, data_dir: &Path) -> Enrich {
+async fn reopened(stand_in: &StandIn, data_dir: &Path) -> Enricher {
     for _ in 0..1_000 {
-        match Enrich::open(stand_in.settings(data_dir), Default::default()).await {
+        match Enricher::open(stand_in.settings(data_dir), Default::default()).await {
             Ok(enrich) => return enrich,
-            Err(super::OpenError::Names(super::CacheError::Locked { .. })) => tokio::task::yield_now().await,
+            Err(super::EnrichOpenError::Names(super::CacheError::Locked { .. })) => tokio::task::yield_now().await,
             Err(error) => panic!("{error}"),
         }
     }
@@ -265,7 +265,7 @@ async fn an_esi_that_is_down_costs_no_time() {
         assert_eq!(name(&done, EntityKind::Type), Some("Rifter"));
     }
     // Had each waited as long as names may take, it would be twice that.
-    assert!(start.elapsed() < 10 * PATIENCE, "{:?}", start.elapsed());
+    assert!(start.elapsed() < 10 * NAMES_TIMEOUT, "{:?}", start.elapsed());
     assert!(
         stand_in.requests("/universe/names").len() < 20,
         "it is left alone for a while"
@@ -336,9 +336,9 @@ async fn bodies_of_killmails() {
     };
     assert_eq!(body(5, "00ab").await.unwrap(), r#"{"killmail_id":5}"#);
     assert_eq!(body(6, "00ab").await, Err(EsiError::NotFound));
-    assert!(matches!(body(5, "../x").await, Err(EsiError::Refused { .. })));
+    assert!(matches!(body(5, "../x").await, Err(EsiError::Rejected { .. })));
     stand_in.world(|world| world.mood = Mood::Down);
-    assert!(matches!(body(5, "00ab").await, Err(EsiError::Away { .. })));
+    assert!(matches!(body(5, "00ab").await, Err(EsiError::Unavailable { .. })));
 }
 
 #[tokio::test]
@@ -349,7 +349,7 @@ async fn a_refusal_counts_also_if_its_body_is_cut() {
     for _ in 0..3 {
         let refused = enrich.killmail_body(KillmailId(5), "00ab").await;
         assert!(
-            matches!(refused, Err(EsiError::Away { retry_in }) if retry_in > Duration::from_secs(500)),
+            matches!(refused, Err(EsiError::Unavailable { retry_in }) if retry_in > Duration::from_secs(500)),
             "{refused:?}"
         );
     }

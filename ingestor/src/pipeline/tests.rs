@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::{
     clock::SystemClock,
-    enrich::tests::stand_in::{Mood, StandIn},
+    enrich::tests::fake_esi::{Mood, StandIn},
     health,
     log::{EmbeddedLog, FreeSpace, LogRead as _, Options, ReadLimit},
 };

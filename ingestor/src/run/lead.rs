@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::{StartError, configuration, source};
 use crate::{
     clock::{self, SystemClock},
-    enrich::Enrich,
+    enrich::Enricher,
     feed::{Batch, Feed, Verdict},
     health::FeedReport,
     log::{JetStreamLog, Lasts, names},
@@ -34,7 +34,7 @@ const SIGHT: Duration = Duration::from_secs(4);
 pub(super) async fn run(
     log: Arc<JetStreamLog>,
     settings: Settings,
-    enrich: Enrich,
+    enrich: Enricher,
     report: watch::Sender<FeedReport>,
     traces: Traces,
     stop: CancellationToken,
@@ -63,7 +63,7 @@ pub(super) async fn run(
 async fn take_turn(
     log: &Arc<JetStreamLog>,
     settings: &Settings,
-    enrich: &Enrich,
+    enrich: &Enricher,
     report: &watch::Sender<FeedReport>,
     settled: &watch::Sender<Option<Bytes>>,
     traces: &Traces,

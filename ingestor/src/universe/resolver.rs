@@ -9,7 +9,7 @@ use killfeed::{
 };
 
 use crate::enrich::{
-    names::{Names, is_dynamic},
+    names::{NameDirectory, is_dynamic},
     static_data::StaticData,
 };
 
@@ -21,15 +21,15 @@ const ALIKE: f64 = 0.82;
 const SAME_BEGINNING: usize = 2;
 
 /// Reads the disk: belongs off the runtime.
-pub(super) struct Resolver<'a> {
+pub(super) struct UniverseResolver<'a> {
     data: &'a StaticData,
-    names: &'a Names,
+    names: &'a NameDirectory,
     /// Folded names that ESI could not be asked for.
     unavailable: &'a BTreeSet<String>,
 }
 
-impl<'a> Resolver<'a> {
-    pub(super) fn new(data: &'a StaticData, names: &'a Names, unavailable: &'a BTreeSet<String>) -> Self {
+impl<'a> UniverseResolver<'a> {
+    pub(super) fn new(data: &'a StaticData, names: &'a NameDirectory, unavailable: &'a BTreeSet<String>) -> Self {
         Self {
             data,
             names,
@@ -50,7 +50,7 @@ impl<'a> Resolver<'a> {
     }
 }
 
-impl Resolve for Resolver<'_> {
+impl Resolve for UniverseResolver<'_> {
     fn exact(&self, kind: EntityKind, name: &str) -> Resolution {
         if is_dynamic(kind) {
             return self.seen(kind, name);

@@ -10,9 +10,9 @@ use killfeed::{
 
 use crate::enrich::{
     UniverseRead,
-    cache::Key,
-    names::{DYNAMIC, Names, is_dynamic},
-    static_data::Place,
+    cache::EntityKey,
+    names::{DYNAMIC, NameDirectory, is_dynamic},
+    static_data::MatchKind,
 };
 
 /// What was found.
@@ -25,10 +25,10 @@ pub(super) struct Results {
 }
 
 /// What a hit is sorted by: the best is the smallest.
-type Rank = (Group, bool, usize, EntityKind, u64);
+type Rank = (MatchRank, bool, usize, EntityKind, u64);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Group {
+enum MatchRank {
     Ticker,
     Name,
     Word,
@@ -51,17 +51,17 @@ pub(super) fn known(read: &UniverseRead, query: &str, kinds: &[EntityKind], limi
     let kinds: Vec<EntityKind> = DYNAMIC.into_iter().filter(|kind| wanted(*kind)).collect();
     // Of a name the index says all that it is sorted by; of a ticker or a later word the name itself is to be read.
     let begin = kinds.iter().flat_map(|kind| names.prefix(*kind, &folded));
-    ranks.extend(begin.map(|found| (Group::Name, false, found.length, found.key.0, found.key.1)));
+    ranks.extend(begin.map(|found| (MatchRank::Name, false, found.length, found.key.0, found.key.1)));
     let tickers = names.by_ticker(&folded).into_iter().filter(|key| wanted(key.0));
-    ranks.extend(read_ranks(names, Group::Ticker, &tickers.collect::<Vec<_>>()));
+    ranks.extend(read_ranks(names, MatchRank::Ticker, &tickers.collect::<Vec<_>>()));
     // Later words come after all names: there is room for them only where few names begin so.
-    let begins = |rank: &&Rank| rank.0 <= Group::Name;
+    let begins = |rank: &&Rank| rank.0 <= MatchRank::Name;
     if best(&mut ranks, limit).iter().filter(begins).count() < limit {
-        let words: Vec<Key> = kinds.iter().flat_map(|kind| names.words(*kind, &folded)).collect();
-        ranks.extend(read_ranks(names, Group::Word, &words));
+        let words: Vec<EntityKey> = kinds.iter().flat_map(|kind| names.words(*kind, &folded)).collect();
+        ranks.extend(read_ranks(names, MatchRank::Word, &words));
     }
     let best = best(&mut ranks, limit);
-    let keys: Vec<Key> = best
+    let keys: Vec<EntityKey> = best
         .iter()
         .map(|(.., kind, id)| (*kind, *id))
         .filter(|key| is_dynamic(key.0))
@@ -83,12 +83,12 @@ pub(super) fn known(read: &UniverseRead, query: &str, kinds: &[EntityKind], limi
         })
     });
     Results {
-        some_begin: best.first().is_some_and(|rank| rank.0 <= Group::Name),
+        some_begin: best.first().is_some_and(|rank| rank.0 <= MatchRank::Name),
         entities: entities.collect(),
     }
 }
 
-fn read_ranks(names: &Names, group: Group, keys: &[Key]) -> Vec<Rank> {
+fn read_ranks(names: &NameDirectory, group: MatchRank, keys: &[EntityKey]) -> Vec<Rank> {
     let rank = |entity: &Entity| (group, false, entity.name.chars().count(), entity.kind(), entity.id);
     names.entities(keys).iter().map(rank).collect()
 }
@@ -101,9 +101,9 @@ fn best(ranks: &mut [Rank], limit: usize) -> Vec<Rank> {
     distinct.take(limit).copied().collect()
 }
 
-fn group(place: Place) -> Group {
+fn group(place: MatchKind) -> MatchRank {
     match place {
-        Place::Name => Group::Name,
-        Place::Word => Group::Word,
+        MatchKind::Name => MatchRank::Name,
+        MatchKind::Word => MatchRank::Word,
     }
 }

@@ -10,7 +10,7 @@ use killfeed::{
 use super::Universe;
 use crate::enrich::{
     sde::test_data::{real_path, small_members, zip},
-    tests::stand_in::{Mood, StandIn},
+    tests::fake_esi::{Mood, StandIn},
 };
 
 async fn universe(stand_in: &StandIn, dir: &Path) -> Universe {
@@ -46,7 +46,7 @@ fn names(found: &[Entity]) -> Vec<String> {
 /// All names of the small world, seen.
 async fn seen(universe: &Universe) {
     let names = ["Goonswarm Federation", "Rifter Fans", "Rif Raff", "Old Rifter", "Goon"].map(str::to_owned);
-    universe.read.names().ask_for(&names).await.unwrap();
+    universe.read.names().query_esi(&names).await.unwrap();
     // Their tickers come in the background.
     while universe.search("condi", &[], 25).await.is_empty()
         || universe.search("goon", &[], 1).await[0].ticker.is_empty()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use killfeed::{filter::fold, v1::EntityKind};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition};
 
-use super::{Key, Named};
+use super::{EntityKey, NameEntry};
 use crate::enrich::static_data::word_starts;
 
 /// Of the tables below. Another one is not migrated: names are fetched anew.
@@ -33,9 +33,9 @@ type Index<'txn> = Table<'txn, (i32, &'static str, u64), ()>;
 
 /// Found by the beginning of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Found {
+pub struct PrefixMatch {
     /// What.
-    pub key: Key,
+    pub key: EntityKey,
     /// Characters of its folded name.
     pub length: usize,
 }
@@ -66,14 +66,14 @@ pub(super) fn prepare(database: &Database) -> Result<u64, redb::Error> {
     Ok(schema)
 }
 
-pub(super) fn get(database: &Database, keys: &[Key]) -> Result<Vec<Option<Named>>, redb::Error> {
+pub(super) fn get(database: &Database, keys: &[EntityKey]) -> Result<Vec<Option<NameEntry>>, redb::Error> {
     let names = database.begin_read()?.open_table(NAMES)?;
     let mut found = Vec::with_capacity(keys.len());
     for (kind, id) in keys {
         let row = names.get((*kind as i32, *id))?;
         found.push(row.map(|row| {
             let (name, ticker, name_at, ticker_at) = row.value();
-            Named {
+            NameEntry {
                 name: name.into(),
                 ticker: ticker.into(),
                 name_at,
@@ -84,7 +84,7 @@ pub(super) fn get(database: &Database, keys: &[Key]) -> Result<Vec<Option<Named>
     Ok(found)
 }
 
-pub(super) fn put(database: &Database, entries: &[(Key, Arc<Named>)]) -> Result<(), redb::Error> {
+pub(super) fn put(database: &Database, entries: &[(EntityKey, Arc<NameEntry>)]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut names = transaction.open_table(NAMES)?;
@@ -104,7 +104,7 @@ pub(super) fn put(database: &Database, entries: &[(Key, Arc<Named>)]) -> Result<
                     forget(if first { &mut by_name } else { &mut by_word }, from, key)
                 })?;
                 index(&fold(&named.name), |from, first| {
-                    keep(if first { &mut by_name } else { &mut by_word }, from, key)
+                    insert(if first { &mut by_name } else { &mut by_word }, from, key)
                 })?;
             }
             if old_ticker != *named.ticker {
@@ -121,7 +121,7 @@ pub(super) fn put(database: &Database, entries: &[(Key, Arc<Named>)]) -> Result<
     Ok(())
 }
 
-pub(super) fn tags(database: &Database, keys: &[Key]) -> Result<Vec<Option<String>>, redb::Error> {
+pub(super) fn tags(database: &Database, keys: &[EntityKey]) -> Result<Vec<Option<String>>, redb::Error> {
     let tags = database.begin_read()?.open_table(TAGS)?;
     let mut found = Vec::with_capacity(keys.len());
     for (kind, id) in keys {
@@ -130,7 +130,7 @@ pub(super) fn tags(database: &Database, keys: &[Key]) -> Result<Vec<Option<Strin
     Ok(found)
 }
 
-pub(super) fn put_tags(database: &Database, entries: &[(Key, String)]) -> Result<(), redb::Error> {
+pub(super) fn put_tags(database: &Database, entries: &[(EntityKey, String)]) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut tags = transaction.open_table(TAGS)?;
@@ -179,7 +179,7 @@ pub(super) fn exact(database: &Database, kind: EntityKind, folded: &str) -> Resu
     Ok(ids)
 }
 
-pub(super) fn by_ticker(database: &Database, folded: &str) -> Result<Vec<Key>, redb::Error> {
+pub(super) fn by_ticker(database: &Database, folded: &str) -> Result<Vec<EntityKey>, redb::Error> {
     let by_ticker = database.begin_read()?.open_table(BY_TICKER)?;
     let mut keys = Vec::new();
     for row in by_ticker.range((folded, i32::MIN, 0)..=(folded, i32::MAX, u64::MAX))? {
@@ -189,10 +189,10 @@ pub(super) fn by_ticker(database: &Database, folded: &str) -> Result<Vec<Key>, r
     Ok(keys)
 }
 
-pub(super) fn prefix(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<Found>, redb::Error> {
+pub(super) fn prefix(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<PrefixMatch>, redb::Error> {
     let mut found = Vec::new();
     beginning(database, BY_NAME, kind, folded, |name, id| {
-        found.push(Found {
+        found.push(PrefixMatch {
             key: (kind, id),
             length: name.chars().count(),
         });
@@ -200,7 +200,7 @@ pub(super) fn prefix(database: &Database, kind: EntityKind, folded: &str) -> Res
     Ok(found)
 }
 
-pub(super) fn words(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<Key>, redb::Error> {
+pub(super) fn words(database: &Database, kind: EntityKind, folded: &str) -> Result<Vec<EntityKey>, redb::Error> {
     let mut found = Vec::new();
     beginning(database, BY_WORD, kind, folded, |_, id| found.push((kind, id)))?;
     Ok(found)
@@ -231,7 +231,7 @@ fn index(folded: &str, mut write: impl FnMut(&str, bool) -> Result<(), redb::Err
     word_starts(folded).try_for_each(|at| write(&folded[at..], at == 0))
 }
 
-fn keep(table: &mut Index<'_>, text: &str, (kind, id): (i32, u64)) -> Result<(), redb::Error> {
+fn insert(table: &mut Index<'_>, text: &str, (kind, id): (i32, u64)) -> Result<(), redb::Error> {
     table.insert((kind, text, id), ())?;
     Ok(())
 }

@@ -77,22 +77,22 @@ const RESERVE_OF_NAMES: f64 = 0.5;
 /// The old limit is left alone from here on. 100 are allowed, of which other programs may want some as well.
 const ERRORS_RESERVE: u64 = 50;
 /// How long the first refusal without a time holds; each further one in a row twice as long, up to an hour.
-const REFUSED_FOR: Duration = Duration::from_secs(60);
-const REFUSED_DOUBLINGS: u32 = 6;
-const REFUSED_AT_LEAST: Duration = Duration::from_secs(1);
-const REFUSED_UNTOLD_AT_MOST: Duration = Duration::from_secs(3600);
+const INITIAL_BAN: Duration = Duration::from_secs(60);
+const MAX_BAN_DOUBLINGS: u32 = 6;
+const MIN_BAN: Duration = Duration::from_secs(1);
+const MAX_UNSPECIFIED_BAN: Duration = Duration::from_secs(3600);
 /// No refusal is believed for longer.
-const REFUSED_AT_MOST: Duration = Duration::from_secs(24 * 3600);
+const MAX_BAN: Duration = Duration::from_secs(24 * 3600);
 /// While ESI is down it is tried again after up to this, doubling to the second.
-const AWAY_FIRST: Duration = Duration::from_secs(1);
-const AWAY_AT_MOST: Duration = Duration::from_secs(60);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 
 /// What is known of ESI's limits and of its health.
 #[derive(Debug)]
 pub(super) struct Budget {
     /// By route: which group it is in was said by an answer.
     groups: BTreeMap<Route, String>,
-    buckets: BTreeMap<String, Bucket>,
+    buckets: BTreeMap<String, GroupBudget>,
     /// The old limit: so many errors were left when it was last told.
     errors_left: Option<u64>,
     /// The old limit: no request on a route without a group before then.
@@ -110,7 +110,7 @@ pub(super) struct Budget {
 
 /// What is left of the limits.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Left {
+pub(super) struct Remaining {
     /// In the group of each route that told it, as far as it can be known from here.
     pub(super) tokens: Vec<(Route, f64)>,
     /// Of the old limit, as it was last told.
@@ -120,7 +120,7 @@ pub(super) struct Left {
 }
 
 /// A refusal that outlives the process: which route (or [`ALL`], or [`UNGROUPED`]), and until when, in milliseconds since 1970.
-pub(in crate::enrich) type Refusal = (String, u64);
+pub(in crate::enrich) type EsiBan = (String, u64);
 
 /// Every route.
 const ALL: &str = "all";
@@ -138,13 +138,13 @@ impl Default for Budget {
             untold: 0,
             routes_until: BTreeMap::new(),
             down_until: None,
-            down: Backoff::new(AWAY_FIRST),
+            down: Backoff::new(INITIAL_BACKOFF),
         }
     }
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+struct GroupBudget {
     limit: f64,
     window: Duration,
     /// Tokens left as of `at`. They come back over the window; each answer says how many there really are.
@@ -193,7 +193,7 @@ impl Budget {
             self.errors_until = self.errors_until.max(Some(now + reset));
         }
         // Who refuses and says "now" is not asked at once.
-        let retry_after = seconds(headers, "retry-after").map(|asked| asked.max(REFUSED_AT_LEAST));
+        let retry_after = seconds(headers, "retry-after").map(|asked| asked.max(MIN_BAN));
         match status.as_u16() {
             429 => {
                 let wait = retry_after.unwrap_or_else(|| self.untold());
@@ -223,13 +223,13 @@ impl Budget {
     }
 
     /// What is left, for people.
-    pub(super) fn left(&self, now: Instant) -> Left {
+    pub(super) fn left(&self, now: Instant) -> Remaining {
         let tokens = self.groups.iter().filter_map(|(route, group)| {
             let bucket = self.buckets.get(group)?;
             Some((*route, bucket.left_at(now).max(0.0)))
         });
         let until = self.all_until.max(self.down_until);
-        Left {
+        Remaining {
             tokens: tokens.collect(),
             errors: self.errors_left,
             silent: until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now)),
@@ -238,13 +238,13 @@ impl Budget {
 
     /// How long a refusal holds that does not say it.
     fn untold(&mut self) -> Duration {
-        let wait = REFUSED_FOR * (1 << self.untold.min(REFUSED_DOUBLINGS));
+        let wait = INITIAL_BAN * (1 << self.untold.min(MAX_BAN_DOUBLINGS));
         self.untold = self.untold.saturating_add(1);
-        wait.min(REFUSED_UNTOLD_AT_MOST)
+        wait.min(MAX_UNSPECIFIED_BAN)
     }
 
     /// What the next process has to know: a restart must not break a refusal.
-    pub(super) fn refusals(&self, now: Instant, wall_ms: u64) -> Vec<Refusal> {
+    pub(super) fn refusals(&self, now: Instant, wall_ms: u64) -> Vec<EsiBan> {
         let of_groups = self.groups.iter().filter_map(|(route, group)| {
             let until = self.buckets.get(group)?.refused_until?;
             Some((route.name(), until))
@@ -266,10 +266,10 @@ impl Budget {
     }
 
     /// Takes in what the process before had been told.
-    pub(super) fn restore(&mut self, refusals: &[Refusal], now: Instant, wall_ms: u64) {
+    pub(super) fn restore(&mut self, refusals: &[EsiBan], now: Instant, wall_ms: u64) {
         for (name, until_ms) in refusals {
             // A clock that was set back must not make it last longer than any would.
-            let left = Duration::from_millis(until_ms.saturating_sub(wall_ms)).min(REFUSED_AT_MOST);
+            let left = Duration::from_millis(until_ms.saturating_sub(wall_ms)).min(MAX_BAN);
             let until = (!left.is_zero()).then_some(now + left);
             match (name.as_str(), Route::ALL.iter().find(|route| route.name() == name)) {
                 (ALL, _) => self.all_until = until,
@@ -286,7 +286,7 @@ impl Budget {
     }
 
     fn is_down(&mut self, retry_after: Option<Duration>, now: Instant) -> Duration {
-        let wait = self.down.next(AWAY_AT_MOST).max(retry_after.unwrap_or_default());
+        let wait = self.down.next(MAX_BACKOFF).max(retry_after.unwrap_or_default());
         self.down_until = self.down_until.max(Some(now + wait));
         wait
     }
@@ -303,7 +303,7 @@ impl Budget {
         // As many buckets as routes at most, whatever names the answers make up.
         self.buckets
             .retain(|name, _| groups.values().any(|group| group == name));
-        let bucket = self.buckets.entry(group.to_owned()).or_insert(Bucket {
+        let bucket = self.buckets.entry(group.to_owned()).or_insert(GroupBudget {
             limit,
             window,
             left: limit,
@@ -317,7 +317,7 @@ impl Budget {
     }
 }
 
-impl Bucket {
+impl GroupBudget {
     /// What is probably left: what comes back does so evenly over the window.
     fn left_at(&self, now: Instant) -> f64 {
         let back = now.saturating_duration_since(self.at).as_secs_f64() / self.window.as_secs_f64();
@@ -341,7 +341,7 @@ fn limit(text: &str) -> Option<(f64, Duration)> {
     let (tokens, window) = text.split_once('/')?;
     let tokens: u32 = tokens.trim().parse().ok().filter(|tokens| *tokens > 0)?;
     let window = killfeed::setting::duration(window.trim())?;
-    let sane = Duration::from_secs(1)..=REFUSED_AT_MOST;
+    let sane = Duration::from_secs(1)..=MAX_BAN;
     sane.contains(&window).then_some((tokens.into(), window))
 }
 
@@ -355,7 +355,7 @@ fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
 
 fn seconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
     let seconds = number(headers, name)?;
-    Some(Duration::from_secs(seconds).min(REFUSED_AT_MOST))
+    Some(Duration::from_secs(seconds).min(MAX_BAN))
 }
 
 #[cfg(test)]

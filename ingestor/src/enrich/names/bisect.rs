@@ -10,7 +10,7 @@ use crate::enrich::esi::MAX_IDS;
 /// From the first 404 of an id to when it is asked for again: a passing fault of ESI is over by then.
 const CONFIRM_AFTER: Duration = Duration::from_secs(60);
 /// More suspects than this are forgotten; they are found again.
-const SUSPECTS: usize = 10_000;
+const MAX_SUSPECTS: usize = 10_000;
 
 /// Batches to ask for.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ pub(super) struct Suspects {
 
 /// How an id may be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum QueryMode {
     /// With others.
     Sound,
     /// Refused before: alone, so that it does not fail others.
@@ -64,11 +64,11 @@ pub(super) enum Standing {
 }
 
 impl Suspects {
-    pub(super) fn standing(&self, id: u64, now: Instant) -> Standing {
+    pub(super) fn standing(&self, id: u64, now: Instant) -> QueryMode {
         match self.since.get(&id) {
-            None => Standing::Sound,
-            Some(since) if now.duration_since(*since) < CONFIRM_AFTER => Standing::NotNow,
-            Some(_) => Standing::Alone,
+            None => QueryMode::Sound,
+            Some(since) if now.duration_since(*since) < CONFIRM_AFTER => QueryMode::NotNow,
+            Some(_) => QueryMode::Alone,
         }
     }
 
@@ -81,7 +81,7 @@ impl Suspects {
             }
             Some(_) => false,
             None => {
-                if self.since.len() >= SUSPECTS {
+                if self.since.len() >= MAX_SUSPECTS {
                     self.since.clear();
                 }
                 self.since.insert(id, now);
@@ -141,15 +141,15 @@ mod tests {
     #[test]
     fn a_refusal_counts_only_when_it_is_confirmed_later() {
         let (mut suspects, now) = (Suspects::default(), Instant::now());
-        assert_eq!(suspects.standing(5, now), Standing::Sound);
+        assert_eq!(suspects.standing(5, now), QueryMode::Sound);
         assert!(!suspects.refused(5, now));
         assert!(!suspects.refused(5, now + CONFIRM_AFTER / 2));
-        assert_eq!(suspects.standing(5, now + CONFIRM_AFTER / 2), Standing::NotNow);
-        assert_eq!(suspects.standing(5, now + CONFIRM_AFTER), Standing::Alone);
+        assert_eq!(suspects.standing(5, now + CONFIRM_AFTER / 2), QueryMode::NotNow);
+        assert_eq!(suspects.standing(5, now + CONFIRM_AFTER), QueryMode::Alone);
         assert!(suspects.refused(5, now + CONFIRM_AFTER));
-        assert_eq!(suspects.standing(5, now + CONFIRM_AFTER), Standing::Sound);
+        assert_eq!(suspects.standing(5, now + CONFIRM_AFTER), QueryMode::Sound);
         suspects.refused(6, now);
         suspects.found(6);
-        assert_eq!(suspects.standing(6, now), Standing::Sound);
+        assert_eq!(suspects.standing(6, now), QueryMode::Sound);
     }
 }

@@ -14,21 +14,21 @@ use killfeed::v1::EntityKind;
 use tokio::time::Instant;
 
 use super::{
-    bisect::{Bisect, Standing, Suspects},
-    cached::{Cached, Change, Need, unix_now},
+    bisect::{Bisect, QueryMode, Suspects},
+    cached::{Cached, NameUpdate, Need, unix_now},
 };
 use crate::enrich::{
-    cache::Key,
+    batcher::BatchJob,
+    cache::EntityKey,
     esi::{Esi, EsiError, Fetched, NamedId},
-    lane::Work,
 };
 
 /// So many tickers are asked for at a time.
-const TICKERS_AT_ONCE: usize = 4;
+const TICKER_CONCURRENCY: usize = 4;
 /// And no more within this time: 20 a second. A cold start wants thousands, and nobody waits for them.
-const TICKERS_PACE: Duration = Duration::from_millis(200);
+const TICKER_INTERVAL: Duration = Duration::from_millis(200);
 /// After a quiet while so much time's worth of them may go at once.
-const TICKERS_SAVED: Duration = Duration::from_secs(1);
+const TICKER_BURST: Duration = Duration::from_secs(1);
 
 /// `POST /universe/names`.
 #[derive(Debug)]
@@ -58,10 +58,10 @@ impl FetchNames {
             };
             // What was not asked for is not believed.
             if batch.binary_search(&answer.id).is_ok() {
-                changes.push(((kind, answer.id), Change::Name(answer.name.into())));
+                changes.push(((kind, answer.id), NameUpdate::Name(answer.name.into())));
             }
         }
-        let answered: BTreeSet<Key> = changes.iter().map(|(key, _)| *key).collect();
+        let answered: BTreeSet<EntityKey> = changes.iter().map(|(key, _)| *key).collect();
         let mut without = Vec::new();
         for id in batch {
             let kinds = wanted.get(id).map_or(&[][..], Vec::as_slice);
@@ -83,14 +83,14 @@ impl FetchNames {
             let kinds = wanted.get(&id).into_iter().flatten();
             // A kind that does have a name under this id keeps it.
             let nameless = kinds.filter(|kind| self.cached.get((**kind, id)).is_none_or(|named| named.name.is_empty()));
-            let changes = nameless.map(|kind| ((*kind, id), Change::Nothing)).collect();
+            let changes = nameless.map(|kind| ((*kind, id), NameUpdate::Nothing)).collect();
             self.cached.change(changes, unix_now()).await;
         }
     }
 }
 
-impl Work<Key> for FetchNames {
-    async fn run(&mut self, keys: Vec<Key>) {
+impl BatchJob<EntityKey> for FetchNames {
+    async fn run(&mut self, keys: Vec<EntityKey>) {
         let mut wanted = BTreeMap::<u64, Vec<EntityKind>>::new();
         for (kind, id) in keys {
             // Whoever stood in line before may have brought it.
@@ -102,9 +102,9 @@ impl Work<Key> for FetchNames {
         let (mut together, mut alone) = (Vec::new(), Vec::new());
         for id in wanted.keys() {
             match self.suspects.standing(*id, now) {
-                Standing::Sound => together.push(*id),
-                Standing::Alone => alone.push(*id),
-                Standing::NotNow => {}
+                QueryMode::Sound => together.push(*id),
+                QueryMode::Alone => alone.push(*id),
+                QueryMode::NotNow => {}
             }
         }
         let mut plan = Bisect::new(&together, &alone);
@@ -147,7 +147,11 @@ impl FetchTickers {
     }
 
     /// What is to be changed, and the new tag.
-    async fn one(&self, key: Key, etag: Option<String>) -> Result<Option<(Change, Option<String>)>, EsiError> {
+    async fn one(
+        &self,
+        key: EntityKey,
+        etag: Option<String>,
+    ) -> Result<Option<(NameUpdate, Option<String>)>, EsiError> {
         let answer = match key {
             (EntityKind::Corporation, id) => self.esi.corporation(id, etag.as_deref()).await,
             (EntityKind::Alliance, id) => self.esi.alliance(id, etag.as_deref()).await,
@@ -155,26 +159,26 @@ impl FetchTickers {
         };
         match answer {
             Ok(Fetched::New(organisation, etag)) => {
-                let change = Change::Organisation {
+                let change = NameUpdate::Organisation {
                     name: organisation.name.into(),
                     ticker: organisation.ticker.into(),
                 };
                 Ok(Some((change, Some(etag))))
             }
-            Ok(Fetched::Unchanged) => Ok(Some((Change::Same, None))),
-            Err(EsiError::NotFound) => Ok(Some((Change::NoTicker, Some(String::new())))),
+            Ok(Fetched::Unchanged) => Ok(Some((NameUpdate::Same, None))),
+            Err(EsiError::NotFound) => Ok(Some((NameUpdate::NoTicker, Some(String::new())))),
             Err(error) => Err(error),
         }
     }
 }
 
-impl Work<Key> for FetchTickers {
-    async fn run(&mut self, mut keys: Vec<Key>) {
+impl BatchJob<EntityKey> for FetchTickers {
+    async fn run(&mut self, mut keys: Vec<EntityKey>) {
         let now = unix_now();
         keys.retain(|key| self.cached.needs(*key, now).1 != Need::Nothing);
         let known = self.cached.tags(&keys).await;
         let wanted: Vec<_> = keys.into_iter().zip(known).collect();
-        for wanted in wanted.chunks(TICKERS_AT_ONCE) {
+        for wanted in wanted.chunks(TICKER_CONCURRENCY) {
             tokio::time::sleep_until(self.not_before).await;
             let (mut changes, mut tags, mut failure) = (Vec::new(), Vec::new(), None);
             let answers = wanted.iter().map(|(key, etag)| self.one(*key, etag.clone()));
@@ -192,7 +196,7 @@ impl Work<Key> for FetchTickers {
             self.cached.keep_tags(tags).await;
             match failure {
                 // The rest is asked for when it is met again.
-                Some(error @ EsiError::Away { .. }) => {
+                Some(error @ EsiError::Unavailable { .. }) => {
                     tracing::debug!(%error, "tickers are left out");
                     return;
                 }
@@ -201,8 +205,8 @@ impl Work<Key> for FetchTickers {
             }
             // What was saved up in quiet times may go at once: an ordinary killmail waits for nothing.
             let now = Instant::now();
-            let saved_up = now.checked_sub(TICKERS_SAVED).unwrap_or(now);
-            self.not_before = self.not_before.max(saved_up) + TICKERS_PACE;
+            let saved_up = now.checked_sub(TICKER_BURST).unwrap_or(now);
+            self.not_before = self.not_before.max(saved_up) + TICKER_INTERVAL;
         }
     }
 }

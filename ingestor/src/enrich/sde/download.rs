@@ -21,10 +21,10 @@ const LATEST_TIMEOUT: Duration = Duration::from_secs(15);
 const LATEST_MAX_BYTES: usize = 64 * 1024;
 /// The archive has about 100 MB: on a slow line that takes minutes, but not for ever.
 const ARCHIVE_TIMEOUT: Duration = Duration::from_secs(20 * 60);
-const ARCHIVE_STALL: Duration = Duration::from_secs(30);
+const ARCHIVE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 const ARCHIVE_MAX_BYTES: u64 = 512 * 1024 * 1024;
 /// An archive that was no good is fetched again under the same build number after so long, in case it was mended.
-const BROKEN_AGAIN: Duration = Duration::from_secs(3_600);
+const CORRUPT_RETRY_DELAY: Duration = Duration::from_secs(3_600);
 
 /// Fetches builds that are not in use yet.
 #[derive(Debug)]
@@ -152,7 +152,7 @@ impl Downloader {
             Err(error) => {
                 // A full disk says nothing about the archive.
                 if !matches!(error, ArchiveError::Io(_)) {
-                    self.broken = Some((number, Instant::now() + BROKEN_AGAIN));
+                    self.broken = Some((number, Instant::now() + CORRUPT_RETRY_DELAY));
                 }
                 return Err(error.into());
             }
@@ -168,7 +168,7 @@ impl Downloader {
         let mut file = File::create(self.folder.part(build)).await?;
         let mut written = 0;
         loop {
-            let chunk = time::timeout(ARCHIVE_STALL, response.chunk()).await;
+            let chunk = time::timeout(ARCHIVE_IDLE_TIMEOUT, response.chunk()).await;
             let chunk = chunk.map_err(|_| {
                 let what = "nothing came for 30 s";
                 RefreshError::Bound { url: url.clone(), what }

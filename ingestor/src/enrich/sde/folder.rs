@@ -10,7 +10,7 @@ use std::{
 use super::{ArchiveError, StaticData, plausible_after, read_archive};
 
 /// Archives kept: the one in use and the one before.
-const KEPT: usize = 2;
+const MAX_ARCHIVES: usize = 2;
 
 /// The folder that archives are cached in. Everything here blocks and belongs off the runtime.
 #[derive(Debug, Clone)]
@@ -89,7 +89,7 @@ impl Folder {
     }
 
     fn prune(&self) {
-        for (path, _) in self.archives().into_iter().skip(KEPT) {
+        for (path, _) in self.archives().into_iter().skip(MAX_ARCHIVES) {
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "an old static data archive can't be removed");
             }

@@ -9,13 +9,13 @@ use super::StaticData;
 pub struct NameIndex {
     /// All folded names, one after the other.
     text: Box<str>,
-    entries: Box<[Entry]>,
+    entries: Box<[IndexedName]>,
     /// (entry, byte in its folded name), sorted by the text from there to the end of the name.
     words: Box<[(u32, u32)]>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct IndexedName {
     kind: EntityKind,
     id: u32,
     published: bool,
@@ -27,7 +27,7 @@ struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hit {
     /// Whether the name itself begins so, not only a word in it; first by [`Ord`].
-    pub place: Place,
+    pub place: MatchKind,
     /// False for what players can't meet in the market or the game's own search.
     pub unpublished: bool,
     /// Length of the folded name: a short name is closer to what was typed.
@@ -40,7 +40,7 @@ pub struct Hit {
 
 /// Where in a name a query was found, best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum MatchKind {
     /// The name begins with it.
     Name,
     /// A later word of the name begins with it.
@@ -65,7 +65,7 @@ impl NameIndex {
                 break;
             };
             words.extend(word_starts(&folded).filter_map(|at| Some((entry, u32::try_from(at).ok()?))));
-            entries.push(Entry {
+            entries.push(IndexedName {
                 kind,
                 id,
                 published,
@@ -99,12 +99,12 @@ impl NameIndex {
     }
 
     /// Whatever has a name, or a word in its name, that begins with `query`. Each once, in no order; those that begin with
-    /// it are [`Place::Name`].
+    /// it are [`MatchKind::Name`].
     pub fn prefix(&self, query: &str) -> impl Iterator<Item = Hit> {
         let folded = fold(query);
         let words = self.beginning(&folded);
         let mut hits: Vec<_> = words
-            .map(|(entry, at)| (entry, if at == 0 { Place::Name } else { Place::Word }))
+            .map(|(entry, at)| (entry, if at == 0 { MatchKind::Name } else { MatchKind::Word }))
             .collect();
         hits.sort_unstable();
         hits.dedup_by_key(|(entry, _)| *entry);
@@ -126,7 +126,7 @@ impl NameIndex {
         entries.map(|entry| (self.folded(entry), entry.id))
     }
 
-    fn folded(&self, entry: &Entry) -> &str {
+    fn folded(&self, entry: &IndexedName) -> &str {
         &self.text[entry.start as usize..entry.end as usize]
     }
 

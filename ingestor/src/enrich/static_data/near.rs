@@ -50,13 +50,13 @@ impl StaticData {
         Some(away.collect())
     }
 
-    /// How many jumps each system is away, `most` at most, as positions in the table; `None` = farther, or no route.
-    fn jumps_from(&self, start: usize, most: u32) -> Vec<Option<u32>> {
+    /// How many jumps each system is away, `max` at most, as positions in the table; `None` = farther, or no route.
+    fn jumps_from(&self, start: usize, max: u32) -> Vec<Option<u32>> {
         let mut away = vec![None; self.systems.rows.len()];
         let mut queue = VecDeque::from([(start, 0)]);
         away[start] = Some(0);
         while let Some((system, jumps)) = queue.pop_front() {
-            if jumps == most {
+            if jumps == max {
                 continue;
             }
             for next in self.gates.of(system) {

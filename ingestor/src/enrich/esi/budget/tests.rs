@@ -114,7 +114,7 @@ fn down_means_away_with_backoff_and_any_good_answer_ends_it() {
         } else {
             Some(budget.no_answer(now))
         };
-        assert!(wait.unwrap() <= AWAY_AT_MOST);
+        assert!(wait.unwrap() <= MAX_BACKOFF);
     }
     assert_eq!(
         answer(&mut budget, 503, &[("retry-after", "120")], now),
@@ -123,7 +123,7 @@ fn down_means_away_with_backoff_and_any_good_answer_ends_it() {
     assert_eq!(budget.ask(Route::Ids, now), Permit::NotBefore(now + 120 * SECOND));
     assert_eq!(budget.ask(Route::Ids, now + 120 * SECOND), Permit::Go);
     assert_eq!(answer(&mut budget, 404, &[], now), None);
-    assert!(budget.no_answer(now) <= AWAY_FIRST);
+    assert!(budget.no_answer(now) <= INITIAL_BACKOFF);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn refusals_outlive_the_process() {
     // A clock that was set back by years, and one ahead of them all.
     let mut next = Budget::default();
     next.restore(&[("all".to_owned(), u64::MAX), ("odd".to_owned(), 5)], now, 0);
-    assert_eq!(next.ask(Route::Names, now), Permit::NotBefore(now + REFUSED_AT_MOST));
+    assert_eq!(next.ask(Route::Names, now), Permit::NotBefore(now + MAX_BAN));
     next.restore(&saved, now, 50_000);
     next.all_until = None;
     assert_eq!(next.ask(Route::Killmail, now), Permit::Go);

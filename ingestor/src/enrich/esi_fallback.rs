@@ -13,27 +13,27 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    batcher::{BatchJob, Batcher},
     esi::{Esi, EsiError},
     handle::StaticHandle,
-    lane::{Lane, Work},
     static_data::{self, StaticData},
 };
 
 /// More than this are not new, something is wrong with the static data; they are forgotten and asked for again.
-const MOST: usize = 2_000;
+const MAX_ENTRIES: usize = 2_000;
 /// For so long what ESI does not know is not asked for again.
-const UNKNOWN_FOR: Duration = Duration::from_secs(3600);
+const NEGATIVE_TTL: Duration = Duration::from_secs(3600);
 
 /// A type or a system that the static data does not know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Unknown {
+pub(super) enum MissingId {
     Type(u32),
     System(u32),
 }
 
 /// What ESI said so far.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct FallbackData {
     /// Name and group.
     types: BTreeMap<u32, (Box<str>, u32)>,
     /// Name and category.
@@ -42,7 +42,7 @@ pub(super) struct Known {
     systems: BTreeMap<u32, Location>,
 }
 
-impl Known {
+impl FallbackData {
     /// Group and, from here or from the static data, category.
     pub(super) fn group_and_category(&self, id: u32, data: Option<&StaticData>) -> Option<(u32, u32)> {
         let (_, group) = self.types.get(&id)?;
@@ -85,18 +85,18 @@ impl Known {
 
 /// The asking end. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Extra {
-    known: Arc<ArcSwap<Known>>,
-    lane: Arc<Lane<Unknown>>,
-    unknown: Cache<Unknown, ()>,
+pub(super) struct EsiFallback {
+    known: Arc<ArcSwap<FallbackData>>,
+    lane: Arc<Batcher<MissingId>>,
+    unknown: Cache<MissingId, ()>,
 }
 
-impl Extra {
+impl EsiFallback {
     pub(super) fn new(esi: Esi, static_data: StaticHandle, shutdown: CancellationToken) -> Self {
         let known = Arc::new(ArcSwap::default());
         let unknown = Cache::builder()
-            .max_capacity(MOST as u64)
-            .time_to_live(UNKNOWN_FOR)
+            .max_capacity(MAX_ENTRIES as u64)
+            .time_to_live(NEGATIVE_TTL)
             .build();
         let work = Fetch {
             esi,
@@ -106,17 +106,17 @@ impl Extra {
         };
         Self {
             known,
-            lane: Arc::new(Lane::start(work, shutdown)),
+            lane: Arc::new(Batcher::start(work, shutdown)),
             unknown,
         }
     }
 
-    pub(super) fn known(&self) -> Arc<Known> {
+    pub(super) fn known(&self) -> Arc<FallbackData> {
         self.known.load_full()
     }
 
     /// Asks for these, but for what ESI did not know a short while ago. The receiver ends when they were dealt with.
-    pub(super) fn ask(&self, wanted: impl IntoIterator<Item = Unknown>) -> Option<oneshot::Receiver<()>> {
+    pub(super) fn ask(&self, wanted: impl IntoIterator<Item = MissingId>) -> Option<oneshot::Receiver<()>> {
         self.lane.ask(
             wanted
                 .into_iter()
@@ -129,20 +129,20 @@ impl Extra {
 struct Fetch {
     esi: Esi,
     static_data: StaticHandle,
-    known: Arc<ArcSwap<Known>>,
-    unknown: Cache<Unknown, ()>,
+    known: Arc<ArcSwap<FallbackData>>,
+    unknown: Cache<MissingId, ()>,
 }
 
-impl Work<Unknown> for Fetch {
-    async fn run(&mut self, keys: Vec<Unknown>) {
+impl BatchJob<MissingId> for Fetch {
+    async fn run(&mut self, keys: Vec<MissingId>) {
         for key in keys {
-            let mut known = Known::clone(&self.known.load());
-            if known.types.len() + known.systems.len() >= MOST {
-                known = Known::default();
+            let mut known = FallbackData::clone(&self.known.load());
+            if known.types.len() + known.systems.len() >= MAX_ENTRIES {
+                known = FallbackData::default();
             }
             let learnt = match key {
-                Unknown::Type(id) => self.type_of(id, &mut known).await,
-                Unknown::System(id) => self.system(id, &mut known).await,
+                MissingId::Type(id) => self.type_of(id, &mut known).await,
+                MissingId::System(id) => self.system(id, &mut known).await,
             };
             match learnt {
                 Ok(()) => {
@@ -150,7 +150,7 @@ impl Work<Unknown> for Fetch {
                     self.known.store(Arc::new(known));
                 }
                 Err(EsiError::NotFound) => self.unknown.insert(key, ()),
-                Err(error @ EsiError::Away { .. }) => {
+                Err(error @ EsiError::Unavailable { .. }) => {
                     tracing::debug!(?key, %error, "what the static data does not know stays unknown");
                     return;
                 }
@@ -164,7 +164,7 @@ impl Work<Unknown> for Fetch {
 }
 
 impl Fetch {
-    async fn type_of(&self, id: u32, known: &mut Known) -> Result<(), EsiError> {
+    async fn type_of(&self, id: u32, known: &mut FallbackData) -> Result<(), EsiError> {
         if known.types.contains_key(&id) {
             return Ok(());
         }
@@ -184,7 +184,7 @@ impl Fetch {
         Ok(())
     }
 
-    async fn system(&self, id: u32, known: &mut Known) -> Result<(), EsiError> {
+    async fn system(&self, id: u32, known: &mut FallbackData) -> Result<(), EsiError> {
         if known.systems.contains_key(&id) {
             return Ok(());
         }

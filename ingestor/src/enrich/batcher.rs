@@ -13,33 +13,33 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// So many askers may stand in line; each brings the keys of one batch.
-const LINE: usize = 64;
+const QUEUE_CAPACITY: usize = 64;
 /// So many keys are taken together; one asker may bring more.
-const TOGETHER: usize = 1_000;
+const MAX_BATCH: usize = 1_000;
 
 /// What a lane does. Failures are its own business: afterwards a key is in the cache or it is not.
-pub(super) trait Work<K>: Send + 'static {
+pub(super) trait BatchJob<K>: Send + 'static {
     /// Asks for these, each once, ascending.
     fn run(&mut self, keys: Vec<K>) -> impl Future<Output = ()> + Send;
 }
 
 /// The asking end. Cheap to clone.
 #[derive(Debug)]
-pub(super) struct Lane<K> {
-    line: mpsc::Sender<Want<K>>,
+pub(super) struct Batcher<K> {
+    line: mpsc::Sender<BatchRequest<K>>,
     pending: Arc<AtomicUsize>,
 }
 
 #[derive(Debug)]
-struct Want<K> {
+struct BatchRequest<K> {
     keys: Vec<K>,
     done: oneshot::Sender<()>,
 }
 
-impl<K: Ord + Send + 'static> Lane<K> {
+impl<K: Ord + Send + 'static> Batcher<K> {
     /// Starts the task; it ends with `shutdown`.
-    pub(super) fn start(work: impl Work<K>, shutdown: CancellationToken) -> Self {
-        let (line, wants) = mpsc::channel(LINE);
+    pub(super) fn start(work: impl BatchJob<K>, shutdown: CancellationToken) -> Self {
+        let (line, wants) = mpsc::channel(QUEUE_CAPACITY);
         let pending = Arc::new(AtomicUsize::new(0));
         let served = serve(wants, work, pending.clone());
         tokio::spawn(async move { shutdown.run_until_cancelled(served).await });
@@ -55,7 +55,7 @@ impl<K: Ord + Send + 'static> Lane<K> {
         let (done, answer) = oneshot::channel();
         let count = keys.len();
         self.pending.fetch_add(count, Ordering::Relaxed);
-        if self.line.try_send(Want { keys, done }).is_err() {
+        if self.line.try_send(BatchRequest { keys, done }).is_err() {
             self.pending.fetch_sub(count, Ordering::Relaxed);
             return None;
         }
@@ -68,10 +68,14 @@ impl<K: Ord + Send + 'static> Lane<K> {
     }
 }
 
-async fn serve<K: Ord>(mut wants: mpsc::Receiver<Want<K>>, mut work: impl Work<K>, pending: Arc<AtomicUsize>) {
-    while let Some(Want { mut keys, done }) = wants.recv().await {
+async fn serve<K: Ord>(
+    mut wants: mpsc::Receiver<BatchRequest<K>>,
+    mut work: impl BatchJob<K>,
+    pending: Arc<AtomicUsize>,
+) {
+    while let Some(BatchRequest { mut keys, done }) = wants.recv().await {
         let mut all_done = vec![done];
-        while keys.len() < TOGETHER
+        while keys.len() < MAX_BATCH
             && let Ok(want) = wants.try_recv()
         {
             keys.extend(want.keys);

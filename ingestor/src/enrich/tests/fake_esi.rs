@@ -17,7 +17,7 @@ use futures::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::enrich::{Enrich, EnrichSettings};
+use crate::enrich::{EnrichSettings, Enricher};
 
 /// How it answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -35,7 +35,7 @@ pub(crate) enum Mood {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct World {
+pub(crate) struct FakeEsiState {
     pub(crate) mood: Mood,
     /// id → name, category, ticker.
     pub(crate) names: BTreeMap<u64, (&'static str, &'static str, &'static str)>,
@@ -54,7 +54,7 @@ pub(crate) struct World {
 
 #[derive(Clone, Default)]
 pub(crate) struct StandIn {
-    world: Arc<Mutex<World>>,
+    world: Arc<Mutex<FakeEsiState>>,
     pub(crate) url: String,
 }
 
@@ -76,7 +76,7 @@ impl StandIn {
         this
     }
 
-    pub(crate) fn world<T>(&self, look: impl FnOnce(&mut World) -> T) -> T {
+    pub(crate) fn world<T>(&self, look: impl FnOnce(&mut FakeEsiState) -> T) -> T {
         look(&mut self.world.lock().unwrap())
     }
 
@@ -97,8 +97,10 @@ impl StandIn {
         }
     }
 
-    pub(crate) async fn enrich(&self, data_dir: &std::path::Path) -> Enrich {
-        Enrich::open(self.settings(data_dir), Default::default()).await.unwrap()
+    pub(crate) async fn enrich(&self, data_dir: &std::path::Path) -> Enricher {
+        Enricher::open(self.settings(data_dir), Default::default())
+            .await
+            .unwrap()
     }
 
     /// Notes the request; the answer if the mood gives one.
@@ -135,7 +137,7 @@ async fn names(State(this): State<StandIn>, headers: HeaderMap, Json(wanted): Js
     if let Some(answer) = this.met("/universe/names".into(), wanted.len(), headers).await {
         return answer;
     }
-    let named = |world: &mut World| -> Option<Vec<Value>> {
+    let named = |world: &mut FakeEsiState| -> Option<Vec<Value>> {
         let one = |id| {
             world
                 .names

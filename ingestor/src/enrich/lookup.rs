@@ -8,20 +8,20 @@ use killfeed::{
 };
 
 use super::{
-    extra::{self, Unknown},
-    fill::Known,
-    names::{Names, is_dynamic},
+    esi_fallback::{self, MissingId},
+    fill::EntityLookup,
+    names::{NameDirectory, is_dynamic},
     static_data::StaticData,
 };
 
 /// Static data first; what it does not know from ESI; names of pilots and their like from the cache.
-pub(super) struct View<'a> {
+pub(super) struct BatchLookup<'a> {
     pub(super) data: Option<&'a StaticData>,
-    pub(super) extra: Arc<extra::Known>,
-    pub(super) names: &'a Names,
+    pub(super) extra: Arc<esi_fallback::FallbackData>,
+    pub(super) names: &'a NameDirectory,
 }
 
-impl Known for View<'_> {
+impl EntityLookup for BatchLookup<'_> {
     fn group_and_category(&self, id: TypeId) -> (u32, u32) {
         let known = self.data.and_then(|data| data.type_of(id));
         match known {
@@ -38,7 +38,7 @@ impl Known for View<'_> {
     }
 
     fn gate_at(&self, id: SystemId, place: &Position3d) -> Option<(SystemId, String)> {
-        self.data.and_then(|data| Known::gate_at(data, id, place))
+        self.data.and_then(|data| EntityLookup::gate_at(data, id, place))
     }
 
     fn name(&self, kind: EntityKind, id: u64) -> Option<(String, String)> {
@@ -52,22 +52,22 @@ impl Known for View<'_> {
     }
 }
 
-impl View<'_> {
+impl BatchLookup<'_> {
     /// Types and systems of the killmail that are known nowhere.
-    pub(super) fn unknown(&self, killmail: &Killmail) -> Vec<Unknown> {
+    pub(super) fn unknown(&self, killmail: &Killmail) -> Vec<MissingId> {
         let mut unknown = Vec::new();
         if let Some(location) = &killmail.location
             && location.region_id == 0
             && location.system_id != 0
         {
-            unknown.push(Unknown::System(location.system_id));
+            unknown.push(MissingId::System(location.system_id));
         }
         let mut look_at = |type_id: u32, group_id: u32| {
             // A type whose group is 0 may be known all the same: that is a group too.
             let lacks =
                 |id| self.group_and_category(id) == (0, 0) && self.name(EntityKind::Type, id.0.into()).is_none();
             if group_id == 0 && TypeId::new(type_id).is_some_and(lacks) {
-                unknown.push(Unknown::Type(type_id));
+                unknown.push(MissingId::Type(type_id));
             }
         };
         if let Some(victim) = &killmail.victim {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::enrich::cache::{NameStore, Named};
+use crate::enrich::cache::{NameEntry, NameStore};
 
 /// Long ago, in seconds since 1970.
 const LONG_AGO: u64 = 1_700_000_000;
@@ -12,7 +12,7 @@ const LONG_AGO: u64 = 1_700_000_000;
 fn known_before(dir: &Path, entries: &[(EntityKind, u64, &str, &str, &str)]) {
     let store = NameStore::open(dir).unwrap();
     let entry = |(kind, id, name, ticker, _): &(EntityKind, u64, &str, &str, &str)| {
-        let named = Named {
+        let named = NameEntry {
             name: (*name).into(),
             ticker: (*ticker).into(),
             name_at: LONG_AGO,
@@ -93,7 +93,7 @@ async fn what_is_old_is_given_at_once_and_refreshed_with_a_conditional_request()
 async fn a_refusal_by_esi_outlives_the_process() {
     let (stand_in, dir) = (world().await, tempfile::tempdir().unwrap());
     let token = tokio_util::sync::CancellationToken::new();
-    let enrich = Enrich::open(stand_in.settings(dir.path()), token.clone())
+    let enrich = Enricher::open(stand_in.settings(dir.path()), token.clone())
         .await
         .unwrap();
     enrich.wait_ready().await;
@@ -115,7 +115,7 @@ async fn a_refusal_by_esi_outlives_the_process() {
     }
     assert!(matches!(
         after.killmail_body(KillmailId(5), "00ab").await,
-        Err(EsiError::Away { retry_in }) if retry_in > Duration::from_secs(500)
+        Err(EsiError::Unavailable { retry_in }) if retry_in > Duration::from_secs(500)
     ));
     assert_eq!(esi(&stand_in), before, "not one request");
 }
