@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::{self, SystemClock},
     enrich::{EnrichSettings, Enricher},
-    feed::history::{Day, History, HistorySettings, Known, Outcome, Progress},
+    feed::history::{BackfillOutcome, BackfillProgress, Day, HistoryFeed, HistorySettings, KnownFn},
     log::{EmbeddedLog, LogRead as _, LogWrite, OpenError, Options, Source},
     metrics,
     pipeline::Pipeline,
@@ -33,9 +33,9 @@ pub async fn backfill(
     settings: &Settings,
     from: Day,
     to: Day,
-    progress: watch::Sender<Option<Progress>>,
+    progress: watch::Sender<Option<BackfillProgress>>,
     shutdown: CancellationToken,
-) -> Result<Progress, BackfillError> {
+) -> Result<BackfillProgress, BackfillError> {
     let shutdown = shutdown.child_token();
     let _ends_everything = shutdown.clone().drop_guard();
     let yesterday = Day::of(clock::to_ms(SystemTime::now()) - 86_400_000);
@@ -72,7 +72,7 @@ pub async fn backfill(
         from,
         to,
     };
-    let history = History::new(&history, state, known(log.clone()))
+    let history = HistoryFeed::new(&history, state, known(log.clone()))
         .map_err(|error| BackfillError::Configuration(error.to_string()))?;
     let mut watched = history.progress();
     let head = *log.head().borrow();
@@ -103,11 +103,11 @@ pub async fn backfill(
         return Err(BackfillError::Later(text.into()));
     };
     match &last.outcome {
-        Some(Outcome::Done) => Ok(last),
-        Some(Outcome::NotThere(day)) => Err(BackfillError::Later(format!(
+        Some(BackfillOutcome::Done) => Ok(last),
+        Some(BackfillOutcome::NotThere(day)) => Err(BackfillError::Later(format!(
             "zKillboard has not written {day} down yet; the days before it are done: run the same command again later"
         ))),
-        Some(Outcome::GaveUp(reason)) => Err(BackfillError::Later(format!(
+        Some(BackfillOutcome::GaveUp(reason)) => Err(BackfillError::Later(format!(
             "{reason}: run the same command again later, it goes on with {}",
             last.day
         ))),
@@ -137,7 +137,7 @@ async fn open_log(settings: &Settings) -> Result<EmbeddedLog, BackfillError> {
 }
 
 /// Asks the log, and waits for it while its disk fails.
-fn known(log: Arc<EmbeddedLog>) -> Known {
+fn known(log: Arc<EmbeddedLog>) -> KnownFn {
     Box::new(move |ids: Vec<KillmailId>| {
         let log = log.clone();
         Box::pin(async move {

@@ -4,17 +4,17 @@
 //! repeats work and loses nothing.
 
 mod ban;
-mod body;
+mod esi_body;
 mod fetch;
-mod handover;
+mod source_state;
 pub mod history;
 mod limiter;
-pub mod metric;
+pub mod metrics;
 pub mod r2z2;
 pub mod relay;
 pub mod replay;
 mod state;
-mod vitals;
+mod health;
 mod walk;
 
 use std::time::SystemTime;
@@ -31,12 +31,12 @@ use killfeed::{
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Batch {
     /// In feed order.
-    pub items: Vec<Item>,
+    pub items: Vec<FeedItem>,
 }
 
 /// One thing the feed says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Item {
+pub enum FeedItem {
     /// A document as it came.
     Document {
         /// The feed's number of it.
@@ -47,14 +47,14 @@ pub enum Item {
     /// Documents are missing here.
     Gap(Gap),
     /// The log continues another ingestor's history from here on.
-    History(History),
+    History(UpstreamLineage),
     /// A record of that history, to be kept as it is.
-    Relayed(Relayed),
+    Relayed(RelayedRecord),
 }
 
 /// Whose history a log holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct History {
+pub struct UpstreamLineage {
     /// Its log id.
     pub id: LogId,
     /// Oldest first: the ids before, each with the last offset it gave out.
@@ -65,7 +65,7 @@ pub struct History {
 
 /// A record as another ingestor's log has it.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Relayed {
+pub struct RelayedRecord {
     /// Where.
     pub offset: Offset,
     /// When it was appended there, in milliseconds since 1970.
@@ -94,7 +94,7 @@ pub enum RelayedBody {
     Gap(Bytes),
 }
 
-impl Relayed {
+impl RelayedRecord {
     fn len(&self) -> usize {
         match &self.body {
             RelayedBody::Killmail { bytes, .. } | RelayedBody::Gap(bytes) => bytes.len(),
@@ -104,11 +104,11 @@ impl Relayed {
 
 /// What became of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// Understood: logged, or already known. `fetch_again`: an older number that was published anew (`sequence_updated`).
-    Taken {
+pub enum DocumentOutcome {
+    /// Understood: logged, or already known. `refetch`: an older number that was published anew (`sequence_updated`).
+    Accepted {
         /// The older number.
-        fetch_again: Option<u64>,
+        refetch: Option<u64>,
     },
     /// A placeholder (all null): skipped and counted.
     Placeholder,
@@ -118,7 +118,7 @@ pub enum Verdict {
 
 /// When a document was asked for, and when it was there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchTiming {
     /// The feed's number of it.
     pub sequence: u64,
     /// The request went out.
@@ -136,17 +136,17 @@ pub trait Feed: Send {
 
     /// Says what became of the documents of the last batch (by their number), and returns the state to store with them.
     /// Called exactly once for every batch, before the next one is asked for.
-    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes;
+    fn ack(&mut self, verdicts: &[(u64, DocumentOutcome)]) -> Bytes;
 
     /// When the documents of the last batch were fetched, for traces; of a feed that fetches none by one: nothing.
-    fn fetched(&mut self) -> Vec<Fetched> {
+    fn fetched(&mut self) -> Vec<FetchTiming> {
         Vec::new()
     }
 }
 
 /// The feed stands at about 1e8 and grows by some 10,000 a day: nobody means such a number, and adding to a smaller one never
 /// overflows.
-pub const BEYOND_ANY: u64 = 1_000_000_000_000_000_000;
+pub const MAX_SEQUENCE: u64 = 1_000_000_000_000_000_000;
 
 /// Where to begin, while nothing is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

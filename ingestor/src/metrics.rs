@@ -121,10 +121,10 @@ pub fn install() -> PrometheusHandle {
 }
 
 fn describe() {
-    for (name, what) in COUNTERS.iter().chain(feed::metric::COUNTERS).chain(enrich::COUNTERS) {
+    for (name, what) in COUNTERS.iter().chain(feed::metrics::COUNTERS).chain(enrich::COUNTERS) {
         describe_counter!(*name, *what);
     }
-    for (name, what) in GAUGES.iter().chain(feed::metric::GAUGES).chain(enrich::GAUGES) {
+    for (name, what) in GAUGES.iter().chain(feed::metrics::GAUGES).chain(enrich::GAUGES) {
         describe_gauge!(*name, *what);
     }
     for (name, what) in HISTOGRAMS {

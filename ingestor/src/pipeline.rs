@@ -23,7 +23,7 @@ use tracing::{debug, error, info, warn};
 use crate::{
     clock::{self, Clock},
     enrich::Enricher,
-    feed::{Batch, Feed, Item, Verdict},
+    feed::{Batch, DocumentOutcome, Feed, FeedItem},
     health::FeedReport,
     log::{AppendBatch, Head, LogError, LogWrite, Mark, NewBody, NewEvent},
     metrics,
@@ -138,12 +138,12 @@ impl Pipeline {
 
     async fn process(&mut self, batch: Batch) {
         if relay::of_relay(&batch) {
-            let feed_state = self.feed.settle(&[]);
+            let feed_state = self.feed.ack(&[]);
             return self.stages.relay(batch, feed_state).await;
         }
         let fetches = Fetches::new(self.feed.fetched());
         let (pieces, verdicts) = self.stages.read(batch, &fetches).await;
-        let feed_state = self.feed.settle(&verdicts);
+        let feed_state = self.feed.ack(&verdicts);
         self.stages.store(pieces, feed_state).await;
     }
 }
@@ -151,7 +151,7 @@ impl Pipeline {
 impl Stages {
     /// Parses every document; null bodies are fetched from ESI, several at a time: one that is slow holds up the batch no longer
     /// than its own patience.
-    async fn read(&self, batch: Batch, fetches: &Fetches) -> (Vec<Piece>, Vec<(u64, Verdict)>) {
+    async fn read(&self, batch: Batch, fetches: &Fetches) -> (Vec<Piece>, Vec<(u64, DocumentOutcome)>) {
         let mut pieces = Vec::with_capacity(batch.items.len());
         let mut verdicts = Vec::with_capacity(batch.items.len());
         let read = stream::iter(batch.items).map(|item| self.read_item(item, fetches));
@@ -163,9 +163,9 @@ impl Stages {
         (pieces, verdicts)
     }
 
-    async fn read_item(&self, item: Item, fetches: &Fetches) -> (Option<Piece>, Option<(u64, Verdict)>) {
+    async fn read_item(&self, item: FeedItem, fetches: &Fetches) -> (Option<Piece>, Option<(u64, DocumentOutcome)>) {
         let (sequence, body) = match item {
-            Item::Gap(gap) => {
+            FeedItem::Gap(gap) => {
                 warn!(
                     missing = gap.missing,
                     reason = gap.reason().as_str_name(),
@@ -173,8 +173,8 @@ impl Stages {
                 );
                 return (Some(Piece::Gap(gap)), None);
             }
-            Item::Document { sequence, body } => (sequence, body),
-            Item::History(_) | Item::Relayed(_) => return (None, None),
+            FeedItem::Document { sequence, body } => (sequence, body),
+            FeedItem::History(_) | FeedItem::Relayed(_) => return (None, None),
         };
         let mut way = fetches.way(sequence);
         let begun = self.traces.now();
@@ -185,11 +185,14 @@ impl Stages {
                 // The feed's own number, whatever the body claims.
                 document.killmail.feed_sequence = sequence;
                 let fetch_again = document.sequence_updated.filter(|older| *older < sequence);
-                (Some(Piece::Document(document, way)), Verdict::Taken { fetch_again })
+                (
+                    Some(Piece::Document(document, way)),
+                    DocumentOutcome::Accepted { refetch: fetch_again },
+                )
             }
             Ok(None) => {
                 info!(sequence, "placeholder document skipped");
-                (None, Verdict::Placeholder)
+                (None, DocumentOutcome::Placeholder)
             }
             Err(reason) => {
                 metrics::reject();
@@ -197,7 +200,7 @@ impl Stages {
                     sequence,
                     reason, "document cannot be used now, it will be asked for again"
                 );
-                (None, Verdict::Unreadable)
+                (None, DocumentOutcome::Unreadable)
             }
         };
         (piece, Some((sequence, verdict)))

@@ -6,15 +6,15 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use killfeed_ingestor::feed::history::{Day, Progress};
+use killfeed_ingestor::feed::history::{BackfillProgress, Day};
 use tokio::sync::watch;
 
 /// Without a terminal: a line for each day, and within one no more often than this.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// Shows how it goes on stderr, until the other end is dropped.
-pub(crate) async fn show(mut progress: watch::Receiver<Option<Progress>>, from: Day, to: Day) {
-    let mut display: Box<dyn FnMut(&Progress) + Send> = if std::io::stderr().is_terminal() {
+pub(crate) async fn show(mut progress: watch::Receiver<Option<BackfillProgress>>, from: Day, to: Day) {
+    let mut display: Box<dyn FnMut(&BackfillProgress) + Send> = if std::io::stderr().is_terminal() {
         bar(from, to)
     } else {
         lines(from, to)
@@ -27,7 +27,7 @@ pub(crate) async fn show(mut progress: watch::Receiver<Option<Progress>>, from: 
     }
 }
 
-fn bar(from: Day, to: Day) -> Box<dyn FnMut(&Progress) + Send> {
+fn bar(from: Day, to: Day) -> Box<dyn FnMut(&BackfillProgress) + Send> {
     let bar = ProgressBar::new(0);
     // A template of ours that does not parse would show the default one.
     if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:30}] {pos}/{len} {msg}") {
@@ -44,8 +44,8 @@ fn bar(from: Day, to: Day) -> Box<dyn FnMut(&Progress) + Send> {
     })
 }
 
-fn lines(from: Day, to: Day) -> Box<dyn FnMut(&Progress) + Send> {
-    let mut last: Option<(Instant, Progress)> = None;
+fn lines(from: Day, to: Day) -> Box<dyn FnMut(&BackfillProgress) + Send> {
+    let mut last: Option<(Instant, BackfillProgress)> = None;
     Box::new(move |now| {
         let due = last.as_ref().is_none_or(|(at, before)| {
             before.day != now.day || before.waits != now.waits && now.waits.is_some() || at.elapsed() >= LINE_EVERY
@@ -57,7 +57,7 @@ fn lines(from: Day, to: Day) -> Box<dyn FnMut(&Progress) + Send> {
     })
 }
 
-fn line(now: &Progress, from: Day, to: Day) -> String {
+fn line(now: &BackfillProgress, from: Day, to: Day) -> String {
     let doing = match &now.waits {
         Some(waits) => format!("; {waits}"),
         None => String::new(),
@@ -71,13 +71,13 @@ fn line(now: &Progress, from: Day, to: Day) -> String {
     )
 }
 
-fn day(now: &Progress, from: Day, to: Day) -> String {
+fn day(now: &BackfillProgress, from: Day, to: Day) -> String {
     let which = (now.day.days_since(from) + 1).min(to.days_since(from) + 1);
     format!("{} (day {which} of {})", now.day.min(to), to.days_since(from) + 1)
 }
 
 /// What became of all killmails so far.
-pub(crate) fn totals(now: &Progress) -> String {
+pub(crate) fn totals(now: &BackfillProgress) -> String {
     let mut text = format!("{} new, {} known already", now.handed_out, now.known);
     if now.unreadable > 0 {
         text.push_str(&format!(", {} could not be had", now.unreadable));
@@ -92,7 +92,7 @@ mod tests {
     #[test]
     fn a_line_says_where_it_is_and_what_it_waits_for() {
         let (from, to): (Day, Day) = ("2026-08-01".parse().unwrap(), "2026-08-03".parse().unwrap());
-        let mut now = Progress {
+        let mut now = BackfillProgress {
             day: from.next(),
             of_day: 15_000,
             done: 400,

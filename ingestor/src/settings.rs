@@ -12,7 +12,7 @@ pub use self::{
     engine::{Engine, NatsSettings},
     source::{RelaySource, Secret, Source},
 };
-use crate::feed::{BEYOND_ANY, FeedStart, r2z2::host_is};
+use crate::feed::{FeedStart, MAX_SEQUENCE, r2z2::host_is};
 
 const fn setting(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting {
@@ -413,7 +413,7 @@ fn feed_start(text: &str) -> Option<FeedStart> {
         number => number
             .parse()
             .ok()
-            .filter(|n| (1..BEYOND_ANY).contains(n))
+            .filter(|n| (1..MAX_SEQUENCE).contains(n))
             .map(FeedStart::Sequence),
     }
 }

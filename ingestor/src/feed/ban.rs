@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use super::Millis;
 
 /// The first silence if zKillboard does not say how long.
-const FIRST: Millis = 60_000;
+const INITIAL_BAN: Millis = 60_000;
 /// zKillboard's own text says "ban will last up to 1 hour".
-const LONGEST: Millis = 3_600_000;
+const MAX_BAN: Millis = 3_600_000;
 /// No answer makes us believe that we have to be silent for longer than a day.
-const BELIEVED: Millis = 24 * 3_600_000;
+const MAX_RETRY_AFTER: Millis = 24 * 3_600_000;
 /// A refusal this long after the last one is a new story.
-const FORGIVEN: Millis = 600_000;
+const RESET_AFTER: Millis = 600_000;
 
 /// Until when we are silent, and how often in a row we had to be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +30,18 @@ pub(super) struct Ban {
 impl Ban {
     /// We were refused. `random` in 0..1 spreads those who were refused together; it only ever makes the silence longer.
     pub(super) fn refuse(&mut self, now: Millis, retry_after: Option<Duration>, random: f64) {
-        self.step = if now > self.until + FORGIVEN { 1 } else { self.step + 1 };
+        self.step = if now > self.until + RESET_AFTER {
+            1
+        } else {
+            self.step + 1
+        };
         let pause = match retry_after {
             Some(asked) => Millis::try_from(asked.as_millis())
-                .unwrap_or(BELIEVED)
-                .clamp(1_000, BELIEVED),
+                .unwrap_or(MAX_RETRY_AFTER)
+                .clamp(1_000, MAX_RETRY_AFTER),
             None => {
-                let doubled = FIRST << (self.step - 1).min(6);
-                let pause = doubled.min(LONGEST);
+                let doubled = INITIAL_BAN << (self.step - 1).min(6);
+                let pause = doubled.min(MAX_BAN);
                 pause + (pause as f64 * 0.1 * random) as Millis
             }
         };
@@ -65,7 +69,7 @@ impl Ban {
         };
         Self {
             since: self.since.min(now),
-            until: until.min(now + BELIEVED),
+            until: until.min(now + MAX_RETRY_AFTER),
             ..self
         }
     }
@@ -111,15 +115,15 @@ mod tests {
             now += minutes * 60_000;
             assert_eq!(ban.active(now), None);
         }
-        ban.refuse(now + FORGIVEN + 1, None, 0.999);
-        let pause = ban.active(now + FORGIVEN + 1).unwrap() - (now + FORGIVEN + 1);
+        ban.refuse(now + RESET_AFTER + 1, None, 0.999);
+        let pause = ban.active(now + RESET_AFTER + 1).unwrap() - (now + RESET_AFTER + 1);
         assert!((60_000..66_000).contains(&pause), "{pause}");
     }
 
     #[test]
     fn as_long_as_asked() {
         let mut ban = Ban::default();
-        for (asked, pause) in [(7, 7_000), (0, 1_000), (90_000_000, BELIEVED)] {
+        for (asked, pause) in [(7, 7_000), (0, 1_000), (90_000_000, MAX_RETRY_AFTER)] {
             ban.refuse(5_000, Some(Duration::from_secs(asked)), 0.5);
             assert_eq!(ban.active(5_000), Some(5_000 + pause));
         }
@@ -135,7 +139,10 @@ mod tests {
         // As a version wrote it that did not say since when.
         let old: Ban = serde_json::from_str(r#"{"until":100060000,"step":1}"#).unwrap();
         assert_eq!(old.restored(100_020_000).active(100_020_000), Some(100_060_000));
-        assert_eq!(old.restored(5_000_000).active(5_000_000), Some(5_000_000 + BELIEVED));
+        assert_eq!(
+            old.restored(5_000_000).active(5_000_000),
+            Some(5_000_000 + MAX_RETRY_AFTER)
+        );
     }
 
     #[test]

@@ -7,22 +7,22 @@ use http::{HeaderMap, StatusCode, header};
 use reqwest::{Client, Response, redirect};
 use serde_json::Value;
 
-use super::{BEYOND_ANY, ban, walk::Answer};
+use super::{MAX_SEQUENCE, ban, walk::FetchAnswer};
 
 /// One stalled call froze a well-known bot for 48 hours.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const WHOLE_TIMEOUT: Duration = Duration::from_secs(15);
 /// Decompressed. The largest known document has 1 MB.
-const LARGEST_BODY: usize = 16 * 1024 * 1024;
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A day's bodies are some 60 MB.
 const DAY_TIMEOUT: Duration = Duration::from_secs(300);
-const LARGEST_DAY: usize = 1024 * 1024 * 1024;
+const MAX_DAY_BYTES: usize = 1024 * 1024 * 1024;
 
 /// What came of a request.
 #[derive(Debug)]
 pub(super) struct Answered {
-    pub(super) answer: Answer,
+    pub(super) answer: FetchAnswer,
     /// Of a document that was found.
     pub(super) body: Bytes,
     /// For people: what went wrong.
@@ -56,16 +56,16 @@ impl Fetcher {
     pub(super) async fn head(self) -> Answered {
         let answered = self.get("sequence", true).await;
         match answered.answer {
-            Answer::Found => match sequence(&answered.body) {
+            FetchAnswer::Found => match sequence(&answered.body) {
                 Some(head) => Answered {
-                    answer: Answer::Head(head),
+                    answer: FetchAnswer::Head(head),
                     ..answered
                 },
                 None => failed("sequence.json does not say a number".into()),
             },
-            Answer::Missing => failed("sequence.json is not there (404)".into()),
+            FetchAnswer::Missing => failed("sequence.json is not there (404)".into()),
             // It has no successor to go on with: it is asked for again, ever less often.
-            Answer::Garbled => failed(answered.reason),
+            FetchAnswer::Undecodable => failed(answered.reason),
             _ => answered,
         }
     }
@@ -79,7 +79,7 @@ impl Fetcher {
     pub(super) async fn history(self, name: String) -> Answered {
         let request = self.client.get(format!("{}/history/{name}.json", self.base));
         match request.timeout(DAY_TIMEOUT).send().await {
-            Ok(response) => read(response, LARGEST_DAY).await,
+            Ok(response) => read(response, MAX_DAY_BYTES).await,
             Err(error) => failed(describe(&error)),
         }
     }
@@ -90,27 +90,27 @@ impl Fetcher {
             request = request.header(header::CACHE_CONTROL, "no-cache");
         }
         match request.send().await {
-            Ok(response) => read(response, LARGEST_BODY).await,
+            Ok(response) => read(response, MAX_BODY_BYTES).await,
             Err(error) => failed(describe(&error)),
         }
     }
 }
 
-async fn read(mut response: Response, largest: usize) -> Answered {
+async fn read(mut response: Response, max_bytes: usize) -> Answered {
     let status = response.status();
     let reason = status.to_string();
     let retry_after = || retry_after(response.headers());
     let answer = match status {
-        StatusCode::OK => Answer::Found,
-        StatusCode::NOT_FOUND | StatusCode::GONE => Answer::Missing,
-        StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN => Answer::Refused {
+        StatusCode::OK => FetchAnswer::Found,
+        StatusCode::NOT_FOUND | StatusCode::GONE => FetchAnswer::Missing,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::FORBIDDEN => FetchAnswer::Banned {
             retry_after: retry_after(),
         },
-        _ => Answer::Failed {
+        _ => FetchAnswer::Failed {
             retry_after: retry_after(),
         },
     };
-    if answer != Answer::Found {
+    if answer != FetchAnswer::Found {
         return Answered {
             answer,
             body: Bytes::new(),
@@ -120,8 +120,8 @@ async fn read(mut response: Response, largest: usize) -> Answered {
     let mut body = BytesMut::new();
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > largest => {
-                return garbled(format!("the body is larger than {largest} bytes"));
+            Ok(Some(chunk)) if body.len() + chunk.len() > max_bytes => {
+                return garbled(format!("the body is larger than {max_bytes} bytes"));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
@@ -143,7 +143,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn garbled(reason: String) -> Answered {
     Answered {
-        answer: Answer::Garbled,
+        answer: FetchAnswer::Undecodable,
         body: Bytes::new(),
         reason,
     }
@@ -151,7 +151,7 @@ fn garbled(reason: String) -> Answered {
 
 fn failed(reason: String) -> Answered {
     Answered {
-        answer: Answer::Failed { retry_after: None },
+        answer: FetchAnswer::Failed { retry_after: None },
         body: Bytes::new(),
         reason,
     }
@@ -181,7 +181,7 @@ fn sequence(body: &[u8]) -> Option<u64> {
         .as_u64()
         .or_else(|| sequence.as_f64().and_then(whole))
         .or_else(|| sequence.as_str()?.parse().ok())
-        .filter(|number| *number < BEYOND_ANY)
+        .filter(|number| *number < MAX_SEQUENCE)
 }
 
 #[cfg(test)]

@@ -16,27 +16,27 @@ use killfeed::id::KillmailId;
 use serde_json::value::RawValue;
 use tokio::{sync::watch, time::sleep};
 
-pub use self::day::{Day, NoDay};
+pub use self::day::{Day, ParseDayError};
 use super::{
-    Batch, Feed, Item, Millis, Verdict, body,
+    Batch, DocumentOutcome, Feed, FeedItem, Millis, esi_body,
     fetch::{Answered, Fetcher},
-    handover,
-    limiter::Bucket,
-    metric,
-    r2z2::{Clock, is_zkillboard},
-    state::{Backfill, State, StateError},
-    walk::Answer,
+    limiter::TokenBucket,
+    metrics,
+    r2z2::{SteadyClock, is_zkillboard},
+    source_state,
+    state::{Backfill, FeedState, StateError},
+    walk::FetchAnswer,
 };
 
 /// Documents handed out at once: their names are looked up together.
-const MOST_DOCUMENTS: usize = 200;
+const MAX_DOCUMENTS: usize = 200;
 /// A request is tried so often in all.
-const TRIES: u32 = 8;
+const MAX_ATTEMPTS: u32 = 8;
 /// Waits between tries: full jitter below a ceiling that doubles from the first to the second.
 const BACKOFF: (Millis, Millis) = (1_000, 60_000);
 
 /// Which of these killmails are known already.
-pub type Known = Box<dyn Fn(Vec<KillmailId>) -> BoxFuture<'static, Vec<bool>> + Send + Sync>;
+pub type KnownFn = Box<dyn Fn(Vec<KillmailId>) -> BoxFuture<'static, Vec<bool>> + Send + Sync>;
 
 /// What to fetch.
 #[derive(Debug, Clone)]
@@ -55,7 +55,7 @@ pub struct HistorySettings {
 
 /// How a backfill goes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Progress {
+pub struct BackfillProgress {
     /// The day it is at.
     pub day: Day,
     /// Killmails of that day; 0 = not known yet.
@@ -71,12 +71,12 @@ pub struct Progress {
     /// What it waits for, in words.
     pub waits: Option<String>,
     /// How it ended.
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<BackfillOutcome>,
 }
 
 /// How a backfill ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum BackfillOutcome {
     /// All days are done.
     Done,
     /// zKillboard has not written this day yet.
@@ -86,18 +86,18 @@ pub enum Outcome {
 }
 
 /// The source.
-pub struct History {
-    state: State,
-    bucket: Bucket,
-    clock: Clock,
+pub struct HistoryFeed {
+    state: FeedState,
+    bucket: TokenBucket,
+    clock: SteadyClock,
     fetcher: Fetcher,
-    known: Known,
+    known: KnownFn,
     job: Backfill,
     stage: Stage,
     /// The batch that is being stored ends its day.
     ends_day: bool,
     tries: u32,
-    progress: watch::Sender<Progress>,
+    progress: watch::Sender<BackfillProgress>,
 }
 
 enum Stage {
@@ -105,7 +105,7 @@ enum Stage {
     Bodies(BTreeMap<u64, String>),
     /// In the order in which it happened, the last one first.
     Documents(Vec<Bytes>),
-    Ended(Outcome),
+    Ended(BackfillOutcome),
 }
 
 /// What came of a request that was repeated as often as it may.
@@ -117,12 +117,12 @@ enum Got {
     GaveUp(String),
 }
 
-impl History {
+impl HistoryFeed {
     /// `state`: as it was stored last, by whichever source. A backfill of the same days that is not over goes on where it was.
-    pub fn new(settings: &HistorySettings, state: Option<Bytes>, known: Known) -> Result<Self, StateError> {
-        let clock = Clock::start();
+    pub fn new(settings: &HistorySettings, state: Option<Bytes>, known: KnownFn) -> Result<Self, StateError> {
+        let clock = SteadyClock::start();
         let now = clock.now();
-        let state = state.map_or_else(|| Ok(State::default()), |bytes| handover::to_r2z2(&bytes))?;
+        let state = state.map_or_else(|| Ok(FeedState::default()), |bytes| source_state::to_r2z2(&bytes))?;
         let mut state = state.restored(now);
         let same = |job: &Backfill| job.from == settings.from && job.to == settings.to && job.next >= job.from;
         let job = state.backfill.filter(same).unwrap_or(Backfill {
@@ -133,7 +133,7 @@ impl History {
         state.backfill = Some(job);
         let fetcher = Fetcher::new(&settings.base_url, &settings.user_agent)
             .map_err(|error| StateError::Client(error.to_string()))?;
-        let progress = Progress {
+        let progress = BackfillProgress {
             day: job.next,
             of_day: 0,
             done: 0,
@@ -144,7 +144,7 @@ impl History {
             outcome: None,
         };
         Ok(Self {
-            bucket: Bucket::start(settings.rate, is_zkillboard(&settings.base_url), state.bucket, now),
+            bucket: TokenBucket::start(settings.rate, is_zkillboard(&settings.base_url), state.bucket, now),
             state,
             clock,
             fetcher,
@@ -158,7 +158,7 @@ impl History {
     }
 
     /// How it goes. Once there is an outcome, everything handed out before is stored.
-    pub fn progress(&self) -> watch::Receiver<Progress> {
+    pub fn progress(&self) -> watch::Receiver<BackfillProgress> {
         self.progress.subscribe()
     }
 
@@ -182,27 +182,29 @@ impl History {
             let Answered { answer, body, reason } = self.fetcher.clone().history(name.to_owned()).await;
             let now = self.clock.now();
             match answer {
-                Answer::Found => {
+                FetchAnswer::Found => {
                     self.tries = 0;
                     return Got::Body(body);
                 }
-                Answer::Missing => {
+                FetchAnswer::Missing => {
                     self.tries = 0;
                     return Got::Missing;
                 }
-                Answer::Refused { retry_after } => {
-                    counter!(metric::BANS).increment(1);
+                FetchAnswer::Banned { retry_after } => {
+                    counter!(metrics::BANS).increment(1);
                     self.state.ban.refuse(now, retry_after, fastrand::f64());
                     tracing::error!(file = name, reason, "refused by the feed's host");
                     return Got::Banned;
                 }
-                Answer::Failed { .. } | Answer::Garbled | Answer::Head(_) => {
+                FetchAnswer::Failed { .. } | FetchAnswer::Undecodable | FetchAnswer::Head(_) => {
                     self.tries += 1;
-                    if self.tries >= TRIES {
+                    if self.tries >= MAX_ATTEMPTS {
                         return Got::GaveUp(format!("history/{name}.json: {reason}"));
                     }
                     let asked = match answer {
-                        Answer::Failed { retry_after } => retry_after.map_or(0, |asked| asked.as_millis() as Millis),
+                        FetchAnswer::Failed { retry_after } => {
+                            retry_after.map_or(0, |asked| asked.as_millis() as Millis)
+                        }
                         _ => 0,
                     };
                     let ceiling = (BACKOFF.0 << (self.tries - 1).min(10)).min(BACKOFF.1);
@@ -249,7 +251,7 @@ impl History {
         let mut last_ms = Millis::MIN;
         for id in news {
             let body = bodies.get(&id).map(|body| body.get().as_bytes());
-            let about = body.and_then(body::about).filter(|about| about.id == id);
+            let about = body.and_then(esi_body::about).filter(|about| about.id == id);
             let hash = hashes
                 .get(&id)
                 .cloned()
@@ -257,7 +259,7 @@ impl History {
             let Some(hash) = hash else { continue };
             last_ms = about.as_ref().map_or(last_ms, |about| about.kill_ms);
             let body = about.and(body);
-            documents.push((last_ms, id, body::document(id, &hash, body)));
+            documents.push((last_ms, id, esi_body::document(id, &hash, body)));
         }
         documents.sort_by_key(|(kill_ms, id, _)| (*kill_ms, *id));
         Ok(documents.into_iter().rev().map(|(_, _, document)| document).collect())
@@ -269,7 +271,7 @@ impl History {
         match std::mem::replace(&mut self.stage, Stage::List) {
             Stage::List => {
                 if day > self.job.to {
-                    self.stage = Stage::Ended(Outcome::Done);
+                    self.stage = Stage::Ended(BackfillOutcome::Done);
                     return None;
                 }
                 self.progress.send_modify(|progress| {
@@ -282,11 +284,11 @@ impl History {
                         Ok(hashes) => self.stage = Stage::Bodies(hashes),
                         Err(error) => {
                             let reason = format!("history/{}.json cannot be read: {error}", day.file());
-                            self.stage = Stage::Ended(Outcome::GaveUp(reason));
+                            self.stage = Stage::Ended(BackfillOutcome::GaveUp(reason));
                         }
                     },
-                    Got::Missing => self.stage = Stage::Ended(Outcome::NotThere(day)),
-                    Got::GaveUp(reason) => self.stage = Stage::Ended(Outcome::GaveUp(reason)),
+                    Got::Missing => self.stage = Stage::Ended(BackfillOutcome::NotThere(day)),
+                    Got::GaveUp(reason) => self.stage = Stage::Ended(BackfillOutcome::GaveUp(reason)),
                     Got::Banned => return Some(Batch::default()),
                 }
                 None
@@ -297,7 +299,7 @@ impl History {
                     // Before July 2026 there are none: ESI has them.
                     Got::Missing => None,
                     Got::GaveUp(reason) => {
-                        self.stage = Stage::Ended(Outcome::GaveUp(reason));
+                        self.stage = Stage::Ended(BackfillOutcome::GaveUp(reason));
                         return None;
                     }
                     Got::Banned => {
@@ -307,17 +309,21 @@ impl History {
                 };
                 self.stage = match self.documents(hashes, bodies).await {
                     Ok(documents) => Stage::Documents(documents),
-                    Err(reason) => Stage::Ended(Outcome::GaveUp(reason)),
+                    Err(reason) => Stage::Ended(BackfillOutcome::GaveUp(reason)),
                 };
                 None
             }
             Stage::Documents(mut documents) => {
-                let left = documents.len().saturating_sub(MOST_DOCUMENTS);
-                let items = documents.split_off(left).into_iter().rev().map(|body| Item::Document {
-                    // The history knows no numbers of the feed.
-                    sequence: 0,
-                    body,
-                });
+                let left = documents.len().saturating_sub(MAX_DOCUMENTS);
+                let items = documents
+                    .split_off(left)
+                    .into_iter()
+                    .rev()
+                    .map(|body| FeedItem::Document {
+                        // The history knows no numbers of the feed.
+                        sequence: 0,
+                        body,
+                    });
                 let batch = Batch { items: items.collect() };
                 self.ends_day = documents.is_empty();
                 self.stage = if self.ends_day {
@@ -338,7 +344,7 @@ impl History {
 }
 
 #[async_trait]
-impl Feed for History {
+impl Feed for HistoryFeed {
     async fn next(&mut self) -> Batch {
         loop {
             if let Some(batch) = self.advance().await {
@@ -347,10 +353,10 @@ impl Feed for History {
         }
     }
 
-    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes {
+    fn ack(&mut self, verdicts: &[(u64, DocumentOutcome)]) -> Bytes {
         let unreadable = verdicts
             .iter()
-            .filter(|(_, verdict)| *verdict == Verdict::Unreadable)
+            .filter(|(_, verdict)| *verdict == DocumentOutcome::Unreadable)
             .count() as u64;
         let all = verdicts.len() as u64;
         self.progress.send_modify(|progress| {
@@ -372,7 +378,7 @@ fn read_hashes(text: &[u8]) -> Result<BTreeMap<u64, String>, String> {
     let list: BTreeMap<String, String> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let entry = |(id, hash): (String, String)| {
         let id: u64 = id.parse().map_err(|_| format!("{id:?} is no killmail id"))?;
-        if body::is_hash(&hash) {
+        if esi_body::is_hash(&hash) {
             Ok((id, hash))
         } else {
             Err(format!("{hash:?}, of killmail {id}, is no hash"))

@@ -9,7 +9,7 @@ const ZKILLBOARD_RATE: f64 = 10.0;
 
 /// The bucket.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Bucket {
+pub(super) struct TokenBucket {
     /// Tokens a millisecond.
     rate: f64,
     /// A tenth of a second's worth and at least one: for zKillboard that is one, so requests are spaced evenly.
@@ -26,7 +26,7 @@ pub(super) struct SavedBucket {
     at: Millis,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// After a start, whatever was before: empty, because what was sent after the state was last stored is not known. A
     /// program that is restarted again and again sends no more than one that runs.
     pub(super) fn start(rate: f64, zkillboard: bool, saved: SavedBucket, now: Millis) -> Self {
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     /// How many go out in the `span` after a start.
-    fn sent(mut bucket: Bucket, from: Millis, span: Millis) -> Vec<Millis> {
+    fn sent(mut bucket: TokenBucket, from: Millis, span: Millis) -> Vec<Millis> {
         let mut times = Vec::new();
         let mut now = bucket.ready_at(from);
         while now < from + span {
@@ -90,21 +90,25 @@ mod tests {
 
     #[test]
     fn even_spacing_from_an_empty_start() {
-        let times = sent(Bucket::start(8.0, true, SavedBucket::default(), 1_000), 1_000, 1_000);
+        let times = sent(
+            TokenBucket::start(8.0, true, SavedBucket::default(), 1_000),
+            1_000,
+            1_000,
+        );
         assert_eq!(times, [125, 250, 375, 500, 625, 750, 875]);
     }
 
     #[test]
     fn zkillboard_is_never_asked_more_often_than_every_100_ms() {
-        let times = sent(Bucket::start(1_000.0, true, SavedBucket::default(), 0), 0, 10_000);
+        let times = sent(TokenBucket::start(1_000.0, true, SavedBucket::default(), 0), 0, 10_000);
         assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= 100), "{times:?}");
-        let elsewhere = sent(Bucket::start(1_000.0, false, SavedBucket::default(), 0), 0, 1_000);
+        let elsewhere = sent(TokenBucket::start(1_000.0, false, SavedBucket::default(), 0), 0, 1_000);
         assert!((950..=1_000).contains(&elsewhere.len()), "{}", elsewhere.len());
     }
 
     #[test]
     fn idle_time_does_not_pile_up() {
-        let mut bucket = Bucket::start(8.0, true, SavedBucket::default(), 0);
+        let mut bucket = TokenBucket::start(8.0, true, SavedBucket::default(), 0);
         assert!(bucket.take(60_000));
         assert!(!bucket.take(60_000));
         assert_eq!(bucket.ready_at(60_000), 60_125);
@@ -112,17 +116,17 @@ mod tests {
 
     #[test]
     fn a_restart_gives_nothing_away() {
-        let mut bucket = Bucket::start(8.0, true, SavedBucket::default(), 0);
+        let mut bucket = TokenBucket::start(8.0, true, SavedBucket::default(), 0);
         assert!(bucket.take(125));
-        let again = Bucket::start(8.0, true, bucket.save(), 130);
+        let again = TokenBucket::start(8.0, true, bucket.save(), 130);
         assert_eq!(again.ready_at(130), 255);
-        let clock_set_back = Bucket::start(8.0, true, SavedBucket { at: 1_000_000 }, 130);
+        let clock_set_back = TokenBucket::start(8.0, true, SavedBucket { at: 1_000_000 }, 130);
         assert_eq!(clock_set_back.ready_at(130), 1_255);
     }
 
     #[test]
     fn slow_rates_work_too() {
-        let bucket = Bucket::start(0.1, false, SavedBucket::default(), 0);
+        let bucket = TokenBucket::start(0.1, false, SavedBucket::default(), 0);
         assert_eq!(bucket.ready_at(0), 10_000);
     }
 }

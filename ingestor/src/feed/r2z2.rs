@@ -10,27 +10,26 @@ use tokio::{sync::watch, time::Instant};
 
 pub use super::state::StateError;
 use super::{
-    Batch, Feed, FeedStart, Fetched, Item, Millis, Verdict,
+    Batch, DocumentOutcome, Feed, FeedItem, FeedStart, FetchTiming, Millis,
     fetch::{Answered, Fetcher},
-    handover,
-    limiter::Bucket,
-    metric,
-    state::State,
-    vitals::{Standing, Vitals},
-    walk::{Action, Answer, Keep, Walk},
+    health::{HealthTracker, WalkStatus},
+    limiter::TokenBucket,
+    metrics, source_state,
+    state::FeedState,
+    walk::{Action, Disposition, FetchAnswer, Walk},
 };
 use crate::health::FeedReport;
 
 /// While catching up, documents are collected this long, so that their names can be looked up together.
-const COLLECT: Millis = 1_000;
+const COLLECT_TIMEOUT: Millis = 1_000;
 /// Or until there are this many.
-const MOST_DOCUMENTS: usize = 200;
+const MAX_DOCUMENTS: usize = 200;
 /// Or this many bytes.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// The feed's health is looked at this often while it waits.
-const TICK: Duration = Duration::from_secs(1);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// zKillboard asks for at least this after a 404 at the head.
-const ZKILLBOARD_POLL: Duration = Duration::from_secs(6);
+const ZKILLBOARD_POLL_INTERVAL: Duration = Duration::from_secs(6);
 
 /// Validated settings.
 #[derive(Debug, Clone)]
@@ -66,18 +65,18 @@ pub fn host_is(url: &str, owner: &str) -> bool {
 /// The feed.
 pub struct R2z2 {
     walk: Walk,
-    bucket: Bucket,
+    bucket: TokenBucket,
     fetcher: Fetcher,
-    clock: Clock,
+    clock: SteadyClock,
     health: watch::Sender<FeedReport>,
-    vitals: Vitals,
+    vitals: HealthTracker,
     poll_interval: Millis,
     pending: Pending,
     /// The document behind a hole, until its turn comes.
     held: Option<(u64, Bytes)>,
     /// When the documents were fetched that are not handed out yet, and (once they are) those of the last batch.
-    fetched: Vec<Fetched>,
-    handed: Vec<Fetched>,
+    fetched: Vec<FetchTiming>,
+    handed: Vec<FetchTiming>,
     /// Kept here and not in the future of `next`, so that dropping that loses nothing.
     in_flight: Option<InFlight>,
     /// The state has to be stored now, documents or not.
@@ -94,37 +93,37 @@ struct InFlight {
 /// What will be handed out next.
 #[derive(Default)]
 struct Pending {
-    items: Vec<Item>,
+    items: Vec<FeedItem>,
     bytes: usize,
     /// By then at the latest.
     flush_at: Option<Millis>,
 }
 
 impl R2z2 {
-    /// Silent for as long as `settled` says, too: what [`Feed::settle`] gave last in this process, and was perhaps never stored.
-    pub fn silent_as(mut self, settled: &[u8]) -> Result<Self, StateError> {
-        let told = handover::to_r2z2(settled)?.ban;
+    /// Silent for as long as `settled` says, too: what [`Feed::ack`] gave last in this process, and was perhaps never stored.
+    pub fn with_ban_of(mut self, settled: &[u8]) -> Result<Self, StateError> {
+        let told = source_state::to_r2z2(settled)?.ban;
         self.walk.state.ban = self.walk.state.ban.longer(told);
         Ok(self)
     }
 
-    /// `state`: as [`Feed::settle`] gave it last. Nothing is asked of the network yet.
+    /// `state`: as [`Feed::ack`] gave it last. Nothing is asked of the network yet.
     pub fn new(
         settings: R2z2Settings,
         state: Option<Bytes>,
         health: watch::Sender<FeedReport>,
     ) -> Result<Self, StateError> {
-        let clock = Clock::start();
+        let clock = SteadyClock::start();
         let now = clock.now();
-        let state = state.map_or_else(|| Ok(State::default()), |bytes| handover::to_r2z2(&bytes))?;
+        let state = state.map_or_else(|| Ok(FeedState::default()), |bytes| source_state::to_r2z2(&bytes))?;
         let state = state.restored(now);
         let zkillboard = is_zkillboard(&settings.base_url);
         let poll_interval = if zkillboard {
-            settings.poll_interval.max(ZKILLBOARD_POLL)
+            settings.poll_interval.max(ZKILLBOARD_POLL_INTERVAL)
         } else {
             settings.poll_interval
         };
-        let bucket = Bucket::start(settings.rate, zkillboard, state.bucket, now);
+        let bucket = TokenBucket::start(settings.rate, zkillboard, state.bucket, now);
         let fetcher = Fetcher::new(&settings.base_url, &settings.user_agent)
             .map_err(|error| StateError::Client(error.to_string()))?;
         Ok(Self {
@@ -133,7 +132,7 @@ impl R2z2 {
             fetcher,
             clock,
             health,
-            vitals: Vitals::new(now),
+            vitals: HealthTracker::new(now),
             poll_interval: Millis::try_from(poll_interval.as_millis()).unwrap_or(Millis::MAX / 4),
             pending: Pending::default(),
             held: None,
@@ -156,8 +155,8 @@ impl R2z2 {
                     GapReason::UpstreamExpired => "upstream_expired",
                     _ => "upstream_missing",
                 };
-                ::metrics::counter!(metric::GAPS, "reason" => reason).increment(1);
-                self.pending.items.push(Item::Gap(gap));
+                ::metrics::counter!(metrics::GAPS, "reason" => reason).increment(1);
+                self.pending.items.push(FeedItem::Gap(gap));
                 self.urgent = true;
                 return None;
             }
@@ -168,7 +167,7 @@ impl R2z2 {
             Action::FetchHead => (None, true),
             Action::Fetch { number, again } => {
                 if let Some((_, body)) = self.held.take_if(|(held, _)| *held == number) {
-                    self.walk.apply(Some(number), Answer::Found, now, 0.0);
+                    self.walk.apply(Some(number), FetchAnswer::Found, now, 0.0);
                     self.deliver(number, body, now);
                     return None;
                 }
@@ -195,31 +194,31 @@ impl R2z2 {
     fn answered(&mut self, (asked, begun): (Option<u64>, Millis), answered: Answered) {
         let now = self.clock.now();
         let Answered { answer, body, reason } = answered;
-        ::metrics::counter!(metric::REQUESTS, "outcome" => outcome(&answer)).increment(1);
+        ::metrics::counter!(metrics::REQUESTS, "outcome" => outcome(&answer)).increment(1);
         let name = asked.map_or("sequence.json".to_owned(), |number| format!("{number}.json"));
         match &answer {
-            Answer::Refused { .. } => {
-                ::metrics::counter!(metric::BANS).increment(1);
+            FetchAnswer::Banned { .. } => {
+                ::metrics::counter!(metrics::BANS).increment(1);
                 self.urgent = true;
-                self.vitals.bad(reason);
+                self.vitals.record_failure(reason);
             }
-            Answer::Failed { .. } | Answer::Garbled => {
+            FetchAnswer::Failed { .. } | FetchAnswer::Undecodable => {
                 tracing::warn!(
                     file = name,
                     reason,
                     failures = self.walk.failures() + 1,
                     "request to the feed failed"
                 );
-                self.vitals.bad(format!("{name}: {reason}"));
+                self.vitals.record_failure(format!("{name}: {reason}"));
             }
-            Answer::Head(head) => {
-                self.vitals.good(now);
+            FetchAnswer::Head(head) => {
+                self.vitals.record_success(now);
                 self.vitals.head(*head, now);
             }
-            Answer::Found | Answer::Missing => self.vitals.good(now),
+            FetchAnswer::Found | FetchAnswer::Missing => self.vitals.record_success(now),
         }
-        let missing = answer == Answer::Missing;
-        let refused = matches!(answer, Answer::Refused { .. });
+        let missing = answer == FetchAnswer::Missing;
+        let refused = matches!(answer, FetchAnswer::Banned { .. });
         let was_at_head = self.walk.is_at_head();
         let position = self.walk.state.next;
         let keep = self.walk.apply(asked, answer, now, fastrand::f64());
@@ -230,22 +229,22 @@ impl R2z2 {
         if missing && self.walk.is_at_head() {
             self.vitals.at_head(now);
         }
-        if let (Keep::Deliver | Keep::Hold, Some(sequence)) = (&keep, asked) {
-            self.fetched.push(Fetched {
+        if let (Disposition::Deliver | Disposition::Hold, Some(sequence)) = (&keep, asked) {
+            self.fetched.push(FetchTiming {
                 sequence,
                 begun: system_time(begun),
                 ended: system_time(now),
             });
         }
         match (keep, asked) {
-            (Keep::Deliver, Some(number)) => {
+            (Disposition::Deliver, Some(number)) => {
                 if position == Some(number) {
                     self.vitals.document(uploaded_at(&body), now);
                 }
                 self.deliver(number, body, now);
                 self.urgent |= was_at_head;
             }
-            (Keep::Hold, Some(number)) => self.held = Some((number, body)),
+            (Disposition::Hold, Some(number)) => self.held = Some((number, body)),
             _ => {}
         }
         // The first position is stored before anything else: a crash must not begin at a later head.
@@ -253,18 +252,18 @@ impl R2z2 {
     }
 
     fn deliver(&mut self, number: u64, body: Bytes, now: Millis) {
-        ::metrics::counter!(metric::DOCUMENTS).increment(1);
-        self.pending.flush_at.get_or_insert(now + COLLECT);
+        ::metrics::counter!(metrics::DOCUMENTS).increment(1);
+        self.pending.flush_at.get_or_insert(now + COLLECT_TIMEOUT);
         self.pending.bytes += body.len();
-        self.pending.items.push(Item::Document { sequence: number, body });
+        self.pending.items.push(FeedItem::Document { sequence: number, body });
     }
 
     /// What is due to be handed out.
     fn take_batch(&mut self) -> Option<Batch> {
         let due = self.urgent
             || self.pending.flush_at.is_some_and(|at| at <= self.clock.now())
-            || self.pending.items.len() >= MOST_DOCUMENTS
-            || self.pending.bytes >= MOST_BYTES;
+            || self.pending.items.len() >= MAX_DOCUMENTS
+            || self.pending.bytes >= MAX_BYTES;
         if !due {
             return None;
         }
@@ -282,14 +281,14 @@ impl R2z2 {
         let now = self.clock.now();
         let state = &self.walk.state;
         let next = state.next.unwrap_or(0);
-        let standing = Standing {
+        let standing = WalkStatus {
             next,
             banned_until: state.ban.active(now),
             waits_for: self.walk.waits_for(),
             searching: self.walk.is_searching(),
             poll_interval: self.poll_interval,
         };
-        let (health, detail) = self.vitals.judge(now, &standing);
+        let (health, detail) = self.vitals.evaluate(now, &standing);
         let report = FeedReport {
             health,
             detail,
@@ -297,10 +296,10 @@ impl R2z2 {
             upstream_sequence: next,
         };
         // Gauges are floats; numbers up to 2^53 are exact.
-        ::metrics::gauge!(metric::POSITION).set(next as f64);
-        ::metrics::gauge!(metric::BEHIND).set(state.known_head.saturating_add(1).saturating_sub(next) as f64);
-        ::metrics::gauge!(metric::HOLES_OPEN).set(state.holes.len() as f64);
-        ::metrics::gauge!(metric::LAG).set(self.vitals.lag(now, &standing) as f64 / 1000.0);
+        ::metrics::gauge!(metrics::POSITION).set(next as f64);
+        ::metrics::gauge!(metrics::BEHIND).set(state.known_head.saturating_add(1).saturating_sub(next) as f64);
+        ::metrics::gauge!(metrics::HOLES_OPEN).set(state.holes.len() as f64);
+        ::metrics::gauge!(metrics::LAG).set(self.vitals.lag(now, &standing) as f64 / 1000.0);
         report.publish(&self.health);
     }
 }
@@ -319,7 +318,8 @@ impl Feed for R2z2 {
                 continue;
             }
             let until = self.pending.flush_at.map_or(until, |flush_at| flush_at.min(until));
-            let pause = Duration::from_millis(u64::try_from(until - self.clock.now()).unwrap_or(0)).min(TICK);
+            let pause =
+                Duration::from_millis(u64::try_from(until - self.clock.now()).unwrap_or(0)).min(HEALTH_INTERVAL);
             let Some(InFlight { asked, begun, answer }) = &mut self.in_flight else {
                 tokio::time::sleep(pause).await;
                 continue;
@@ -335,29 +335,29 @@ impl Feed for R2z2 {
         }
     }
 
-    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes {
+    fn ack(&mut self, verdicts: &[(u64, DocumentOutcome)]) -> Bytes {
         let placeholders = verdicts
             .iter()
-            .filter(|(_, verdict)| *verdict == Verdict::Placeholder)
+            .filter(|(_, verdict)| *verdict == DocumentOutcome::Placeholder)
             .count();
-        ::metrics::counter!(metric::PLACEHOLDERS).increment(placeholders as u64);
+        ::metrics::counter!(metrics::PLACEHOLDERS).increment(placeholders as u64);
         self.walk.settle(verdicts, self.clock.now());
         self.walk.state.bucket = self.bucket.save();
         self.walk.state.to_bytes()
     }
 
-    fn fetched(&mut self) -> Vec<Fetched> {
+    fn fetched(&mut self) -> Vec<FetchTiming> {
         std::mem::take(&mut self.handed)
     }
 }
 
 /// Wall-clock time that goes on evenly while the program runs, whatever is done to the wall clock meanwhile.
-pub(super) struct Clock {
+pub(super) struct SteadyClock {
     wall: Millis,
     since: Instant,
 }
 
-impl Clock {
+impl SteadyClock {
     pub(super) fn start() -> Self {
         let wall = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
@@ -377,14 +377,14 @@ fn system_time(millis: Millis) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
-fn outcome(answer: &Answer) -> &'static str {
+fn outcome(answer: &FetchAnswer) -> &'static str {
     match answer {
-        Answer::Head(_) => "head",
-        Answer::Found => "found",
-        Answer::Missing => "missing",
-        Answer::Garbled => "garbled",
-        Answer::Refused { .. } => "refused",
-        Answer::Failed { .. } => "failed",
+        FetchAnswer::Head(_) => "head",
+        FetchAnswer::Found => "found",
+        FetchAnswer::Missing => "missing",
+        FetchAnswer::Undecodable => "garbled",
+        FetchAnswer::Banned { .. } => "refused",
+        FetchAnswer::Failed { .. } => "failed",
     }
 }
 

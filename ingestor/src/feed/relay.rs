@@ -4,7 +4,7 @@
 //! Nothing is parsed, enriched or told apart here; that was done upstream. What this module decides is whether the upstream's log is
 //! the continuation of ours, and what of a stream may be stored.
 
-mod follow;
+mod lineage;
 mod state;
 mod upstream;
 
@@ -25,29 +25,29 @@ use killfeed::{
 use killfeed_telemetry::Traces;
 use tokio::{sync::watch, time::Instant};
 
-pub use self::follow::Place;
+pub use self::lineage::LogPosition;
 use self::{
-    follow::{Follower, Judgement, judge},
+    lineage::{LineageMatch, RelayReader, evaluate},
     state::RelayState,
-    upstream::{Trouble, Upstream},
+    upstream::{UpstreamError, UpstreamStatus},
 };
-use super::{Batch, Feed, Item, Verdict, metric, state::StateError};
+use super::{Batch, DocumentOutcome, Feed, FeedItem, metrics, state::StateError};
 use crate::{clock, health::FeedReport};
 
 /// At most so many records become durable together.
-const MOST_RECORDS: usize = 512;
+const MAX_RECORDS: usize = 512;
 /// Or so many bytes.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The upstream sends a Progress every 15 s ±10 %: silent for three of them, it is gone, whatever TCP believes.
-const SILENCE: Duration = Duration::from_secs(45);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 /// Its feed's health is asked for this often; the contract gives 10 s to say that something is wrong.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Our own health is looked at this often while nothing comes.
-const TICK: Duration = Duration::from_secs(1);
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// Waits between tries: full jitter below a ceiling that doubles from the first to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
 /// An upstream of another history may be put right, but not within seconds.
-const FOREIGN_PAUSE: Duration = Duration::from_secs(60);
+const UNRELATED_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// A replica whose upstream is away serves what it holds, after giving it this long to answer.
 const ALONE_AFTER: Duration = Duration::from_secs(10);
 /// A failure shorter than this is a reconnect.
@@ -97,9 +97,9 @@ pub struct Relay {
     url: String,
     client: Client,
     state: RelayState,
-    follower: Follower,
-    link: Link,
-    pending: Vec<Item>,
+    follower: RelayReader,
+    link: LinkState,
+    pending: Vec<FeedItem>,
     pending_bytes: usize,
     /// The upstream's feed, as it said last.
     upstream: FeedReport,
@@ -122,12 +122,12 @@ struct Failing {
     foreign: bool,
 }
 
-type Opening = BoxFuture<'static, Result<(Upstream, Stream), Trouble>>;
+type ConnectFuture = BoxFuture<'static, Result<(UpstreamStatus, Stream), UpstreamError>>;
 type Stream = tonic::Streaming<ReceivedEvent>;
 
-enum Link {
+enum LinkState {
     Down { until: Instant },
-    Opening(Opening),
+    Opening(ConnectFuture),
     Up(Box<Up>),
 }
 
@@ -135,14 +135,14 @@ struct Up {
     stream: Stream,
     heard: Instant,
     asked: Instant,
-    asking: Option<BoxFuture<'static, Result<Upstream, Trouble>>>,
+    asking: Option<BoxFuture<'static, Result<UpstreamStatus, UpstreamError>>>,
 }
 
 impl Relay {
-    /// `place`: where the log is. `state`: as [`Feed::settle`] gave it last, or another source's. Nothing is connected yet.
+    /// `place`: where the log is. `state`: as [`Feed::ack`] gave it last, or another source's. Nothing is connected yet.
     pub fn new(
         settings: &RelaySettings,
-        place: Place,
+        place: LogPosition,
         state: Option<Bytes>,
         health: watch::Sender<FeedReport>,
         traces: &Traces,
@@ -166,8 +166,8 @@ impl Relay {
             url: settings.url.clone(),
             client: client.build()?,
             state: RelayState::restored(state.as_deref())?,
-            follower: Follower::new(place),
-            link: Link::Down { until: now },
+            follower: RelayReader::new(place),
+            link: LinkState::Down { until: now },
             pending: Vec::new(),
             pending_bytes: 0,
             upstream: FeedReport::default(),
@@ -189,14 +189,14 @@ impl Relay {
     }
 
     /// Asks the upstream once whether it can be followed at all. An upstream that is away is no reason not to start.
-    pub async fn introduce(&self, patience: Duration) -> Result<(), RelayError> {
+    pub async fn check_upstream(&self, patience: Duration) -> Result<(), RelayError> {
         let asked = tokio::time::timeout(patience, upstream::describe(&self.client));
         match asked.await {
-            Ok(Ok(upstream)) => match judge(self.follower.place(), &upstream.history) {
-                Judgement::Foreign(reason) => Err(RelayError::Upstream(self.foreign(&reason))),
-                Judgement::Same | Judgement::Continuation => Ok(()),
+            Ok(Ok(upstream)) => match evaluate(self.follower.place(), &upstream.history) {
+                LineageMatch::Unrelated(reason) => Err(RelayError::Upstream(self.foreign(&reason))),
+                LineageMatch::Same | LineageMatch::Continuation => Ok(()),
             },
-            Ok(Err(trouble @ Trouble::Refused(_))) => Err(RelayError::Upstream(format!(
+            Ok(Err(trouble @ UpstreamError::Rejected(_))) => Err(RelayError::Upstream(format!(
                 "INGESTOR_RELAY_TOKEN: the ingestor at {} does not let us in: {trouble}",
                 self.url
             ))),
@@ -220,11 +220,11 @@ impl Relay {
 
     fn begin_opening(&mut self) {
         let (client, place) = (self.client.clone(), self.follower.place().clone());
-        self.link = Link::Opening(Box::pin(async move {
+        self.link = LinkState::Opening(Box::pin(async move {
             let upstream = upstream::describe(&client).await?;
-            let cursor = match judge(&place, &upstream.history) {
-                Judgement::Foreign(reason) => return Err(Trouble::Foreign(reason)),
-                Judgement::Same | Judgement::Continuation => place.cursor_in(&upstream.history),
+            let cursor = match evaluate(&place, &upstream.history) {
+                LineageMatch::Unrelated(reason) => return Err(UpstreamError::Unrelated(reason)),
+                LineageMatch::Same | LineageMatch::Continuation => place.cursor_in(&upstream.history),
             };
             let stream = client.receive(upstream::request(cursor)).await;
             let stream = stream.map_err(|status| trouble(&status))?;
@@ -232,17 +232,17 @@ impl Relay {
         }));
     }
 
-    fn opened(&mut self, upstream: Upstream, stream: Stream) {
+    fn opened(&mut self, upstream: UpstreamStatus, stream: Stream) {
         tracing::info!(url = self.url, log_id = %upstream.history.id, after = self.follower.place().head.0, "following");
         let now = Instant::now();
-        if judge(self.follower.place(), &upstream.history) == Judgement::Continuation {
+        if evaluate(self.follower.place(), &upstream.history) == LineageMatch::Continuation {
             self.follower.take_over(&upstream.history);
-            self.pending.push(Item::History(upstream.history.clone()));
+            self.pending.push(FeedItem::History(upstream.history.clone()));
         }
-        self.follower.begin(upstream.earliest_ms);
+        self.follower.start(upstream.earliest_ms);
         self.upstream = upstream.feed;
         self.good(now);
-        self.link = Link::Up(Box::new(Up {
+        self.link = LinkState::Up(Box::new(Up {
             stream,
             heard: now,
             asked: now,
@@ -255,21 +255,21 @@ impl Relay {
         self.failing = None;
     }
 
-    fn failed(&mut self, trouble: &Trouble) {
+    fn failed(&mut self, trouble: &UpstreamError) {
         let now = Instant::now();
         let reason = match trouble {
-            Trouble::Foreign(reason) => self.foreign(reason),
+            UpstreamError::Unrelated(reason) => self.foreign(reason),
             other => other.to_string(),
         };
         let wait = match trouble {
-            Trouble::Foreign(_) => FOREIGN_PAUSE,
+            UpstreamError::Unrelated(_) => UNRELATED_RETRY_DELAY,
             _ => {
                 let ceiling = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(BACKOFF.1);
                 ceiling.mul_f64(fastrand::f64())
             }
         };
         self.failures = self.failures.saturating_add(1);
-        if self.failures == 1 || matches!(trouble, Trouble::Foreign(_)) {
+        if self.failures == 1 || matches!(trouble, UpstreamError::Unrelated(_)) {
             tracing::warn!(
                 url = self.url,
                 reason,
@@ -279,35 +279,35 @@ impl Relay {
         self.failing = Some(Failing {
             since: self.failing.take().map_or(now, |failing| failing.since),
             reason,
-            foreign: matches!(trouble, Trouble::Foreign(_)),
+            foreign: matches!(trouble, UpstreamError::Unrelated(_)),
         });
         self.caught_up = false;
-        self.link = Link::Down { until: now + wait };
+        self.link = LinkState::Down { until: now + wait };
     }
 
     /// Takes in one event of the stream.
-    fn take(&mut self, event: ReceivedEvent) -> Result<(), Trouble> {
+    fn take(&mut self, event: ReceivedEvent) -> Result<(), UpstreamError> {
         let now = Instant::now();
         self.good(now);
         self.failures = 0;
-        if let Link::Up(up) = &mut self.link {
+        if let LinkState::Up(up) = &mut self.link {
             up.heard = now;
         }
-        match self.follower.take(event).map_err(Trouble::Broken)? {
-            follow::Taken::Record { record, sequence } => {
-                counter!(metric::DOCUMENTS).increment(1);
+        match self.follower.take(event).map_err(UpstreamError::Broken)? {
+            lineage::RelayEvent::Record { record, sequence } => {
+                counter!(metrics::DOCUMENTS).increment(1);
                 self.state.saw(sequence);
                 self.upstream.last_document = Some(SystemTime::now());
                 self.pending_bytes += record.len();
                 self.newest_ms = record.ingested_ms;
-                self.pending.push(Item::Relayed(record));
+                self.pending.push(FeedItem::Relayed(record));
             }
-            follow::Taken::CaughtUp(health) => {
+            lineage::RelayEvent::CaughtUp(health) => {
                 self.caught_up = true;
                 self.upstream.health = health;
             }
-            follow::Taken::Behind => self.caught_up = false,
-            follow::Taken::Nothing => {}
+            lineage::RelayEvent::Behind => self.caught_up = false,
+            lineage::RelayEvent::Nothing => {}
         }
         Ok(())
     }
@@ -325,22 +325,22 @@ impl Relay {
 
     /// Waits until something happens, a second at most.
     async fn turn(&mut self) {
-        let tick = Instant::now() + TICK;
+        let tick = Instant::now() + HEALTH_INTERVAL;
         match &mut self.link {
-            Link::Down { until } => {
+            LinkState::Down { until } => {
                 let until = *until;
                 tokio::time::sleep_until(until.min(tick)).await;
                 if until <= Instant::now() {
                     self.begin_opening();
                 }
             }
-            Link::Opening(opening) => match tokio::time::timeout_at(tick, opening).await {
+            LinkState::Opening(opening) => match tokio::time::timeout_at(tick, opening).await {
                 Ok(Ok((upstream, stream))) => self.opened(upstream, stream),
                 Ok(Err(trouble)) => self.failed(&trouble),
                 Err(_) => {}
             },
-            Link::Up(up) => {
-                if up.asking.is_none() && up.asked.elapsed() >= ASK_EVERY {
+            LinkState::Up(up) => {
+                if up.asking.is_none() && up.asked.elapsed() >= STATUS_INTERVAL {
                     up.asked = Instant::now();
                     let client = self.client.clone();
                     up.asking = Some(Box::pin(async move { upstream::describe(&client).await }));
@@ -356,8 +356,8 @@ impl Relay {
                     event = up.stream.message() => self.heard(event),
                     answer = asking => self.answered(answer),
                     () = tokio::time::sleep_until(tick) => {
-                        if up.heard.elapsed() >= SILENCE {
-                            self.failed(&Trouble::Away(format!("nothing came for {} s, not even a sign of life", SILENCE.as_secs())));
+                        if up.heard.elapsed() >= IDLE_TIMEOUT {
+                            self.failed(&UpstreamError::Unavailable(format!("nothing came for {} s, not even a sign of life", IDLE_TIMEOUT.as_secs())));
                         }
                     }
                 }
@@ -370,16 +370,16 @@ impl Relay {
         loop {
             let taken = match event {
                 Ok(Some(event)) => self.take(event),
-                Ok(None) => Err(Trouble::Away("the stream ended without a reason".into())),
+                Ok(None) => Err(UpstreamError::Unavailable("the stream ended without a reason".into())),
                 Err(status) => Err(trouble(&status)),
             };
             if let Err(trouble) = taken {
                 return self.failed(&trouble);
             }
-            if self.pending.len() >= MOST_RECORDS || self.pending_bytes >= MOST_BYTES {
+            if self.pending.len() >= MAX_RECORDS || self.pending_bytes >= MAX_BYTES {
                 return;
             }
-            let Link::Up(up) = &mut self.link else { return };
+            let LinkState::Up(up) = &mut self.link else { return };
             match up.stream.message().now_or_never() {
                 Some(next) => event = next,
                 None => return,
@@ -387,14 +387,17 @@ impl Relay {
         }
     }
 
-    fn answered(&mut self, answer: Result<Upstream, Trouble>) {
-        if let Link::Up(up) = &mut self.link {
+    fn answered(&mut self, answer: Result<UpstreamStatus, UpstreamError>) {
+        if let LinkState::Up(up) = &mut self.link {
             up.asking = None;
         }
         match answer {
             Ok(upstream) if upstream.history.id != self.follower.place().id => {
                 // It was promoted, or follows another one now: meet it anew.
-                self.failed(&Trouble::Away(format!("its log goes on as {}", upstream.history.id)));
+                self.failed(&UpstreamError::Unavailable(format!(
+                    "its log goes on as {}",
+                    upstream.history.id
+                )));
             }
             Ok(upstream) => self.upstream = upstream.feed,
             // The stream tells whether it is there.
@@ -412,7 +415,7 @@ impl Relay {
             self.ready.send_if_modified(|ready| !std::mem::replace(ready, true));
         }
         let report = self.judge_health(now);
-        gauge!(metric::POSITION).set(report.upstream_sequence as f64);
+        gauge!(metrics::POSITION).set(report.upstream_sequence as f64);
         let behind = !self.caught_up && self.newest_ms > 0;
         let lag = if behind {
             clock::to_ms(SystemTime::now()).saturating_sub(self.newest_ms)
@@ -420,7 +423,7 @@ impl Relay {
             0
         };
         // Milliseconds of any two dates fit a double exactly.
-        gauge!(metric::LAG).set(lag.max(0) as f64 / 1_000.0);
+        gauge!(metrics::LAG).set(lag.max(0) as f64 / 1_000.0);
         report.publish(&self.health);
     }
 
@@ -462,14 +465,14 @@ impl Relay {
 }
 
 /// A status of gRPC, for a person.
-fn trouble(status: &tonic::Status) -> Trouble {
+fn trouble(status: &tonic::Status) -> UpstreamError {
     let words = match std::error::Error::source(status) {
         Some(cause) => format!("{}: {cause}", status.message()),
         None => status.message().to_owned(),
     };
     match status.code() {
-        tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => Trouble::Refused(words),
-        code => Trouble::Away(format!("{code:?}: {words}")),
+        tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => UpstreamError::Rejected(words),
+        code => UpstreamError::Unavailable(format!("{code:?}: {words}")),
     }
 }
 
@@ -485,7 +488,7 @@ impl Feed for Relay {
         }
     }
 
-    fn settle(&mut self, _verdicts: &[(u64, Verdict)]) -> Bytes {
+    fn ack(&mut self, _verdicts: &[(u64, DocumentOutcome)]) -> Bytes {
         self.state.to_bytes()
     }
 }

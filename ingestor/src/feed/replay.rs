@@ -21,22 +21,21 @@ use tokio::{
     time::Instant,
 };
 
-pub use self::read::BadPath;
-use self::read::{File, Replayed};
+pub use self::read::ReplayPathError;
+use self::read::{ReplayFile, Replayed};
 use super::{
-    Batch, Feed, Item, Verdict,
-    handover::{self, REPLAY},
-    metric,
+    Batch, DocumentOutcome, Feed, FeedItem, metrics,
+    source_state::{self, REPLAY},
     state::StateError,
 };
 use crate::health::FeedReport;
 
 /// Documents that are read ahead.
-const AHEAD: usize = 64;
+const READ_AHEAD_CAPACITY: usize = 64;
 /// Handed out at once.
-const MOST_DOCUMENTS: usize = 200;
+const MAX_DOCUMENTS: usize = 200;
 /// Or so many bytes.
-const MOST_BYTES: usize = 8 * 1024 * 1024;
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Which files, and how fast.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,7 +51,7 @@ pub struct ReplaySettings {
 pub enum ReplayError {
     /// The path.
     #[error("INGESTOR_SOURCE=replay: {0}")]
-    Path(#[from] BadPath),
+    Path(#[from] ReplayPathError),
     /// The stored state.
     #[error(transparent)]
     State(#[from] StateError),
@@ -75,7 +74,7 @@ pub struct Replay {
     held: Option<Replayed>,
     /// When the replay began here, and when that was there.
     began: Option<(Instant, i64)>,
-    pending: Vec<Item>,
+    pending: Vec<FeedItem>,
     pending_bytes: usize,
     /// Documents of the batch that is being stored.
     under_way: u64,
@@ -86,21 +85,21 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// `state`: as [`Feed::settle`] gave it last, or another source's. Begins to read at once, in a thread.
+    /// `state`: as [`Feed::ack`] gave it last, or another source's. Begins to read at once, in a thread.
     pub fn new(
         settings: &ReplaySettings,
         state: Option<Bytes>,
         health: watch::Sender<FeedReport>,
     ) -> Result<Self, ReplayError> {
-        let files: Vec<File> = read::files(&settings.path)?;
+        let files: Vec<ReplayFile> = read::files(&settings.path)?;
         let path = settings.path.display().to_string();
-        let (stored, r2z2): (ReplayState, _) = handover::to_other(REPLAY, state.as_deref())?;
+        let (stored, r2z2): (ReplayState, _) = source_state::to_other(REPLAY, state.as_deref())?;
         let state = if stored.path == path {
             stored
         } else {
             ReplayState { path, documents: 0 }
         };
-        let (give, documents) = mpsc::channel(AHEAD);
+        let (give, documents) = mpsc::channel(READ_AHEAD_CAPACITY);
         let skip = state.documents;
         std::thread::spawn(move || {
             // Nobody takes it any more: the replay was dropped.
@@ -144,11 +143,11 @@ impl Replay {
     }
 
     fn push(&mut self, document: Replayed) {
-        counter!(metric::DOCUMENTS).increment(1);
+        counter!(metrics::DOCUMENTS).increment(1);
         self.last_document = Some(SystemTime::now());
         self.sequence = self.sequence.max(document.sequence);
         self.pending_bytes += document.body.len();
-        self.pending.push(Item::Document {
+        self.pending.push(FeedItem::Document {
             sequence: document.sequence,
             body: document.body,
         });
@@ -192,7 +191,7 @@ impl Replay {
 impl Feed for Replay {
     async fn next(&mut self) -> Batch {
         loop {
-            if self.pending.len() >= MOST_DOCUMENTS || self.pending_bytes >= MOST_BYTES {
+            if self.pending.len() >= MAX_DOCUMENTS || self.pending_bytes >= MAX_BYTES {
                 return self.take_batch();
             }
             if let Some(document) = &self.held {
@@ -239,8 +238,8 @@ impl Feed for Replay {
         }
     }
 
-    fn settle(&mut self, _verdicts: &[(u64, Verdict)]) -> Bytes {
+    fn ack(&mut self, _verdicts: &[(u64, DocumentOutcome)]) -> Bytes {
         self.state.documents += std::mem::take(&mut self.under_way);
-        handover::to_bytes(REPLAY, &self.state, self.r2z2.as_deref())
+        source_state::to_bytes(REPLAY, &self.state, self.r2z2.as_deref())
     }
 }

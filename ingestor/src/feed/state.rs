@@ -13,7 +13,7 @@ const KIND: &str = "r2z2";
 
 /// The feed's durable state.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct State {
+pub(super) struct FeedState {
     /// The next number the walk asks for; `None` = not known yet. Never goes back.
     pub(super) next: Option<u64>,
     /// The highest number known to have been given out.
@@ -30,7 +30,7 @@ pub(super) struct State {
     pub(super) holes: BTreeMap<u64, Hole>,
     /// Older numbers that were announced as published anew.
     #[serde(default)]
-    pub(super) again: VecDeque<Again>,
+    pub(super) again: VecDeque<Refetch>,
     /// zKillboard refuses us, or lately did.
     #[serde(default)]
     pub(super) ban: Ban,
@@ -67,7 +67,7 @@ pub(super) struct Hole {
 
 /// An older number to fetch once more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Again {
+pub(super) struct Refetch {
     pub(super) number: u64,
     /// Not before.
     pub(super) at: Millis,
@@ -105,7 +105,7 @@ pub enum StateError {
 
 /// Read first and alone, so that a newer layout is named as such.
 #[derive(Serialize, Deserialize)]
-struct Label {
+struct StateHeader {
     source: String,
     version: u32,
 }
@@ -113,26 +113,26 @@ struct Label {
 #[derive(Serialize)]
 struct Labelled<'s> {
     #[serde(flatten)]
-    label: Label,
-    state: &'s State,
+    label: StateHeader,
+    state: &'s FeedState,
 }
 
 #[derive(Deserialize)]
 struct Unlabelled {
-    state: State,
+    state: FeedState,
 }
 
 /// Which source wrote a state.
 pub(super) fn source(bytes: &[u8]) -> Result<String, StateError> {
-    let label: Label = serde_json::from_slice(bytes).map_err(|error| StateError::Malformed {
+    let label: StateHeader = serde_json::from_slice(bytes).map_err(|error| StateError::Malformed {
         reason: error.to_string(),
     })?;
     Ok(label.source)
 }
 
-impl State {
+impl FeedState {
     pub(super) fn to_bytes(&self) -> Bytes {
-        let label = Label {
+        let label = StateHeader {
             source: KIND.into(),
             version: VERSION,
         };
@@ -161,7 +161,7 @@ impl State {
         let malformed = |error: serde_json::Error| StateError::Malformed {
             reason: error.to_string(),
         };
-        let label: Label = serde_json::from_slice(bytes).map_err(malformed)?;
+        let label: StateHeader = serde_json::from_slice(bytes).map_err(malformed)?;
         if label.source != KIND {
             return Err(StateError::OtherSource { found: label.source });
         }
@@ -185,12 +185,12 @@ mod tests {
             checks: 2,
             unreadable: true,
         };
-        let again = Again {
+        let again = Refetch {
             number: 3,
             at: 9,
             tries: 1,
         };
-        let mut state = State {
+        let mut state = FeedState {
             next: Some(100),
             known_head: 120,
             last_found: Some(99),
@@ -200,9 +200,9 @@ mod tests {
             ..Default::default()
         };
         state.ban.refuse(1_000, None, 0.0);
-        assert_eq!(State::from_bytes(&state.to_bytes()).unwrap(), state);
-        let empty = State::default();
-        assert_eq!(State::from_bytes(&empty.to_bytes()).unwrap(), empty);
+        assert_eq!(FeedState::from_bytes(&state.to_bytes()).unwrap(), state);
+        let empty = FeedState::default();
+        assert_eq!(FeedState::from_bytes(&empty.to_bytes()).unwrap(), empty);
     }
 
     #[test]
@@ -223,7 +223,7 @@ mod tests {
                 "cannot be read (invalid type",
             ),
         ] {
-            let error = State::from_bytes(text.as_bytes()).unwrap_err().to_string();
+            let error = FeedState::from_bytes(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(expected), "{text}: {error}");
         }
     }

@@ -6,7 +6,7 @@
 
 mod holes;
 mod search;
-mod sick;
+mod failing;
 
 #[cfg(test)]
 mod tests;
@@ -18,27 +18,27 @@ use std::{
 
 use killfeed::v1::Gap;
 
-use self::{search::Search, sick::Sickbay};
+use self::{failing::FailureTracker, search::Search};
 use super::{
-    FeedStart, Millis, Verdict,
-    state::{Again, State},
+    DocumentOutcome, FeedStart, Millis,
+    state::{FeedState, Refetch},
 };
 
 /// After this many 404s in a row at the head, sequence.json is looked at: perhaps we sit on a hole.
-const POLLS_BEFORE_LOOK: u32 = 5;
+const POLLS_BEFORE_HEAD_CHECK: u32 = 5;
 /// After this many numbers in a row below the head that are not there, it is found out whether the feed still has anything
 /// this old.
 const RUN_BEFORE_SEARCH: u64 = 5;
 /// So many holes are remembered; beyond, the oldest is given up before its time. A day has about 16,000 numbers.
-const MOST_HOLES: usize = 5_000;
+const MAX_HOLES: usize = 5_000;
 /// So many announced numbers wait to be fetched once more.
-const MOST_AGAIN: usize = 1_000;
+const MAX_REFETCHES: usize = 1_000;
 /// An announced number that is not there is asked for this often.
-const AGAIN_TRIES: u32 = 3;
+const MAX_REFETCH_ATTEMPTS: u32 = 3;
 /// And as long apart.
-const AGAIN_PAUSE: Millis = 60_000;
+const REFETCH_RETRY_DELAY: Millis = 60_000;
 /// A number that answers 200 without a body that can be read is asked for this often before it becomes a hole.
-const GARBLED_TRIES: u32 = 3;
+const MAX_UNDECODABLE_ATTEMPTS: u32 = 3;
 /// Backoff after a failure: full jitter below a ceiling that doubles from about the first to the second.
 const BACKOFF: (Millis, Millis) = (1_000, 30_000);
 
@@ -57,7 +57,7 @@ pub(super) enum Action {
 
 /// What came of a request.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Answer {
+pub(super) enum FetchAnswer {
     /// sequence.json's number.
     Head(u64),
     /// A document with a body.
@@ -65,16 +65,16 @@ pub(super) enum Answer {
     /// 404.
     Missing,
     /// 200, but its body could not be unpacked, or has no end.
-    Garbled,
+    Undecodable,
     /// 429 or 403.
-    Refused { retry_after: Option<Duration> },
+    Banned { retry_after: Option<Duration> },
     /// Anything else: 5xx, timeouts, cut connections.
     Failed { retry_after: Option<Duration> },
 }
 
 /// What to do with what came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(super) enum Disposition {
     /// Hand it out.
     Deliver,
     /// Its turn comes later: the walk will ask for it again.
@@ -86,7 +86,7 @@ pub(super) enum Keep {
 /// The walk.
 #[derive(Debug)]
 pub(super) struct Walk {
-    pub(super) state: State,
+    pub(super) state: FeedState,
     start: FeedStart,
     poll_interval: Millis,
     rechecks: Vec<Millis>,
@@ -111,7 +111,7 @@ pub(super) struct Walk {
     run_is_young: bool,
     search: Option<Search>,
     /// Numbers whose requests fail.
-    sickbay: Sickbay,
+    sickbay: FailureTracker,
     /// The position is a stored one, and nothing was answered since: the process before may have asked a moment ago.
     resumed: bool,
     /// Holes and announced numbers that were found and handed out, until their verdict is in.
@@ -120,7 +120,7 @@ pub(super) struct Walk {
 }
 
 impl Walk {
-    pub(super) fn new(state: State, start: FeedStart, poll_interval: Duration, rechecks: &[Duration]) -> Self {
+    pub(super) fn new(state: FeedState, start: FeedStart, poll_interval: Duration, rechecks: &[Duration]) -> Self {
         let millis = |duration: &Duration| Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX / 4);
         let mut rechecks: Vec<Millis> = rechecks.iter().map(millis).collect();
         rechecks.sort_unstable();
@@ -141,7 +141,7 @@ impl Walk {
             run_start: None,
             run_is_young: false,
             search: None,
-            sickbay: Sickbay::default(),
+            sickbay: FailureTracker::default(),
             handed: BTreeSet::new(),
             gaps: VecDeque::new(),
         }
@@ -182,7 +182,7 @@ impl Walk {
         }
         if waiting {
             // Those that are missing wait together: see how far the hole reaches, up to the first that is there.
-            return if !self.held && next < self.state.known_head && self.state.holes.len() < MOST_HOLES {
+            return if !self.held && next < self.state.known_head && self.state.holes.len() < MAX_HOLES {
                 self.fetch(next, false)
             } else {
                 Action::WaitUntil(self.next_due().unwrap_or(now))
@@ -200,55 +200,55 @@ impl Walk {
     }
 
     /// What the answer to a request means: for a document (by its number), or for sequence.json (`None`). `random` in 0..1.
-    pub(super) fn apply(&mut self, asked: Option<u64>, answer: Answer, now: Millis, random: f64) -> Keep {
+    pub(super) fn apply(&mut self, asked: Option<u64>, answer: FetchAnswer, now: Millis, random: f64) -> Disposition {
         // Without sequence.json the walk can go on; it is looked at again at the next long silence.
         if asked.is_none() && self.state.next.or(self.start.sequence()).is_some() {
             self.look = false;
-            self.greet(&answer, now);
+            self.delay_first_poll(&answer, now);
         }
         let probe = asked.is_some_and(|number| self.examine(number, &answer, now));
         match answer {
-            Answer::Refused { retry_after } => {
+            FetchAnswer::Banned { retry_after } => {
                 self.state.ban.refuse(now, retry_after, random);
-                return Keep::Drop;
+                return Disposition::Drop;
             }
-            Answer::Failed { retry_after } => {
+            FetchAnswer::Failed { retry_after } => {
                 self.fail(now, retry_after, random);
                 if let Some(number) = asked.filter(|_| !probe) {
                     self.failed(number, now);
                 }
-                return Keep::Drop;
+                return Disposition::Drop;
             }
-            _ if probe => return Keep::Drop,
-            Answer::Garbled if self.garbled_again(asked) < GARBLED_TRIES => {
+            _ if probe => return Disposition::Drop,
+            FetchAnswer::Undecodable if self.garbled_again(asked) < MAX_UNDECODABLE_ATTEMPTS => {
                 self.fail(now, None, random);
-                return Keep::Drop;
+                return Disposition::Drop;
             }
             _ => self.failures = 0,
         }
         let Some(number) = asked else {
-            if let Answer::Head(head) = answer {
+            if let FetchAnswer::Head(head) = answer {
                 self.see_head(head, now);
             }
-            return Keep::Drop;
+            return Disposition::Drop;
         };
-        let there = answer == Answer::Found;
+        let there = answer == FetchAnswer::Found;
         if let Some(search) = self.search.take_if(|search| search.candidate() == number) {
-            self.searched(search, there || answer == Answer::Garbled, now);
-            return Keep::Drop;
+            self.searched(search, there || answer == FetchAnswer::Undecodable, now);
+            return Disposition::Drop;
         }
         if self.state.next == Some(number) {
             self.rechecked = false;
             return match answer {
-                Answer::Found => self.found_next(number),
-                Answer::Garbled => {
+                FetchAnswer::Found => self.found_next(number),
+                FetchAnswer::Undecodable => {
                     self.step_past(number);
                     self.open_hole(number, now, true);
-                    Keep::Drop
+                    Disposition::Drop
                 }
                 _ => {
                     self.missed_next(number, now);
-                    Keep::Drop
+                    Disposition::Drop
                 }
             };
         }
@@ -260,28 +260,30 @@ impl Walk {
                 self.recheck_failed(number, now);
             }
             // Found: it stays a hole until the verdict says that it can be used.
-            return if there { self.hand_out(number) } else { Keep::Drop };
+            return if there { self.deliver(number) } else { Disposition::Drop };
         }
         self.refetched(number, there, now)
     }
 
     /// What became of documents that were handed out.
-    pub(super) fn settle(&mut self, verdicts: &[(u64, Verdict)], now: Millis) {
+    pub(super) fn settle(&mut self, verdicts: &[(u64, DocumentOutcome)], now: Millis) {
         for (number, verdict) in verdicts {
             let handed = self.handed.remove(number);
             match verdict {
-                Verdict::Unreadable if self.state.holes.contains_key(number) => self.recheck_failed(*number, now),
-                Verdict::Unreadable if handed => {
+                DocumentOutcome::Unreadable if self.state.holes.contains_key(number) => {
+                    self.recheck_failed(*number, now)
+                }
+                DocumentOutcome::Unreadable if handed => {
                     tracing::warn!(
                         number,
                         "document announced as published anew cannot be read: its first version stands"
                     );
                 }
-                Verdict::Unreadable => self.open_hole(*number, now, true),
-                Verdict::Placeholder => {
+                DocumentOutcome::Unreadable => self.open_hole(*number, now, true),
+                DocumentOutcome::Placeholder => {
                     self.state.holes.remove(number);
                 }
-                Verdict::Taken { fetch_again } => {
+                DocumentOutcome::Accepted { refetch: fetch_again } => {
                     self.state.holes.remove(number);
                     if let Some(older) = fetch_again {
                         self.announce(*older, *number, now);
@@ -310,9 +312,9 @@ impl Walk {
 
     /// Whoever is started again and again at the head does not ask for the same number more often than one who runs: without
     /// a sign that it exists by now, the first question for it comes a poll interval after the start.
-    fn greet(&mut self, answer: &Answer, now: Millis) {
+    fn delay_first_poll(&mut self, answer: &FetchAnswer, now: Millis) {
         let head = match answer {
-            Answer::Head(head) => self.state.known_head.max(*head),
+            FetchAnswer::Head(head) => self.state.known_head.max(*head),
             _ => self.state.known_head,
         };
         if std::mem::take(&mut self.resumed) && self.state.next.is_some_and(|next| next > head) {
@@ -334,15 +336,15 @@ impl Walk {
         }
     }
 
-    fn found_next(&mut self, number: u64) -> Keep {
+    fn found_next(&mut self, number: u64) -> Disposition {
         if self.waiting_for_holes() {
             self.held = true;
-            return Keep::Hold;
+            return Disposition::Hold;
         }
         self.state.last_found = Some(number);
         self.step_past(number);
         self.run_start = None;
-        Keep::Deliver
+        Disposition::Deliver
     }
 
     fn step_past(&mut self, number: u64) {
@@ -369,7 +371,7 @@ impl Walk {
         }
         self.run_start = None;
         self.polls = self.polls.saturating_add(1);
-        self.look = self.polls.is_multiple_of(POLLS_BEFORE_LOOK);
+        self.look = self.polls.is_multiple_of(POLLS_BEFORE_HEAD_CHECK);
         self.poll_at = now + self.poll_interval;
     }
 
@@ -379,14 +381,14 @@ impl Walk {
         if older >= by || known {
             return;
         }
-        if self.state.again.len() >= MOST_AGAIN {
+        if self.state.again.len() >= MAX_REFETCHES {
             tracing::warn!(
                 number = older,
                 "too many numbers announced as published anew: this one is not fetched again"
             );
             return;
         }
-        self.state.again.push_back(Again {
+        self.state.again.push_back(Refetch {
             number: older,
             at: now,
             tries: 0,
@@ -398,17 +400,17 @@ impl Walk {
         place.is_some_and(|place| self.state.again.remove(place).is_some())
     }
 
-    fn refetched(&mut self, number: u64, there: bool, now: Millis) -> Keep {
+    fn refetched(&mut self, number: u64, there: bool, now: Millis) -> Disposition {
         let Some(place) = self.state.again.iter().position(|again| again.number == number) else {
-            return Keep::Drop;
+            return Disposition::Drop;
         };
         if let Some(again) = self.state.again.get_mut(place)
             && !there
-            && again.tries + 1 < AGAIN_TRIES
+            && again.tries + 1 < MAX_REFETCH_ATTEMPTS
         {
             again.tries += 1;
-            again.at = now + AGAIN_PAUSE;
-            return Keep::Drop;
+            again.at = now + REFETCH_RETRY_DELAY;
+            return Disposition::Drop;
         }
         self.state.again.remove(place);
         if !there {
@@ -416,14 +418,14 @@ impl Walk {
                 number,
                 "document announced as published anew is not there: its first version stands"
             );
-            return Keep::Drop;
+            return Disposition::Drop;
         }
-        self.hand_out(number)
+        self.deliver(number)
     }
 
-    fn hand_out(&mut self, number: u64) -> Keep {
+    fn deliver(&mut self, number: u64) -> Disposition {
         self.handed.insert(number);
-        Keep::Deliver
+        Disposition::Deliver
     }
 
     fn garbled_again(&mut self, asked: Option<u64>) -> u32 {

@@ -9,7 +9,7 @@ use prost::Message as _;
 
 use super::{Decision, Stages, Wait, traced};
 use crate::{
-    feed::{Batch, History, Item, Relayed, RelayedBody},
+    feed::{Batch, FeedItem, RelayedBody, RelayedRecord, UpstreamLineage},
     log::{Ancestry, AppendBatch, Head, Mark, NewBody, NewEvent, Record},
     metrics,
 };
@@ -30,7 +30,7 @@ pub(super) fn of_relay(batch: &Batch) -> bool {
     batch
         .items
         .iter()
-        .any(|item| matches!(item, Item::History(_) | Item::Relayed(_)))
+        .any(|item| matches!(item, FeedItem::History(_) | FeedItem::Relayed(_)))
 }
 
 impl Stages {
@@ -45,8 +45,8 @@ impl Stages {
         let begun = self.traces.now();
         for item in batch.items {
             match item {
-                Item::History(history) => self.head = self.adopt(history).await,
-                Item::Relayed(record) => {
+                FeedItem::History(history) => self.head = self.adopt(history).await,
+                FeedItem::Relayed(record) => {
                     if let RelayedBody::Killmail {
                         revision: 0,
                         published: Some(seconds),
@@ -61,7 +61,7 @@ impl Stages {
                     append.events.push(event(record));
                 }
                 // A relay hands out nothing else.
-                Item::Document { .. } | Item::Gap(_) => {}
+                FeedItem::Document { .. } | FeedItem::Gap(_) => {}
             }
         }
         metrics::logged(&append.events, &uploads, self.clock.now_ms());
@@ -69,7 +69,7 @@ impl Stages {
         traced::tell_relayed(&self.traces, killmails, begun);
     }
 
-    async fn adopt(&self, history: History) -> Head {
+    async fn adopt(&self, history: UpstreamLineage) -> Head {
         let ancestry = Ancestry {
             id: history.id,
             ancestors: history.ancestors,
@@ -116,7 +116,7 @@ fn compare(killmail: &Killmail, said: Option<&Killmail>, revision: u32) -> Decis
     }
 }
 
-fn event(record: Relayed) -> NewEvent {
+fn event(record: RelayedRecord) -> NewEvent {
     let body = match record.body {
         RelayedBody::Gap(bytes) => NewBody::Gap(bytes),
         RelayedBody::Killmail {
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_relayed_killmail_keeps_its_place_and_its_mark_waits_for_a_document() {
-        let record = |judged| Relayed {
+        let record = |judged| RelayedRecord {
             offset: Offset(70),
             ingested_ms: 5,
             body: RelayedBody::Killmail {

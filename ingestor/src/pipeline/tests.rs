@@ -24,7 +24,7 @@ use crate::{
 #[derive(Default)]
 struct Given {
     batches: VecDeque<Batch>,
-    verdicts: Arc<Mutex<Vec<(u64, Verdict)>>>,
+    verdicts: Arc<Mutex<Vec<(u64, DocumentOutcome)>>>,
     settled: Option<tokio::sync::oneshot::Sender<Instant>>,
 }
 
@@ -37,7 +37,7 @@ impl Feed for Given {
         }
     }
 
-    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes {
+    fn ack(&mut self, verdicts: &[(u64, DocumentOutcome)]) -> Bytes {
         self.verdicts.lock().unwrap().extend_from_slice(verdicts);
         if let Some(settled) = self.settled.take() {
             let _ = settled.send(Instant::now());
@@ -46,7 +46,7 @@ impl Feed for Given {
     }
 }
 
-fn document(number: u64, id: u64, value: u64) -> Item {
+fn document(number: u64, id: u64, value: u64) -> FeedItem {
     let body = serde_json::json!({
         "killmail_id": id, "hash": format!("{id:040x}"), "uploaded_at": 1_787_227_200, "sequence_id": number,
         "esi": {
@@ -56,23 +56,23 @@ fn document(number: u64, id: u64, value: u64) -> Item {
         },
         "zkb": {"hash": format!("{id:040x}"), "labels": [], "totalValue": value}
     });
-    Item::Document {
+    FeedItem::Document {
         sequence: number,
         body: body.to_string().into(),
     }
 }
 
-fn without_body(number: u64) -> Item {
+fn without_body(number: u64) -> FeedItem {
     let hash = format!("{number:040x}");
     let body =
         serde_json::json!({"killmail_id": number, "hash": hash, "esi": null, "zkb": {"hash": hash, "labels": []}});
-    Item::Document {
+    FeedItem::Document {
         sequence: number,
         body: body.to_string().into(),
     }
 }
 
-fn feed(batches: impl IntoIterator<Item = Vec<Item>>) -> Given {
+fn feed(batches: impl IntoIterator<Item = Vec<FeedItem>>) -> Given {
     Given {
         batches: batches.into_iter().map(|items| Batch { items }).collect(),
         ..Given::default()
@@ -202,7 +202,7 @@ async fn a_hanging_esi_holds_up_documents_without_body_for_seconds_only() {
     let took = when.await.unwrap() - begun;
     assert!(took < Duration::from_secs(9), "{took:?}");
     log.head().wait_for(|head| head.offset.0 == 1).await.unwrap();
-    let unreadable = |(_, verdict): &&(u64, Verdict)| *verdict == Verdict::Unreadable;
+    let unreadable = |(_, verdict): &&(u64, DocumentOutcome)| *verdict == DocumentOutcome::Unreadable;
     assert_eq!(verdicts.lock().unwrap().iter().filter(unreadable).count(), 50);
     stop.cancel();
     running.await.unwrap();

@@ -6,7 +6,7 @@ use std::{collections::HashMap, time::SystemTime};
 use killfeed::v1::Killmail;
 use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes, Traces};
 
-use crate::{feed::Fetched, log::Head};
+use crate::{feed::FetchTiming, log::Head};
 
 /// When what happened to a document, as far as anybody wants to know.
 #[derive(Debug, Clone, Copy, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Way {
 pub(super) struct Fetches(HashMap<u64, SpanTimes>);
 
 impl Fetches {
-    pub(super) fn new(fetched: Vec<Fetched>) -> Self {
+    pub(super) fn new(fetched: Vec<FetchTiming>) -> Self {
         let times = fetched.into_iter().map(|one| {
             let times = SpanTimes {
                 begun: one.begun,

@@ -20,7 +20,7 @@ use super::{StartError, configuration, source};
 use crate::{
     clock::{self, SystemClock},
     enrich::Enricher,
-    feed::{Batch, Feed, Verdict},
+    feed::{Batch, DocumentOutcome, Feed},
     health::FeedReport,
     log::{JetStreamLog, Lasts, names},
     pipeline::Pipeline,
@@ -145,8 +145,8 @@ impl Feed for Leased {
         .await
     }
 
-    fn settle(&mut self, verdicts: &[(u64, Verdict)]) -> Bytes {
-        let state = self.feed.settle(verdicts);
+    fn ack(&mut self, verdicts: &[(u64, DocumentOutcome)]) -> Bytes {
+        let state = self.feed.ack(verdicts);
         self.settled.send_replace(Some(state.clone()));
         state
     }

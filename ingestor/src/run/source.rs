@@ -11,7 +11,7 @@ use crate::{
     feed::{
         Feed,
         r2z2::R2z2,
-        relay::{Place, Relay, RelaySettings},
+        relay::{LogPosition, Relay, RelaySettings},
         replay::{Replay, ReplaySettings},
     },
     health::FeedReport,
@@ -53,14 +53,14 @@ pub(super) async fn open(
     };
     let state = writer.feed_state().await.map_err(failed)?;
     let head = *log.head().borrow();
-    let place = Place {
+    let place = LogPosition {
         id: log.id(),
         ancestors: log.ancestors(),
         head: head.offset,
         head_ms: head.ingested_ms,
     };
     let relay = Relay::new(&relay_settings(relay)?, place, state, report, traces).map_err(configuration)?;
-    relay.introduce(INTRODUCTION).await.map_err(configuration)?;
+    relay.check_upstream(INTRODUCTION).await.map_err(configuration)?;
     Ok(Opened {
         ready: Some(relay.ready()),
         feed: Box::new(relay),
@@ -80,7 +80,7 @@ pub(super) async fn own(
         Source::R2z2 => {
             let feed = R2z2::new(feed_settings(settings), state, report).map_err(configuration)?;
             match settled {
-                Some(settled) => Box::new(feed.silent_as(&settled).map_err(configuration)?),
+                Some(settled) => Box::new(feed.with_ban_of(&settled).map_err(configuration)?),
                 None => Box::new(feed),
             }
         }

@@ -14,7 +14,7 @@ pub struct Day(i64);
 /// A text that is no day.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no day: expected one like 2026-08-01")]
-pub struct NoDay(String);
+pub struct ParseDayError(String);
 
 impl Day {
     /// The day of this time, in milliseconds since 1970.
@@ -51,10 +51,10 @@ impl fmt::Display for Day {
 }
 
 impl FromStr for Day {
-    type Err = NoDay;
+    type Err = ParseDayError;
 
-    fn from_str(text: &str) -> Result<Self, NoDay> {
-        let bad = || NoDay(text.into());
+    fn from_str(text: &str) -> Result<Self, ParseDayError> {
+        let bad = || ParseDayError(text.into());
         let shape = text.len() == 10
             && text.bytes().enumerate().all(|(at, byte)| match at {
                 4 | 7 => byte == b'-',
@@ -67,9 +67,9 @@ impl FromStr for Day {
 }
 
 impl TryFrom<String> for Day {
-    type Error = NoDay;
+    type Error = ParseDayError;
 
-    fn try_from(text: String) -> Result<Self, NoDay> {
+    fn try_from(text: String) -> Result<Self, ParseDayError> {
         text.parse()
     }
 }

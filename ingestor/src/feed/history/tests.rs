@@ -4,7 +4,7 @@ fn days(text: &str) -> Day {
     text.parse().unwrap()
 }
 
-fn history(state: Option<Bytes>, from: &str, to: &str) -> History {
+fn history(state: Option<Bytes>, from: &str, to: &str) -> HistoryFeed {
     let settings = HistorySettings {
         base_url: "http://127.0.0.1:9".into(),
         rate: 1_000.0,
@@ -12,8 +12,8 @@ fn history(state: Option<Bytes>, from: &str, to: &str) -> History {
         from: days(from),
         to: days(to),
     };
-    let known: Known = Box::new(|ids| Box::pin(async move { ids.iter().map(|id| id.0 == 3).collect() }));
-    History::new(&settings, state, known).unwrap()
+    let known: KnownFn = Box::new(|ids| Box::pin(async move { ids.iter().map(|id| id.0 == 3).collect() }));
+    HistoryFeed::new(&settings, state, known).unwrap()
 }
 
 const HASH: &str = "0e9fc0ab87da00b69cde9818bdfe675ee521107c";
@@ -25,8 +25,8 @@ fn body(id: u64, second: u32) -> String {
 }
 
 fn ids(batch: &Batch) -> Vec<(u64, bool)> {
-    let id = |item: &Item| {
-        let Item::Document { body, .. } = item else {
+    let id = |item: &FeedItem| {
+        let FeedItem::Document { body, .. } = item else {
             panic!("{item:?}")
         };
         let document: serde_json::Value = serde_json::from_slice(body).unwrap();
@@ -52,8 +52,8 @@ async fn a_day_is_handed_out_as_it_happened_without_what_is_known() {
     history.stage = Stage::Documents(documents);
     let batch = history.advance().await.unwrap();
     assert_eq!(ids(&batch), [(6, true), (2, true), (4, false), (5, true), (1, true)]);
-    let verdicts = vec![(0, Verdict::Taken { fetch_again: None }); 4];
-    history.settle(&[verdicts, vec![(0, Verdict::Unreadable)]].concat());
+    let verdicts = vec![(0, DocumentOutcome::Accepted { refetch: None }); 4];
+    history.ack(&[verdicts, vec![(0, DocumentOutcome::Unreadable)]].concat());
     let progress = history.progress().borrow().clone();
     assert_eq!((progress.of_day, progress.done), (6, 6));
     assert_eq!((progress.handed_out, progress.known, progress.unreadable), (4, 1, 1));
@@ -61,19 +61,19 @@ async fn a_day_is_handed_out_as_it_happened_without_what_is_known() {
 
 #[tokio::test]
 async fn it_goes_on_with_the_day_that_was_not_done_and_leaves_the_walk_alone() {
-    let mut before = State {
+    let mut before = FeedState {
         next: Some(97_500_000),
         known_head: 97_500_010,
-        ..State::default()
+        ..FeedState::default()
     };
     before.ban.refuse(1_000, None, 0.0);
     let mut first = history(Some(before.to_bytes()), "2026-08-01", "2026-08-03");
     // A day of three batches: only the last one ends it.
-    first.stage = Stage::Documents((0..450).map(|id| body::document(id, HASH, None)).collect());
+    first.stage = Stage::Documents((0..450).map(|id| esi_body::document(id, HASH, None)).collect());
     let mut states = Vec::new();
     for _ in 0..3 {
         first.advance().await.unwrap();
-        states.push(first.settle(&[]));
+        states.push(first.ack(&[]));
     }
     let next = |state: &Bytes, to: &str| history(Some(state.clone()), "2026-08-01", to).job.next.to_string();
     assert_eq!(next(&states[0], "2026-08-03"), "2026-08-01");
@@ -81,7 +81,7 @@ async fn it_goes_on_with_the_day_that_was_not_done_and_leaves_the_walk_alone() {
     assert_eq!(next(&states[2], "2026-08-03"), "2026-08-02");
     // Other days are another job.
     assert_eq!(next(&states[2], "2026-08-04"), "2026-08-01");
-    let after = State::from_bytes(&states[2]).unwrap();
+    let after = FeedState::from_bytes(&states[2]).unwrap();
     assert_eq!(
         (after.next, after.known_head, after.ban),
         (before.next, before.known_head, before.ban)
@@ -91,9 +91,9 @@ async fn it_goes_on_with_the_day_that_was_not_done_and_leaves_the_walk_alone() {
     for _ in 0..2 {
         first.stage = Stage::Documents(Vec::new());
         first.advance().await.unwrap();
-        states.push(first.settle(&[]));
+        states.push(first.ack(&[]));
     }
-    assert_eq!(State::from_bytes(&states[4]).unwrap().backfill, None);
+    assert_eq!(FeedState::from_bytes(&states[4]).unwrap().backfill, None);
     assert_eq!(next(&states[4], "2026-08-03"), "2026-08-01");
 }
 

@@ -20,7 +20,7 @@ use crate::health;
 
 /// What a file answers.
 #[derive(Clone)]
-enum File {
+enum FakeFile {
     Document(Bytes),
     Status(StatusCode, Option<&'static str>),
     /// Says gzip, is none.
@@ -33,7 +33,7 @@ enum File {
 
 #[derive(Default)]
 struct Files {
-    files: BTreeMap<String, File>,
+    files: BTreeMap<String, FakeFile>,
     requests: Vec<(String, HeaderMap)>,
 }
 
@@ -45,19 +45,21 @@ impl Board {
         self.0.lock().unwrap()
     }
 
-    fn put(&self, number: u64, file: File) {
+    fn put(&self, number: u64, file: FakeFile) {
         self.lock().files.insert(number.to_string(), file);
     }
 
     fn documents(&self, numbers: impl IntoIterator<Item = u64>) {
         for number in numbers {
-            self.put(number, File::Document(body(number)));
+            self.put(number, FakeFile::Document(body(number)));
         }
     }
 
     fn head(&self, number: u64) {
         let text = format!(r#"{{"sequence": {number}}}"#);
-        self.lock().files.insert("sequence".into(), File::Document(text.into()));
+        self.lock()
+            .files
+            .insert("sequence".into(), FakeFile::Document(text.into()));
     }
 
     fn asked(&self, name: &str) -> usize {
@@ -96,20 +98,20 @@ async fn answer(Shared(board): Shared<Board>, request: Request) -> Response {
     let packed = [(header::CONTENT_ENCODING, "gzip")];
     match file {
         None => StatusCode::NOT_FOUND.into_response(),
-        Some(File::Document(body)) => (packed, gzip(&body)).into_response(),
-        Some(File::Status(status, None)) => status.into_response(),
-        Some(File::Status(status, Some(value))) => (
+        Some(FakeFile::Document(body)) => (packed, gzip(&body)).into_response(),
+        Some(FakeFile::Status(status, None)) => status.into_response(),
+        Some(FakeFile::Status(status, Some(value))) => (
             status,
             [(header::RETRY_AFTER, value), (header::LOCATION, "/ephemeral/1.json")],
         )
             .into_response(),
-        Some(File::NoGzip) => (packed, "this is no gzip").into_response(),
-        Some(File::Cut) => {
+        Some(FakeFile::NoGzip) => (packed, "this is no gzip").into_response(),
+        Some(FakeFile::Cut) => {
             let parts: [Result<&str, std::io::Error>; 2] =
                 [Ok("{\"killmail_id\""), Err(std::io::ErrorKind::Other.into())];
             Response::new(Body::from_stream(futures::stream::iter(parts)))
         }
-        Some(File::Huge(size)) => (packed, gzip(&vec![b' '; size])).into_response(),
+        Some(FakeFile::Huge(size)) => (packed, gzip(&vec![b' '; size])).into_response(),
     }
 }
 
@@ -145,9 +147,9 @@ impl Rig {
     fn settle(&mut self, batch: &Batch) -> Bytes {
         let verdicts: Vec<_> = numbers(batch)
             .into_iter()
-            .map(|number| (number, Verdict::Taken { fetch_again: None }))
+            .map(|number| (number, DocumentOutcome::Accepted { refetch: None }))
             .collect();
-        self.feed.settle(&verdicts)
+        self.feed.ack(&verdicts)
     }
 
     /// Until that many documents came.
@@ -165,16 +167,16 @@ impl Rig {
 }
 
 fn numbers(batch: &Batch) -> Vec<u64> {
-    let number = |item: &Item| match item {
-        Item::Document { sequence, .. } => Some(*sequence),
+    let number = |item: &FeedItem| match item {
+        FeedItem::Document { sequence, .. } => Some(*sequence),
         _ => None,
     };
     batch.items.iter().filter_map(number).collect()
 }
 
 fn gaps(batch: &Batch) -> u64 {
-    let missing = |item: &Item| match item {
-        Item::Gap(gap) => gap.missing,
+    let missing = |item: &FeedItem| match item {
+        FeedItem::Gap(gap) => gap.missing,
         _ => 0,
     };
     batch.items.iter().map(missing).sum()
@@ -193,7 +195,7 @@ async fn reads_in_order_and_goes_on_after_a_restart() {
     board.documents(106..=107);
     let mut second = rig(&url, FeedStart::Earliest, Some(state));
     let batch = second.next().await;
-    let Item::Document { body: text, .. } = &batch.items[0] else {
+    let FeedItem::Document { body: text, .. } = &batch.items[0] else {
         panic!("a document")
     };
     assert_eq!(*text, body(106));
@@ -218,7 +220,7 @@ async fn says_who_asks_and_goes_past_caches() {
         Batch::default(),
         "the first position is stored before anything else"
     );
-    rig.feed.settle(&[]);
+    rig.feed.ack(&[]);
     rig.collect(1).await;
     // The second time 101 is asked for is a poll at the head.
     let _ = tokio::time::timeout(Duration::from_millis(500), rig.feed.next()).await;
@@ -253,7 +255,7 @@ async fn a_refusal_is_handed_out_to_be_stored_and_keeps_the_next_process_silent(
     let board = Board::default();
     board.documents(100..=101);
     board.head(101);
-    board.put(102, File::Status(StatusCode::TOO_MANY_REQUESTS, Some("3600")));
+    board.put(102, FakeFile::Status(StatusCode::TOO_MANY_REQUESTS, Some("3600")));
     let url = board.serve().await;
     let mut first = rig(&url, FeedStart::Sequence(100), None);
     let mut read = Vec::new();
@@ -292,9 +294,9 @@ async fn a_refusal_is_handed_out_to_be_stored_and_keeps_the_next_process_silent(
 async fn broken_answers_do_not_stop_the_walk() {
     let board = Board::default();
     board.documents((100..=110).filter(|number| ![101, 103, 105].contains(number)));
-    board.put(101, File::NoGzip);
-    board.put(103, File::Huge(17 * 1024 * 1024));
-    board.put(105, File::Document(Bytes::new()));
+    board.put(101, FakeFile::NoGzip);
+    board.put(103, FakeFile::Huge(17 * 1024 * 1024));
+    board.put(105, FakeFile::Document(Bytes::new()));
     board.head(110);
     let url = board.serve().await;
     let mut rig = rig(&url, FeedStart::Sequence(100), None);
@@ -303,20 +305,20 @@ async fn broken_answers_do_not_stop_the_walk() {
         let batch = rig.next().await;
         missing += gaps(&batch);
         let verdict = |number: u64| match number {
-            105 => Verdict::Unreadable,
-            _ => Verdict::Taken { fetch_again: None },
+            105 => DocumentOutcome::Unreadable,
+            _ => DocumentOutcome::Accepted { refetch: None },
         };
         let verdicts: Vec<_> = numbers(&batch)
             .into_iter()
             .map(|number| (number, verdict(number)))
             .collect();
         read.extend(numbers(&batch).into_iter().filter(|number| *number != 105));
-        rig.feed.settle(&verdicts);
+        rig.feed.ack(&verdicts);
     }
     read.sort_unstable();
     assert_eq!(read, [100, 102, 104, 106, 107, 108, 109, 110]);
     assert_eq!(missing, 3);
-    let Some(File::Huge(_)) = board.lock().files.get("103").cloned() else {
+    let Some(FakeFile::Huge(_)) = board.lock().files.get("103").cloned() else {
         panic!("still huge")
     };
 }
@@ -327,9 +329,9 @@ async fn failures_are_tried_again_on_the_same_number() {
     board.documents(100..=100);
     board.head(103);
     let url = board.serve().await;
-    board.put(101, File::Cut);
-    board.put(102, File::Status(StatusCode::BAD_GATEWAY, None));
-    board.put(103, File::Status(StatusCode::FOUND, Some("0")));
+    board.put(101, FakeFile::Cut);
+    board.put(102, FakeFile::Status(StatusCode::BAD_GATEWAY, None));
+    board.put(103, FakeFile::Status(StatusCode::FOUND, Some("0")));
     let mut rig = rig(&url, FeedStart::Sequence(100), None);
     let mut read = rig.collect(1).await.0;
     for number in 101..=103 {
@@ -352,7 +354,7 @@ async fn failures_are_tried_again_on_the_same_number() {
 #[tokio::test]
 async fn a_sequence_json_that_never_unpacks_is_asked_for_ever_less_often() {
     let board = Board::default();
-    board.lock().files.insert("sequence".into(), File::NoGzip);
+    board.lock().files.insert("sequence".into(), FakeFile::NoGzip);
     let url = board.serve().await;
     let mut rig = rig(&url, FeedStart::Latest, None);
     let nothing = tokio::time::timeout(Duration::from_secs(1), rig.feed.next()).await;
@@ -397,7 +399,7 @@ async fn documents_are_collected_while_catching_up_and_handed_out_at_once_at_the
         sizes.push(batch.items.len());
         rig.settle(&batch);
     }
-    assert!(sizes.iter().all(|size| *size <= MOST_DOCUMENTS), "{sizes:?}");
+    assert!(sizes.iter().all(|size| *size <= MAX_DOCUMENTS), "{sizes:?}");
     assert!(sizes.len() <= 100, "collected: {sizes:?}");
     let waiting = |report: &FeedReport| report.detail.contains("waiting for document 600");
     for _ in 0..100 {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::feed::{
-    handover::{self, RELAY, Relayed},
+    source_state::{self, RELAY, Relayed},
     state::StateError,
 };
 
@@ -18,7 +18,7 @@ pub(super) struct RelayState {
 
 impl RelayState {
     pub(super) fn restored(stored: Option<&[u8]>) -> Result<Self, StateError> {
-        let (own, r2z2) = handover::to_other(RELAY, stored)?;
+        let (own, r2z2) = source_state::to_other(RELAY, stored)?;
         Ok(Self { own, r2z2 })
     }
 
@@ -32,6 +32,6 @@ impl RelayState {
     }
 
     pub(super) fn to_bytes(&self) -> Bytes {
-        handover::to_bytes(RELAY, &self.own, self.r2z2.as_deref())
+        source_state::to_bytes(RELAY, &self.own, self.r2z2.as_deref())
     }
 }

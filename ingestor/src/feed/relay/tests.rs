@@ -7,13 +7,13 @@ use killfeed::{
 };
 use prost::Message as _;
 
-use super::follow::{Follower, Judgement, Place, Taken, judge};
-use crate::feed::{History, RelayedBody};
+use super::lineage::{LineageMatch, LogPosition, RelayEvent, RelayReader, evaluate};
+use crate::feed::{RelayedBody, UpstreamLineage};
 
 const T0: i64 = 1_790_000_000_000;
 
-fn place(id: u64, head: u64) -> Place {
-    Place {
+fn place(id: u64, head: u64) -> LogPosition {
+    LogPosition {
         id: LogId(id),
         ancestors: vec![],
         head: Offset(head),
@@ -21,8 +21,8 @@ fn place(id: u64, head: u64) -> Place {
     }
 }
 
-fn history(id: u64, ancestors: &[(u64, u64)], trimmed: u64) -> History {
-    History {
+fn history(id: u64, ancestors: &[(u64, u64)], trimmed: u64) -> UpstreamLineage {
+    UpstreamLineage {
         id: LogId(id),
         ancestors: ancestors.iter().map(|(id, last)| (LogId(*id), Offset(*last))).collect(),
         trimmed: Offset(trimmed),
@@ -71,12 +71,12 @@ fn gap(reason: GapReason) -> Received {
 #[test]
 fn which_log_may_be_followed() {
     let other = history(9, &[(7, 50)], 20);
-    assert_eq!(judge(&place(0, 0), &other), Judgement::Continuation);
-    assert_eq!(judge(&place(5, 0), &other), Judgement::Continuation);
-    assert_eq!(judge(&place(7, 50), &other), Judgement::Continuation);
-    assert_eq!(judge(&place(9, 400), &history(9, &[], 20)), Judgement::Same);
+    assert_eq!(evaluate(&place(0, 0), &other), LineageMatch::Continuation);
+    assert_eq!(evaluate(&place(5, 0), &other), LineageMatch::Continuation);
+    assert_eq!(evaluate(&place(7, 50), &other), LineageMatch::Continuation);
+    assert_eq!(evaluate(&place(9, 400), &history(9, &[], 20)), LineageMatch::Same);
     // An upstream may have learnt of ancestors of its own.
-    assert_eq!(judge(&place(9, 400), &other), Judgement::Continuation);
+    assert_eq!(evaluate(&place(9, 400), &other), LineageMatch::Continuation);
     for (own, words) in [
         (
             place(7, 51),
@@ -84,8 +84,8 @@ fn which_log_may_be_followed() {
         ),
         (place(5, 1), "does not continue ours (0000000000000005, up to offset 1)"),
     ] {
-        match judge(&own, &other) {
-            Judgement::Foreign(reason) => assert!(reason.contains(words), "{reason}"),
+        match evaluate(&own, &other) {
+            LineageMatch::Unrelated(reason) => assert!(reason.contains(words), "{reason}"),
             judgement => panic!("{judgement:?}"),
         }
     }
@@ -95,14 +95,14 @@ fn which_log_may_be_followed() {
 
 #[test]
 fn records_are_kept_byte_for_byte_at_their_offsets() {
-    let mut follower = Follower::new(place(0, 0));
+    let mut follower = RelayReader::new(place(0, 0));
     follower.take_over(&history(9, &[], 20));
-    follower.begin(Some(T0));
+    follower.start(Some(T0));
     let first = gap(GapReason::UpstreamMissing);
     let Received::Gap(bytes) = first.clone() else {
         unreachable!()
     };
-    let Taken::Record { record, sequence } = follower.take(event(9, 21, first)).unwrap() else {
+    let RelayEvent::Record { record, sequence } = follower.take(event(9, 21, first)).unwrap() else {
         panic!("a record")
     };
     assert_eq!((record.offset, sequence), (Offset(21), 0));
@@ -111,7 +111,7 @@ fn records_are_kept_byte_for_byte_at_their_offsets() {
 
     let bytes = killmail(5, T0 + 1_234);
     let taken = follower.take(event(9, 40, Received::Killmail(bytes.clone()))).unwrap();
-    let Taken::Record { record, sequence } = taken else {
+    let RelayEvent::Record { record, sequence } = taken else {
         panic!("a record")
     };
     assert_eq!(
@@ -137,20 +137,20 @@ fn records_are_kept_byte_for_byte_at_their_offsets() {
             ..Default::default()
         })
     };
-    assert_eq!(follower.take(event(9, 40, progress(false))), Ok(Taken::Behind));
+    assert_eq!(follower.take(event(9, 40, progress(false))), Ok(RelayEvent::Behind));
     assert_eq!(
         follower.take(event(9, 40, progress(true))),
-        Ok(Taken::CaughtUp(FeedHealth::Delayed))
+        Ok(RelayEvent::CaughtUp(FeedHealth::Delayed))
     );
-    assert_eq!(follower.take(event(9, 40, Received::Unknown)), Ok(Taken::Nothing));
+    assert_eq!(follower.take(event(9, 40, Received::Unknown)), Ok(RelayEvent::Nothing));
     assert_eq!(follower.place().head, Offset(40));
 }
 
 #[test]
 fn what_the_upstream_lost_before_it_was_relayed_is_a_gap_of_our_own() {
-    let mut follower = Follower::new(place(9, 40));
+    let mut follower = RelayReader::new(place(9, 40));
     let taken = follower.take(event(9, 300, gap(GapReason::CursorExpired))).unwrap();
-    let Taken::Record { record, .. } = taken else {
+    let RelayEvent::Record { record, .. } = taken else {
         panic!("a record")
     };
     assert_eq!((record.offset, record.ingested_ms), (Offset(300), T0));
@@ -165,7 +165,7 @@ fn what_the_upstream_lost_before_it_was_relayed_is_a_gap_of_our_own() {
 
 #[test]
 fn what_cannot_be_stored_is_named_and_changes_nothing() {
-    let mut follower = Follower::new(place(9, 40));
+    let mut follower = RelayReader::new(place(9, 40));
     let good = || Received::Killmail(killmail(5, T0));
     let nameless = Killmail {
         killmail_id: 5,

@@ -12,12 +12,12 @@ use killfeed::{
     wire::LINEAGE,
 };
 
-use crate::{feed::History, health::FeedReport};
+use crate::{feed::UpstreamLineage, health::FeedReport};
 
 /// An ingestor that may be followed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Upstream {
-    pub(super) history: History,
+pub(super) struct UpstreamStatus {
+    pub(super) history: UpstreamLineage,
     /// When its oldest record was appended.
     pub(super) earliest_ms: Option<i64>,
     pub(super) feed: FeedReport,
@@ -25,27 +25,27 @@ pub(super) struct Upstream {
 
 /// Why it cannot be followed now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum UpstreamError {
     #[error("{0}")]
-    Away(String),
+    Unavailable(String),
     /// Not our token, or not our right.
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
     /// Its log is not the continuation of ours.
     #[error("{0}")]
-    Foreign(String),
+    Unrelated(String),
     /// It sent what cannot be stored.
     #[error("{0}")]
     Broken(String),
 }
 
 /// Asks whose log it has and how its feed is doing.
-pub(super) async fn describe(client: &Client) -> Result<Upstream, Trouble> {
+pub(super) async fn describe(client: &Client) -> Result<UpstreamStatus, UpstreamError> {
     let answer = client.killmails().get_feed_status(GetFeedStatusRequest {}).await;
     let answer = answer.map_err(|status| super::trouble(&status))?;
     let lineage = answer.metadata().get(LINEAGE).and_then(|value| value.to_str().ok());
     let ancestors = lineage.map(ancestors).unwrap_or_default();
-    read(answer.get_ref(), ancestors).map_err(Trouble::Broken)
+    read(answer.get_ref(), ancestors).map_err(UpstreamError::Broken)
 }
 
 /// Everything after this place, updates included.
@@ -59,7 +59,7 @@ pub(super) fn request(after: Cursor) -> StreamKillmailsRequest {
     }
 }
 
-fn read(status: &GetFeedStatusResponse, ancestors: Vec<Cursor>) -> Result<Upstream, String> {
+fn read(status: &GetFeedStatusResponse, ancestors: Vec<Cursor>) -> Result<UpstreamStatus, String> {
     let id: LogId = status
         .log_id
         .parse()
@@ -71,13 +71,13 @@ fn read(status: &GetFeedStatusResponse, ancestors: Vec<Cursor>) -> Result<Upstre
     if id == LogId(0) {
         return Err("it is a relay that has not met its own upstream yet".into());
     }
-    Ok(Upstream {
-        history: History {
+    Ok(UpstreamStatus {
+        history: UpstreamLineage {
             id,
             ancestors: ancestors.iter().map(|cursor| (cursor.log, cursor.offset)).collect(),
             trimmed: begins.offset,
         },
-        earliest_ms: status.earliest_time.as_ref().map(super::follow::millis),
+        earliest_ms: status.earliest_time.as_ref().map(super::lineage::millis),
         feed: FeedReport {
             health: FeedHealth::try_from(status.feed_health).unwrap_or_default(),
             detail: status.feed_detail.clone(),

@@ -12,12 +12,12 @@ use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::feed::body;
+use crate::feed::esi_body;
 
 /// A document's body may have as many bytes as the feed takes.
-const LARGEST_DOCUMENT: u64 = 16 * 1024 * 1024;
+const MAX_DOCUMENT_BYTES: u64 = 16 * 1024 * 1024;
 /// A day of an archive, unpacked: a busy one has a tenth of it.
-const LARGEST_DAY: u64 = 1024 * 1024 * 1024;
+const MAX_DAY_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// One document.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,7 +31,7 @@ pub(super) struct Replayed {
 
 /// A path that cannot be replayed.
 #[derive(Debug, thiserror::Error)]
-pub enum BadPath {
+pub enum ReplayPathError {
     /// It cannot be looked at.
     #[error("{} cannot be read: {error}", path.display())]
     Unreadable {
@@ -53,7 +53,7 @@ pub enum BadPath {
 
 /// A file, and how it is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct File {
+pub(super) struct ReplayFile {
     path: PathBuf,
     format: Format,
 }
@@ -69,8 +69,8 @@ enum Format {
 }
 
 /// The files to replay, in order.
-pub(super) fn files(path: &Path) -> Result<Vec<File>, BadPath> {
-    let unreadable = |error| BadPath::Unreadable {
+pub(super) fn files(path: &Path) -> Result<Vec<ReplayFile>, ReplayPathError> {
+    let unreadable = |error| ReplayPathError::Unreadable {
         path: path.into(),
         error,
     };
@@ -84,11 +84,11 @@ pub(super) fn files(path: &Path) -> Result<Vec<File>, BadPath> {
     }
     let known = |path: PathBuf| {
         let format = format(&path.file_name()?.to_string_lossy())?;
-        Some(File { path, format })
+        Some(ReplayFile { path, format })
     };
-    let files: Vec<File> = paths.into_iter().filter_map(known).collect();
+    let files: Vec<ReplayFile> = paths.into_iter().filter_map(known).collect();
     if files.is_empty() {
-        return Err(BadPath::Nothing { path: path.into() });
+        return Err(ReplayPathError::Nothing { path: path.into() });
     }
     Ok(files)
 }
@@ -109,7 +109,7 @@ fn format(name: &str) -> Option<Format> {
 }
 
 /// Gives one document after the other, until `give` says that nobody wants more. An error is the last thing given.
-pub(super) fn read(files: &[File], mut give: impl FnMut(Result<Replayed, String>) -> bool) {
+pub(super) fn read(files: &[ReplayFile], mut give: impl FnMut(Result<Replayed, String>) -> bool) {
     for file in files {
         let mut stopped = false;
         let mut one = |document| {
@@ -126,7 +126,7 @@ pub(super) fn read(files: &[File], mut give: impl FnMut(Result<Replayed, String>
     }
 }
 
-fn read_file(file: &File, give: &mut dyn FnMut(Replayed) -> bool) -> io::Result<()> {
+fn read_file(file: &ReplayFile, give: &mut dyn FnMut(Replayed) -> bool) -> io::Result<()> {
     let opened = BufReader::new(fs::File::open(&file.path)?);
     match file.format {
         Format::Lines { packed: false } => lines(opened, give),
@@ -145,13 +145,13 @@ fn lines(mut from: impl BufRead, give: &mut dyn FnMut(Replayed) -> bool) -> io::
     }
     for number in 1_u64.. {
         let mut line = Vec::new();
-        (&mut from).take(LARGEST_DOCUMENT + 1).read_until(b'\n', &mut line)?;
+        (&mut from).take(MAX_DOCUMENT_BYTES + 1).read_until(b'\n', &mut line)?;
         if line.is_empty() {
             return Ok(());
         }
-        if line.len() as u64 > LARGEST_DOCUMENT {
+        if line.len() as u64 > MAX_DOCUMENT_BYTES {
             return Err(io::Error::other(format!(
-                "line {number} has more than {LARGEST_DOCUMENT} bytes"
+                "line {number} has more than {MAX_DOCUMENT_BYTES} bytes"
             )));
         }
         if line.iter().all(u8::is_ascii_whitespace) {
@@ -174,9 +174,9 @@ fn lines(mut from: impl BufRead, give: &mut dyn FnMut(Replayed) -> bool) -> io::
 
 fn day(from: impl Read, give: &mut dyn FnMut(Replayed) -> bool) -> io::Result<()> {
     let mut text = Vec::new();
-    from.take(LARGEST_DAY + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > LARGEST_DAY {
-        return Err(io::Error::other(format!("it has more than {LARGEST_DAY} bytes")));
+    from.take(MAX_DAY_BYTES + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > MAX_DAY_BYTES {
+        return Err(io::Error::other(format!("it has more than {MAX_DAY_BYTES} bytes")));
     }
     let bodies: std::collections::BTreeMap<&str, &RawValue> = serde_json::from_slice(&text)?;
     if bodies.values().any(|body| body.get().starts_with('"')) {
@@ -200,7 +200,7 @@ fn archive(from: impl Read, give: &mut dyn FnMut(Replayed) -> bool) -> io::Resul
             continue;
         }
         bytes += entry.size();
-        if entry.size() > LARGEST_DOCUMENT || bytes > LARGEST_DAY {
+        if entry.size() > MAX_DOCUMENT_BYTES || bytes > MAX_DAY_BYTES {
             return Err(io::Error::other("it unpacks to more than any day's killmails"));
         }
         let mut body = Vec::new();
@@ -223,10 +223,10 @@ fn in_order(bodies: Vec<Vec<u8>>, give: &mut dyn FnMut(Replayed) -> bool) {
 }
 
 fn document(body: Vec<u8>) -> (i64, u64, Replayed) {
-    match body::about(&body) {
+    match esi_body::about(&body) {
         Some(about) => {
             let replayed = Replayed {
-                body: body::document(about.id, &about.hash, Some(&body)),
+                body: esi_body::document(about.id, &about.hash, Some(&body)),
                 at_ms: Some(about.kill_ms),
                 sequence: 0,
             };

@@ -28,13 +28,13 @@ async fn ids(replay: &mut Replay, n: usize) -> Vec<u64> {
     let mut ids = Vec::new();
     while ids.len() < n {
         for item in replay.next().await.items {
-            let Item::Document { body, .. } = item else {
+            let FeedItem::Document { body, .. } = item else {
                 panic!("{item:?}")
             };
             let document: serde_json::Value = serde_json::from_slice(&body).unwrap();
             ids.push(document["killmail_id"].as_u64().unwrap());
         }
-        replay.settle(&[]);
+        replay.ack(&[]);
     }
     ids
 }
@@ -103,7 +103,7 @@ async fn a_restart_goes_on_where_it_was_and_another_path_begins_anew() {
     fs::write(&other, line(7, 7)).unwrap();
     let mut before = replay(&first, None, None);
     let handed = before.next().await.items.len() as u64;
-    let state = before.settle(&[]);
+    let state = before.ack(&[]);
     assert!(handed > 0);
     let mut after = replay(&first, None, Some(state.clone()));
     assert_eq!(ids(&mut after, 1).await[0], handed + 1);

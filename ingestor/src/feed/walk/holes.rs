@@ -2,14 +2,14 @@
 
 use killfeed::v1::{Gap, GapReason};
 
-use super::{MOST_HOLES, Millis, Walk};
-use crate::feed::{metric, state::Hole, timestamp};
+use super::{MAX_HOLES, Millis, Walk};
+use crate::feed::{metrics, state::Hole, timestamp};
 
 /// Holes were found one after the other, at the feed's pace, and get their last re-checks likewise.
-const SOON: Millis = 60_000;
+const MERGE_WINDOW: Millis = 60_000;
 
 /// Holes that lie side by side and are given up together.
-struct Lost {
+struct MissingRange {
     last: u64,
     count: u64,
     from: Option<Millis>,
@@ -19,12 +19,12 @@ struct Lost {
 impl Walk {
     /// Some number before the next one is missing and its first re-check is not over: the walk does not go past it yet.
     pub(super) fn waiting_for_holes(&self) -> bool {
-        self.open_holes().any(|(_, hole)| self.holds_up(hole))
+        self.open_holes().any(|(_, hole)| self.is_blocking(hole))
     }
 
     /// The first of those numbers, for people.
     pub(in crate::feed) fn waits_for(&self) -> Option<u64> {
-        let hole = self.open_holes().find(|(_, hole)| self.holds_up(hole));
+        let hole = self.open_holes().find(|(_, hole)| self.is_blocking(hole));
         hole.map(|(number, _)| *number)
     }
 
@@ -38,7 +38,7 @@ impl Walk {
         hole.checks as usize >= self.rechecks.len()
     }
 
-    fn holds_up(&self, hole: &Hole) -> bool {
+    fn is_blocking(&self, hole: &Hole) -> bool {
         hole.checks == 0 && !hole.unreadable && !self.rechecks.is_empty()
     }
 
@@ -63,7 +63,7 @@ impl Walk {
     }
 
     pub(super) fn open_hole(&mut self, number: u64, now: Millis, unreadable: bool) {
-        if self.state.holes.len() >= MOST_HOLES
+        if self.state.holes.len() >= MAX_HOLES
             && let Some(mut oldest) = self.state.holes.first_entry()
         {
             tracing::warn!(
@@ -72,7 +72,7 @@ impl Walk {
             );
             oldest.get_mut().checks = u32::MAX;
         }
-        ::metrics::counter!(metric::HOLES).increment(1);
+        ::metrics::counter!(metrics::HOLES).increment(1);
         tracing::info!(
             number,
             unreadable,
@@ -108,7 +108,8 @@ impl Walk {
             return;
         }
         // A neighbour that is about to get its last re-check will belong to the same gap.
-        let soon = |hole: &Hole| hole.checks as usize + 1 >= self.rechecks.len() && self.due_at(hole) <= now + SOON;
+        let soon =
+            |hole: &Hole| hole.checks as usize + 1 >= self.rechecks.len() && self.due_at(hole) <= now + MERGE_WINDOW;
         if exhausted.any(|(number, _)| {
             holes
                 .get(&(number + 1))
@@ -116,7 +117,7 @@ impl Walk {
         }) {
             return;
         }
-        let mut lost: Option<Lost> = None;
+        let mut lost: Option<MissingRange> = None;
         let mut gaps = Vec::new();
         let rechecks = self.rechecks.len();
         let gone = |_: &u64, hole: &mut Hole| hole.checks as usize >= rechecks;
@@ -132,7 +133,7 @@ impl Walk {
                     lost.to = lost.to.max(hole.since);
                 }
                 _ => {
-                    gaps.extend(lost.replace(Lost {
+                    gaps.extend(lost.replace(MissingRange {
                         last: number,
                         count: 1,
                         from: hole.after,

@@ -6,16 +6,16 @@ use super::{Millis, RUN_BEFORE_SEARCH, Walk};
 use crate::feed::timestamp;
 
 /// One missing number says little (it may be a hole); so many in a row say that nothing this old is left.
-const IN_A_ROW: u64 = 3;
+const MISSING_THRESHOLD: u64 = 3;
 /// What lies this close together is looked through one by one, so that a hole near the oldest does not mislead.
-const CLOSE: u64 = 16;
+const LINEAR_SEARCH_THRESHOLD: u64 = 16;
 /// The first step down from the head; small enough for a young board, and wide enough to step over a hole.
 const FIRST_STEP: u64 = 8;
 
 /// A search between a number that is gone and one that is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Search {
-    why: Why,
+    why: SearchReason,
     /// Gone, and everything below it.
     low: u64,
     /// There (or believed to be).
@@ -30,7 +30,7 @@ pub(super) struct Search {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Why {
+enum SearchReason {
     /// To begin at the oldest.
     Start,
     /// To see whether documents we had are gone by now.
@@ -44,10 +44,10 @@ enum Why {
 impl Search {
     /// The oldest, for a first start.
     pub(super) fn downwards(head: u64) -> Self {
-        Self::new(Why::Start, 0, head, Some(FIRST_STEP))
+        Self::new(SearchReason::Start, 0, head, Some(FIRST_STEP))
     }
 
-    fn new(why: Why, low: u64, high: u64, step: Option<u64>) -> Self {
+    fn new(why: SearchReason, low: u64, high: u64, step: Option<u64>) -> Self {
         let mut search = Self {
             why,
             low,
@@ -62,7 +62,7 @@ impl Search {
     }
 
     /// About one number only.
-    fn of_one(why: Why, number: u64) -> Self {
+    fn of_one(why: SearchReason, number: u64) -> Self {
         Self {
             middle: number,
             ..Self::new(why, 0, number, None)
@@ -84,7 +84,7 @@ impl Search {
     }
 
     fn is_close(&self) -> bool {
-        self.high.saturating_sub(self.low) <= CLOSE
+        self.high.saturating_sub(self.low) <= LINEAR_SEARCH_THRESHOLD
     }
 
     /// The oldest, once it is found.
@@ -102,7 +102,7 @@ impl Search {
                 self.low = self.high.saturating_sub(1);
             }
             self.aim();
-        } else if !linear && self.missing + 1 < IN_A_ROW && self.candidate() + 1 < self.high {
+        } else if !linear && self.missing + 1 < MISSING_THRESHOLD && self.candidate() + 1 < self.high {
             self.missing += 1;
         } else {
             self.low = self.candidate();
@@ -123,27 +123,27 @@ impl Walk {
             return;
         }
         match self.state.last_found {
-            Some(had) => self.search = Some(Search::of_one(Why::Suspicion { run_start }, had)),
+            Some(had) => self.search = Some(Search::of_one(SearchReason::Suspicion { run_start }, had)),
             None => self.find_oldest(run_start, now),
         }
     }
 
     fn find_oldest(&mut self, run_start: u64, now: Millis) {
         let low = self.state.next.map_or(0, |next| next.saturating_sub(1));
-        let search = Search::new(Why::Expired { run_start }, low, self.state.known_head, None);
+        let search = Search::new(SearchReason::Expired { run_start }, low, self.state.known_head, None);
         self.begin_search(search, now);
     }
 
     pub(super) fn begin_search(&mut self, mut search: Search, now: Millis) {
         match (search.done(), search.why) {
             // Everything but the head is gone, so it seems: then at least that has to be there.
-            (Some(oldest), Why::Expired { .. }) if !search.confirmed => {
+            (Some(oldest), SearchReason::Expired { .. }) if !search.confirmed => {
                 search.middle = oldest;
                 search.missing = 0;
                 self.search = Some(search);
             }
-            (Some(oldest), Why::Expired { run_start }) => self.expire(run_start, oldest, now),
-            (Some(oldest), Why::Start) => {
+            (Some(oldest), SearchReason::Expired { run_start }) => self.expire(run_start, oldest, now),
+            (Some(oldest), SearchReason::Start) => {
                 tracing::info!(oldest, "beginning at the oldest document there is");
                 self.state.next = self.state.next.or(Some(oldest));
             }
@@ -153,15 +153,17 @@ impl Walk {
 
     pub(super) fn searched(&mut self, mut search: Search, there: bool, now: Millis) {
         match search.why {
-            Why::Suspicion { .. } if there => {
-                self.search = Some(Search::of_one(Why::Proof, self.state.known_head));
+            SearchReason::Suspicion { .. } if there => {
+                self.search = Some(Search::of_one(SearchReason::Proof, self.state.known_head));
             }
-            Why::Suspicion { run_start } => self.find_oldest(run_start, now),
-            Why::Proof if there => self.run_is_young = true,
-            Why::Proof => self.doubt_the_head(),
+            SearchReason::Suspicion { run_start } => self.find_oldest(run_start, now),
+            SearchReason::Proof if there => self.run_is_young = true,
+            SearchReason::Proof => self.distrust_head(),
             // An upstream that answers 404 to everything is in trouble; nothing is expired because of that.
-            Why::Expired { .. } if !there && !search.confirmed && search.done().is_some() => self.doubt_the_head(),
-            Why::Start | Why::Expired { .. } => {
+            SearchReason::Expired { .. } if !there && !search.confirmed && search.done().is_some() => {
+                self.distrust_head()
+            }
+            SearchReason::Start | SearchReason::Expired { .. } => {
                 search.answered(there);
                 self.begin_search(search, now);
             }
@@ -171,7 +173,7 @@ impl Walk {
     /// The number said to be the head is not there either. Perhaps sequence.json is wrong, perhaps nothing is there right
     /// now: the run goes no further, and the next number is waited for as if it were the head, until sequence.json is
     /// looked at again.
-    fn doubt_the_head(&mut self) {
+    fn distrust_head(&mut self) {
         tracing::warn!(
             head = self.state.known_head,
             "the number that sequence.json names is not there: waiting before it"

@@ -6,10 +6,10 @@ use killfeed::v1::GapReason;
 
 use super::*;
 
-mod announced;
+mod refetch;
 mod faults;
-mod history;
-mod sick;
+mod random;
+mod failing;
 mod holes;
 mod starts;
 
@@ -28,26 +28,26 @@ enum Event {
 }
 
 /// A zKillboard, and a walk over it.
-struct World {
+struct FeedSim {
     now: Millis,
     walk: Walk,
     files: BTreeSet<u64>,
     head: u64,
     /// Answers given instead, first come first served.
-    faults: BTreeMap<u64, VecDeque<Answer>>,
-    head_faults: VecDeque<Answer>,
-    verdicts: BTreeMap<u64, Verdict>,
+    faults: BTreeMap<u64, VecDeque<FetchAnswer>>,
+    head_faults: VecDeque<FetchAnswer>,
+    verdicts: BTreeMap<u64, DocumentOutcome>,
     held: Option<u64>,
     events: Vec<(Millis, Event)>,
     random: f64,
 }
 
-impl World {
+impl FeedSim {
     fn new(start: FeedStart, files: impl IntoIterator<Item = u64>, head: u64) -> Self {
-        Self::restart(State::default(), start, files, head)
+        Self::restart(FeedState::default(), start, files, head)
     }
 
-    fn restart(state: State, start: FeedStart, files: impl IntoIterator<Item = u64>, head: u64) -> Self {
+    fn restart(state: FeedState, start: FeedStart, files: impl IntoIterator<Item = u64>, head: u64) -> Self {
         let minutes = [1, 5, 30, 360].map(|minutes| Duration::from_secs(minutes * 60));
         Self {
             now: 0,
@@ -74,7 +74,7 @@ impl World {
                 Action::Report(gap) => self.log(Event::Gap(gap)),
                 Action::FetchHead => {
                     self.log(Event::Head);
-                    let answer = self.head_faults.pop_front().unwrap_or(Answer::Head(self.head));
+                    let answer = self.head_faults.pop_front().unwrap_or(FetchAnswer::Head(self.head));
                     self.walk.apply(None, answer, self.now, self.random);
                     self.now += PACE;
                 }
@@ -88,21 +88,21 @@ impl World {
         let fault = self.faults.get_mut(&number).and_then(VecDeque::pop_front);
         let answer = match fault {
             Some(fault) => fault,
-            None if self.files.contains(&number) => Answer::Found,
-            None => Answer::Missing,
+            None if self.files.contains(&number) => FetchAnswer::Found,
+            None => FetchAnswer::Missing,
         };
         if !known {
             self.log(Event::Asked(number));
         }
         match self.walk.apply(Some(number), answer, self.now, self.random) {
-            Keep::Deliver => {
+            Disposition::Deliver => {
                 self.log(Event::Delivered(number));
                 let verdict = self.verdicts.get(&number).cloned();
-                let verdict = verdict.unwrap_or(Verdict::Taken { fetch_again: None });
+                let verdict = verdict.unwrap_or(DocumentOutcome::Accepted { refetch: None });
                 self.walk.settle(&[(number, verdict)], self.now);
             }
-            Keep::Hold => self.held = Some(number),
-            Keep::Drop => {}
+            Disposition::Hold => self.held = Some(number),
+            Disposition::Drop => {}
         }
         self.now += PACE;
     }
@@ -143,8 +143,8 @@ impl World {
     }
 }
 
-fn at(next: u64) -> State {
-    State {
+fn at(next: u64) -> FeedState {
+    FeedState {
         next: Some(next),
         known_head: next - 1,
         last_found: Some(next - 1),

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn a_refusal_silences_everything_and_survives_a_restart() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=110, 110);
-    let refused = Answer::Refused {
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=110, 110);
+    let refused = FetchAnswer::Banned {
         retry_after: Some(Duration::from_secs(600)),
     };
     world.faults.insert(103, VecDeque::from([refused]));
@@ -15,8 +15,8 @@ fn a_refusal_silences_everything_and_survives_a_restart() {
     let until = world.walk.state.ban.active(world.now).unwrap();
     assert_eq!(until, last + 600_000);
 
-    let stored = State::from_bytes(&world.walk.state.to_bytes()).unwrap();
-    let mut again = World::restart(stored, FeedStart::Latest, 100..=110, 110);
+    let stored = FeedState::from_bytes(&world.walk.state.to_bytes()).unwrap();
+    let mut again = FeedSim::restart(stored, FeedStart::Latest, 100..=110, 110);
     again.now = world.now;
     again.run_until(20 * MINUTE);
     let first = again.events[0].0;
@@ -26,8 +26,8 @@ fn a_refusal_silences_everything_and_survives_a_restart() {
 
 #[test]
 fn refusals_without_a_time_grow() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=110, 110);
-    let refused = Answer::Refused { retry_after: None };
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=110, 110);
+    let refused = FetchAnswer::Banned { retry_after: None };
     world.faults.insert(100, VecDeque::from(vec![refused; 3]));
     world.random = 0.0;
     world.run_until(10 * MINUTE);
@@ -39,8 +39,8 @@ fn refusals_without_a_time_grow() {
 
 #[test]
 fn failures_back_off_on_the_same_number() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=101, 101);
-    let failed = Answer::Failed { retry_after: None };
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=101, 101);
+    let failed = FetchAnswer::Failed { retry_after: None };
     world.faults.insert(100, VecDeque::from(vec![failed.clone(); 8]));
     // And so does everything else, or it would be gone past.
     world.faults.insert(99, VecDeque::from(vec![failed.clone(); 8]));
@@ -55,8 +55,8 @@ fn failures_back_off_on_the_same_number() {
 
 #[test]
 fn a_503_may_ask_for_a_pause() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=101, 101);
-    let failed = Answer::Failed {
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=101, 101);
+    let failed = FetchAnswer::Failed {
         retry_after: Some(Duration::from_secs(90)),
     };
     world.faults.insert(100, VecDeque::from([failed]));
@@ -67,8 +67,10 @@ fn a_503_may_ask_for_a_pause() {
 
 #[test]
 fn a_body_that_never_unpacks_becomes_a_hole_and_a_gap() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=105, 105);
-    world.faults.insert(101, VecDeque::from(vec![Answer::Garbled; 100]));
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=105, 105);
+    world
+        .faults
+        .insert(101, VecDeque::from(vec![FetchAnswer::Undecodable; 100]));
     world.run_until(MINUTE);
     assert_eq!(world.delivered(), [100, 102, 103, 104, 105], "it holds nobody up");
     assert_eq!(world.asked(101).len(), 3);
@@ -79,8 +81,8 @@ fn a_body_that_never_unpacks_becomes_a_hole_and_a_gap() {
 
 #[test]
 fn an_unreadable_document_is_asked_for_again_then_reported() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=105, 105);
-    world.verdicts.insert(102, Verdict::Unreadable);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=105, 105);
+    world.verdicts.insert(102, DocumentOutcome::Unreadable);
     world.run_until(MINUTE / 2);
     assert_eq!(world.delivered().len(), 6, "it holds nobody up");
     world.run_until(7 * HOUR);
@@ -93,8 +95,8 @@ fn an_unreadable_document_is_asked_for_again_then_reported() {
 
 #[test]
 fn an_unreadable_document_that_is_mended_is_no_gap() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=105, 105);
-    world.verdicts.insert(102, Verdict::Unreadable);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=105, 105);
+    world.verdicts.insert(102, DocumentOutcome::Unreadable);
     world.run_until(2 * MINUTE);
     world.verdicts.remove(&102);
     world.run_until(7 * HOUR);
@@ -104,8 +106,8 @@ fn an_unreadable_document_that_is_mended_is_no_gap() {
 
 #[test]
 fn placeholders_are_gone_past() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=105, 105);
-    world.verdicts.insert(102, Verdict::Placeholder);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=105, 105);
+    world.verdicts.insert(102, DocumentOutcome::Placeholder);
     world.run_until(7 * HOUR);
     assert_eq!((world.delivered().len(), world.gaps().len()), (6, 0));
     assert_eq!(world.asked(102).len(), 1);

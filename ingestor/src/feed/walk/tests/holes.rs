@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn at_the_head_the_same_number_is_asked_for_every_poll_interval() {
-    let mut world = World::new(FeedStart::Latest, [], 100);
+    let mut world = FeedSim::new(FeedStart::Latest, [], 100);
     world.run_until(2 * MINUTE);
     let asked = world.asked(100);
     assert!(asked.windows(2).all(|pair| pair[1] - pair[0] >= 6_000), "{asked:?}");
@@ -26,7 +26,7 @@ fn at_the_head_the_same_number_is_asked_for_every_poll_interval() {
 
 #[test]
 fn a_later_number_in_sequence_json_makes_the_head_a_hole() {
-    let mut world = World::restart(at(100), FeedStart::Latest, [101, 102, 103], 99);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, [101, 102, 103], 99);
     world.run_until(20_000);
     assert!(world.walk.is_at_head());
     world.head = 103;
@@ -39,7 +39,7 @@ fn a_later_number_in_sequence_json_makes_the_head_a_hole() {
 
 #[test]
 fn a_late_file_is_waited_for_and_delivered_in_its_place() {
-    let mut world = World::restart(at(100), FeedStart::Latest, [101, 102], 102);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, [101, 102], 102);
     world.run_until(30_000);
     assert!(world.delivered().is_empty(), "the walk waits");
     assert_eq!(world.walk.waits_for(), Some(100));
@@ -54,7 +54,7 @@ fn a_late_file_is_waited_for_and_delivered_in_its_place() {
 
 #[test]
 fn rechecks_count_from_the_first_404_and_end_in_a_gap() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 101..=110, 110);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 101..=110, 110);
     world.run_until(7 * HOUR);
     let asked = world.asked(100);
     let first = asked[0];
@@ -72,7 +72,7 @@ fn rechecks_count_from_the_first_404_and_end_in_a_gap() {
 
 #[test]
 fn a_hole_that_answers_later_is_delivered_then() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 101..=110, 110);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 101..=110, 110);
     world.run_until(10 * MINUTE);
     world.files.insert(100);
     world.run_until(7 * HOUR);
@@ -83,7 +83,7 @@ fn a_hole_that_answers_later_is_delivered_then() {
 
 #[test]
 fn numbers_in_a_row_wait_together() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 120..=130, 130);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 120..=130, 130);
     world.files.insert(99);
     world.run_until(2 * MINUTE);
     assert_eq!(
@@ -102,7 +102,7 @@ fn numbers_in_a_row_wait_together() {
 fn what_is_gone_for_good_is_stepped_over_at_once() {
     let mut state = at(500);
     state.head_since = Some(-5 * HOUR);
-    let mut world = World::restart(state, FeedStart::Latest, 100_000..=200_000, 200_000);
+    let mut world = FeedSim::restart(state, FeedStart::Latest, 100_000..=200_000, 200_000);
     world.run_until(MINUTE);
     let [(time, gap)] = world.gaps()[..] else {
         panic!("one gap")
@@ -117,7 +117,7 @@ fn what_is_gone_for_good_is_stepped_over_at_once() {
 
 #[test]
 fn a_start_number_older_than_what_exists_is_an_expired_gap_too() {
-    let mut world = World::new(FeedStart::Sequence(1), 1_000..=1_100, 1_100);
+    let mut world = FeedSim::new(FeedStart::Sequence(1), 1_000..=1_100, 1_100);
     world.run_until(MINUTE);
     assert_eq!(world.delivered()[0], 1_000);
     let [(_, gap)] = world.gaps()[..] else {
@@ -129,7 +129,7 @@ fn a_start_number_older_than_what_exists_is_an_expired_gap_too() {
 
 #[test]
 fn an_outage_while_running_is_noticed_by_sequence_json() {
-    let mut world = World::restart(at(500), FeedStart::Latest, [499], 499);
+    let mut world = FeedSim::restart(at(500), FeedStart::Latest, [499], 499);
     world.run_until(MINUTE);
     world.files = (9_000..=9_010).collect();
     world.head = 9_010;
@@ -140,7 +140,7 @@ fn an_outage_while_running_is_noticed_by_sequence_json() {
 
 #[test]
 fn an_upstream_that_answers_404_to_everything_expires_nothing() {
-    let mut world = World::restart(at(500), FeedStart::Latest, [], 600);
+    let mut world = FeedSim::restart(at(500), FeedStart::Latest, [], 600);
     world.run_until(10 * MINUTE);
     assert_eq!(world.gaps(), []);
     assert!(
@@ -158,7 +158,7 @@ fn an_upstream_that_answers_404_to_everything_expires_nothing() {
 
 #[test]
 fn a_sequence_json_from_another_world_does_not_carry_the_walk_away() {
-    let mut world = World::restart(at(500), FeedStart::Latest, 400..=520, 4_000_000);
+    let mut world = FeedSim::restart(at(500), FeedStart::Latest, 400..=520, 4_000_000);
     world.run_until(HOUR);
     assert!(world.walk.state.next < Some(1_000), "{:?}", world.walk.state.next);
     assert_eq!(world.delivered(), (500..=520).collect::<Vec<_>>());

@@ -9,11 +9,11 @@ use killfeed::{
 };
 use prost::Message as _;
 
-use crate::feed::{History, Relayed, RelayedBody, timestamp};
+use crate::feed::{RelayedBody, RelayedRecord, UpstreamLineage, timestamp};
 
 /// Where our log is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct LogPosition {
     /// Its id; 0 = it never met an upstream.
     pub id: LogId,
     /// The ids before.
@@ -24,9 +24,9 @@ pub struct Place {
     pub head_ms: i64,
 }
 
-impl Place {
+impl LogPosition {
     /// Where to go on in a history that continues ours: behind our newest record, or at that history's beginning.
-    pub(super) fn cursor_in(&self, history: &History) -> Cursor {
+    pub(super) fn cursor_in(&self, history: &UpstreamLineage) -> Cursor {
         let offset = if self.head == Offset(0) {
             history.trimmed
         } else {
@@ -41,30 +41,34 @@ impl Place {
 
 /// What another log is to ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub(super) enum LineageMatch {
     /// The same one.
     Same,
     /// Ours is its beginning, or empty: ours becomes a part of it.
     Continuation,
     /// Something else, in words.
-    Foreign(String),
+    Unrelated(String),
 }
 
-pub(super) fn judge(own: &Place, other: &History) -> Judgement {
+pub(super) fn evaluate(own: &LogPosition, other: &UpstreamLineage) -> LineageMatch {
     if own.id == other.id {
         let told = !other.ancestors.is_empty() && other.ancestors != own.ancestors;
-        return if told { Judgement::Continuation } else { Judgement::Same };
+        return if told {
+            LineageMatch::Continuation
+        } else {
+            LineageMatch::Same
+        };
     }
     if own.id == LogId(0) || own.head == Offset(0) {
-        return Judgement::Continuation;
+        return LineageMatch::Continuation;
     }
     match other.ancestors.iter().rev().find(|(id, _)| *id == own.id) {
-        Some((_, last)) if own.head <= *last => Judgement::Continuation,
-        Some((_, last)) => Judgement::Foreign(format!(
+        Some((_, last)) if own.head <= *last => LineageMatch::Continuation,
+        Some((_, last)) => LineageMatch::Unrelated(format!(
             "its log {} branched off from ours ({}) after offset {last}, and ours went on to {}",
             other.id, own.id, own.head
         )),
-        None => Judgement::Foreign(format!(
+        None => LineageMatch::Unrelated(format!(
             "its log {} does not continue ours ({}, up to offset {})",
             other.id, own.id, own.head
         )),
@@ -73,9 +77,9 @@ pub(super) fn judge(own: &Place, other: &History) -> Judgement {
 
 /// What became of an event.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Taken {
+pub(super) enum RelayEvent {
     /// To be stored. `sequence`: zKillboard's number of it, 0 = none.
-    Record { record: Relayed, sequence: u64 },
+    Record { record: RelayedRecord, sequence: u64 },
     /// Everything that the upstream holds has come; its feed's health.
     CaughtUp(FeedHealth),
     /// It is in the middle of a scan.
@@ -86,26 +90,26 @@ pub(super) enum Taken {
 
 /// Reads a stream and knows where it is.
 #[derive(Debug)]
-pub(super) struct Follower {
-    place: Place,
+pub(super) struct RelayReader {
+    place: LogPosition,
     /// Nothing in the upstream is older than this.
     floor_ms: i64,
 }
 
-impl Follower {
-    pub(super) fn new(place: Place) -> Self {
+impl RelayReader {
+    pub(super) fn new(place: LogPosition) -> Self {
         Self {
             place,
             floor_ms: i64::MIN,
         }
     }
 
-    pub(super) fn place(&self) -> &Place {
+    pub(super) fn place(&self) -> &LogPosition {
         &self.place
     }
 
     /// Our log is a part of this history from now on.
-    pub(super) fn take_over(&mut self, history: &History) {
+    pub(super) fn take_over(&mut self, history: &UpstreamLineage) {
         if self.place.head == Offset(0) {
             self.place.head = history.trimmed;
         }
@@ -114,12 +118,12 @@ impl Follower {
     }
 
     /// A stream begins; the upstream's oldest record is of that time.
-    pub(super) fn begin(&mut self, earliest_ms: Option<i64>) {
+    pub(super) fn start(&mut self, earliest_ms: Option<i64>) {
         self.floor_ms = earliest_ms.unwrap_or(i64::MIN);
     }
 
     /// Takes in one event, or says why it cannot be stored.
-    pub(super) fn take(&mut self, event: ReceivedEvent) -> Result<Taken, String> {
+    pub(super) fn take(&mut self, event: ReceivedEvent) -> Result<RelayEvent, String> {
         let cursor: Cursor = event
             .cursor
             .parse()
@@ -129,7 +133,7 @@ impl Follower {
         }
         match event.event {
             Received::Progress(progress) => Ok(progressed(&progress)),
-            Received::Unknown => Ok(Taken::Nothing),
+            Received::Unknown => Ok(RelayEvent::Nothing),
             Received::Killmail(bytes) => {
                 let killmail = Killmail::decode(bytes.clone())
                     .map_err(|error| format!("the killmail at offset {} cannot be decoded: {error}", cursor.offset))?;
@@ -150,7 +154,7 @@ impl Follower {
                     bytes,
                 };
                 let record = self.next(cursor.offset, ingested_ms, body)?;
-                Ok(Taken::Record {
+                Ok(RelayEvent::Record {
                     record,
                     sequence: killmail.feed_sequence,
                 })
@@ -166,7 +170,7 @@ impl Follower {
                     bytes
                 };
                 let record = self.next(cursor.offset, ingested_ms, RelayedBody::Gap(bytes))?;
-                Ok(Taken::Record { record, sequence: 0 })
+                Ok(RelayEvent::Record { record, sequence: 0 })
             }
         }
     }
@@ -184,7 +188,7 @@ impl Follower {
         gap.encode_to_vec().into()
     }
 
-    fn next(&mut self, offset: Offset, ingested_ms: i64, body: RelayedBody) -> Result<Relayed, String> {
+    fn next(&mut self, offset: Offset, ingested_ms: i64, body: RelayedBody) -> Result<RelayedRecord, String> {
         if offset <= self.place.head {
             return Err(format!("it sent offset {offset} after {}", self.place.head));
         }
@@ -196,7 +200,7 @@ impl Follower {
         }
         self.place.head = offset;
         self.place.head_ms = ingested_ms;
-        Ok(Relayed {
+        Ok(RelayedRecord {
             offset,
             ingested_ms,
             body,
@@ -204,11 +208,11 @@ impl Follower {
     }
 }
 
-fn progressed(progress: &Progress) -> Taken {
+fn progressed(progress: &Progress) -> RelayEvent {
     if progress.caught_up {
-        Taken::CaughtUp(progress.feed_health())
+        RelayEvent::CaughtUp(progress.feed_health())
     } else {
-        Taken::Behind
+        RelayEvent::Behind
     }
 }
 

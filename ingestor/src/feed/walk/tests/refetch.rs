@@ -4,10 +4,8 @@ use super::*;
 
 #[test]
 fn an_announced_number_is_fetched_once_more() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 50..=105, 105);
-    let announce = |older| Verdict::Taken {
-        fetch_again: Some(older),
-    };
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 50..=105, 105);
+    let announce = |older| DocumentOutcome::Accepted { refetch: Some(older) };
     world.verdicts.insert(102, announce(60));
     world.verdicts.insert(60, announce(102));
     world.verdicts.insert(104, announce(104));
@@ -20,8 +18,10 @@ fn an_announced_number_is_fetched_once_more() {
 
 #[test]
 fn an_announced_number_that_is_not_there_is_given_up_without_a_gap() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 100..=105, 105);
-    world.verdicts.insert(102, Verdict::Taken { fetch_again: Some(60) });
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 100..=105, 105);
+    world
+        .verdicts
+        .insert(102, DocumentOutcome::Accepted { refetch: Some(60) });
     world.run_until(7 * HOUR);
     assert_eq!(world.asked(60).len(), 3);
     assert_eq!(world.gaps(), []);
@@ -30,9 +30,11 @@ fn an_announced_number_that_is_not_there_is_given_up_without_a_gap() {
 
 #[test]
 fn an_announced_number_that_cannot_be_read_is_no_gap() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 50..=105, 105);
-    world.verdicts.insert(102, Verdict::Taken { fetch_again: Some(60) });
-    world.verdicts.insert(60, Verdict::Unreadable);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 50..=105, 105);
+    world
+        .verdicts
+        .insert(102, DocumentOutcome::Accepted { refetch: Some(60) });
+    world.verdicts.insert(60, DocumentOutcome::Unreadable);
     world.run_until(7 * HOUR);
     assert_eq!((world.asked(60).len(), world.gaps().len()), (1, 0));
 }
@@ -50,7 +52,7 @@ fn many_holes_do_not_starve_the_walk() {
         state.holes.insert(number, hole);
         state.last_found = Some(999);
     }
-    let mut world = World::restart(state, FeedStart::Latest, 999..=2_000, 2_000);
+    let mut world = FeedSim::restart(state, FeedStart::Latest, 999..=2_000, 2_000);
     world.now = 20 * MINUTE;
     world.run_until(21 * MINUTE);
     let walked = world.delivered().len();
@@ -63,7 +65,7 @@ fn many_holes_do_not_starve_the_walk() {
 
 #[test]
 fn rechecks_missed_in_an_outage_are_not_made_up_one_by_one() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 101..=105, 105);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 101..=105, 105);
     world.run_until(2 * MINUTE);
     world.now = 10 * HOUR;
     world.run_until(11 * HOUR);
@@ -83,30 +85,33 @@ fn what_was_handed_out_is_not_asked_for_again_before_its_verdict() {
         Duration::from_secs(6),
         &[Duration::from_secs(60)],
     );
-    walk.apply(None, Answer::Head(102), 0, 0.0);
-    assert_eq!(walk.apply(Some(100), Answer::Missing, 0, 0.0), Keep::Drop);
-    assert_eq!(walk.apply(Some(101), Answer::Found, 0, 0.0), Keep::Hold);
+    walk.apply(None, FetchAnswer::Head(102), 0, 0.0);
+    assert_eq!(walk.apply(Some(100), FetchAnswer::Missing, 0, 0.0), Disposition::Drop);
+    assert_eq!(walk.apply(Some(101), FetchAnswer::Found, 0, 0.0), Disposition::Hold);
     let recheck = Action::Fetch {
         number: 100,
         again: true,
     };
     assert_eq!(walk.next(MINUTE), recheck);
-    assert_eq!(walk.apply(Some(100), Answer::Found, MINUTE, 0.0), Keep::Deliver);
+    assert_eq!(
+        walk.apply(Some(100), FetchAnswer::Found, MINUTE, 0.0),
+        Disposition::Deliver
+    );
     let on = Action::Fetch {
         number: 101,
         again: false,
     };
     assert_eq!(walk.next(MINUTE), on, "and the walk goes on");
     assert!(walk.state.holes.contains_key(&100), "a crash now asks for it again");
-    walk.settle(&[(100, Verdict::Taken { fetch_again: None })], MINUTE);
+    walk.settle(&[(100, DocumentOutcome::Accepted { refetch: None })], MINUTE);
     assert!(walk.state.holes.is_empty());
 }
 
 #[test]
 fn no_rechecks_means_no_waiting() {
     let mut walk = Walk::new(at(100), FeedStart::Latest, Duration::from_secs(6), &[]);
-    walk.apply(None, Answer::Head(102), 0, 0.0);
-    walk.apply(Some(100), Answer::Missing, 0, 0.0);
+    walk.apply(None, FetchAnswer::Head(102), 0, 0.0);
+    walk.apply(Some(100), FetchAnswer::Missing, 0, 0.0);
     assert!(matches!(walk.next(0), Action::Report(gap) if gap.missing == 1));
     assert!(matches!(walk.next(0), Action::Fetch { number: 101, .. }));
 }
@@ -115,8 +120,10 @@ fn no_rechecks_means_no_waiting() {
 fn a_hole_that_is_announced_is_asked_for_at_once_besides_its_rechecks() {
     for there in [true, false] {
         let files = (99..=110).filter(|number| *number != 102);
-        let mut world = World::restart(at(100), FeedStart::Latest, files, 110);
-        world.verdicts.insert(105, Verdict::Taken { fetch_again: Some(102) });
+        let mut world = FeedSim::restart(at(100), FeedStart::Latest, files, 110);
+        world
+            .verdicts
+            .insert(105, DocumentOutcome::Accepted { refetch: Some(102) });
         // Its first re-check is over, the walk goes on past it.
         world.run_until(MINUTE + 400);
         assert!(world.walk.state.holes.contains_key(&102));

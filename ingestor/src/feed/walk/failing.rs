@@ -5,17 +5,17 @@
 
 use std::collections::BTreeMap;
 
-use super::{Action, Answer, Millis, POLLS_BEFORE_LOOK, Walk};
+use super::{Action, FetchAnswer, Millis, POLLS_BEFORE_HEAD_CHECK, Walk};
 
 /// So many failures in a row of one number, before another one is asked for to compare.
-const FAILED_TRIES: u32 = 3;
+const FAILURE_THRESHOLD: u32 = 3;
 /// So many numbers after it are taken for the comparison, in turn.
-const NEIGHBOURS: u64 = 16;
+const PROBE_SPAN: u64 = 16;
 
 /// What is known of them.
 #[derive(Debug, Default)]
-pub(super) struct Sickbay {
-    sick: BTreeMap<u64, Sick>,
+pub(super) struct FailureTracker {
+    sick: BTreeMap<u64, FailingSequence>,
     /// Answers about documents that show that the host is well, so far.
     good: u64,
     /// The number being asked for to compare, and the sick one that it is about.
@@ -23,30 +23,30 @@ pub(super) struct Sickbay {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Sick {
+struct FailingSequence {
     tries: u32,
     /// How many good answers there were before the first failure.
     good_before: u64,
     probes: u32,
 }
 
-impl Sickbay {
+impl FailureTracker {
     /// It failed once more: how often in a row by now, and whether the host is well, so that it is the number itself.
     fn failed(&mut self, number: u64) -> (u32, bool) {
         let good = self.good;
-        let sick = self.sick.entry(number).or_insert(Sick {
+        let sick = self.sick.entry(number).or_insert(FailingSequence {
             tries: 0,
             good_before: good,
             probes: 0,
         });
         sick.tries = sick.tries.saturating_add(1);
-        (sick.tries, sick.tries >= FAILED_TRIES && good > sick.good_before)
+        (sick.tries, sick.tries >= FAILURE_THRESHOLD && good > sick.good_before)
     }
 
     /// Whether it failed so often that a comparison is due: one with each failure from then on.
     fn wants_probe(&self, number: u64) -> Option<u32> {
         let sick = self.sick.get(&number)?;
-        let due = sick.tries >= FAILED_TRIES + sick.probes && sick.good_before == self.good;
+        let due = sick.tries >= FAILURE_THRESHOLD + sick.probes && sick.good_before == self.good;
         due.then_some(sick.probes)
     }
 
@@ -76,8 +76,11 @@ impl Walk {
     }
 
     /// Takes in an answer about a document as far as it tells the host's health. True = it was only asked for to compare.
-    pub(super) fn examine(&mut self, number: u64, answer: &Answer, now: Millis) -> bool {
-        let good = matches!(answer, Answer::Found | Answer::Missing | Answer::Garbled);
+    pub(super) fn examine(&mut self, number: u64, answer: &FetchAnswer, now: Millis) -> bool {
+        let good = matches!(
+            answer,
+            FetchAnswer::Found | FetchAnswer::Missing | FetchAnswer::Undecodable
+        );
         if good {
             self.sickbay.good += 1;
             self.sickbay.forget(number);
@@ -87,7 +90,7 @@ impl Walk {
         };
         if good {
             self.failures = 0;
-            self.pass_over(sick, now);
+            self.skip(sick, now);
         } else if let Some(sick) = self.sickbay.sick.get_mut(&sick) {
             sick.probes = sick.probes.saturating_add(1);
         }
@@ -101,9 +104,9 @@ impl Walk {
         let (tries, itself) = self.sickbay.failed(number);
         if self.may_not_exist(number) {
             // Perhaps there are later ones.
-            self.look |= tries.is_multiple_of(POLLS_BEFORE_LOOK);
+            self.look |= tries.is_multiple_of(POLLS_BEFORE_HEAD_CHECK);
         } else if itself {
-            self.pass_over(number, now);
+            self.skip(number, now);
         }
     }
 
@@ -113,7 +116,7 @@ impl Walk {
     }
 
     /// The host is well, and this number fails all the same: it is treated like a document that cannot be read.
-    fn pass_over(&mut self, number: u64, now: Millis) {
+    fn skip(&mut self, number: u64, now: Millis) {
         self.sickbay.forget(number);
         self.retry_at = now;
         tracing::warn!(
@@ -142,7 +145,7 @@ impl Walk {
             .wants_probe(number)
             .filter(|_| !self.may_not_exist(number))?;
         let held = self.held.then_some(self.state.next).flatten();
-        let neighbours = number + 1..=self.state.known_head.min(number.saturating_add(NEIGHBOURS));
+        let neighbours = number + 1..=self.state.known_head.min(number.saturating_add(PROBE_SPAN));
         let candidates: Vec<u64> = self
             .state
             .last_found

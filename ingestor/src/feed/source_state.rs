@@ -4,14 +4,14 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::state::{self, State, StateError};
+use super::state::{self, FeedState, StateError};
 
 /// A promoted relay walks on from this far below the highest number it relayed: what it knows already is dropped there.
 const OVERLAP: u64 = 2_000;
 
 /// The state of a source other than R2Z2, and what R2Z2 left.
 #[derive(Debug, Serialize, Deserialize)]
-struct Kept<T> {
+struct SourceState<T> {
     source: String,
     version: u32,
     state: T,
@@ -31,21 +31,21 @@ pub(super) const REPLAY: &str = "replay";
 const VERSION: u32 = 1;
 
 /// R2Z2's state, whichever source stored last.
-pub(super) fn to_r2z2(stored: &[u8]) -> Result<State, StateError> {
+pub(super) fn to_r2z2(stored: &[u8]) -> Result<FeedState, StateError> {
     let left = |r2z2: Option<Box<RawValue>>| match r2z2 {
-        Some(raw) => State::from_bytes(raw.get().as_bytes()),
-        None => Ok(State::default()),
+        Some(raw) => FeedState::from_bytes(raw.get().as_bytes()),
+        None => Ok(FeedState::default()),
     };
     match state::source(stored)?.as_str() {
         RELAY => {
-            let kept: Kept<Relayed> = read(stored)?;
-            Ok(promoted(left(kept.r2z2)?, kept.state.highest_sequence))
+            let kept: SourceState<Relayed> = read(stored)?;
+            Ok(resume_walk(left(kept.r2z2)?, kept.state.highest_sequence))
         }
         REPLAY => {
-            let kept: Kept<serde::de::IgnoredAny> = read(stored)?;
+            let kept: SourceState<serde::de::IgnoredAny> = read(stored)?;
             left(kept.r2z2)
         }
-        _ => State::from_bytes(stored),
+        _ => FeedState::from_bytes(stored),
     }
 }
 
@@ -59,7 +59,7 @@ pub(super) fn to_other<T: DeserializeOwned + Default>(
     };
     let source = state::source(stored)?;
     if source == kind {
-        let kept: Kept<T> = read(stored)?;
+        let kept: SourceState<T> = read(stored)?;
         return Ok((kept.state, kept.r2z2));
     }
     if source == RELAY || source == REPLAY {
@@ -67,13 +67,13 @@ pub(super) fn to_other<T: DeserializeOwned + Default>(
         let r2z2 = to_r2z2(stored)?;
         return Ok((T::default(), raw(&r2z2.to_bytes())));
     }
-    State::from_bytes(stored)?;
+    FeedState::from_bytes(stored)?;
     Ok((T::default(), raw(stored)))
 }
 
 /// As it is stored.
 pub(super) fn to_bytes<T: Serialize>(kind: &str, state: &T, r2z2: Option<&RawValue>) -> Bytes {
-    let kept = Kept {
+    let kept = SourceState {
         source: kind.into(),
         version: VERSION,
         state,
@@ -84,12 +84,12 @@ pub(super) fn to_bytes<T: Serialize>(kind: &str, state: &T, r2z2: Option<&RawVal
 }
 
 /// The walk of a log that was relayed up to here. It never goes back.
-fn promoted(left: State, highest: u64) -> State {
+fn resume_walk(left: FeedState, highest: u64) -> FeedState {
     if highest == 0 {
         return left;
     }
     let from = highest.saturating_sub(OVERLAP).max(1);
-    State {
+    FeedState {
         next: Some(left.next.map_or(from, |next| next.max(from))),
         known_head: left.known_head.max(highest),
         // What was missing then was the upstream's to wait for.
@@ -104,8 +104,8 @@ fn raw(bytes: &[u8]) -> Option<Box<RawValue>> {
     serde_json::from_slice(bytes).ok()
 }
 
-fn read<T: DeserializeOwned>(stored: &[u8]) -> Result<Kept<T>, StateError> {
-    let kept: Kept<T> = serde_json::from_slice(stored).map_err(|error| StateError::Malformed {
+fn read<T: DeserializeOwned>(stored: &[u8]) -> Result<SourceState<T>, StateError> {
+    let kept: SourceState<T> = serde_json::from_slice(stored).map_err(|error| StateError::Malformed {
         reason: error.to_string(),
     })?;
     if kept.version > VERSION {
@@ -118,8 +118,8 @@ fn read<T: DeserializeOwned>(stored: &[u8]) -> Result<Kept<T>, StateError> {
 mod tests {
     use super::*;
 
-    fn walked(next: u64) -> State {
-        let mut state = State {
+    fn walked(next: u64) -> FeedState {
+        let mut state = FeedState {
             next: Some(next),
             known_head: next,
             ..Default::default()
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!((state.next, state.known_head), (Some(97_499_000), 97_501_000));
         assert_eq!(to_r2z2(&relayed(1_500)).unwrap().next, Some(1));
         // Nothing relayed yet: it begins where the settings say.
-        assert_eq!(to_r2z2(&relayed(0)).unwrap(), State::default());
+        assert_eq!(to_r2z2(&relayed(0)).unwrap(), FeedState::default());
     }
 
     #[test]

@@ -15,7 +15,7 @@ const HEAD_FRESH: Millis = 8_000;
 
 /// What was answered when.
 #[derive(Debug)]
-pub(super) struct Vitals {
+pub(super) struct HealthTracker {
     started: Millis,
     last_good: Option<Millis>,
     /// The first request since the last good answer went out then.
@@ -32,7 +32,7 @@ pub(super) struct Vitals {
 
 /// What the walk knows.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Standing {
+pub(super) struct WalkStatus {
     pub(super) next: u64,
     pub(super) banned_until: Option<Millis>,
     pub(super) waits_for: Option<u64>,
@@ -40,7 +40,7 @@ pub(super) struct Standing {
     pub(super) poll_interval: Millis,
 }
 
-impl Vitals {
+impl HealthTracker {
     pub(super) fn new(now: Millis) -> Self {
         Self {
             started: now,
@@ -59,13 +59,13 @@ impl Vitals {
     }
 
     /// A document, sequence.json, or a 404 where one may be.
-    pub(super) fn good(&mut self, now: Millis) {
+    pub(super) fn record_success(&mut self, now: Millis) {
         self.last_good = Some(now);
         self.unanswered_since = None;
         self.reason = None;
     }
 
-    pub(super) fn bad(&mut self, reason: String) {
+    pub(super) fn record_failure(&mut self, reason: String) {
         self.reason = Some(reason);
     }
 
@@ -88,7 +88,7 @@ impl Vitals {
     }
 
     /// How far behind the newest document is, while it is not known that there is no newer one.
-    pub(super) fn lag(&self, now: Millis, standing: &Standing) -> Millis {
+    pub(super) fn lag(&self, now: Millis, standing: &WalkStatus) -> Millis {
         if self.fresh_head(now, standing) {
             return 0;
         }
@@ -100,7 +100,7 @@ impl Vitals {
         by_document.max(by_head).max(0)
     }
 
-    pub(super) fn judge(&self, now: Millis, standing: &Standing) -> (FeedHealth, String) {
+    pub(super) fn evaluate(&self, now: Millis, standing: &WalkStatus) -> (FeedHealth, String) {
         let next = standing.next;
         let reason = self.reason.as_deref();
         if let Some(until) = standing.banned_until {
@@ -147,7 +147,7 @@ impl Vitals {
         (FeedHealth::Ok, "reading".into())
     }
 
-    fn fresh_head(&self, now: Millis, standing: &Standing) -> bool {
+    fn fresh_head(&self, now: Millis, standing: &WalkStatus) -> bool {
         let fresh = standing.poll_interval + HEAD_FRESH;
         self.at_head.is_some_and(|at| now - at <= fresh)
     }
@@ -157,7 +157,7 @@ impl Vitals {
 mod tests {
     use super::*;
 
-    const STANDING: Standing = Standing {
+    const STANDING: WalkStatus = WalkStatus {
         next: 100,
         banned_until: None,
         waits_for: None,
@@ -165,29 +165,32 @@ mod tests {
         poll_interval: 6_000,
     };
 
-    fn health(vitals: &Vitals, now: Millis) -> FeedHealth {
-        vitals.judge(now, &STANDING).0
+    fn health(vitals: &HealthTracker, now: Millis) -> FeedHealth {
+        vitals.evaluate(now, &STANDING).0
     }
 
     #[test]
     fn starts_delayed_and_is_ok_at_the_head() {
-        let mut vitals = Vitals::new(0);
+        let mut vitals = HealthTracker::new(0);
         assert_eq!(health(&vitals, 0), FeedHealth::Delayed);
         vitals.asked(0);
-        vitals.good(100);
+        vitals.record_success(100);
         vitals.at_head(100);
         assert_eq!(health(&vitals, 100), FeedHealth::Ok);
-        assert_eq!(vitals.judge(100, &STANDING).1, "at the head: waiting for document 100");
+        assert_eq!(
+            vitals.evaluate(100, &STANDING).1,
+            "at the head: waiting for document 100"
+        );
     }
 
     #[test]
     fn failures_first_delay_then_take_it_down_then_it_recovers() {
-        let mut vitals = Vitals::new(0);
+        let mut vitals = HealthTracker::new(0);
         vitals.asked(0);
-        vitals.good(100);
+        vitals.record_success(100);
         vitals.at_head(100);
         vitals.asked(6_100);
-        vitals.bad("503 Service Unavailable".into());
+        vitals.record_failure("503 Service Unavailable".into());
         for (now, expected) in [
             (7_000, FeedHealth::Ok),
             (11_100, FeedHealth::Delayed),
@@ -199,19 +202,19 @@ mod tests {
             assert_eq!(health(&vitals, now), expected, "{now}");
         }
         assert_eq!(
-            vitals.judge(600_000, &STANDING).1,
+            vitals.evaluate(600_000, &STANDING).1,
             "no good answer since 1970-01-01T00:00:00.100Z: 503 Service Unavailable"
         );
-        vitals.good(600_001);
+        vitals.record_success(600_001);
         vitals.at_head(600_001);
         assert_eq!(health(&vitals, 600_001), FeedHealth::Ok);
     }
 
     #[test]
     fn a_pause_of_our_own_is_no_failure() {
-        let mut vitals = Vitals::new(0);
+        let mut vitals = HealthTracker::new(0);
         vitals.asked(0);
-        vitals.good(0);
+        vitals.record_success(0);
         assert_eq!(health(&vitals, 300_000), FeedHealth::Ok);
         vitals.asked(300_000);
         assert_eq!(health(&vitals, 301_000), FeedHealth::Ok);
@@ -220,31 +223,31 @@ mod tests {
 
     #[test]
     fn a_ban_is_down_at_once_and_a_hole_delays() {
-        let mut vitals = Vitals::new(0);
+        let mut vitals = HealthTracker::new(0);
         vitals.asked(0);
-        vitals.good(0);
-        let banned = Standing {
+        vitals.record_success(0);
+        let banned = WalkStatus {
             banned_until: Some(60_000),
             ..STANDING
         };
-        assert_eq!(vitals.judge(1, &banned).0, FeedHealth::Down);
-        let waiting = Standing {
+        assert_eq!(vitals.evaluate(1, &banned).0, FeedHealth::Down);
+        let waiting = WalkStatus {
             waits_for: Some(99),
             ..STANDING
         };
-        assert_eq!(vitals.judge(1, &waiting).0, FeedHealth::Delayed);
-        let searching = Standing {
+        assert_eq!(vitals.evaluate(1, &waiting).0, FeedHealth::Delayed);
+        let searching = WalkStatus {
             searching: true,
             ..STANDING
         };
-        assert_eq!(vitals.judge(1, &searching).0, FeedHealth::Delayed);
+        assert_eq!(vitals.evaluate(1, &searching).0, FeedHealth::Delayed);
     }
 
     #[test]
     fn behind_by_the_newest_document_or_by_sequence_json() {
-        let mut vitals = Vitals::new(1_000_000);
+        let mut vitals = HealthTracker::new(1_000_000);
         vitals.asked(1_000_000);
-        vitals.good(1_000_000);
+        vitals.record_success(1_000_000);
         vitals.document(Some(930_000), 1_000_000);
         assert_eq!(health(&vitals, 1_000_000), FeedHealth::Delayed);
         vitals.document(Some(995_000), 1_000_000);

@@ -2,13 +2,13 @@
 
 use super::*;
 
-fn failures(count: usize) -> VecDeque<Answer> {
-    vec![Answer::Failed { retry_after: None }; count].into()
+fn failures(count: usize) -> VecDeque<FetchAnswer> {
+    vec![FetchAnswer::Failed { retry_after: None }; count].into()
 }
 
 #[test]
 fn one_document_that_only_fails_is_gone_past_and_asked_for_again_later() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 99..=110, 110);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 99..=110, 110);
     world.faults.insert(103, failures(1_000));
     world.run_until(MINUTE);
     assert_eq!(world.delivered(), [100, 101, 102, 104, 105, 106, 107, 108, 109, 110]);
@@ -26,7 +26,7 @@ fn one_document_that_only_fails_is_gone_past_and_asked_for_again_later() {
 
 #[test]
 fn the_first_document_of_all_may_be_the_one() {
-    let mut world = World::new(FeedStart::Sequence(100), 100..=105, 105);
+    let mut world = FeedSim::new(FeedStart::Sequence(100), 100..=105, 105);
     world.faults.insert(100, failures(1_000));
     world.faults.insert(101, failures(1_000));
     world.run_until(2 * MINUTE);
@@ -35,7 +35,7 @@ fn the_first_document_of_all_may_be_the_one() {
 
 #[test]
 fn a_document_that_never_comes_right_is_a_gap_in_the_end_and_its_rechecks_starve_nobody() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 99..=110, 110);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 99..=110, 110);
     world.faults.insert(100, failures(100_000));
     world.run_until(MINUTE);
     // From here on there is always something to walk.
@@ -53,7 +53,7 @@ fn a_document_that_never_comes_right_is_a_gap_in_the_end_and_its_rechecks_starve
 
 #[test]
 fn a_missing_document_that_begins_to_fail_holds_nobody_up_either() {
-    let mut world = World::restart(
+    let mut world = FeedSim::restart(
         at(100),
         FeedStart::Latest,
         (99..=110).filter(|number| *number != 100),
@@ -70,7 +70,7 @@ fn a_missing_document_that_begins_to_fail_holds_nobody_up_either() {
 
 #[test]
 fn a_host_that_only_fails_is_waited_for_and_nothing_is_gone_past() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 99..=110, 110);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 99..=110, 110);
     for number in 90..=120 {
         world.faults.insert(number, failures(100_000));
     }
@@ -87,7 +87,7 @@ fn a_host_that_only_fails_is_waited_for_and_nothing_is_gone_past() {
 
 #[test]
 fn failures_at_the_head_go_nowhere_but_to_sequence_json() {
-    let mut world = World::restart(at(100), FeedStart::Latest, 99..=99, 99);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 99..=99, 99);
     world.faults.insert(100, failures(100_000));
     world.run_until(HOUR);
     assert_eq!(world.walk.state.next, Some(100), "it may not exist");
@@ -106,7 +106,7 @@ fn who_starts_again_and_again_at_the_head_asks_no_more_often() {
     let mut asked = Vec::new();
     let mut now = 0;
     for _ in 0..40 {
-        let mut world = World::restart(at(100), FeedStart::Latest, [99], 99);
+        let mut world = FeedSim::restart(at(100), FeedStart::Latest, [99], 99);
         world.now = now;
         world.run_until(now + 2_500);
         asked.extend(world.asked(100));
@@ -114,7 +114,7 @@ fn who_starts_again_and_again_at_the_head_asks_no_more_often() {
     }
     assert!(asked.is_empty(), "killed before its time came: {asked:?}");
     // What is known to exist is read at once.
-    let mut world = World::restart(at(100), FeedStart::Latest, 99..=105, 105);
+    let mut world = FeedSim::restart(at(100), FeedStart::Latest, 99..=105, 105);
     world.run_until(1_500);
     assert_eq!(world.delivered(), (100..=105).collect::<Vec<_>>());
 }

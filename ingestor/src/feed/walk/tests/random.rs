@@ -6,13 +6,13 @@ use super::*;
 
 /// What happens to one number.
 #[derive(Debug, Clone)]
-struct Fate {
+struct SequencePlan {
     /// Seconds from its being given out to its upload; `None` = never.
     upload: Option<Millis>,
-    faults: Vec<Answer>,
+    faults: Vec<FetchAnswer>,
 }
 
-fn fate() -> impl Strategy<Value = Fate> {
+fn fate() -> impl Strategy<Value = SequencePlan> {
     let upload = prop_oneof![
         8 => Just(Some(0)),
         2 => (0..90i64).prop_map(Some),
@@ -20,13 +20,13 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(None),
     ];
     let fault = prop_oneof![
-        3 => Just(Answer::Failed { retry_after: None }),
-        1 => Just(Answer::Missing),
-        1 => Just(Answer::Garbled),
-        1 => Just(Answer::Refused { retry_after: None }),
+        3 => Just(FetchAnswer::Failed { retry_after: None }),
+        1 => Just(FetchAnswer::Missing),
+        1 => Just(FetchAnswer::Undecodable),
+        1 => Just(FetchAnswer::Banned { retry_after: None }),
     ];
     let faults = prop_oneof![9 => Just(Vec::new()), 1 => prop::collection::vec(fault, 1..3)];
-    (upload, faults).prop_map(|(upload, faults)| Fate { upload, faults })
+    (upload, faults).prop_map(|(upload, faults)| SequencePlan { upload, faults })
 }
 
 proptest! {
@@ -40,7 +40,7 @@ proptest! {
         random in 0.0..1.0f64,
     ) {
         const FIRST: u64 = 1_000;
-        let mut world = World::restart(at(FIRST), FeedStart::Latest, 900..FIRST, FIRST - 1);
+        let mut world = FeedSim::restart(at(FIRST), FeedStart::Latest, 900..FIRST, FIRST - 1);
         world.random = random;
         let mut uploads: Vec<(Millis, u64)> = Vec::new();
         let mut lost = 0;
@@ -71,7 +71,7 @@ proptest! {
             prop_assert!(world.walk.state.next >= position, "backwards");
             position = world.walk.state.next;
             if second == restart_at * pace {
-                let stored = State::from_bytes(&world.walk.state.to_bytes()).unwrap();
+                let stored = FeedState::from_bytes(&world.walk.state.to_bytes()).unwrap();
                 let start = FeedStart::Latest;
                 let rechecks = [1, 5, 30, 360].map(|minutes| Duration::from_secs(minutes * 60));
                 world.walk = Walk::new(stored.restored(world.now), start, Duration::from_secs(6), &rechecks);
