@@ -10,7 +10,7 @@ use crate::{
     clock::{self, SystemClock},
     enrich::{EnrichSettings, Enricher},
     feed::history::{BackfillOutcome, BackfillProgress, Day, HistoryFeed, HistorySettings, KnownFn},
-    log::{EmbeddedLog, LogRead as _, LogWrite, OpenError, Options, Source},
+    log::{EmbeddedLog, LogMode, LogOpenError, LogRead as _, LogWrite, Options},
     metrics,
     pipeline::Pipeline,
     settings::{Engine, Settings},
@@ -122,13 +122,13 @@ async fn open_log(settings: &Settings) -> Result<EmbeddedLog, BackfillError> {
     let dir = settings.data_dir.clone();
     let options = Options {
         reserve_bytes: settings.disk_reserve,
-        source: Source::Command,
+        source: LogMode::Command,
         ..Options::new(settings.retention)
     };
     let opened = spawn_blocking(move || EmbeddedLog::open(&dir, options)).await;
     let opened = opened.map_err(|error| BackfillError::Later(error.to_string()))?;
     opened.map_err(|error| match error {
-        OpenError::Locked { path } => BackfillError::Later(format!(
+        LogOpenError::Locked { path } => BackfillError::Later(format!(
             "a backfill needs the data folder {} for itself, but an ingestor is running on it: stop that one first",
             path.display()
         )),
@@ -142,7 +142,7 @@ fn known(log: Arc<EmbeddedLog>) -> KnownFn {
         let log = log.clone();
         Box::pin(async move {
             loop {
-                match log.marks(&ids).await {
+                match log.dedup_entries(&ids).await {
                     Ok(marks) => return marks.iter().map(Option::is_some).collect(),
                     Err(error) => {
                         tracing::error!(%error, "the log cannot be asked what it knows: trying again");

@@ -14,27 +14,27 @@ use killfeed::{
 use prost::Message as _;
 use tokio::sync::watch;
 
-mod disk;
+mod free_space;
 mod embedded;
 #[cfg(test)]
 mod faults;
 mod format;
 mod jetstream;
 mod migrate;
-pub mod names;
+pub mod metrics;
 mod open;
-mod preview;
+mod overlay;
 mod retention;
-mod shared;
+mod state;
 mod store;
 mod window;
 mod writer;
 
-pub use disk::FreeSpace;
 pub use embedded::EmbeddedLog;
-pub use jetstream::{JetStreamError, JetStreamLog, JetStreamOptions, Lasts, Leadership, SharedOpenError};
-pub use open::{FILE_NAME, OpenError, Options, Source, new_log_id};
-pub use retention::{Clock, Moment};
+pub use free_space::FreeSpace;
+pub use jetstream::{JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LeadershipWatch, SharedOpenError};
+pub use open::{FILE_NAME, LogMode, LogOpenError, Options, new_log_id};
+pub use retention::{ClockReading, RetentionClock};
 pub(crate) use window::memory;
 
 /// One record, shared by all who read it.
@@ -110,7 +110,7 @@ pub enum RecordKind {
 
 /// What is remembered of a killmail for good, also when its records are gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Mark {
+pub struct DedupEntry {
     /// Its newest revision.
     pub revision: u32,
     /// What that revision said; `None` = it came without zkb (history, archives), so the first full document is news.
@@ -123,7 +123,7 @@ pub struct AppendBatch {
     /// In log order.
     pub events: Vec<NewEvent>,
     /// Marks that change without an event (a hash of an older version written anew).
-    pub marks: Vec<(KillmailId, Mark)>,
+    pub dedup_entries: Vec<(KillmailId, DedupEntry)>,
     /// The feed's new state; `None` = unchanged.
     pub feed_state: Option<Bytes>,
 }
@@ -177,7 +177,7 @@ impl Head {
 
 /// Whose history a log holds. A relay takes it over from the ingestor that it follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ancestry {
+pub struct Lineage {
     /// The log's own id.
     pub id: LogId,
     /// Oldest first: the ids before, each with the last offset it gave out.
@@ -188,7 +188,7 @@ pub struct Ancestry {
 
 /// The log's bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
+pub struct LogStatus {
     /// Reading after this offset delivers the oldest record kept; below it records are gone.
     pub trimmed: Offset,
     /// When the oldest record kept was appended; `None` = the log is empty.
@@ -210,18 +210,18 @@ pub struct ReadLimit {
 
 /// What a cursor means to this log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum CursorStatus {
     /// Read on after this offset.
     After(Offset),
     /// Records after it are gone already; the log now begins after `trimmed`.
     Expired {
-        /// As in [`Status::trimmed`].
+        /// As in [`LogStatus::trimmed`].
         trimmed: Offset,
     },
     /// Ahead of the head: another replica is further, or this log lost its end.
     Ahead,
     /// Of a log that is not in this one's lineage (or above where this one branched off).
-    Foreign,
+    Unrelated,
 }
 
 /// Why the log could not do it.
@@ -244,10 +244,10 @@ pub enum LogError {
     /// The servers that keep the log are out of reach, or have no leader. After an append it is not known whether the batch became
     /// durable: append the very same batch again.
     #[error("the shared log is out of reach: {0}")]
-    Away(String),
+    Unavailable(String),
     /// The batch contradicts what the log holds; nothing of it was appended, and the same batch will be refused again.
     #[error("the log refused a batch: {0}")]
-    Refused(String),
+    Rejected(String),
     /// Being closed.
     #[error("the log is closed")]
     Closed,
@@ -263,7 +263,7 @@ pub trait LogRead: Send + Sync + 'static {
         Vec::new()
     }
     /// What `cursor` means here.
-    fn place(&self, cursor: Cursor) -> Place;
+    fn locate(&self, cursor: Cursor) -> CursorStatus;
     /// Records after `after`, oldest first; empty at the head. Recent ones come from memory, older ones from the engine,
     /// off the runtime. Reading below what is trimmed begins at the oldest record kept: [`LogRead::status`], asked AFTER the
     /// read, tells whether anything is missing before them (`trimmed` is raised before records go). While the disk fails this
@@ -272,7 +272,7 @@ pub trait LogRead: Send + Sync + 'static {
     /// Says that the log grew. The value is the newest durable record.
     fn head(&self) -> watch::Receiver<Head>;
     /// Bounds and size.
-    fn status(&self) -> Status;
+    fn status(&self) -> LogStatus;
     /// The offset after which the first record appended at or after `since_ms` comes.
     async fn seek(&self, since_ms: i64) -> Result<Offset, LogError>;
     /// A killmail in its newest revision, if the log still holds it.
@@ -285,7 +285,7 @@ pub trait LogRead: Send + Sync + 'static {
 #[async_trait]
 pub trait LogWrite: Send + Sync + 'static {
     /// What is remembered of these killmails, in the same order.
-    async fn marks(&self, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, LogError>;
+    async fn dedup_entries(&self, ids: &[KillmailId]) -> Result<Vec<Option<DedupEntry>>, LogError>;
     /// What the feed stored last; `None` = never.
     async fn feed_state(&self) -> Result<Option<Bytes>, LogError>;
     /// Makes all of it durable, or none; readers see it only then. Refused: an offset that is not above the head, a time
@@ -293,13 +293,13 @@ pub trait LogWrite: Send + Sync + 'static {
     /// is dropped.
     async fn append(&self, batch: AppendBatch) -> Result<Head, LogError>;
     /// What the killmail's newest record said, as long as the log holds it.
-    async fn said(&self, _id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
+    async fn newest_record(&self, _id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
         Ok(None)
     }
     /// Continues another log's history under its id, before its records are appended at their offsets. Refused unless what this
     /// log holds is the beginning of that history, or nothing.
-    async fn adopt(&self, _ancestry: Ancestry) -> Result<Head, LogError> {
-        Err(LogError::Refused(
+    async fn adopt(&self, _ancestry: Lineage) -> Result<Head, LogError> {
+        Err(LogError::Rejected(
             "this log cannot take over the history of another".into(),
         ))
     }

@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{
     enrich, feed, grpc, health,
-    log::{self, NewBody, NewEvent, Status},
+    log::{self, LogStatus, NewBody, NewEvent},
 };
 
 /// Documents that could not be used when they came.
@@ -36,14 +36,14 @@ const COUNTERS: &[(&str, &str)] = &[
     (LOGGED, "Events appended to the log, by kind: killmail, update, gap"),
     (LOGGED_BYTES, "Bytes of events appended to the log"),
     (LOG_WAITS, "Times an append or a look-up had to wait for the log's disk"),
-    (log::names::APPENDED, "Records made durable"),
-    (log::names::REMOVED, "Records removed after the retention"),
+    (log::metrics::APPENDED, "Records made durable"),
+    (log::metrics::REMOVED, "Records removed after the retention"),
     (
-        log::names::DISK_FULL,
+        log::metrics::DISK_FULL,
         "Appends put off because the disk's reserve was reached",
     ),
     (
-        log::names::REOPENED,
+        log::metrics::REOPENED,
         "Times the log was opened again after the disk failed",
     ),
     (grpc::EVENTS, "Events sent on all streams, by token"),
@@ -56,15 +56,15 @@ const COUNTERS: &[(&str, &str)] = &[
 ];
 const GAUGES: &[(&str, &str)] = &[
     (
-        log::names::RETENTION_PAUSED,
+        log::metrics::RETENTION_PAUSED,
         "1 while the clock is not trusted and nothing is removed from the log",
     ),
     (
-        log::names::WINDOW_BYTES,
+        log::metrics::WINDOW_BYTES,
         "Bytes of memory that the newest records are counted with",
     ),
     (
-        log::names::TURN,
+        log::metrics::TURN,
         "1 while it is this ingestor's turn to ask zKillboard and to write (shared log)",
     ),
     (grpc::STREAMS, "Open streams, by token"),
@@ -78,13 +78,13 @@ const GAUGES: &[(&str, &str)] = &[
         grpc::LAG,
         "Seconds of the log between the slowest stream and the head, by token",
     ),
-    (log::names::HEAD, "Offset of the newest record"),
-    (log::names::HEAD_AGE, "Seconds since the newest record was appended"),
+    (log::metrics::HEAD, "Offset of the newest record"),
+    (log::metrics::HEAD_AGE, "Seconds since the newest record was appended"),
     (
-        log::names::OLDEST_AGE,
+        log::metrics::OLDEST_AGE,
         "Seconds since the oldest record kept was appended",
     ),
-    (log::names::KILLMAILS, "Distinct killmails in the log"),
+    (log::metrics::KILLMAILS, "Distinct killmails in the log"),
 ];
 const HISTOGRAMS: &[(&str, &str)] = &[
     (
@@ -92,7 +92,7 @@ const HISTOGRAMS: &[(&str, &str)] = &[
         "Seconds from zKillboard's upload of a new killmail to its log record",
     ),
     (
-        log::names::APPEND_SECONDS,
+        log::metrics::APPEND_SECONDS,
         "Seconds from an append's start to its durability",
     ),
 ];
@@ -106,7 +106,7 @@ const APPEND_BUCKETS: [f64; 10] = [0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 
 /// Which histogram has which buckets.
 const BUCKETS: [(&str, &[f64]); 2] = [
     (UPLOAD_TO_LOG, &UPLOAD_TO_LOG_BUCKETS),
-    (log::names::APPEND_SECONDS, &APPEND_BUCKETS),
+    (log::metrics::APPEND_SECONDS, &APPEND_BUCKETS),
 ];
 
 /// The process's Prometheus recorder, installed at the first call.
@@ -133,14 +133,14 @@ fn describe() {
 }
 
 /// Where the log begins and ends, at `now_ms`.
-pub(crate) fn log(status: &Status, now_ms: i64) {
+pub(crate) fn log(status: &LogStatus, now_ms: i64) {
     // What is counted here, and milliseconds of any two dates, fit a double exactly.
     let age = |since_ms: i64| (now_ms - since_ms).max(0) as f64 / 1_000.0;
-    gauge!(log::names::HEAD).set(status.head.offset.0 as f64);
-    gauge!(log::names::KILLMAILS).set(status.killmails as f64);
-    gauge!(log::names::OLDEST_AGE).set(status.earliest_ms.map_or(0.0, age));
+    gauge!(log::metrics::HEAD).set(status.head.offset.0 as f64);
+    gauge!(log::metrics::KILLMAILS).set(status.killmails as f64);
+    gauge!(log::metrics::OLDEST_AGE).set(status.earliest_ms.map_or(0.0, age));
     // An empty log has a head of no age.
-    gauge!(log::names::HEAD_AGE).set(status.earliest_ms.map_or(0.0, |_| age(status.head.ingested_ms)));
+    gauge!(log::metrics::HEAD_AGE).set(status.earliest_ms.map_or(0.0, |_| age(status.head.ingested_ms)));
 }
 
 /// It could not be used.

@@ -25,7 +25,7 @@ use crate::{
     enrich::Enricher,
     feed::{Batch, DocumentOutcome, Feed, FeedItem},
     health::FeedReport,
-    log::{AppendBatch, Head, LogError, LogWrite, Mark, NewBody, NewEvent},
+    log::{AppendBatch, DedupEntry, Head, LogError, LogWrite, NewBody, NewEvent},
     metrics,
     parse::{self, Document, Parsed},
 };
@@ -63,21 +63,21 @@ enum Decision {
 }
 
 /// Whether a document is news, given what is remembered of its killmail.
-fn decide(mark: Option<Mark>, content: Option<ContentHash>) -> Decision {
+fn decide(mark: Option<DedupEntry>, content: Option<ContentHash>) -> Decision {
     match (mark, content) {
         (None, _) => Decision::Append(0),
         // A document without zkb (history, archives) says less than what is known.
         (Some(_), None) => Decision::Drop,
-        (Some(Mark { revision, hash: None }), Some(_)) => Decision::Append(revision + 1),
+        (Some(DedupEntry { revision, hash: None }), Some(_)) => Decision::Append(revision + 1),
         (
-            Some(Mark {
+            Some(DedupEntry {
                 revision,
                 hash: Some(known),
             }),
             Some(new),
         ) if known.version != new.version => Decision::Remark(revision),
-        (Some(Mark { hash: Some(known), .. }), Some(new)) if known == new => Decision::Drop,
-        (Some(Mark { revision, .. }), Some(_)) => Decision::Append(revision + 1),
+        (Some(DedupEntry { hash: Some(known), .. }), Some(new)) if known == new => Decision::Drop,
+        (Some(DedupEntry { revision, .. }), Some(_)) => Decision::Append(revision + 1),
     }
 }
 
@@ -228,7 +228,7 @@ impl Stages {
     async fn store(&mut self, pieces: Vec<Piece>, feed_state: Bytes) {
         let (mut append, news) = self.select(pieces).await;
         append.feed_state = Some(feed_state);
-        let (events, marks) = (append.events.len(), append.marks.len());
+        let (events, marks) = (append.events.len(), append.dedup_entries.len());
         let begun = self.traces.now();
         self.head = self.append(append).await;
         news.tell(&self.traces, begun, self.head);
@@ -269,18 +269,18 @@ impl Stages {
             match decision {
                 Decision::Drop => metrics::duplicate(),
                 Decision::Remark(revision) => {
-                    let mark = Mark {
+                    let mark = DedupEntry {
                         revision,
                         hash: content,
                     };
                     known.insert(id, mark);
-                    append.marks.push((id, mark));
+                    append.dedup_entries.push((id, mark));
                 }
                 Decision::Append(revision) => {
                     // The same killmail can stand twice in one batch.
                     known.insert(
                         id,
-                        Mark {
+                        DedupEntry {
                             revision,
                             hash: content,
                         },
@@ -321,10 +321,10 @@ impl Stages {
     }
 
     /// Waits for the log: without the marks nothing can be told new from old.
-    async fn marks(&self, ids: Vec<KillmailId>) -> HashMap<KillmailId, Mark> {
+    async fn marks(&self, ids: Vec<KillmailId>) -> HashMap<KillmailId, DedupEntry> {
         let mut wait = Wait::default();
         loop {
-            match self.log.marks(&ids).await {
+            match self.log.dedup_entries(&ids).await {
                 Ok(marks) => {
                     wait.over(self.health.as_ref());
                     return ids

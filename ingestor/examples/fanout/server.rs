@@ -138,7 +138,7 @@ pub(crate) async fn serve(folder: &Path, killmails: u64, nats: Vec<String>) {
         });
         let shared = Arc::new(shared.await.unwrap());
         let (_, note) = tokio::sync::watch::channel(String::new());
-        let leadership = shared.lead(note).await;
+        let leadership = shared.acquire(note).await;
         (log, writer) = (shared, leadership.writer());
         _leadership = leadership;
     }

@@ -10,7 +10,7 @@ use killfeed::{
 use tonic::Status;
 
 use super::status;
-use crate::log::{LogError, LogRead, Place, Status as LogStatus};
+use crate::log::{CursorStatus, LogError, LogRead, LogStatus};
 
 /// Where a stream begins.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,7 +44,7 @@ pub(super) async fn begin(log: &dyn LogRead, start: Option<Start>, on_expired: O
             let cursor: Cursor = text
                 .parse()
                 .map_err(|error| status::bad_field("after_cursor", format!("{error}")))?;
-            let found = after_cursor(log.place(cursor), on_expired, &log.status());
+            let found = after_cursor(log.locate(cursor), on_expired, &log.status());
             found.map_err(|refusal| refusal.status(log))
         }
         Some(Start::Since(time)) => {
@@ -78,16 +78,16 @@ impl Refusal {
     }
 }
 
-fn after_cursor(place: Place, on_expired: OnExpired, log: &LogStatus) -> Result<Begin, Refusal> {
+fn after_cursor(place: CursorStatus, on_expired: OnExpired, log: &LogStatus) -> Result<Begin, Refusal> {
     match place {
-        Place::After(offset) => Ok(at(offset)),
-        Place::Expired { trimmed } if on_expired == OnExpired::Continue => Ok(Begin {
+        CursorStatus::After(offset) => Ok(at(offset)),
+        CursorStatus::Expired { trimmed } if on_expired == OnExpired::Continue => Ok(Begin {
             gap: Some(expired_gap(None, log)),
             ..at(trimmed)
         }),
-        Place::Expired { trimmed } => Err(Refusal::Expired { trimmed }),
-        Place::Ahead => Err(Refusal::Ahead),
-        Place::Foreign => Err(Refusal::Foreign),
+        CursorStatus::Expired { trimmed } => Err(Refusal::Expired { trimmed }),
+        CursorStatus::Ahead => Err(Refusal::Ahead),
+        CursorStatus::Unrelated => Err(Refusal::Foreign),
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn cursors() {
-        let expired = Place::Expired { trimmed: Offset(10) };
+        let expired = CursorStatus::Expired { trimmed: Offset(10) };
         let gap = Begin {
             gap: Some(Gap {
                 reason: GapReason::CursorExpired.into(),
@@ -184,12 +184,12 @@ mod tests {
         };
         let refused = Err(Refusal::Expired { trimmed: Offset(10) });
         for (place, on_expired, expected) in [
-            (Place::After(Offset(12)), OnExpired::Fail, Ok(at(Offset(12)))),
+            (CursorStatus::After(Offset(12)), OnExpired::Fail, Ok(at(Offset(12)))),
             (expired, OnExpired::Fail, refused.clone()),
             (expired, OnExpired::Unspecified, refused),
             (expired, OnExpired::Continue, Ok(gap)),
-            (Place::Ahead, OnExpired::Continue, Err(Refusal::Ahead)),
-            (Place::Foreign, OnExpired::Continue, Err(Refusal::Foreign)),
+            (CursorStatus::Ahead, OnExpired::Continue, Err(Refusal::Ahead)),
+            (CursorStatus::Unrelated, OnExpired::Continue, Err(Refusal::Foreign)),
         ] {
             assert_eq!(after_cursor(place, on_expired, &LOG), expected, "{place:?}");
         }

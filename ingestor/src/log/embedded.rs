@@ -21,29 +21,29 @@ use tokio::{
 };
 
 use super::{
-    Ancestry, AppendBatch, Head, LogError, LogRead, LogWrite, Mark, Place, ReadLimit, Record, Status,
-    open::{self, OpenError, Opened, Options},
+    AppendBatch, CursorStatus, DedupEntry, Head, Lineage, LogError, LogRead, LogStatus, LogWrite, ReadLimit, Record,
+    open::{self, LogOpenError, OpenedLog, Options},
     retention::ClockGuard,
-    shared::{Door, Handle, Shared},
+    state::{DbState, Handle, LogState},
     store::{self, StoreError},
     window::{self, Window},
     writer::{Job, Writer},
 };
 
 /// Jobs that may wait for the writer. The pipeline appends one batch at a time; the rest is room for readers' complaints.
-const QUEUE: usize = 16;
-const APPENDS_AT_ONCE: usize = 8;
+const QUEUE_CAPACITY: usize = 16;
+const APPEND_CONCURRENCY: usize = 8;
 
 /// Older reads that run at once: each takes a thread and up to a chunk of memory, and two cores gain nothing from more.
-const READS_AT_ONCE: usize = 8;
+const READ_CONCURRENCY: usize = 8;
 
 /// How long a call waits for a failed disk to come back. Below the 15 s after which a stream owes its client a Progress.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An open log. Dropping it waits for the writer's last transaction and closes the file.
 #[derive(Debug)]
 pub struct EmbeddedLog {
-    shared: Arc<Shared>,
+    shared: Arc<LogState>,
     appends: Semaphore,
     reads: Arc<Semaphore>,
     /// `None` only while being dropped.
@@ -54,8 +54,8 @@ pub struct EmbeddedLog {
 impl EmbeddedLog {
     /// Opens the log in `dir`, or begins one there. Blocks: takes as long as the file needs to be checked. When it fails,
     /// nothing that was in the folder has been changed.
-    pub fn open(dir: &Path, options: Options) -> Result<Self, OpenError> {
-        let Opened {
+    pub fn open(dir: &Path, options: Options) -> Result<Self, LogOpenError> {
+        let OpenedLog {
             db,
             stored,
             path,
@@ -64,7 +64,7 @@ impl EmbeddedLog {
         let window = fill(&db, &stored.status, options.window_bytes).map_err(|error| open::failed(&path, error))?;
         let head_ms = stored.status.earliest_ms.map(|_| stored.status.head.ingested_ms);
         let guard = ClockGuard::start(options.clock.now(), head_ms, options.retention);
-        let shared = Arc::new(Shared::new(db, stored, window));
+        let shared = Arc::new(LogState::new(db, stored, window));
         let writer = Writer {
             shared: Arc::clone(&shared),
             path: path.clone(),
@@ -75,15 +75,15 @@ impl EmbeddedLog {
             full: false,
             _folder: folder,
         };
-        let (jobs, queue) = mpsc::sync_channel(QUEUE);
+        let (jobs, queue) = mpsc::sync_channel(QUEUE_CAPACITY);
         let writer = std::thread::Builder::new()
             .name("log-writer".into())
             .spawn(move || writer.run(&queue))
             .map_err(|source| open::io_error(&path, source))?;
         Ok(Self {
             shared,
-            appends: Semaphore::new(APPENDS_AT_ONCE),
-            reads: Arc::new(Semaphore::new(READS_AT_ONCE)),
+            appends: Semaphore::new(APPEND_CONCURRENCY),
+            reads: Arc::new(Semaphore::new(READ_CONCURRENCY)),
             jobs: Some(jobs),
             writer: Some(writer),
         })
@@ -95,7 +95,7 @@ impl EmbeddedLog {
         T: Send + 'static,
         W: Fn(&Database) -> Result<T, StoreError> + Clone + Send + 'static,
     {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + READ_TIMEOUT;
         let mut reason = None;
         // A second error in a database opened since then is the disk's, not the first failure's: three are enough.
         for _ in 0..3 {
@@ -114,7 +114,7 @@ impl EmbeddedLog {
             match done {
                 Ok(Ok(value)) => return Ok(value),
                 // Not the disk's doing, and the same in any other database.
-                Ok(Err(error @ (StoreError::Damaged(_) | StoreError::Refused(_)))) => {
+                Ok(Err(error @ (StoreError::Damaged(_) | StoreError::Rejected(_)))) => {
                     return Err(LogError::Io(error.to_string()));
                 }
                 Ok(Err(error)) => {
@@ -137,10 +137,10 @@ impl EmbeddedLog {
         let mut door = self.shared.watch_door();
         loop {
             match &*door.borrow_and_update() {
-                Door::Open(handle) if failed != Some(handle.generation) => return Ok(Arc::clone(handle)),
-                Door::Open(_) => {}
-                Door::Failing { reason } => why.clone_from(reason),
-                Door::Shut => return Err(LogError::Closed),
+                DbState::Open(handle) if failed != Some(handle.generation) => return Ok(Arc::clone(handle)),
+                DbState::Open(_) => {}
+                DbState::Failing { reason } => why.clone_from(reason),
+                DbState::Shut => return Err(LogError::Closed),
             }
             match tokio::time::timeout_at(deadline, door.changed()).await {
                 Ok(Ok(())) => {}
@@ -167,7 +167,7 @@ impl EmbeddedLog {
     }
 
     #[cfg(test)]
-    pub(super) fn shared(&self) -> &Shared {
+    pub(super) fn shared(&self) -> &LogState {
         &self.shared
     }
 
@@ -202,7 +202,7 @@ impl LogRead for EmbeddedLog {
         self.shared.identity().lineage.clone()
     }
 
-    fn place(&self, cursor: Cursor) -> Place {
+    fn locate(&self, cursor: Cursor) -> CursorStatus {
         self.shared.place(cursor)
     }
 
@@ -220,7 +220,7 @@ impl LogRead for EmbeddedLog {
         self.shared.head()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> LogStatus {
         self.shared.status()
     }
 
@@ -244,7 +244,7 @@ impl LogRead for EmbeddedLog {
 
 #[async_trait]
 impl LogWrite for EmbeddedLog {
-    async fn marks(&self, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, LogError> {
+    async fn dedup_entries(&self, ids: &[KillmailId]) -> Result<Vec<Option<DedupEntry>>, LogError> {
         let ids: Arc<[KillmailId]> = ids.into();
         self.with_database(move |db| store::marks(db, &ids)).await
     }
@@ -260,11 +260,11 @@ impl LogWrite for EmbeddedLog {
         done.await.map_err(|_| LogError::Closed)?
     }
 
-    async fn said(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
+    async fn newest_record(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
         self.newest(id).await
     }
 
-    async fn adopt(&self, ancestry: Ancestry) -> Result<Head, LogError> {
+    async fn adopt(&self, ancestry: Lineage) -> Result<Head, LogError> {
         let _turn = self.appends.acquire().await.map_err(|_| LogError::Closed)?;
         let (reply, done) = oneshot::channel();
         self.send(Job::Adopt { ancestry, reply })?;
@@ -273,7 +273,7 @@ impl LogWrite for EmbeddedLog {
 }
 
 /// The newest records, as many as have room, so that clients that come back after a restart find them in memory.
-fn fill(db: &Database, status: &Status, budget: usize) -> Result<Window, StoreError> {
+fn fill(db: &Database, status: &LogStatus, budget: usize) -> Result<Window, StoreError> {
     let mut memory = 0;
     let (floor, newest) = open::caught(|| {
         store::newest_records(db, status.trimmed, |record| {

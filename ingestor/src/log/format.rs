@@ -49,7 +49,7 @@ use killfeed::{
     id::{ContentHash, KillmailId},
 };
 
-use super::{Mark, Record, RecordKind};
+use super::{DedupEntry, Record, RecordKind};
 
 /// The version of everything above. A change of any byte's meaning raises it and comes with a step in `migrate.rs`.
 pub(super) const SCHEMA: u32 = 1;
@@ -137,7 +137,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<RecordHeader, Damaged> {
     Ok(RecordHeader { ingested_ms, kind })
 }
 
-pub(super) fn encode_mark(mark: &Mark) -> [u8; MARK] {
+pub(super) fn encode_mark(mark: &DedupEntry) -> [u8; MARK] {
     let mut out = [0; MARK];
     out[1..5].copy_from_slice(&mark.revision.to_le_bytes());
     if let Some(hash) = &mark.hash {
@@ -148,7 +148,7 @@ pub(super) fn encode_mark(mark: &Mark) -> [u8; MARK] {
     out
 }
 
-pub(super) fn decode_mark(bytes: &[u8; MARK]) -> Result<Mark, Damaged> {
+pub(super) fn decode_mark(bytes: &[u8; MARK]) -> Result<DedupEntry, Damaged> {
     let mut fields = Fields(bytes);
     let tag = fields.take::<1>()?[0];
     let revision = u32::from_le_bytes(fields.take()?);
@@ -159,7 +159,7 @@ pub(super) fn decode_mark(bytes: &[u8; MARK]) -> Result<Mark, Damaged> {
         1 => Some(ContentHash { version, digest }),
         other => return Err(Damaged(format!("a mark is of the unknown kind {other}"))),
     };
-    Ok(Mark { revision, hash })
+    Ok(DedupEntry { revision, hash })
 }
 
 pub(super) fn encode_lineage(lineage: &[(LogId, Offset)]) -> Vec<u8> {
@@ -258,7 +258,7 @@ mod tests {
 
         #[test]
         fn a_mark_reads_back(revision: u32, hash in prop::option::of((any::<u8>(), any::<[u8; 16]>()))) {
-            let mark = Mark { revision, hash: hash.map(|(version, digest)| ContentHash { version, digest }) };
+            let mark = DedupEntry { revision, hash: hash.map(|(version, digest)| ContentHash { version, digest }) };
             prop_assert_eq!(decode_mark(&encode_mark(&mark)), Ok(mark));
         }
 

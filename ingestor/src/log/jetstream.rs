@@ -1,11 +1,11 @@
 //! The log in NATS JetStream, shared by several ingestors: all of them serve streams from it, one of them asks zKillboard and writes.
 //!
-//! What stands where: [`layout`]. Reading: [`tail`] follows the stream into [`view`], [`fetch`] gets what is older. Writing: [`poller`] has
-//! the lease, [`leadership`] takes and gives turns, [`term`] writes as long as one lasts.
+//! What stands where: [`layout`]. Reading: [`tail`] follows the stream into [`view`], [`fetch`] gets what is older. Writing: [`election`] has
+//! the lease, [`leadership`] takes and gives turns, [`writer`] writes as long as one lasts.
 
-mod access;
-mod cell;
-mod engine;
+mod auth;
+mod cas;
+mod client;
 mod error;
 mod fetch;
 mod identity;
@@ -13,11 +13,11 @@ mod index;
 mod layout;
 mod leadership;
 mod lease;
-mod marks;
-mod poller;
+mod dedup;
+mod election;
 mod publish;
 mod tail;
-mod term;
+mod writer;
 mod view;
 
 use std::{
@@ -42,23 +42,23 @@ use tokio::{
 };
 
 use super::{
-    Head, LogError, LogRead, Place, ReadLimit, Record, Status,
-    open::{FolderLock, OpenError, random_id},
+    CursorStatus, Head, LogError, LogRead, LogStatus, ReadLimit, Record,
+    open::{DirLock, LogOpenError, random_id},
     window::{self, Window},
 };
-use cell::Cell;
-use engine::{Bounds, Bucket, Engine};
+use cas::CasRegister;
+use client::{Bounds, JetStreamClient, KvBucket};
 pub use error::JetStreamError;
-use error::Trouble;
-pub use leadership::{Lasts, Leadership};
-use view::View;
+use error::OperationError;
+pub use leadership::{Leadership, LeadershipWatch};
+use view::LogView;
 
 /// How long a read waits for servers that are away. Below the 15 s after which a stream owes its client a Progress.
-const PATIENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 /// Between two tries of a read.
-const AGAIN: Duration = Duration::from_millis(250);
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 /// Records read at the start to fill the window.
-const RECENT: u64 = 2_000;
+const WARMUP_RECORDS: u64 = 2_000;
 
 /// How to open a shared log.
 #[derive(Debug, Clone)]
@@ -84,38 +84,38 @@ pub struct JetStreamOptions {
 /// An open log. Dropping it ends its task.
 #[derive(Debug)]
 pub struct JetStreamLog {
-    shared: Arc<Shared>,
-    position: Cell,
-    lease: Cell,
+    shared: Arc<JetStreamState>,
+    position: CasRegister,
+    lease: CasRegister,
     /// A random number of this process.
     holder: String,
     heard: watch::Sender<Option<String>>,
     hindered: watch::Sender<Option<String>>,
     tail: JoinHandle<()>,
-    _folder: FolderLock,
+    _folder: DirLock,
 }
 
 /// What reading and writing share.
 #[derive(Debug)]
-struct Shared {
-    engine: Engine,
+struct JetStreamState {
+    engine: JetStreamClient,
     stream: Stream,
-    marks: Bucket,
+    marks: KvBucket,
     /// When the stream was made.
     created: String,
-    view: View,
+    view: LogView,
     /// The stream has reached this; if it is shorter, it lost records.
     reached: AtomicU64,
     trouble: watch::Sender<Option<String>>,
     lost: watch::Sender<Option<JetStreamError>>,
 }
 
-impl Shared {
+impl JetStreamState {
     /// The log's bounds as its leader knows them, noted; named if this is not the log any more.
-    async fn bounds(&self) -> Result<Bounds, Trouble> {
+    async fn bounds(&self) -> Result<Bounds, OperationError> {
         let names = &self.engine.names;
         let Some(bounds) = self.engine.bounds(&self.stream).await? else {
-            return Err(Trouble::Lost(JetStreamError::Missing {
+            return Err(OperationError::Fatal(JetStreamError::Missing {
                 stream: names.stream.clone(),
                 marks: names.marks(),
                 position: names.position(),
@@ -129,7 +129,7 @@ impl Shared {
             .load(Ordering::Relaxed)
             .max(self.view.status().head.offset.0);
         if bounds.last < expected {
-            return Err(Trouble::Lost(JetStreamError::LostEnd {
+            return Err(OperationError::Fatal(JetStreamError::Truncated {
                 stream: names.stream.clone(),
                 found: bounds.last,
                 expected,
@@ -143,7 +143,7 @@ impl Shared {
         self.reached.fetch_max(offset.0, Ordering::Relaxed);
     }
 
-    async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, Trouble> {
+    async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, OperationError> {
         match self.view.newest_at(id, head) {
             Some(offset) => fetch::record(self, offset.0).await,
             None => Ok(None),
@@ -173,15 +173,15 @@ impl Shared {
 struct Patience(Instant);
 
 impl Patience {
-    fn begin() -> Self {
-        Self(Instant::now() + PATIENCE)
+    fn start() -> Self {
+        Self(Instant::now() + READ_TIMEOUT)
     }
 
     /// Waits before the next try, unless there is none.
-    async fn after(&self, trouble: Trouble) -> Result<(), LogError> {
+    async fn after(&self, trouble: OperationError) -> Result<(), LogError> {
         match trouble {
-            Trouble::Away(_) if Instant::now() < self.0 => {
-                sleep(AGAIN).await;
+            OperationError::Unavailable(_) if Instant::now() < self.0 => {
+                sleep(RETRY_DELAY).await;
                 Ok(())
             }
             trouble => Err(trouble.into()),
@@ -194,7 +194,7 @@ impl Patience {
 pub enum SharedOpenError {
     /// The data folder.
     #[error("{0}")]
-    Folder(#[from] OpenError),
+    Folder(#[from] LogOpenError),
     /// JetStream.
     #[error("{0}")]
     JetStream(#[from] JetStreamError),
@@ -218,8 +218,8 @@ impl JetStreamLog {
     }
 
     async fn find(options: JetStreamOptions) -> Result<Self, SharedOpenError> {
-        let folder = FolderLock::make(&options.data_dir)?;
-        let engine = Engine::connect(&options).await?;
+        let folder = DirLock::make(&options.data_dir)?;
+        let engine = JetStreamClient::connect(&options).await?;
         let patience = engine.patience();
         let buckets = loop {
             match Buckets::open(&engine, options.replicas).await {
@@ -234,12 +234,12 @@ impl JetStreamLog {
             }
         };
         let (view, last) = loop {
-            match look(&engine, &found, options.window_bytes).await {
+            match check(&engine, &found, options.window_bytes).await {
                 Ok(known) => break known,
                 Err(trouble) => patience.after("what the log holds", trouble).await?,
             }
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(JetStreamState {
             stream: found.stream,
             marks: buckets.marks,
             created: found.created,
@@ -252,8 +252,8 @@ impl JetStreamLog {
         fill(&shared, last, options.window_bytes).await?;
         let tail = tokio::spawn(tail::follow(shared.clone()));
         Ok(Self {
-            position: Cell::new(&shared.engine, &buckets.position, "feed"),
-            lease: Cell::new(&shared.engine, &buckets.poller, "lease"),
+            position: CasRegister::new(&shared.engine, &buckets.position, "feed"),
+            lease: CasRegister::new(&shared.engine, &buckets.poller, "lease"),
             holder: random_id().to_string(),
             heard: watch::Sender::new(None),
             hindered: watch::Sender::new(None),
@@ -295,7 +295,7 @@ impl LogRead for JetStreamLog {
         self.shared.view.id
     }
 
-    fn place(&self, cursor: Cursor) -> Place {
+    fn locate(&self, cursor: Cursor) -> CursorStatus {
         self.shared.view.place(cursor)
     }
 
@@ -304,7 +304,7 @@ impl LogRead for JetStreamLog {
             return Ok(recent);
         }
         let head = self.shared.view.status().head.offset;
-        let patience = Patience::begin();
+        let patience = Patience::start();
         loop {
             match fetch::range(&self.shared, after, head, limit).await {
                 Ok(records) => return Ok(records),
@@ -317,7 +317,7 @@ impl LogRead for JetStreamLog {
         self.shared.view.head()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> LogStatus {
         self.shared.view.status()
     }
 
@@ -330,7 +330,7 @@ impl LogRead for JetStreamLog {
     }
 
     async fn newest_at(&self, id: KillmailId, head: Offset) -> Result<Option<Arc<Record>>, LogError> {
-        let patience = Patience::begin();
+        let patience = Patience::start();
         loop {
             match self.shared.newest_at(id, head).await {
                 Ok(record) => return Ok(record),
@@ -342,13 +342,13 @@ impl LogRead for JetStreamLog {
 
 /// The three buckets.
 struct Buckets {
-    marks: Bucket,
-    position: Bucket,
-    poller: Bucket,
+    marks: KvBucket,
+    position: KvBucket,
+    poller: KvBucket,
 }
 
 impl Buckets {
-    async fn open(engine: &Engine, replicas: usize) -> Result<Self, Trouble> {
+    async fn open(engine: &JetStreamClient, replicas: usize) -> Result<Self, OperationError> {
         let names = &engine.names;
         Ok(Self {
             marks: engine.bucket(&names.marks(), replicas).await?,
@@ -359,22 +359,29 @@ impl Buckets {
 }
 
 /// What the log holds now, and where it ends.
-async fn look(engine: &Engine, found: &identity::Found, window_bytes: usize) -> Result<(View, u64), Trouble> {
-    let gone = || Trouble::Away("the stream is not there".into());
+async fn check(
+    engine: &JetStreamClient,
+    found: &identity::FoundLog,
+    window_bytes: usize,
+) -> Result<(LogView, u64), OperationError> {
+    let gone = || OperationError::Unavailable("the stream is not there".into());
     let bounds = engine.bounds(&found.stream).await?.ok_or_else(gone)?;
     let (index, head) = tail::index(engine, &found.stream, &bounds).await?;
     let window = Window::new(head.offset, window_bytes);
-    Ok((View::new(found.id, head, bounds.trimmed(), index, window), bounds.last))
+    Ok((
+        LogView::new(found.id, head, bounds.trimmed(), index, window),
+        bounds.last,
+    ))
 }
 
 /// The newest records up to `last`, as many as have room, so that clients that come back after a restart find them in memory.
-async fn fill(shared: &Shared, last: u64, window_bytes: usize) -> Result<(), JetStreamError> {
+async fn fill(shared: &JetStreamState, last: u64, window_bytes: usize) -> Result<(), JetStreamError> {
     let room = ReadLimit {
         records: usize::MAX,
         bytes: window_bytes / window::MEMORY_PER_BYTE,
     };
     let patience = shared.engine.patience();
-    let mut floor = Offset(last.saturating_sub(RECENT)).max(shared.view.status().trimmed);
+    let mut floor = Offset(last.saturating_sub(WARMUP_RECORDS)).max(shared.view.status().trimmed);
     while floor.0 < last {
         let newest = match fetch::range(shared, floor, Offset(last), room).await {
             Ok(newest) => newest,

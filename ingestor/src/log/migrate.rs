@@ -6,22 +6,22 @@ use redb::WriteTransaction;
 
 use super::{
     format::SCHEMA,
-    open::{self, OpenError, io_error},
+    open::{self, LogOpenError, io_error},
     store::{META, StoreError},
 };
 
 /// Turns a log of one schema into one of the next.
-type Step = fn(&WriteTransaction) -> Result<(), StoreError>;
+type Migration = fn(&WriteTransaction) -> Result<(), StoreError>;
 
 /// `STEPS[n]` leads from schema n + 1 to n + 2. Schema 1 is the first, so there is none yet.
-const STEPS: &[Step] = &[];
+const STEPS: &[Migration] = &[];
 
 /// Brings the log at `path`, of schema `found`, to today's.
-pub(super) fn migrate(path: &Path, found: u32, cache_bytes: usize) -> Result<(), OpenError> {
+pub(super) fn migrate(path: &Path, found: u32, cache_bytes: usize) -> Result<(), LogOpenError> {
     apply(path, found, SCHEMA, STEPS, cache_bytes)
 }
 
-fn apply(path: &Path, found: u32, known: u32, steps: &[Step], cache_bytes: usize) -> Result<(), OpenError> {
+fn apply(path: &Path, found: u32, known: u32, steps: &[Migration], cache_bytes: usize) -> Result<(), LogOpenError> {
     let copy = path.with_extension(format!("redb.schema{found}"));
     // Under another name until it is complete: what is called a copy is one.
     let unfinished = path.with_extension("redb.unfinished");
@@ -36,14 +36,14 @@ fn apply(path: &Path, found: u32, known: u32, steps: &[Step], cache_bytes: usize
         for schema in found..known {
             let step = steps
                 .get(schema as usize - 1)
-                .ok_or_else(|| StoreError::Refused(format!("no step leads on from schema {schema}")))?;
+                .ok_or_else(|| StoreError::Rejected(format!("no step leads on from schema {schema}")))?;
             step(&tx)?;
         }
         tx.open_table(META)?.insert("schema", &known.to_le_bytes()[..])?;
         tx.commit()?;
         Ok(db.close()?)
     });
-    migrated.map_err(|error| OpenError::Migration {
+    migrated.map_err(|error| LogOpenError::Migration {
         path: path.into(),
         found,
         known,
@@ -74,7 +74,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let before = old_log(dir.path());
         let path = dir.path().join(FILE_NAME);
-        let steps: [Step; 2] = [
+        let steps: [Migration; 2] = [
             |tx| {
                 tx.open_table(NEW_TABLE)?.insert(1, 1)?;
                 Ok(())
@@ -98,9 +98,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         old_log(dir.path());
         let path = dir.path().join(FILE_NAME);
-        let steps: [Step; 1] = [|tx| {
+        let steps: [Migration; 1] = [|tx| {
             tx.open_table(NEW_TABLE)?.insert(1, 1)?;
-            Err(StoreError::Refused("a hash is unknown".into()))
+            Err(StoreError::Rejected("a hash is unknown".into()))
         }];
         let error = apply(&path, 1, 2, &steps, 1 << 20).unwrap_err().to_string();
         assert_eq!(

@@ -13,12 +13,12 @@ use killfeed::cursor::LogId;
 use redb::Database;
 
 use super::{
-    disk::FreeSpace,
     format::{Origin, SCHEMA, UNKNOWN_ID},
+    free_space::FreeSpace,
     migrate,
-    preview::Preview,
-    retention::Clock,
-    store::{self, StoreError, Stored},
+    overlay::OverlayBackend,
+    retention::RetentionClock,
+    store::{self, LoadedLog, StoreError},
 };
 
 /// The log's file in the data folder.
@@ -35,7 +35,7 @@ pub struct Options {
     /// How long records are kept.
     pub retention: Duration,
     /// Where the records will come from.
-    pub source: Source,
+    pub source: LogMode,
     /// Memory for redb's cache; redb's own default would be 1 GiB.
     pub cache_bytes: usize,
     /// Memory for the newest records, decoded forms included.
@@ -46,7 +46,7 @@ pub struct Options {
     /// that a year's log does not delay the start. Records prove their checksums when they are read, in any case.
     pub check_up_to: u64,
     /// The clocks that retention goes by.
-    pub clock: Clock,
+    pub clock: RetentionClock,
     /// Tells how much room the disk has.
     pub free_space: FreeSpace,
 }
@@ -56,12 +56,12 @@ impl Options {
     pub fn new(retention: Duration) -> Self {
         Self {
             retention,
-            source: Source::Own,
+            source: LogMode::Own,
             cache_bytes: 64 * MIB,
             window_bytes: 32 * MIB,
             reserve_bytes: 256 * MIB as u64,
             check_up_to: 128 * MIB as u64,
-            clock: Clock::of_machine(),
+            clock: RetentionClock::of_machine(),
             free_space: FreeSpace::of_disk(),
         }
     }
@@ -69,7 +69,7 @@ impl Options {
 
 /// Where the records will come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Source {
+pub enum LogMode {
     /// This ingestor numbers them itself. A log that was relayed until now goes on under a new log id.
     #[default]
     Own,
@@ -81,7 +81,7 @@ pub enum Source {
 
 /// Why a data folder was not opened. Nothing that was in it has been changed.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum LogOpenError {
     /// Another process has it.
     #[error(
         "the data folder {} is in use by another killfeed-ingestor: stop that one first, or give this one a folder of its own with INGESTOR_DATA_DIR",
@@ -161,16 +161,16 @@ pub enum OpenError {
 
 /// An open log file, and the folder that no one else can open meanwhile.
 #[derive(Debug)]
-pub(super) struct Opened {
+pub(super) struct OpenedLog {
     pub(super) db: Database,
-    pub(super) stored: Stored,
+    pub(super) stored: LoadedLog,
     pub(super) path: PathBuf,
-    pub(super) folder: FolderLock,
+    pub(super) folder: DirLock,
 }
 
 /// Opens the log in `dir`, or begins one there.
-pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
-    let folder = FolderLock::make(dir)?;
+pub(super) fn open(dir: &Path, options: &Options) -> Result<OpenedLog, LogOpenError> {
+    let folder = DirLock::make(dir)?;
     let path = dir.join(FILE_NAME);
     let found = match path.try_exists() {
         Ok(true) => examine(&path, options)?,
@@ -182,18 +182,18 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
     }
     let (db, mut stored) = open_file(&path, options.cache_bytes)?;
     match (options.source, stored.identity.origin) {
-        (Source::Own, Origin::Relay(upstream)) => {
+        (LogMode::Own, Origin::Relay(upstream)) => {
             let id = random_id();
             tracing::warn!(%upstream, new = %id, head = %stored.status.head.offset,
                 "this log followed another ingestor and goes on by itself from here, under a new log id");
             store::begin_log_id(&db, id, Origin::Own).map_err(|error| failed(&path, error))?;
             stored = store::load(&db).map_err(|error| failed(&path, error))?;
         }
-        (Source::Command, Origin::Relay(log_id)) => return Err(OpenError::Relayed { path, log_id }),
+        (LogMode::Command, Origin::Relay(log_id)) => return Err(LogOpenError::Relayed { path, log_id }),
         // A relay is told by its upstream whose history that is.
-        (Source::Own | Source::Command, Origin::Own) | (Source::Relay, _) => {}
+        (LogMode::Own | LogMode::Command, Origin::Own) | (LogMode::Relay, _) => {}
     }
-    Ok(Opened {
+    Ok(OpenedLog {
         db,
         stored,
         path,
@@ -203,15 +203,15 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<Opened, OpenError> {
 
 /// Closes the history of the log in `dir` under its log id and lets it go on under a new one, counting offsets on. For a folder
 /// restored from a backup: what was written after the backup was made may have been read by clients already.
-pub fn new_log_id(dir: &Path) -> Result<LogId, OpenError> {
+pub fn new_log_id(dir: &Path) -> Result<LogId, LogOpenError> {
     let path = dir.join(FILE_NAME);
     match path.try_exists() {
         Ok(true) => {}
-        Ok(false) => return Err(OpenError::Missing { path }),
+        Ok(false) => return Err(LogOpenError::Missing { path }),
         Err(source) => return Err(io_error(&path, source)),
     }
     let options = Options::new(Duration::MAX);
-    let _folder = FolderLock::take(dir)?;
+    let _folder = DirLock::take(dir)?;
     let found = examine(&path, &options)?;
     if found < SCHEMA {
         migrate::migrate(&path, found, options.cache_bytes)?;
@@ -219,7 +219,7 @@ pub fn new_log_id(dir: &Path) -> Result<LogId, OpenError> {
     let (db, stored) = open_file(&path, options.cache_bytes)?;
     if let Origin::Relay(log_id) = stored.identity.origin {
         // An older state of another log's history is that history all the same, and goes on as a part of it.
-        return Err(OpenError::Relayed { path, log_id });
+        return Err(LogOpenError::Relayed { path, log_id });
     }
     let id = random_id();
     store::begin_log_id(&db, id, stored.identity.origin).map_err(|error| failed(&path, error))?;
@@ -228,7 +228,7 @@ pub fn new_log_id(dir: &Path) -> Result<LogId, OpenError> {
 }
 
 /// Opens a file that has been examined, or that this process had open before.
-pub(super) fn open_file(path: &Path, cache_bytes: usize) -> Result<(Database, Stored), OpenError> {
+pub(super) fn open_file(path: &Path, cache_bytes: usize) -> Result<(Database, LoadedLog), LogOpenError> {
     caught(|| {
         let db = database(path, cache_bytes)?;
         let stored = store::load(&db)?;
@@ -260,7 +260,7 @@ pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<
 }
 
 /// Judges the file without changing a byte of it, and returns its schema.
-fn examine(path: &Path, options: &Options) -> Result<u32, OpenError> {
+fn examine(path: &Path, options: &Options) -> Result<u32, LogOpenError> {
     let file = File::options()
         .read(true)
         .write(true)
@@ -275,7 +275,7 @@ fn examine(path: &Path, options: &Options) -> Result<u32, OpenError> {
         let db = Database::builder()
             .set_cache_size(options.cache_bytes / 4)
             .set_check_integrity_on_open(len <= options.check_up_to)
-            .create_with_backend(Preview::new(file)?)?;
+            .create_with_backend(OverlayBackend::new(file)?)?;
         let found = store::schema(&db)?;
         if found == SCHEMA {
             store::load(&db)?;
@@ -286,7 +286,7 @@ fn examine(path: &Path, options: &Options) -> Result<u32, OpenError> {
     match found {
         0 => Err(corrupt(path, "its schema is 0, which no version wrote")),
         1..=SCHEMA => Ok(found),
-        _ => Err(OpenError::NewerSchema {
+        _ => Err(LogOpenError::NewerSchema {
             path: path.into(),
             found,
             known: SCHEMA,
@@ -295,15 +295,15 @@ fn examine(path: &Path, options: &Options) -> Result<u32, OpenError> {
 }
 
 /// Makes an empty log beside its place and moves it there.
-fn create(dir: &Path, path: &Path, options: &Options) -> Result<u32, OpenError> {
+fn create(dir: &Path, path: &Path, options: &Options) -> Result<u32, LogOpenError> {
     let unfinished = dir.join(NEW_FILE_NAME);
     match fs::remove_file(&unfinished) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(io_error(&unfinished, source)),
         _ => {}
     }
     let (id, origin) = match options.source {
-        Source::Own | Source::Command => (random_id(), Origin::Own),
-        Source::Relay => (UNKNOWN_ID, Origin::Relay(UNKNOWN_ID)),
+        LogMode::Own | LogMode::Command => (random_id(), Origin::Own),
+        LogMode::Relay => (UNKNOWN_ID, Origin::Relay(UNKNOWN_ID)),
     };
     caught(|| {
         let db = Database::builder()
@@ -328,22 +328,22 @@ fn create(dir: &Path, path: &Path, options: &Options) -> Result<u32, OpenError> 
 /// says nothing for the other files in the folder. The folder is locked rather than a file in it, so that looking at a folder
 /// that will be refused adds nothing to it.
 #[derive(Debug)]
-pub(super) struct FolderLock {
+pub(super) struct DirLock {
     _folder: File,
 }
 
-impl FolderLock {
+impl DirLock {
     /// Makes the folder if need be, and takes it.
-    pub(super) fn make(dir: &Path) -> Result<Self, OpenError> {
+    pub(super) fn make(dir: &Path) -> Result<Self, LogOpenError> {
         fs::create_dir_all(dir).map_err(|source| io_error(dir, source))?;
         Self::take(dir)
     }
 
-    fn take(dir: &Path) -> Result<Self, OpenError> {
+    fn take(dir: &Path) -> Result<Self, LogOpenError> {
         let folder = File::open(dir).map_err(|source| io_error(dir, source))?;
         match folder.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::Locked { path: dir.into() }),
+            Err(TryLockError::WouldBlock) => return Err(LogOpenError::Locked { path: dir.into() }),
             // Some network file systems cannot lock a folder; redb's lock on the file is left then.
             Err(TryLockError::Error(error)) => {
                 tracing::warn!(%error, path = %dir.display(), "the data folder cannot be locked: only its log is protected from a second ingestor");
@@ -362,12 +362,12 @@ pub(super) fn random_id() -> LogId {
 }
 
 /// What redb said, for a person.
-pub(super) fn failed(path: &Path, error: StoreError) -> OpenError {
+pub(super) fn failed(path: &Path, error: StoreError) -> LogOpenError {
     let StoreError::Redb(error) = error else {
         return corrupt(path, &error.to_string());
     };
     match *error {
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => OpenError::Locked {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => LogOpenError::Locked {
             path: path.parent().unwrap_or(path).into(),
         },
         redb::Error::Io(source)
@@ -380,15 +380,15 @@ pub(super) fn failed(path: &Path, error: StoreError) -> OpenError {
     }
 }
 
-fn corrupt(path: &Path, reason: &str) -> OpenError {
-    OpenError::Corrupt {
+fn corrupt(path: &Path, reason: &str) -> LogOpenError {
+    LogOpenError::Corrupt {
         path: path.into(),
         reason: reason.into(),
     }
 }
 
-pub(super) fn io_error(path: &Path, source: io::Error) -> OpenError {
-    OpenError::Io {
+pub(super) fn io_error(path: &Path, source: io::Error) -> LogOpenError {
+    LogOpenError::Io {
         path: path.into(),
         source,
     }

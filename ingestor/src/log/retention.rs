@@ -6,11 +6,11 @@ use std::{fmt, sync::Arc, time::Duration};
 const TOLERANCE_MS: i64 = 10 * 60 * 1000;
 
 /// Retention is enforced at least every minute, and at least once within itself.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What both clocks show at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
+pub struct ClockReading {
     /// Milliseconds since 1970 by the wall clock, which may jump.
     pub wall_ms: i64,
     /// Since some fixed moment, by a clock that cannot jump.
@@ -19,13 +19,13 @@ pub struct Moment {
 
 /// Reads both clocks.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Moment + Send + Sync>);
+pub struct RetentionClock(Arc<dyn Fn() -> ClockReading + Send + Sync>);
 
-impl Clock {
+impl RetentionClock {
     /// The machine's.
     pub fn of_machine() -> Self {
         let start = std::time::Instant::now();
-        Self::from(move || Moment {
+        Self::from(move || ClockReading {
             wall_ms: std::time::SystemTime::now()
                 .duration_since(std::time::UNIX_EPOCH)
                 .map_or(0, to_ms),
@@ -33,18 +33,18 @@ impl Clock {
         })
     }
 
-    pub(super) fn now(&self) -> Moment {
+    pub(super) fn now(&self) -> ClockReading {
         (self.0)()
     }
 }
 
-impl<F: Fn() -> Moment + Send + Sync + 'static> From<F> for Clock {
+impl<F: Fn() -> ClockReading + Send + Sync + 'static> From<F> for RetentionClock {
     fn from(read: F) -> Self {
         Self(Arc::new(read))
     }
 }
 
-impl fmt::Debug for Clock {
+impl fmt::Debug for RetentionClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Clock")
     }
@@ -52,7 +52,7 @@ impl fmt::Debug for Clock {
 
 /// Why nothing is removed at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Distrust {
+pub(super) enum PauseReason {
     /// The wall clock moved by this many milliseconds more than time passed.
     Jumped(i64),
     /// At the start it stood this many milliseconds after the newest record: a wrong clock, or a long time without the service.
@@ -61,11 +61,11 @@ pub(super) enum Distrust {
 
 /// What the guard says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum RetentionDecision {
     /// Records appended before this many milliseconds since 1970 may go.
     RemoveBefore(i64),
     /// Nothing may go now.
-    Pause(Distrust),
+    Pause(PauseReason),
 }
 
 /// Keeps a jump of the clock from emptying the log.
@@ -77,7 +77,7 @@ pub(super) enum Verdict {
 pub(super) struct ClockGuard {
     retention: Duration,
     /// The clocks agreed here.
-    trusted: Moment,
+    trusted: ClockReading,
     /// At the start the clock was in doubt already: coming back to what it showed then proves nothing.
     doubtful: bool,
     pause: Option<Pause>,
@@ -85,17 +85,17 @@ pub(super) struct ClockGuard {
 
 #[derive(Debug, Clone, Copy)]
 struct Pause {
-    since: Moment,
-    why: Distrust,
+    since: ClockReading,
+    why: PauseReason,
 }
 
 impl ClockGuard {
     /// At the start of the process; `head_ms` = when the newest record was appended.
-    pub(super) fn start(now: Moment, head_ms: Option<i64>, retention: Duration) -> Self {
+    pub(super) fn start(now: ClockReading, head_ms: Option<i64>, retention: Duration) -> Self {
         let ahead = head_ms.map_or(0, |head| now.wall_ms.saturating_sub(head));
         let pause = (ahead > to_ms(retention)).then_some(Pause {
             since: now,
-            why: Distrust::AheadOfHead(ahead),
+            why: PauseReason::AheadOfHead(ahead),
         });
         Self {
             retention,
@@ -106,12 +106,12 @@ impl ClockGuard {
     }
 
     /// What may go now.
-    pub(super) fn check(&mut self, now: Moment) -> Verdict {
+    pub(super) fn check(&mut self, now: ClockReading) -> RetentionDecision {
         let off = off(self.trusted, now);
         match self.pause {
             None if off.abs() > TOLERANCE_MS => self.pause_for(now, off),
             Some(Pause {
-                why: Distrust::Jumped(_),
+                why: PauseReason::Jumped(_),
                 ..
             }) if off.abs() <= TOLERANCE_MS && !self.doubtful => self.pause = None,
             // Jumped once more: what counts is the time since then.
@@ -124,20 +124,20 @@ impl ClockGuard {
             _ => {}
         }
         match self.pause {
-            Some(pause) => Verdict::Pause(pause.why),
-            None => Verdict::RemoveBefore(now.wall_ms.saturating_sub(to_ms(self.retention))),
+            Some(pause) => RetentionDecision::Pause(pause.why),
+            None => RetentionDecision::RemoveBefore(now.wall_ms.saturating_sub(to_ms(self.retention))),
         }
     }
 
-    fn pause_for(&mut self, now: Moment, off: i64) {
+    fn pause_for(&mut self, now: ClockReading, off: i64) {
         self.pause = Some(Pause {
             since: now,
-            why: Distrust::Jumped(off),
+            why: PauseReason::Jumped(off),
         });
     }
 }
 
-impl fmt::Display for Distrust {
+impl fmt::Display for PauseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let minutes = |ms: i64| ms.abs() / 60_000;
         match *self {
@@ -154,11 +154,11 @@ impl fmt::Display for Distrust {
 
 /// How often to enforce a retention: twice within the bound promised, so that it holds with the work included.
 pub(super) fn interval(retention: Duration) -> Duration {
-    retention.min(LONGEST_INTERVAL) / 2
+    retention.min(MAX_INTERVAL) / 2
 }
 
 /// How much more the wall clock moved since `then` than time passed, in milliseconds.
-fn off(then: Moment, now: Moment) -> i64 {
+fn off(then: ClockReading, now: ClockReading) -> i64 {
     let passed = to_ms(now.monotonic.saturating_sub(then.monotonic));
     now.wall_ms.saturating_sub(then.wall_ms).saturating_sub(passed)
 }
@@ -178,8 +178,8 @@ mod tests {
     /// Some moment in 2026.
     const T0: i64 = 1_790_000_000_000;
 
-    fn at(passed_ms: i64, jumped_ms: i64) -> Moment {
-        Moment {
+    fn at(passed_ms: i64, jumped_ms: i64) -> ClockReading {
+        ClockReading {
             wall_ms: T0 + passed_ms + jumped_ms,
             monotonic: Duration::from_millis(passed_ms as u64),
         }
@@ -192,11 +192,11 @@ mod tests {
     #[test]
     fn ordinary_time_removes_what_is_older_than_the_retention() {
         let mut guard = guard();
-        assert_eq!(guard.check(at(0, 0)), Verdict::RemoveBefore(T0 - WEEK_MS));
+        assert_eq!(guard.check(at(0, 0)), RetentionDecision::RemoveBefore(T0 - WEEK_MS));
         // Ten minutes of correction are still ordinary.
         assert_eq!(
             guard.check(at(HOUR, 600_000)),
-            Verdict::RemoveBefore(T0 + HOUR + 600_000 - WEEK_MS)
+            RetentionDecision::RemoveBefore(T0 + HOUR + 600_000 - WEEK_MS)
         );
     }
 
@@ -204,9 +204,18 @@ mod tests {
     fn a_jump_pauses_until_the_clock_is_back() {
         for jump in [700_000, -700_000, 30 * 24 * HOUR] {
             let mut guard = guard();
-            assert_eq!(guard.check(at(1000, jump)), Verdict::Pause(Distrust::Jumped(jump)));
-            assert_eq!(guard.check(at(2 * HOUR, jump)), Verdict::Pause(Distrust::Jumped(jump)));
-            assert!(matches!(guard.check(at(3 * HOUR, 0)), Verdict::RemoveBefore(_)));
+            assert_eq!(
+                guard.check(at(1000, jump)),
+                RetentionDecision::Pause(PauseReason::Jumped(jump))
+            );
+            assert_eq!(
+                guard.check(at(2 * HOUR, jump)),
+                RetentionDecision::Pause(PauseReason::Jumped(jump))
+            );
+            assert!(matches!(
+                guard.check(at(3 * HOUR, 0)),
+                RetentionDecision::RemoveBefore(_)
+            ));
         }
     }
 
@@ -214,16 +223,25 @@ mod tests {
     fn a_jump_that_stays_pauses_for_the_retention() {
         let mut guard = guard();
         let jump = 30 * 24 * HOUR;
-        assert!(matches!(guard.check(at(1000, jump)), Verdict::Pause(_)));
-        assert!(matches!(guard.check(at(1000 + WEEK_MS, jump)), Verdict::Pause(_)));
+        assert!(matches!(guard.check(at(1000, jump)), RetentionDecision::Pause(_)));
+        assert!(matches!(
+            guard.check(at(1000 + WEEK_MS, jump)),
+            RetentionDecision::Pause(_)
+        ));
         let later = at(1001 + WEEK_MS, jump);
-        assert_eq!(guard.check(later), Verdict::RemoveBefore(later.wall_ms - WEEK_MS));
+        assert_eq!(
+            guard.check(later),
+            RetentionDecision::RemoveBefore(later.wall_ms - WEEK_MS)
+        );
         // The new time is the trusted one now.
         assert!(matches!(
             guard.check(at(WEEK_MS + HOUR, jump)),
-            Verdict::RemoveBefore(_)
+            RetentionDecision::RemoveBefore(_)
         ));
-        assert!(matches!(guard.check(at(WEEK_MS + HOUR, 0)), Verdict::Pause(_)));
+        assert!(matches!(
+            guard.check(at(WEEK_MS + HOUR, 0)),
+            RetentionDecision::Pause(_)
+        ));
     }
 
     #[test]
@@ -231,10 +249,13 @@ mod tests {
         let mut guard = guard();
         guard.check(at(1000, HOUR));
         guard.check(at(WEEK_MS, 5 * HOUR));
-        assert!(matches!(guard.check(at(WEEK_MS + HOUR, 5 * HOUR)), Verdict::Pause(_)));
+        assert!(matches!(
+            guard.check(at(WEEK_MS + HOUR, 5 * HOUR)),
+            RetentionDecision::Pause(_)
+        ));
         assert!(matches!(
             guard.check(at(2 * WEEK_MS + 1, 5 * HOUR)),
-            Verdict::RemoveBefore(_)
+            RetentionDecision::RemoveBefore(_)
         ));
     }
 
@@ -242,13 +263,22 @@ mod tests {
     fn a_start_long_after_the_newest_record_pauses_for_the_retention() {
         let ahead = WEEK_MS + 1;
         let mut guard = ClockGuard::start(at(0, 0), Some(T0 - ahead), WEEK);
-        assert_eq!(guard.check(at(0, 0)), Verdict::Pause(Distrust::AheadOfHead(ahead)));
-        assert!(matches!(guard.check(at(WEEK_MS, 0)), Verdict::Pause(_)));
-        assert!(matches!(guard.check(at(WEEK_MS + 1, 0)), Verdict::RemoveBefore(_)));
+        assert_eq!(
+            guard.check(at(0, 0)),
+            RetentionDecision::Pause(PauseReason::AheadOfHead(ahead))
+        );
+        assert!(matches!(guard.check(at(WEEK_MS, 0)), RetentionDecision::Pause(_)));
+        assert!(matches!(
+            guard.check(at(WEEK_MS + 1, 0)),
+            RetentionDecision::RemoveBefore(_)
+        ));
         // Not a millisecond longer than that is no reason, and an empty log has nothing to lose.
         for head in [Some(T0 - WEEK_MS), Some(T0 + HOUR), None] {
             let mut guard = ClockGuard::start(at(0, 0), head, WEEK);
-            assert!(matches!(guard.check(at(0, 0)), Verdict::RemoveBefore(_)), "{head:?}");
+            assert!(
+                matches!(guard.check(at(0, 0)), RetentionDecision::RemoveBefore(_)),
+                "{head:?}"
+            );
         }
     }
 
@@ -260,9 +290,12 @@ mod tests {
 
     #[test]
     fn reasons_are_sentences() {
-        assert_eq!(Distrust::Jumped(-HOUR).to_string(), "the clock was set back by 60 min");
         assert_eq!(
-            Distrust::AheadOfHead(2 * HOUR).to_string(),
+            PauseReason::Jumped(-HOUR).to_string(),
+            "the clock was set back by 60 min"
+        );
+        assert_eq!(
+            PauseReason::AheadOfHead(2 * HOUR).to_string(),
             "the clock stands 120 min after the newest record, which is more than the retention"
         );
     }

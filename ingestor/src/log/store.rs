@@ -10,15 +10,15 @@ use killfeed::{
 use redb::{Database, Durability, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{
-    Head, Mark, ReadLimit, Record, RecordKind, Status,
+    DedupEntry, Head, LogStatus, ReadLimit, Record, RecordKind,
     format::{self, Damaged, MARK, Origin, SCHEMA, UNKNOWN_ID},
 };
 
 mod adopt;
-mod change;
+mod write;
 
 pub(super) use adopt::adopt;
-pub(super) use change::{Appended, Removal, append, plan_removal, remove};
+pub(super) use write::{Appended, Removal, append, plan_removal, remove};
 
 pub(super) const META: TableDefinition<'static, &str, &[u8]> = TableDefinition::new("meta");
 const RECORDS: TableDefinition<'static, u64, &[u8]> = TableDefinition::new("records");
@@ -35,7 +35,7 @@ pub(super) enum StoreError {
     #[error("what is stored cannot be understood: {0}")]
     Damaged(#[from] Damaged),
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
     #[error("{0}")]
     Unavailable(String),
     /// redb may panic on a file that was damaged behind its back.
@@ -51,7 +51,7 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 
 /// Who this log is, and whose history it continues.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct LogIdentity {
     pub(super) id: LogId,
     /// Oldest first: the log ids before, each with the last offset it gave out.
     pub(super) lineage: Vec<(LogId, Offset)>,
@@ -60,14 +60,14 @@ pub(super) struct Identity {
 
 /// What `meta` and the ends of the log say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Stored {
-    pub(super) identity: Identity,
-    pub(super) status: Status,
+pub(super) struct LoadedLog {
+    pub(super) identity: LogIdentity,
+    pub(super) status: LogStatus,
 }
 
 /// Makes a new, empty log in an empty database.
 pub(super) fn create(db: &Database, id: LogId, origin: Origin) -> Result<(), StoreError> {
-    let tx = begin(db)?;
+    let tx = start(db)?;
     {
         let mut meta = tx.open_table(META)?;
         meta.insert("schema", &SCHEMA.to_le_bytes()[..])?;
@@ -93,10 +93,10 @@ pub(super) fn schema(db: &Database) -> Result<u32, StoreError> {
 }
 
 /// Who the log is and how far it goes.
-pub(super) fn load(db: &Database) -> Result<Stored, StoreError> {
+pub(super) fn load(db: &Database) -> Result<LoadedLog, StoreError> {
     let tx = db.begin_read()?;
     let meta = tx.open_table(META)?;
-    let identity = Identity {
+    let identity = LogIdentity {
         id: LogId(u64::from_le_bytes(number(&meta, "log_id")?)),
         lineage: format::decode_lineage(&text(&meta, "lineage")?)?,
         origin: format::decode_origin(&text(&meta, "origin")?)?,
@@ -128,13 +128,13 @@ pub(super) fn load(db: &Database) -> Result<Stored, StoreError> {
     tx.open_table(INDEX)?;
     tx.open_table(MARKS)?;
     tx.open_table(FEED)?;
-    let status = Status {
+    let status = LogStatus {
         trimmed,
         earliest_ms,
         head,
         killmails,
     };
-    Ok(Stored { identity, status })
+    Ok(LoadedLog { identity, status })
 }
 
 /// Closes the history written so far under its log id and goes on under another, counting on.
@@ -144,7 +144,7 @@ pub(super) fn begin_log_id(db: &Database, id: LogId, origin: Origin) -> Result<(
     if stored.identity.id != UNKNOWN_ID {
         lineage.push((stored.identity.id, stored.status.head.offset));
     }
-    let tx = begin(db)?;
+    let tx = start(db)?;
     {
         let mut meta = tx.open_table(META)?;
         meta.insert("log_id", &id.0.to_le_bytes()[..])?;
@@ -203,7 +203,7 @@ pub(super) fn newest_records(
 
 /// The offset after which the first record appended at or after `since_ms` comes, by halving the range: offsets may have
 /// holes, so each probe looks at the first record from there on.
-pub(super) fn seek(db: &Database, since_ms: i64, status: &Status) -> Result<Offset, StoreError> {
+pub(super) fn seek(db: &Database, since_ms: i64, status: &LogStatus) -> Result<Offset, StoreError> {
     let (mut low, mut high) = (status.trimmed.0.saturating_add(1), status.head.offset.0);
     if since_ms > status.head.ingested_ms || low > high {
         return Ok(status.head.offset);
@@ -244,7 +244,7 @@ pub(super) fn newest(db: &Database, id: KillmailId, head: Offset) -> Result<Opti
 }
 
 /// What is remembered of these killmails, in the same order.
-pub(super) fn marks(db: &Database, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, StoreError> {
+pub(super) fn marks(db: &Database, ids: &[KillmailId]) -> Result<Vec<Option<DedupEntry>>, StoreError> {
     let marks = db.begin_read()?.open_table(MARKS)?;
     ids.iter()
         .map(|id| match marks.get(id.0)? {
@@ -262,7 +262,7 @@ pub(super) fn feed_state(db: &Database) -> Result<Option<Bytes>, StoreError> {
 
 /// Every transaction is on disk when it returns, and leaves a file that opens at once after a crash: without quick repair redb
 /// reads the whole file then, which a year's log would feel.
-fn begin(db: &Database) -> Result<WriteTransaction, StoreError> {
+fn start(db: &Database) -> Result<WriteTransaction, StoreError> {
     let mut tx = db.begin_write()?;
     tx.set_durability(Durability::Immediate)?;
     tx.set_quick_repair(true);

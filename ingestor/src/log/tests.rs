@@ -45,11 +45,11 @@ impl TestClock {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
 
-    fn clock(&self) -> Clock {
+    fn clock(&self) -> RetentionClock {
         let passed = Arc::clone(&self.0);
-        Clock::from(move || {
+        RetentionClock::from(move || {
             let passed = passed.load(Ordering::SeqCst);
-            Moment {
+            ClockReading {
                 wall_ms: T0 + passed,
                 monotonic: Duration::from_millis(passed as u64),
             }

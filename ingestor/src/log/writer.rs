@@ -16,19 +16,19 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Ancestry, AppendBatch, Head, LogError, names,
-    open::{self, FolderLock, Options},
-    retention::{self, ClockGuard, Distrust, Verdict},
-    shared::{Door, Shared},
+    AppendBatch, Head, Lineage, LogError, metrics,
+    open::{self, DirLock, Options},
+    retention::{self, ClockGuard, PauseReason, RetentionDecision},
+    state::{DbState, LogState},
     store::{self, Appended, StoreError},
 };
 
 /// Records removed in one transaction: about a millisecond, so that an append waiting behind it does not notice.
-const REMOVED_AT_ONCE: usize = 256;
+const MAX_REMOVAL_BATCH: usize = 256;
 
 /// How long to wait before the database is opened again: doubled from the first to the last.
-const REOPEN_FIRST: Duration = Duration::from_millis(100);
-const REOPEN_LAST: Duration = Duration::from_secs(10);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
 /// What the writer is asked to do.
 #[derive(Debug)]
@@ -39,7 +39,7 @@ pub(super) enum Job {
     },
     /// Continues another log's history.
     Adopt {
-        ancestry: Ancestry,
+        ancestry: Lineage,
         reply: oneshot::Sender<Result<Head, LogError>>,
     },
     /// A reader met an error in this generation of the database.
@@ -52,7 +52,7 @@ pub(super) enum Job {
 /// What the thread owns.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<LogState>,
     pub(super) path: PathBuf,
     pub(super) options: Options,
     pub(super) guard: ClockGuard,
@@ -62,7 +62,7 @@ pub(super) struct Writer {
     /// The disk's reserve was reached at the last append.
     pub(super) full: bool,
     /// Let go last, when the database is closed.
-    pub(super) _folder: FolderLock,
+    pub(super) _folder: DirLock,
 }
 
 impl Writer {
@@ -119,12 +119,12 @@ impl Writer {
     }
 
     fn append(&mut self, batch: &AppendBatch) -> Result<Head, LogError> {
-        if batch.events.is_empty() && batch.marks.is_empty() && batch.feed_state.is_none() {
+        if batch.events.is_empty() && batch.dedup_entries.is_empty() && batch.feed_state.is_none() {
             return Ok(self.shared.status().head);
         }
         self.check_room()?;
         // While the disk fails the next opening is tried in its time, not once more for every append.
-        if let Door::Failing { reason } = self.shared.door() {
+        if let DbState::Failing { reason } = self.shared.door() {
             return Err(LogError::Io(reason));
         }
         let started = Instant::now();
@@ -136,13 +136,13 @@ impl Writer {
             }
             match self.try_append(batch) {
                 Ok(appended) => {
-                    ::metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
-                    ::metrics::counter!(names::APPENDED).increment(appended.records.len() as u64);
+                    ::metrics::histogram!(metrics::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
+                    ::metrics::counter!(metrics::APPENDED).increment(appended.records.len() as u64);
                     let head = appended.head;
-                    self.shared.grew(appended);
+                    self.shared.on_append(appended);
                     return Ok(head);
                 }
-                Err(StoreError::Refused(reason)) => return Err(LogError::Refused(reason)),
+                Err(StoreError::Rejected(reason)) => return Err(LogError::Rejected(reason)),
                 Err(error) => {
                     self.in_doubt = Some((before, batch.clone()));
                     self.close(&error.to_string());
@@ -156,12 +156,12 @@ impl Writer {
         }
     }
 
-    fn adopt(&mut self, ancestry: &Ancestry) -> Result<Head, LogError> {
+    fn adopt(&mut self, ancestry: &Lineage) -> Result<Head, LogError> {
         self.check_room()?;
         let handle = match self.shared.door() {
-            Door::Open(handle) => handle,
-            Door::Failing { reason } => return Err(LogError::Io(reason)),
-            Door::Shut => return Err(LogError::Closed),
+            DbState::Open(handle) => handle,
+            DbState::Failing { reason } => return Err(LogError::Io(reason)),
+            DbState::Shut => return Err(LogError::Closed),
         };
         match open::caught(|| store::adopt(&handle.db, ancestry)) {
             Ok(stored) => {
@@ -170,7 +170,7 @@ impl Writer {
                 self.shared.adopted(stored);
                 Ok(head)
             }
-            Err(StoreError::Refused(reason)) => Err(LogError::Refused(reason)),
+            Err(StoreError::Rejected(reason)) => Err(LogError::Rejected(reason)),
             Err(error) => {
                 drop(handle);
                 self.close(&error.to_string());
@@ -190,7 +190,7 @@ impl Writer {
         let room = self.options.free_space.check(&self.path, self.options.reserve_bytes);
         match &room {
             Err(error) => {
-                ::metrics::counter!(names::DISK_FULL).increment(1);
+                ::metrics::counter!(metrics::DISK_FULL).increment(1);
                 if !self.full {
                     tracing::error!(%error, path = %self.path.display(), "free some space on the log's disk, or shorten INGESTOR_RETENTION");
                 }
@@ -204,32 +204,32 @@ impl Writer {
 
     fn try_append(&self, batch: &AppendBatch) -> Result<Appended, StoreError> {
         match self.shared.door() {
-            Door::Open(handle) => open::caught(|| store::append(&handle.db, batch)),
-            Door::Failing { reason } => Err(StoreError::Unavailable(reason)),
-            Door::Shut => Err(StoreError::Unavailable("the log is closed".into())),
+            DbState::Open(handle) => open::caught(|| store::append(&handle.db, batch)),
+            DbState::Failing { reason } => Err(StoreError::Unavailable(reason)),
+            DbState::Shut => Err(StoreError::Unavailable("the log is closed".into())),
         }
     }
 
     /// Removes one transaction's worth of what may go. True = there may be more.
-    fn remove_expired(&mut self, paused: &mut Option<Distrust>) -> bool {
+    fn remove_expired(&mut self, paused: &mut Option<PauseReason>) -> bool {
         let cutoff_ms = match self.guard.check(self.options.clock.now()) {
-            Verdict::RemoveBefore(cutoff_ms) => {
+            RetentionDecision::RemoveBefore(cutoff_ms) => {
                 if paused.take().is_some() {
                     tracing::info!("the clock is trusted again: records are removed after the retention");
                 }
                 cutoff_ms
             }
-            Verdict::Pause(why) => {
+            RetentionDecision::Pause(why) => {
                 if paused.is_none() {
                     tracing::warn!(reason = %why, "nothing is removed from the log until the clock is back, or for the length of the retention");
                 }
                 *paused = Some(why);
-                ::metrics::gauge!(names::RETENTION_PAUSED).set(1.0);
+                ::metrics::gauge!(metrics::RETENTION_PAUSED).set(1.0);
                 return false;
             }
         };
-        ::metrics::gauge!(names::RETENTION_PAUSED).set(0.0);
-        let Door::Open(handle) = self.shared.door() else {
+        ::metrics::gauge!(metrics::RETENTION_PAUSED).set(0.0);
+        let DbState::Open(handle) = self.shared.door() else {
             return false;
         };
         // A removal writes little; but on a disk that is nearly full even that must not meet its end.
@@ -238,7 +238,7 @@ impl Writer {
             return false;
         }
         let removed = open::caught(|| {
-            let Some(removal) = store::plan_removal(&handle.db, cutoff_ms, REMOVED_AT_ONCE)? else {
+            let Some(removal) = store::plan_removal(&handle.db, cutoff_ms, MAX_REMOVAL_BATCH)? else {
                 return Ok(0);
             };
             // Before the records go, so that a reader that finds them missing finds the reason as well.
@@ -249,8 +249,8 @@ impl Writer {
         });
         match removed {
             Ok(removed) => {
-                ::metrics::counter!(names::REMOVED).increment(removed as u64);
-                removed == REMOVED_AT_ONCE
+                ::metrics::counter!(metrics::REMOVED).increment(removed as u64);
+                removed == MAX_REMOVAL_BATCH
             }
             Err(error) => {
                 drop(handle);
@@ -266,11 +266,11 @@ impl Writer {
         self.shared.failing(reason);
     }
 
-    fn reopen(&mut self) -> Result<(), open::OpenError> {
+    fn reopen(&mut self) -> Result<(), open::LogOpenError> {
         match open::open_file(&self.path, self.options.cache_bytes) {
             Ok((db, stored)) => {
                 self.generation += 1;
-                ::metrics::counter!(names::REOPENED).increment(1);
+                ::metrics::counter!(metrics::REOPENED).increment(1);
                 tracing::warn!(path = %self.path.display(), head = stored.status.head.offset.0, "the log is open again");
                 self.shared.reopened(db, self.generation, &stored);
                 Ok(())
@@ -294,13 +294,13 @@ struct Reopen {
 impl Reopen {
     fn soon() -> Self {
         Self {
-            due: Instant::now() + REOPEN_FIRST,
-            wait: REOPEN_FIRST,
+            due: Instant::now() + INITIAL_BACKOFF,
+            wait: INITIAL_BACKOFF,
         }
     }
 
     fn later(&mut self) {
-        self.wait = (self.wait * 2).min(REOPEN_LAST);
+        self.wait = (self.wait * 2).min(MAX_BACKOFF);
         // Full jitter, as for every retry.
         self.due = Instant::now() + self.wait.mul_f64(fastrand::f64());
     }

@@ -10,7 +10,7 @@ use prost::Message as _;
 use super::{Decision, Stages, Wait, traced};
 use crate::{
     feed::{Batch, FeedItem, RelayedBody, RelayedRecord, UpstreamLineage},
-    log::{Ancestry, AppendBatch, Head, Mark, NewBody, NewEvent, Record},
+    log::{AppendBatch, DedupEntry, Head, Lineage, NewBody, NewEvent, Record},
     metrics,
 };
 
@@ -21,7 +21,7 @@ const OF_A_RELAY: ContentHash = ContentHash {
 };
 
 /// Whether it came through a relay and its document was never seen since.
-pub(super) fn is_relayed(mark: Option<Mark>) -> bool {
+pub(super) fn is_relayed(mark: Option<DedupEntry>) -> bool {
     mark.is_some_and(|mark| mark.hash == Some(OF_A_RELAY))
 }
 
@@ -70,7 +70,7 @@ impl Stages {
     }
 
     async fn adopt(&self, history: UpstreamLineage) -> Head {
-        let ancestry = Ancestry {
+        let ancestry = Lineage {
             id: history.id,
             ancestors: history.ancestors,
             trimmed: history.trimmed,
@@ -92,7 +92,7 @@ impl Stages {
         let id = KillmailId(killmail.killmail_id);
         let mut wait = Wait::default();
         let record = loop {
-            match self.log.said(id).await {
+            match self.log.newest_record(id).await {
                 Ok(record) => {
                     wait.over(self.health.as_ref());
                     break record;
@@ -104,7 +104,7 @@ impl Stages {
     }
 }
 
-/// `said`: the killmail's newest record, while the log holds it.
+/// `newest_record`: the killmail's newest record, while the log holds it.
 fn compare(killmail: &Killmail, said: Option<&Killmail>, revision: u32) -> Decision {
     match said {
         // What the log does not hold any more is not known to be otherwise.
@@ -223,7 +223,7 @@ mod tests {
         assert_eq!(event(record(true)), expected(Some(OF_A_RELAY)));
         // From an archive: the first full document is news, as upstream.
         assert_eq!(event(record(false)), expected(None));
-        let mark = |hash| Some(Mark { revision: 3, hash });
+        let mark = |hash| Some(DedupEntry { revision: 3, hash });
         assert!(is_relayed(mark(Some(OF_A_RELAY))));
         assert!(!is_relayed(mark(None)) && !is_relayed(None));
     }

@@ -217,7 +217,7 @@ fn hash(version: u8, content: u8) -> Option<ContentHash> {
 
 #[test]
 fn only_what_says_something_new_is_logged() {
-    let mark = |revision, hash| Some(Mark { revision, hash });
+    let mark = |revision, hash| Some(DedupEntry { revision, hash });
     for (known, content, expected, why) in [
         (None, hash(1, 7), Decision::Append(0), "never seen"),
         (None, None, Decision::Append(0), "never seen, from an archive"),

@@ -22,7 +22,7 @@ use crate::{
     enrich::Enricher,
     feed::{Batch, DocumentOutcome, Feed},
     health::FeedReport,
-    log::{JetStreamLog, Lasts, names},
+    log::{JetStreamLog, LeadershipWatch, metrics},
     pipeline::Pipeline,
     settings::Settings,
 };
@@ -74,10 +74,10 @@ async fn take_turn(
         () = stop.cancelled() => return Ok(()),
         error = log.lost() => return Err(configuration(error)),
         never = stand_by(log, report) => match never {},
-        leadership = log.lead(note) => leadership,
+        leadership = log.acquire(note) => leadership,
     };
     let (writer, lasts) = (leadership.writer(), leadership.lasts());
-    ::metrics::gauge!(names::TURN).set(1.0);
+    ::metrics::gauge!(metrics::TURN).set(1.0);
     let before = settled.borrow().clone();
     let ended = match source::own(settings, &*writer, report.clone(), before).await {
         Ok(source) => {
@@ -100,8 +100,8 @@ async fn take_turn(
         Err(error) => Err(error),
     };
     // The feed is gone by now: the next one may ask.
-    ::metrics::gauge!(names::TURN).set(0.0);
-    leadership.leave().await;
+    ::metrics::gauge!(metrics::TURN).set(0.0);
+    leadership.release().await;
     ended
 }
 
@@ -125,7 +125,7 @@ async fn out_of_sight(mut trouble: watch::Receiver<Option<String>>) {
 /// A feed that asks nothing once the lease is over, also in a process that was stopped meanwhile and does not know it yet.
 struct Leased {
     feed: Box<dyn Feed>,
-    lasts: Lasts,
+    lasts: LeadershipWatch,
     settled: watch::Sender<Option<Bytes>>,
 }
 
@@ -201,7 +201,7 @@ async fn tell(mut report: watch::Receiver<FeedReport>, said: watch::Sender<Strin
 
 /// Says what the one whose turn it is says, or why the log is out of reach.
 async fn stand_by(log: &JetStreamLog, report: &watch::Sender<FeedReport>) -> Never {
-    let (mut heard, mut trouble, mut hindered) = (log.heard(), log.trouble(), log.hindered());
+    let (mut heard, mut trouble, mut hindered) = (log.leader_health(), log.trouble(), log.election_error());
     loop {
         let last = report.borrow().clone();
         let said = heard.borrow_and_update().clone();

@@ -15,7 +15,7 @@ use crate::{
         replay::{Replay, ReplaySettings},
     },
     health::FeedReport,
-    log::{LogRead, LogWrite, Source as LogSource},
+    log::{LogMode as LogSource, LogRead, LogWrite},
     reload,
     settings::{RelaySource, Settings, Source},
 };

@@ -38,7 +38,7 @@ async fn over_tls_the_servers_have_to_prove_themselves() {
     };
     let log = JetStreamLog::open(with("ca.pem")).await.unwrap();
     let (_, note) = tokio::sync::watch::channel(String::new());
-    let leadership = log.lead(note).await;
+    let leadership = log.acquire(note).await;
     let head = leadership
         .writer()
         .append(batch([killmail(1, 0, T0)], "one"))
@@ -46,7 +46,7 @@ async fn over_tls_the_servers_have_to_prove_themselves() {
         .unwrap();
     let mut heads = log.head();
     heads.wait_for(|now| now.offset >= head.offset).await.unwrap();
-    leadership.leave().await;
+    leadership.release().await;
     drop(log);
 
     // An authority that did not sign it, or none: no connection, however long it is tried, which is half a minute.

@@ -51,7 +51,7 @@ async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Re
         let leadership = begin(&first).await?;
         let written = leadership.writer().append(batch([killmail(1, 0, T0)], "one")).await;
         let head = written.map_err(|error| error.to_string())?;
-        leadership.leave().await;
+        leadership.release().await;
 
         // Another retention, and nothing in memory.
         let second = JetStreamLog::open(with(2 * 86_400, &others)).await;
@@ -59,13 +59,13 @@ async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Re
         let leadership = begin(&second).await?;
         let written = leadership.writer().append(batch([killmail(2, 0, T0)], "two")).await;
         written.map_err(|error| error.to_string())?;
-        let marks = leadership.writer().marks(&[KillmailId(1), KillmailId(2)]).await;
+        let marks = leadership.writer().dedup_entries(&[KillmailId(1), KillmailId(2)]).await;
         assert_eq!(marks.unwrap(), [Some(mark(1, 0)), Some(mark(2, 0))]);
         let mut heads = first.head();
         let both = heads.wait_for(|now| now.offset.0 == head.offset.0 + 1);
         timeout(LONG, both).await.expect("in time").unwrap();
         assert_eq!(first.read(Offset(0), ALL).await.unwrap().len(), 2);
-        leadership.leave().await;
+        leadership.release().await;
         Ok(())
     };
     let did = timeout(2 * LONG, did).await.expect("in time");
@@ -74,9 +74,9 @@ async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Re
 
 async fn begin(log: &JetStreamLog) -> Result<killfeed_ingestor::log::Leadership, String> {
     let (_, note) = watch::channel(String::new());
-    let mut hindered = log.hindered();
+    let mut hindered = log.election_error();
     tokio::select! {
-        leadership = log.lead(note) => Ok(leadership),
+        leadership = log.acquire(note) => Ok(leadership),
         hindrance = hindered.wait_for(Option::is_some) => Err(hindrance.unwrap().clone().unwrap()),
     }
 }
@@ -186,5 +186,5 @@ async fn credentials_that_expire_are_replaced_in_their_place() {
     let leadership = timeout(LONG, begin(&log)).await.expect("in time").unwrap();
     let head = leadership.writer().append(batch([killmail(1, 0, T0)], "one")).await;
     assert_eq!(head.unwrap().offset, Offset(1));
-    leadership.leave().await;
+    leadership.release().await;
 }

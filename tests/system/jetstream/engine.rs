@@ -9,8 +9,8 @@ use killfeed::{
     v1,
 };
 use killfeed_ingestor::log::{
-    AppendBatch, Head, JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LogRead, Mark, NewBody, NewEvent,
-    Place, ReadLimit, SharedOpenError,
+    AppendBatch, CursorStatus, DedupEntry, Head, JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LogRead,
+    NewBody, NewEvent, ReadLimit, SharedOpenError,
 };
 use killfeed_support::{nats::Nats, process::eventually};
 use prost::Message as _;
@@ -59,7 +59,7 @@ pub(super) async fn try_open(nats: &Nats, window_bytes: usize) -> Result<End, Sh
 
 pub(super) async fn lead(end: &End) -> Leadership {
     let (_, note) = watch::channel("hello".to_owned());
-    timeout(LONG, end.log.lead(note)).await.expect("its turn comes")
+    timeout(LONG, end.log.acquire(note)).await.expect("its turn comes")
 }
 
 fn hash_of(id: u64, revision: u32) -> ContentHash {
@@ -69,8 +69,8 @@ fn hash_of(id: u64, revision: u32) -> ContentHash {
     ContentHash { version: 1, digest }
 }
 
-pub(super) fn mark(id: u64, revision: u32) -> Mark {
-    Mark {
+pub(super) fn mark(id: u64, revision: u32) -> DedupEntry {
+    DedupEntry {
         revision,
         hash: Some(hash_of(id, revision)),
     }
@@ -109,7 +109,7 @@ fn gap(missing: u64, ingested_ms: i64) -> NewEvent {
 pub(super) fn batch(events: impl IntoIterator<Item = NewEvent>, state: &'static str) -> AppendBatch {
     AppendBatch {
         events: events.into_iter().collect(),
-        marks: Vec::new(),
+        dedup_entries: Vec::new(),
         feed_state: Some(Bytes::from_static(state.as_bytes())),
     }
 }
@@ -184,14 +184,18 @@ async fn what_one_appends_all_read_from_memory_and_from_the_server() {
             (Offset(0), Some(T0 + 1), head, 301)
         );
         let place = |offset| {
-            end.log.place(Cursor {
+            end.log.locate(Cursor {
                 log: end.log.id(),
                 offset: Offset(offset),
             })
         };
         assert_eq!(
             [place(0), place(303), place(304)],
-            [Place::After(Offset(0)), Place::After(Offset(303)), Place::Ahead]
+            [
+                CursorStatus::After(Offset(0)),
+                CursorStatus::After(Offset(303)),
+                CursorStatus::Ahead
+            ]
         );
         let newest = end.log.newest(KillmailId(7)).await.unwrap().unwrap();
         let before = end.log.newest_at(KillmailId(7), Offset(301)).await.unwrap().unwrap();
@@ -203,13 +207,13 @@ async fn what_one_appends_all_read_from_memory_and_from_the_server() {
     }
 
     // The next leader finds everything as it was left.
-    leadership.leave().await;
+    leadership.release().await;
     let next = lead(&reader).await;
     assert_eq!(next.head(), head);
     let log = next.writer();
     assert_eq!(log.feed_state().await.unwrap(), Some(Bytes::from_static(b"three")));
     let marks = log
-        .marks(&[KillmailId(7), KillmailId(300), KillmailId(302)])
+        .dedup_entries(&[KillmailId(7), KillmailId(300), KillmailId(302)])
         .await
         .unwrap();
     assert_eq!(marks, [Some(mark(7, 1)), Some(mark(300, 0)), None]);
@@ -285,16 +289,16 @@ async fn two_who_write_the_same_log_it_once_and_the_old_one_stops() {
                 .await
                 .is_err()
         );
-        old.leave().await;
-        new.leave().await;
+        old.release().await;
+        new.release().await;
         let next = lead(&b).await;
         let log = next.writer();
         let ids: Vec<KillmailId> = (0..20).map(|n| KillmailId(round * 100 + n + 1)).collect();
-        let known = log.marks(&ids).await.unwrap();
+        let known = log.dedup_entries(&ids).await.unwrap();
         let missing = ids.iter().zip(&known).filter(|(_, mark)| mark.is_none());
         let missing: Vec<NewEvent> = missing.map(|(id, _)| killmail(id.0, 0, T0 + round as i64)).collect();
         log.append(batch(missing, "next")).await.unwrap();
-        next.leave().await;
+        next.release().await;
     }
     let fresh = open(&nats).await;
     let mut logged = records(&fresh, 0).await;
@@ -314,7 +318,7 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
         .append(batch([killmail(1, 0, T0)], "one"))
         .await
         .unwrap();
-    leadership.leave().await;
+    leadership.release().await;
     // As a leader leaves it that is killed after a publish: the record is there, neither its mark nor the position is.
     let client = async_nats::connect(nats.url()).await.unwrap();
     let context = async_nats::jetstream::new(client);
@@ -334,7 +338,11 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
         .unwrap();
     let next = lead(&end).await;
     assert_eq!(next.head().offset, Offset(2));
-    let marks = next.writer().marks(&[KillmailId(1), KillmailId(2)]).await.unwrap();
+    let marks = next
+        .writer()
+        .dedup_entries(&[KillmailId(1), KillmailId(2)])
+        .await
+        .unwrap();
     assert_eq!(marks[0], Some(mark(1, 0)));
     assert_eq!(marks[1].map(|mark| mark.revision), Some(3));
 
@@ -346,7 +354,7 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
     );
     let position = context.get_key_value("killfeed-position").await.unwrap();
     position.put("feed", "one".into()).await.unwrap();
-    next.leave().await;
+    next.release().await;
     let next = lead(&end).await;
     assert_eq!(next.head().offset, Offset(5));
     let events = [gap(1, T0), gap(1, T0)];
@@ -363,14 +371,17 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
     // A mark that is lost for good: the engine itself refuses the record, and the mark is written anew.
     let bucket = context.get_key_value("killfeed-marks").await.unwrap();
     bucket.purge("1").await.unwrap();
-    next.leave().await;
+    next.release().await;
     let next = lead(&end).await;
     let refused = next.writer().append(batch([killmail(1, 0, T0)], "two")).await;
     assert!(refused.is_err());
     timeout(LONG, next.lasts().over()).await.unwrap();
-    next.leave().await;
+    next.release().await;
     let next = lead(&end).await;
-    assert_eq!(next.writer().marks(&[KillmailId(1)]).await.unwrap(), [Some(mark(1, 0))]);
+    assert_eq!(
+        next.writer().dedup_entries(&[KillmailId(1)]).await.unwrap(),
+        [Some(mark(1, 0))]
+    );
     assert_eq!(stream.info().await.unwrap().state.messages, 6);
 }
 
@@ -386,7 +397,7 @@ async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
         .append(batch([killmail(1, 0, T0)], "one"))
         .await
         .unwrap();
-    leadership.leave().await;
+    leadership.release().await;
     let config = context
         .get_stream("killfeed")
         .await
@@ -439,7 +450,7 @@ async fn a_log_that_lost_its_end_is_named() {
         .append(batch([killmail(1, 0, T0)], "one"))
         .await
         .unwrap();
-    leadership.leave().await;
+    leadership.release().await;
     drop(end);
     // As after a restored backup: the position speaks of records that are not there.
     let position = context.get_key_value("killfeed-position").await.unwrap();
@@ -457,12 +468,12 @@ async fn a_log_that_lost_its_end_is_named() {
     let (_, note) = watch::channel(String::new());
     let lost = tokio::select! {
         lost = timeout(LONG, end.log.lost()) => lost.unwrap(),
-        _ = end.log.lead(note) => panic!("it may not lead"),
+        _ = end.log.acquire(note) => panic!("it may not lead"),
     };
     assert!(
         matches!(
             lost,
-            JetStreamError::LostEnd {
+            JetStreamError::Truncated {
                 found: 1,
                 expected: 5,
                 ..
@@ -479,16 +490,16 @@ async fn a_leader_that_is_gone_is_followed_by_another_in_time() {
     let first = lead(&a).await;
     // While it is there nobody else leads, and they hear what it says.
     let (_, note) = watch::channel(String::new());
-    assert!(timeout(Duration::from_secs(12), b.log.lead(note)).await.is_err());
+    assert!(timeout(Duration::from_secs(12), b.log.acquire(note)).await.is_err());
     eventually("the other one hears it", LONG, async || {
-        b.log.heard().borrow().is_some()
+        b.log.leader_health().borrow().is_some()
     })
     .await;
     // Left in order: at once.
-    first.leave().await;
+    first.release().await;
     let begun = tokio::time::Instant::now();
     let second = lead(&b).await;
     println!("after an orderly end: {:?}", begun.elapsed());
     assert!(begun.elapsed() < Duration::from_secs(5));
-    second.leave().await;
+    second.release().await;
 }

@@ -5,7 +5,7 @@ use killfeed::{
     cursor::{Cursor, Offset},
     id::KillmailId,
 };
-use killfeed_ingestor::log::{JetStreamLog, JetStreamOptions, LogRead as _, Place};
+use killfeed_ingestor::log::{CursorStatus, JetStreamLog, JetStreamOptions, LogRead as _};
 use killfeed_support::{
     nats::Nats,
     proxy::{Cut, Proxy},
@@ -19,12 +19,12 @@ async fn is_as_expected(end: &End, expected: &[(u64, u32)]) {
     assert_eq!(records(end, 0).await, expected);
     let head = end.log.status().head;
     let at = |offset| {
-        end.log.place(Cursor {
+        end.log.locate(Cursor {
             log: end.log.id(),
             offset,
         })
     };
-    assert_eq!(at(head.offset), Place::After(head.offset));
+    assert_eq!(at(head.offset), CursorStatus::After(head.offset));
     assert_eq!(end.log.newest(KillmailId(3)).await.unwrap(), None);
 }
 
@@ -53,7 +53,7 @@ async fn what_was_deleted_is_passed_over_also_at_the_end() {
     // The next one begins where the log ended, and so does the next leader.
     let head = log.append(batch([killmail(6, 0, T0)], "two")).await.unwrap();
     assert_eq!(head.offset, Offset(6));
-    leadership.leave().await;
+    leadership.release().await;
     let after = open(&nats).await;
     let leadership = lead(&after).await;
     let head = leadership

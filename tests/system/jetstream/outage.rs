@@ -50,10 +50,10 @@ async fn an_append_during_an_outage_is_made_once() {
             Ok(head) => break head,
             Err(_) if leadership.lasts().now() => tokio::time::sleep(Duration::from_millis(50)).await,
             Err(_) => {
-                leadership.leave().await;
+                leadership.release().await;
                 leadership = lead(&end).await;
                 let ids: Vec<KillmailId> = (2..=50).map(KillmailId).collect();
-                let known = leadership.writer().marks(&ids).await.unwrap();
+                let known = leadership.writer().dedup_entries(&ids).await.unwrap();
                 let missing = ids.iter().zip(known).filter(|(_, known)| known.is_none());
                 due = batch(missing.map(|(id, _)| killmail(id.0, 0, T0)), "two");
             }

@@ -12,7 +12,7 @@ use killfeed::{
         stream_killmails_request, stream_killmails_response::Event,
     },
 };
-use killfeed_ingestor::log::{JetStreamLog, JetStreamOptions, LogRead as _, Place};
+use killfeed_ingestor::log::{CursorStatus, JetStreamLog, JetStreamOptions, LogRead as _};
 use killfeed_support::{Upstream, corpus, nats::Nats, process::eventually, validator::offset};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
@@ -42,7 +42,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
     // One with its newest records in memory, one that asks the servers for each.
     let ends = [open(1 << 20).await, open(0).await];
     let (_, note) = tokio::sync::watch::channel(String::new());
-    let leadership = timeout(LONG, ends[0].0.lead(note.clone())).await.unwrap();
+    let leadership = timeout(LONG, ends[0].0.acquire(note.clone())).await.unwrap();
     let log = leadership.writer();
     let old = batch((1..=30).map(|id| killmail(id, 0, T0 + id as i64)), "old");
     log.append(old).await.unwrap();
@@ -59,7 +59,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
         }
     };
     let place = |log: &JetStreamLog, offset| {
-        log.place(Cursor {
+        log.locate(Cursor {
             log: log.id(),
             offset: Offset(offset),
         })
@@ -76,9 +76,9 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
             (status.killmails, status.earliest_ms, status.head),
             (10, Some(T0 + 31), head)
         );
-        let expired = Place::Expired { trimmed: Offset(30) };
+        let expired = CursorStatus::Expired { trimmed: Offset(30) };
         assert_eq!([place(end, 0), place(end, 29)], [expired; 2]);
-        assert_eq!(place(end, 30), Place::After(Offset(30)));
+        assert_eq!(place(end, 30), CursorStatus::After(Offset(30)));
         assert_eq!(end.newest(KillmailId(30)).await.unwrap(), None);
         assert_eq!(end.newest(KillmailId(31)).await.unwrap().unwrap().offset, Offset(31));
         assert_eq!(end.seek(0).await.unwrap(), Offset(30));
@@ -96,20 +96,20 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
         assert_eq!(
             [place(end, 39), place(end, 40), place(end, 41)],
             [
-                Place::Expired { trimmed: Offset(40) },
-                Place::After(Offset(40)),
-                Place::Ahead
+                CursorStatus::Expired { trimmed: Offset(40) },
+                CursorStatus::After(Offset(40)),
+                CursorStatus::Ahead
             ]
         );
         assert_eq!(end.read(Offset(40), ALL).await.unwrap(), []);
         assert_eq!(end.seek(0).await.unwrap(), Offset(40));
     }
-    leadership.leave().await;
-    let next = timeout(LONG, fresh.0.lead(note)).await.unwrap();
+    leadership.release().await;
+    let next = timeout(LONG, fresh.0.acquire(note)).await.unwrap();
     assert_eq!(next.head(), head);
     // The subjects are gone and the engine would take them: what is remembered keeps them out.
     let ids: Vec<KillmailId> = (1..=41).map(KillmailId).collect();
-    let marks = next.writer().marks(&ids).await.unwrap();
+    let marks = next.writer().dedup_entries(&ids).await.unwrap();
     let expected: Vec<_> = (1..=41).map(|id| (id <= 40).then(|| mark(id, 0))).collect();
     assert_eq!(marks, expected);
     let head = next

@@ -11,7 +11,7 @@ use killfeed::{
     id::KillmailId,
     v1::Killmail,
 };
-use killfeed_ingestor::log::{Head, LogError, LogRead, Place, ReadLimit, Record, RecordKind, Status};
+use killfeed_ingestor::log::{CursorStatus, Head, LogError, LogRead, LogStatus, ReadLimit, Record, RecordKind};
 use killfeed_support::validator::Appended;
 use prost::Message as _;
 use tokio::sync::watch;
@@ -116,16 +116,16 @@ impl LogRead for MemoryLog {
         LogId(7)
     }
 
-    fn place(&self, cursor: Cursor) -> Place {
+    fn locate(&self, cursor: Cursor) -> CursorStatus {
         let trimmed = Offset(*self.trimmed.lock().unwrap());
         if cursor.log != self.id() {
-            Place::Foreign
+            CursorStatus::Unrelated
         } else if cursor.offset.0 > self.head_offset() {
-            Place::Ahead
+            CursorStatus::Ahead
         } else if cursor.offset < trimmed {
-            Place::Expired { trimmed }
+            CursorStatus::Expired { trimmed }
         } else {
-            Place::After(cursor.offset)
+            CursorStatus::After(cursor.offset)
         }
     }
 
@@ -144,9 +144,9 @@ impl LogRead for MemoryLog {
         head
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> LogStatus {
         let records = self.records.lock().unwrap();
-        Status {
+        LogStatus {
             trimmed: Offset(*self.trimmed.lock().unwrap()),
             earliest_ms: records.first().map(|record| record.ingested_ms),
             head: *self.head.lock().unwrap(),

@@ -14,7 +14,7 @@ use killfeed::{
 use prost::Message as _;
 use tokio::sync::watch;
 
-use crate::log::{Head, LogError, LogRead, Place, ReadLimit, Record, RecordKind, Status};
+use crate::log::{CursorStatus, Head, LogError, LogRead, LogStatus, ReadLimit, Record, RecordKind};
 
 pub(in crate::grpc) struct FakeLog {
     id: LogId,
@@ -136,16 +136,16 @@ impl LogRead for FakeLog {
         self.id
     }
 
-    fn place(&self, cursor: Cursor) -> Place {
+    fn locate(&self, cursor: Cursor) -> CursorStatus {
         let trimmed = Offset(self.state.lock().unwrap().trimmed);
         if cursor.log != self.id {
-            Place::Foreign
+            CursorStatus::Unrelated
         } else if cursor.offset > self.head.borrow().offset {
-            Place::Ahead
+            CursorStatus::Ahead
         } else if cursor.offset < trimmed {
-            Place::Expired { trimmed }
+            CursorStatus::Expired { trimmed }
         } else {
-            Place::After(cursor.offset)
+            CursorStatus::After(cursor.offset)
         }
     }
 
@@ -167,9 +167,9 @@ impl LogRead for FakeLog {
         self.head.subscribe()
     }
 
-    fn status(&self) -> Status {
+    fn status(&self) -> LogStatus {
         let state = self.state.lock().unwrap();
-        Status {
+        LogStatus {
             trimmed: Offset(state.trimmed),
             earliest_ms: state.records.first().map(|record| record.ingested_ms),
             head: *self.head.borrow(),

@@ -11,7 +11,7 @@ pub enum JetStreamError {
     #[error(
         "NATS at {servers} cannot be reached: {reason}; check INGESTOR_LOG, INGESTOR_NATS_CREDS_FILE and INGESTOR_NATS_CA, and that the servers run with JetStream"
     )]
-    Away {
+    Unavailable {
         /// As set.
         servers: String,
         /// What was tried last.
@@ -21,7 +21,7 @@ pub enum JetStreamError {
     #[error(
         "NATS at {servers} does not let this ingestor in: {reason}; expected INGESTOR_NATS_CREDS_FILE to be of a user that these servers know, neither expired nor revoked"
     )]
-    Unwelcome {
+    Unauthorized {
         /// As set.
         servers: String,
         /// The server's words.
@@ -51,7 +51,7 @@ pub enum JetStreamError {
     #[error(
         "NATS refuses to make {what}: {reason}; INGESTOR_NATS_REPLICAS can be no more than its servers, and JetStream needs its room"
     )]
-    Refused {
+    Rejected {
         /// A stream or bucket.
         what: String,
         /// The server's words.
@@ -91,7 +91,7 @@ pub enum JetStreamError {
     #[error(
         "the JetStream stream {stream} holds records, but the bucket {marks} does not know it: without its marks every killmail would be logged twice; restore the bucket from a backup, or delete the stream to begin an empty log; nothing was changed"
     )]
-    Unmarked {
+    MissingDedup {
         /// The stream.
         stream: String,
         /// The bucket of marks.
@@ -101,7 +101,7 @@ pub enum JetStreamError {
     #[error(
         "the JetStream stream {stream} ends at {found}, though it had reached {expected}: it lost acknowledged records (a restored backup, or a server that lost its disk), and would give out the same offsets once more; restore the newest copy, or begin an empty log under another INGESTOR_NATS_STREAM; nothing was changed"
     )]
-    LostEnd {
+    Truncated {
         /// The stream.
         stream: String,
         /// Its last sequence.
@@ -136,36 +136,36 @@ pub enum JetStreamError {
 impl JetStreamError {
     /// Whether trying again without a change is pointless (exit code 78).
     pub fn is_configuration(&self) -> bool {
-        !matches!(self, Self::Away { .. } | Self::Unwelcome { .. })
+        !matches!(self, Self::Unavailable { .. } | Self::Unauthorized { .. })
     }
 }
 
 /// Why something did not work.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum OperationError {
     /// It may work the next time.
     #[error("{0}")]
-    Away(String),
+    Unavailable(String),
     /// It never will.
     #[error("{0}")]
-    Lost(JetStreamError),
+    Fatal(JetStreamError),
 }
 
-impl Trouble {
+impl OperationError {
     /// While doing this, that went wrong.
-    pub(super) fn away(what: &str, error: impl std::fmt::Display) -> Self {
-        Self::Away(format!("{what}: {error}"))
+    pub(super) fn unavailable(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Unavailable(format!("{what}: {error}"))
     }
 }
 
-impl From<JetStreamError> for Trouble {
+impl From<JetStreamError> for OperationError {
     fn from(error: JetStreamError) -> Self {
-        Self::Lost(error)
+        Self::Fatal(error)
     }
 }
 
-impl From<Trouble> for LogError {
-    fn from(trouble: Trouble) -> Self {
-        Self::Away(trouble.to_string())
+impl From<OperationError> for LogError {
+    fn from(trouble: OperationError) -> Self {
+        Self::Unavailable(trouble.to_string())
     }
 }

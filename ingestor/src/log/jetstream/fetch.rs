@@ -10,28 +10,28 @@ use killfeed::{cursor::Offset, v1};
 use prost::Message as _;
 
 use super::{
-    Shared,
-    engine::Message,
-    error::Trouble,
+    JetStreamState,
+    client::Message,
+    error::OperationError,
     layout::{self},
 };
 use crate::log::{ReadLimit, Record, RecordKind};
 
 /// Reads on their way at once.
-const AT_ONCE: usize = 64;
+const READ_CONCURRENCY: usize = 64;
 
 /// Records after `after` up to and including `head`.
 pub(super) async fn range(
-    shared: &Shared,
+    shared: &JetStreamState,
     after: Offset,
     head: Offset,
     limit: ReadLimit,
-) -> Result<Vec<Arc<Record>>, Trouble> {
+) -> Result<Vec<Arc<Record>>, OperationError> {
     let from = after.max(shared.view.status().trimmed).0 + 1;
     let mut read = Vec::new();
     let mut bytes = 0;
     let records = stream::iter(from..=head.0).map(|sequence| record(shared, sequence));
-    let mut records = records.buffered(AT_ONCE.min(limit.records.max(1)));
+    let mut records = records.buffered(READ_CONCURRENCY.min(limit.records.max(1)));
     while let Some(record) = records.next().await {
         // Nothing there: trimmed, which the log's bounds say by now.
         let Some(record) = record? else { continue };
@@ -45,24 +45,26 @@ pub(super) async fn range(
 }
 
 /// The record of a sequence. `None`: there is none any more, and the log's bounds say so or an operator deleted it.
-pub(super) async fn record(shared: &Shared, sequence: u64) -> Result<Option<Arc<Record>>, Trouble> {
+pub(super) async fn record(shared: &JetStreamState, sequence: u64) -> Result<Option<Arc<Record>>, OperationError> {
     Ok(message(shared, sequence)
         .await?
         .map(|message| Arc::new(decode(&message))))
 }
 
 /// The same as the message that it is.
-pub(super) async fn message(shared: &Shared, sequence: u64) -> Result<Option<Message>, Trouble> {
-    if let Some(message) = shared.engine.any(&shared.stream, sequence).await? {
+pub(super) async fn message(shared: &JetStreamState, sequence: u64) -> Result<Option<Message>, OperationError> {
+    if let Some(message) = shared.engine.get_direct(&shared.stream, sequence).await? {
         return Ok(Some(message));
     }
     // A server that is behind says the same as one that knows: only the leader's word counts.
-    if let Some(message) = shared.engine.certain(&shared.stream, sequence).await? {
+    if let Some(message) = shared.engine.get_from_leader(&shared.stream, sequence).await? {
         return Ok(Some(message));
     }
     let bounds = shared.bounds().await?;
     if sequence > bounds.last || (sequence > bounds.trimmed().0 && bounds.deleted == 0) {
-        return Err(Trouble::Away(format!("the record {sequence} is not there yet")));
+        return Err(OperationError::Unavailable(format!(
+            "the record {sequence} is not there yet"
+        )));
     }
     Ok(None)
 }

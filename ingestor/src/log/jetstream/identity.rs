@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     JetStreamOptions,
-    engine::{Bucket, Engine, Published},
-    error::{JetStreamError, Trouble},
+    client::{JetStreamClient, KvBucket, Published},
+    error::{JetStreamError, OperationError},
     layout::{self, SCHEMA},
 };
 use crate::log::open::random_id;
@@ -16,7 +16,7 @@ const KEY: &str = "log";
 
 /// Read first and alone, so that a newer layout is named as such.
 #[derive(Debug, Deserialize)]
-struct Label {
+struct SchemaHeader {
     schema: u32,
     log_id: String,
 }
@@ -32,14 +32,18 @@ struct Stored {
 }
 
 /// A log that is what it says it is.
-pub(super) struct Found {
+pub(super) struct FoundLog {
     pub(super) id: LogId,
     pub(super) stream: Stream,
     pub(super) created: String,
 }
 
 /// Finds the log, or begins one where there is nothing yet.
-pub(super) async fn find(engine: &Engine, marks: &Bucket, options: &JetStreamOptions) -> Result<Found, Trouble> {
+pub(super) async fn find(
+    engine: &JetStreamClient,
+    marks: &KvBucket,
+    options: &JetStreamOptions,
+) -> Result<FoundLog, OperationError> {
     // Twice: another ingestor may begin the log at the same moment.
     for _ in 0..2 {
         if let Some(stored) = stored(engine, marks).await? {
@@ -47,14 +51,16 @@ pub(super) async fn find(engine: &Engine, marks: &Bucket, options: &JetStreamOpt
             engine.adapt_log_stream(&found.stream, options).await?;
             return Ok(found);
         }
-        if let Some(found) = begin(engine, marks, options).await? {
+        if let Some(found) = start(engine, marks, options).await? {
             return Ok(found);
         }
     }
-    Err(Trouble::Away("another ingestor is beginning the log".into()))
+    Err(OperationError::Unavailable(
+        "another ingestor is beginning the log".into(),
+    ))
 }
 
-async fn stored(engine: &Engine, marks: &Bucket) -> Result<Option<Stored>, Trouble> {
+async fn stored(engine: &JetStreamClient, marks: &KvBucket) -> Result<Option<Stored>, OperationError> {
     let Some(message) = engine.certain_last(&marks.stream, &marks.subject(KEY)).await? else {
         return Ok(None);
     };
@@ -62,9 +68,9 @@ async fn stored(engine: &Engine, marks: &Bucket) -> Result<Option<Stored>, Troub
         place: format!("the key {KEY} of the bucket {}", marks.name),
         reason,
     };
-    let label: Label = serde_json::from_slice(&message.payload).map_err(|error| damaged(error.to_string()))?;
+    let label: SchemaHeader = serde_json::from_slice(&message.payload).map_err(|error| damaged(error.to_string()))?;
     if label.schema > SCHEMA {
-        return Err(Trouble::Lost(JetStreamError::NewerSchema {
+        return Err(OperationError::Fatal(JetStreamError::NewerSchema {
             log_id: label.log_id,
             found: label.schema,
             known: SCHEMA,
@@ -75,14 +81,14 @@ async fn stored(engine: &Engine, marks: &Bucket) -> Result<Option<Stored>, Troub
 }
 
 /// A log that was begun before: its stream has to be there, and to be the same.
-async fn known(engine: &Engine, stored: &Stored) -> Result<Found, Trouble> {
+async fn known(engine: &JetStreamClient, stored: &Stored) -> Result<FoundLog, OperationError> {
     let names = &engine.names;
     let found = match engine.log_stream().await? {
         Some(stream) => engine.bounds(&stream).await?.map(|bounds| (stream, bounds)),
         None => None,
     };
     let Some((stream, bounds)) = found else {
-        return Err(Trouble::Lost(JetStreamError::Missing {
+        return Err(OperationError::Fatal(JetStreamError::Missing {
             stream: names.stream.clone(),
             marks: names.marks(),
             position: names.position(),
@@ -95,7 +101,7 @@ async fn known(engine: &Engine, stored: &Stored) -> Result<Found, Trouble> {
         place: format!("the key {KEY} of the bucket {}", names.marks()),
         reason: format!("{:?} is no log id", stored.log_id),
     })?;
-    Ok(Found {
+    Ok(FoundLog {
         id,
         stream,
         created: stored.created.clone(),
@@ -116,18 +122,22 @@ pub(super) fn check_created(stream: &str, log_id: &str, found: &str, expected: &
 }
 
 /// `None` = another ingestor was faster.
-async fn begin(engine: &Engine, marks: &Bucket, options: &JetStreamOptions) -> Result<Option<Found>, Trouble> {
+async fn start(
+    engine: &JetStreamClient,
+    marks: &KvBucket,
+    options: &JetStreamOptions,
+) -> Result<Option<FoundLog>, OperationError> {
     let stream = match engine.log_stream().await? {
         Some(stream) => stream,
         None => engine.make_log_stream(options).await?,
     };
-    let gone = || Trouble::Away("the stream is gone the moment it was there".into());
+    let gone = || OperationError::Unavailable("the stream is gone the moment it was there".into());
     let bounds = engine.bounds(&stream).await?.ok_or_else(gone)?;
     if bounds.last > 0 {
         // Whoever wrote that has said who it is before, so the key is there by now.
         return match stored(engine, marks).await? {
             Some(_) => Ok(None),
-            None => Err(Trouble::Lost(JetStreamError::Unmarked {
+            None => Err(OperationError::Fatal(JetStreamError::MissingDedup {
                 stream: engine.names.stream.clone(),
                 marks: engine.names.marks(),
             })),
@@ -139,14 +149,14 @@ async fn begin(engine: &Engine, marks: &Bucket, options: &JetStreamOptions) -> R
         log_id: id.to_string(),
         created: bounds.created.clone(),
     };
-    let value = serde_json::to_vec(&log).map_err(|error| Trouble::away("writing the log's id", error))?;
+    let value = serde_json::to_vec(&log).map_err(|error| OperationError::unavailable("writing the log's id", error))?;
     let mut headers = HeaderMap::new();
     layout::expect(&mut headers, 0);
     match engine.publish(marks.subject(KEY), headers, value.into()).await? {
-        Published::Refused => Ok(None),
+        Published::Rejected => Ok(None),
         Published::Stored(_) => {
             tracing::info!(log_id = %id, stream = engine.names.stream, "a new log begins");
-            Ok(Some(Found {
+            Ok(Some(FoundLog {
                 id,
                 stream,
                 created: bounds.created,

@@ -11,7 +11,7 @@ use super::super::RecordKind;
 const NONE: u64 = 0;
 
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+struct IndexEntry {
     sequence: u64,
     ingested_ms: i64,
     /// `NONE` for a gap.
@@ -24,7 +24,7 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// In order of their sequences.
-    entries: VecDeque<Entry>,
+    entries: VecDeque<IndexEntry>,
     /// Killmail → its newest record.
     newest: HashMap<u64, u64>,
 }
@@ -36,7 +36,7 @@ impl Index {
             RecordKind::Gap => (NONE, NONE),
             RecordKind::Killmail { id, .. } => (id.0, self.newest.insert(id.0, sequence).unwrap_or(NONE)),
         };
-        self.entries.push_back(Entry {
+        self.entries.push_back(IndexEntry {
             sequence,
             ingested_ms,
             killmail,
@@ -79,7 +79,7 @@ impl Index {
         self.entries.get(first).map(|entry| Offset(entry.sequence - 1))
     }
 
-    fn at(&self, sequence: u64) -> Option<&Entry> {
+    fn at(&self, sequence: u64) -> Option<&IndexEntry> {
         let place = self.entries.partition_point(|entry| entry.sequence < sequence);
         self.entries.get(place).filter(|entry| entry.sequence == sequence)
     }

@@ -51,15 +51,15 @@ const EXPECTED_LAST_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence";
 /// What a server counts beside the payload: subject, reply subject and headers.
 const OVERHEAD: usize = 1024;
 /// Nothing that was packed unpacks to more than this: four times what the largest document has.
-const LARGEST: u64 = 64 * 1024 * 1024;
+const MAX_UNPACKED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// Names of one log.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct SubjectNames {
     pub(super) stream: String,
 }
 
-impl Names {
+impl SubjectNames {
     pub(super) fn marks(&self) -> String {
         format!("{}-marks", self.stream)
     }
@@ -180,7 +180,7 @@ pub(super) fn decode(sequence: u64, headers: &HeaderMap, payload: &[u8]) -> Resu
         None => format::decode_record(Offset(sequence), payload),
         Some(ZLIB) => {
             let mut record = Vec::new();
-            let mut unpacked = ZlibDecoder::new(payload).take(LARGEST);
+            let mut unpacked = ZlibDecoder::new(payload).take(MAX_UNPACKED_BYTES);
             unpacked
                 .read_to_end(&mut record)
                 .map_err(|error| Damaged(format!("it cannot be unpacked: {error}")))?;
@@ -232,8 +232,8 @@ mod tests {
 
     const ROOM: usize = 1024 * 1024;
 
-    fn names() -> Names {
-        Names {
+    fn names() -> SubjectNames {
+        SubjectNames {
             stream: "killfeed".into(),
         }
     }

@@ -7,26 +7,26 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     JetStreamLog,
-    error::{JetStreamError, Trouble},
+    election::{Candidate, LeaseGuard},
+    error::{JetStreamError, OperationError},
     lease,
-    poller::{Poller, Right},
-    term::Term,
+    writer::LeaderWriter,
 };
 use crate::log::{Head, LogWrite};
 
 impl JetStreamLog {
     /// Waits until this ingestor is the one that asks zKillboard, and may write. `note` is told to the others meanwhile. One at a time.
-    pub async fn lead(&self, note: watch::Receiver<String>) -> Leadership {
+    pub async fn acquire(&self, note: watch::Receiver<String>) -> Leadership {
         loop {
-            let mut poller = Poller::new(self.lease.clone(), self.holder.clone(), self.heard.clone());
-            let taken = Box::pin(poller.take(|trouble| self.hinder(trouble))).await;
+            let mut poller = Candidate::new(self.lease.clone(), self.holder.clone(), self.heard.clone());
+            let taken = Box::pin(poller.acquire(|trouble| self.hinder(trouble))).await;
             let left = CancellationToken::new();
             let guard = left.clone().drop_guard();
             let (right, note) = (taken.right.clone(), note.clone());
-            let keeping = tokio::spawn(async move { poller.keep(&taken, note, &left).await });
+            let keeping = tokio::spawn(async move { poller.renew_until_lost(&taken, note, &left).await });
             let begun = tokio::select! {
-                begun = Box::pin(Term::begin(self.shared.clone(), self.position.clone(), right.clone())) => begun,
-                () = right.ended() => Err(Trouble::Away("the lease was lost at once".into())),
+                begun = Box::pin(LeaderWriter::start(self.shared.clone(), self.position.clone(), right.clone())) => begun,
+                () = right.ended() => Err(OperationError::Unavailable("the lease was lost at once".into())),
             };
             match begun {
                 Ok((writer, head)) => {
@@ -40,31 +40,31 @@ impl JetStreamLog {
                     };
                 }
                 Err(trouble) => {
-                    leave(guard, keeping).await;
+                    release(guard, keeping).await;
                     self.hinder(Some(&trouble));
                     match trouble {
                         // Whether these are so is for the tail to say, which looks more than once.
-                        Trouble::Away(_)
-                        | Trouble::Lost(JetStreamError::Missing { .. } | JetStreamError::LostEnd { .. }) => {}
-                        Trouble::Lost(error) => self.shared.give_up(error),
+                        OperationError::Unavailable(_)
+                        | OperationError::Fatal(JetStreamError::Missing { .. } | JetStreamError::Truncated { .. }) => {}
+                        OperationError::Fatal(error) => self.shared.give_up(error),
                     }
-                    sleep(lease::LOOK).await;
+                    sleep(lease::CHECK_INTERVAL).await;
                 }
             }
         }
     }
 
     /// What the one that asks zKillboard says, while that is another ingestor.
-    pub fn heard(&self) -> watch::Receiver<Option<String>> {
+    pub fn leader_health(&self) -> watch::Receiver<Option<String>> {
         self.heard.subscribe()
     }
 
     /// Why this ingestor cannot see whose turn it is, or begin its own, while that is so.
-    pub fn hindered(&self) -> watch::Receiver<Option<String>> {
+    pub fn election_error(&self) -> watch::Receiver<Option<String>> {
         self.hindered.subscribe()
     }
 
-    fn hinder(&self, trouble: Option<&Trouble>) {
+    fn hinder(&self, trouble: Option<&OperationError>) {
         let reason = trouble.map(|trouble| self.shared.engine.explain(trouble.clone()).to_string());
         self.hindered.send_if_modified(|current| {
             let changed = *current != reason;
@@ -80,9 +80,9 @@ impl JetStreamLog {
 /// This ingestor asks zKillboard and writes.
 #[derive(Debug)]
 pub struct Leadership {
-    writer: Arc<Term>,
+    writer: Arc<LeaderWriter>,
     head: Head,
-    right: Arc<Right>,
+    right: Arc<LeaseGuard>,
     keeping: JoinHandle<()>,
     guard: DropGuard,
 }
@@ -99,17 +99,17 @@ impl Leadership {
     }
 
     /// Whether it lasts, at this very moment; asks no timer.
-    pub fn lasts(&self) -> Lasts {
-        Lasts(self.right.clone())
+    pub fn lasts(&self) -> LeadershipWatch {
+        LeadershipWatch(self.right.clone())
     }
 
     /// Lets the next one begin. To be called when nothing asks zKillboard any more.
-    pub async fn leave(self) {
-        leave(self.guard, self.keeping).await;
+    pub async fn release(self) {
+        release(self.guard, self.keeping).await;
     }
 }
 
-async fn leave(guard: DropGuard, keeping: JoinHandle<()>) {
+async fn release(guard: DropGuard, keeping: JoinHandle<()>) {
     drop(guard);
     if let Err(error) = keeping.await {
         tracing::error!(%error, "the keeper of the lease broke");
@@ -118,9 +118,9 @@ async fn leave(guard: DropGuard, keeping: JoinHandle<()>) {
 
 /// Whether a leadership lasts.
 #[derive(Debug, Clone)]
-pub struct Lasts(Arc<Right>);
+pub struct LeadershipWatch(Arc<LeaseGuard>);
 
-impl Lasts {
+impl LeadershipWatch {
     /// By the clock: a process that was stopped for a while finds its timers late.
     pub fn now(&self) -> bool {
         self.0.holds()

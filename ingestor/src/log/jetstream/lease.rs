@@ -10,14 +10,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// How long a lease lasts after its last renewal. With [`LOOK`] and the time of an election within the 15 s that a fail-over may take.
+/// How long a lease lasts after its last renewal. With [`CHECK_INTERVAL`] and the time of an election within the 15 s that a fail-over may take.
 pub(super) const TTL: Duration = Duration::from_secs(8);
 /// The holder stops so long before the others may begin.
 pub(super) const MARGIN: Duration = Duration::from_secs(1);
 /// How often it is renewed.
-pub(super) const RENEWAL: Duration = Duration::from_secs(2);
+pub(super) const RENEWAL_INTERVAL: Duration = Duration::from_secs(2);
 /// How often the others look.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The lease as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,14 +36,14 @@ pub(super) struct Lease {
 
 /// The lease as the others see it.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct LeaseObserver {
     /// The place's sequence, and when it was first seen.
     seen: Option<(u64, Instant)>,
 }
 
-impl Watch {
+impl LeaseObserver {
     /// What was read at `now`: whether it may be taken over.
-    pub(super) fn may_take(&mut self, sequence: u64, lease: Option<&Lease>, holder: &str, now: Instant) -> bool {
+    pub(super) fn can_acquire(&mut self, sequence: u64, lease: Option<&Lease>, holder: &str, now: Instant) -> bool {
         let since = match self.seen {
             Some((seen, since)) if seen == sequence => since,
             _ => {
@@ -81,32 +81,32 @@ mod tests {
     fn a_lease_is_taken_when_it_was_not_renewed_for_its_time() {
         let start = Instant::now();
         let after = |seconds| start + Duration::from_secs(seconds);
-        let mut watch = Watch::default();
+        let mut watch = LeaseObserver::default();
         let held = lease(false);
-        assert!(!watch.may_take(5, Some(&held), "b", start));
-        assert!(!watch.may_take(5, Some(&held), "b", after(7)));
+        assert!(!watch.can_acquire(5, Some(&held), "b", start));
+        assert!(!watch.can_acquire(5, Some(&held), "b", after(7)));
         // Renewed: it counts from there.
-        assert!(!watch.may_take(6, Some(&held), "b", after(9)));
-        assert!(!watch.may_take(6, Some(&held), "b", after(16)));
-        assert!(watch.may_take(6, Some(&held), "b", after(17)));
+        assert!(!watch.can_acquire(6, Some(&held), "b", after(9)));
+        assert!(!watch.can_acquire(6, Some(&held), "b", after(16)));
+        assert!(watch.can_acquire(6, Some(&held), "b", after(17)));
     }
 
     #[test]
     fn what_is_free_or_ours_or_nobodys_is_taken_at_once() {
         let now = Instant::now();
-        assert!(Watch::default().may_take(5, Some(&lease(true)), "b", now));
-        assert!(Watch::default().may_take(5, Some(&lease(false)), "a", now));
-        assert!(Watch::default().may_take(0, None, "a", now));
+        assert!(LeaseObserver::default().can_acquire(5, Some(&lease(true)), "b", now));
+        assert!(LeaseObserver::default().can_acquire(5, Some(&lease(false)), "a", now));
+        assert!(LeaseObserver::default().can_acquire(0, None, "a", now));
     }
 
     #[test]
     fn a_holder_stops_before_another_may_begin() {
         let sent = Instant::now();
         // Seen the moment it was sent, which is the earliest.
-        let mut watch = Watch::default();
-        watch.may_take(5, Some(&lease(false)), "b", sent);
+        let mut watch = LeaseObserver::default();
+        watch.can_acquire(5, Some(&lease(false)), "b", sent);
         let stops = holds_until(sent);
-        assert!(!watch.may_take(5, Some(&lease(false)), "b", stops + MARGIN / 2));
+        assert!(!watch.can_acquire(5, Some(&lease(false)), "b", stops + MARGIN / 2));
     }
 
     #[test]

@@ -15,9 +15,9 @@ use killfeed::cursor::Offset;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
-    Shared,
-    engine::{Bounds, Engine, Message},
-    error::{JetStreamError, Trouble},
+    JetStreamState,
+    client::{Bounds, JetStreamClient, Message},
+    error::{JetStreamError, OperationError},
     fetch,
     index::Index,
     layout,
@@ -25,20 +25,24 @@ use super::{
 use crate::log::{Head, ReadLimit, Record};
 
 /// How often the log's bounds are looked at: an outage is told within two of them.
-const LOOK: Duration = Duration::from_secs(2);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// For a consumer to be made.
-const ANSWER: Duration = Duration::from_secs(3);
+const CONSUMER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Before it is made again: doubled from the first to the last.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// Records taken at once.
-const MOST: usize = 256;
+const MAX_BATCH: usize = 256;
 /// So often in a row there may be records, and none that come.
-const MOST_SILENT: u32 = 2;
+const MAX_SILENT_CHECKS: u32 = 2;
 /// So often in a row the stream was not there, or shorter than it had been: a server that starts or takes the lead may say so as well.
-const GONE_FOR_GOOD: u32 = 6;
+const MISSING_THRESHOLD: u32 = 6;
 
 /// The index of all records that are there now, from their headers, and where it ends.
-pub(super) async fn index(engine: &Engine, stream: &Stream, bounds: &Bounds) -> Result<(Index, Head), Trouble> {
+pub(super) async fn index(
+    engine: &JetStreamClient,
+    stream: &Stream,
+    bounds: &Bounds,
+) -> Result<(Index, Head), OperationError> {
     let mut index = Index::default();
     let mut head = Head {
         offset: Offset(bounds.last),
@@ -50,16 +54,24 @@ pub(super) async fn index(engine: &Engine, stream: &Stream, bounds: &Bounds) -> 
     let mut at = bounds.trimmed().0;
     let mut messages = consume(stream, bounds.first, true).await?;
     loop {
-        let next = timeout(ANSWER, messages.next()).await;
+        let next = timeout(CONSUMER_TIMEOUT, messages.next()).await;
         let message = match next {
             Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Err(Trouble::away("reading what the log holds", error)),
-            Ok(None) => return Err(Trouble::Away("reading what the log holds: it broke off".into())),
-            Err(_) => return Err(Trouble::Away("reading what the log holds: nothing came".into())),
+            Ok(Some(Err(error))) => return Err(OperationError::unavailable("reading what the log holds", error)),
+            Ok(None) => {
+                return Err(OperationError::Unavailable(
+                    "reading what the log holds: it broke off".into(),
+                ));
+            }
+            Err(_) => {
+                return Err(OperationError::Unavailable(
+                    "reading what the log holds: nothing came".into(),
+                ));
+            }
         };
         let info = message
             .info()
-            .map_err(|error| Trouble::Away(format!("a message without its place: {error}")))?;
+            .map_err(|error| OperationError::Unavailable(format!("a message without its place: {error}")))?;
         let sequence = info.stream_sequence;
         let headers = message.headers.clone().unwrap_or_default();
         // What cannot be understood is a gap for readers, too.
@@ -71,7 +83,7 @@ pub(super) async fn index(engine: &Engine, stream: &Stream, bounds: &Bounds) -> 
         if sequence > at + 1 && bounds.deleted == 0 {
             let now = engine.bounds(stream).await?;
             if now.is_none_or(|now| now.trimmed().0 < sequence - 1) {
-                return Err(Trouble::Away(format!(
+                return Err(OperationError::Unavailable(format!(
                     "reading what the log holds: record {} did not come",
                     sequence - 1
                 )));
@@ -83,8 +95,8 @@ pub(super) async fn index(engine: &Engine, stream: &Stream, bounds: &Bounds) -> 
         if at < bounds.last && info.pending == 0 {
             // Deleted by an operator, if the leader says the same: the server that was read from may be behind.
             for sequence in at + 1..=bounds.last {
-                if engine.certain(stream, sequence).await?.is_some() {
-                    return Err(Trouble::Away(format!(
+                if engine.get_from_leader(stream, sequence).await?.is_some() {
+                    return Err(OperationError::Unavailable(format!(
                         "reading what the log holds: record {sequence} did not come yet"
                     )));
                 }
@@ -99,59 +111,61 @@ pub(super) async fn index(engine: &Engine, stream: &Stream, bounds: &Bounds) -> 
 }
 
 /// Follows until the log is given up for good.
-pub(super) async fn follow(shared: Arc<Shared>) {
-    let mut wait = AGAIN.0;
+pub(super) async fn follow(shared: Arc<JetStreamState>) {
+    let mut wait = BACKOFF.0;
     let mut gone = 0;
     loop {
         let before = shared.view.status().head;
         match shared.engine.explain(run(&shared).await) {
-            Trouble::Lost(error @ (JetStreamError::Missing { .. } | JetStreamError::LostEnd { .. }))
-                if gone + 1 < GONE_FOR_GOOD =>
+            OperationError::Fatal(error @ (JetStreamError::Missing { .. } | JetStreamError::Truncated { .. }))
+                if gone + 1 < MISSING_THRESHOLD =>
             {
                 gone += 1;
                 shared.trouble(Some(error.to_string()));
             }
-            Trouble::Lost(error) => {
+            OperationError::Fatal(error) => {
                 shared.trouble(Some(error.to_string()));
                 shared.give_up(error);
                 return;
             }
-            Trouble::Away(reason) => {
+            OperationError::Unavailable(reason) => {
                 gone = 0;
                 shared.trouble(Some(reason));
             }
         }
         wait = if shared.view.status().head == before {
-            (wait * 2).min(AGAIN.1)
+            (wait * 2).min(BACKOFF.1)
         } else {
-            AGAIN.0
+            BACKOFF.0
         };
         sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
     }
 }
 
 /// One consumer, from its making to its end.
-async fn run(shared: &Shared) -> Trouble {
+async fn run(shared: &JetStreamState) -> OperationError {
     match try_run(shared).await {
         Ok(never) => match never {},
         Err(trouble) => trouble,
     }
 }
 
-async fn try_run(shared: &Shared) -> Result<std::convert::Infallible, Trouble> {
-    look(shared).await?;
+async fn try_run(shared: &JetStreamState) -> Result<std::convert::Infallible, OperationError> {
+    check(shared).await?;
     let mut at = shared.view.status().head.offset.0;
     let mut messages = consume(&shared.stream, at + 1, false).await?;
     shared.trouble(None);
-    let mut look_at = Instant::now() + LOOK;
+    let mut look_at = Instant::now() + CHECK_INTERVAL;
     let mut silent = 0;
     loop {
         if Instant::now() >= look_at {
-            let bounds = look(shared).await?;
-            look_at = Instant::now() + LOOK;
+            let bounds = check(shared).await?;
+            look_at = Instant::now() + CHECK_INTERVAL;
             silent = if bounds.last > at { silent + 1 } else { 0 };
-            if silent > MOST_SILENT {
-                return Err(Trouble::Away("records do not come though they are there".into()));
+            if silent > MAX_SILENT_CHECKS {
+                return Err(OperationError::Unavailable(
+                    "records do not come though they are there".into(),
+                ));
             }
         }
         let Ok(next) = timeout_at(look_at, messages.next()).await else {
@@ -163,12 +177,12 @@ async fn try_run(shared: &Shared) -> Result<std::convert::Infallible, Trouble> {
         while let Some(came) = next {
             let message = match came {
                 Some(Ok(message)) => message,
-                Some(Err(error)) => return Err(Trouble::away("following the log", error)),
-                None => return Err(Trouble::Away("following the log: it broke off".into())),
+                Some(Err(error)) => return Err(OperationError::unavailable("following the log", error)),
+                None => return Err(OperationError::Unavailable("following the log: it broke off".into())),
             };
             let info = message
                 .info()
-                .map_err(|error| Trouble::Away(format!("a message without its place: {error}")))?;
+                .map_err(|error| OperationError::Unavailable(format!("a message without its place: {error}")))?;
             let sequence = info.stream_sequence;
             if sequence > at {
                 if sequence > at + 1 {
@@ -184,7 +198,7 @@ async fn try_run(shared: &Shared) -> Result<std::convert::Infallible, Trouble> {
                 records.push(Arc::new(fetch::decode(&message)));
                 at = sequence;
             }
-            next = if records.len() < MOST {
+            next = if records.len() < MAX_BATCH {
                 messages.next().now_or_never()
             } else {
                 None
@@ -196,7 +210,7 @@ async fn try_run(shared: &Shared) -> Result<std::convert::Infallible, Trouble> {
 
 /// Nothing lies between these two: retention took it, or an operator did. Otherwise the consumer left a record out, and is given up
 /// before anybody reads past it.
-async fn is_hole(shared: &Shared, at: u64, next: u64) -> Result<(), Trouble> {
+async fn is_hole(shared: &JetStreamState, at: u64, next: u64) -> Result<(), OperationError> {
     shared.bounds().await?;
     let one = ReadLimit {
         records: 1,
@@ -205,7 +219,7 @@ async fn is_hole(shared: &Shared, at: u64, next: u64) -> Result<(), Trouble> {
     let between = fetch::range(shared, Offset(at), Offset(next - 1), one).await?;
     match between.first() {
         None => Ok(()),
-        Some(record) => Err(Trouble::Away(format!(
+        Some(record) => Err(OperationError::Unavailable(format!(
             "record {} is there and did not come",
             record.offset.0
         ))),
@@ -213,24 +227,24 @@ async fn is_hole(shared: &Shared, at: u64, next: u64) -> Result<(), Trouble> {
 }
 
 /// A look at the log's bounds, as the leader knows them.
-async fn look(shared: &Shared) -> Result<Bounds, Trouble> {
+async fn check(shared: &JetStreamState) -> Result<Bounds, OperationError> {
     if !shared.engine.is_connected() {
-        return Err(Trouble::Away("NATS is not connected".into()));
+        return Err(OperationError::Unavailable("NATS is not connected".into()));
     }
     shared.bounds().await
 }
 
 /// The messages from a sequence on, in order and each once.
-async fn consume(stream: &Stream, from: u64, headers_only: bool) -> Result<Ordered, Trouble> {
+async fn consume(stream: &Stream, from: u64, headers_only: bool) -> Result<Ordered, OperationError> {
     let config = OrderedConfig {
         deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: from },
         headers_only,
         ..OrderedConfig::default()
     };
-    let made = timeout(ANSWER, stream.create_consumer(config)).await;
-    let made = made.map_err(|_| Trouble::Away("no answer to a consumer".into()))?;
-    let consumer = made.map_err(|error| Trouble::away("making a consumer", error))?;
-    let messages = timeout(ANSWER, consumer.messages()).await;
-    let messages = messages.map_err(|_| Trouble::Away("no answer to a consumer".into()))?;
-    messages.map_err(|error| Trouble::away("reading from a consumer", error))
+    let made = timeout(CONSUMER_TIMEOUT, stream.create_consumer(config)).await;
+    let made = made.map_err(|_| OperationError::Unavailable("no answer to a consumer".into()))?;
+    let consumer = made.map_err(|error| OperationError::unavailable("making a consumer", error))?;
+    let messages = timeout(CONSUMER_TIMEOUT, consumer.messages()).await;
+    let messages = messages.map_err(|_| OperationError::Unavailable("no answer to a consumer".into()))?;
+    messages.map_err(|error| OperationError::unavailable("reading from a consumer", error))
 }

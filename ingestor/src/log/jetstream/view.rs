@@ -10,31 +10,31 @@ use killfeed::{
 use tokio::sync::watch;
 
 use super::index::Index;
-use crate::log::{Head, Place, ReadLimit, Record, Status, names, window::Window};
+use crate::log::{CursorStatus, Head, LogStatus, ReadLimit, Record, metrics, window::Window};
 
 /// The locks are std's: they are held for a few instructions and never across an await.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct LogView {
     pub(super) id: LogId,
     head: watch::Sender<Head>,
-    known: Mutex<Known>,
+    known: Mutex<ViewState>,
     window: RwLock<Window>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct ViewState {
     head: Head,
     trimmed: Offset,
     index: Index,
 }
 
-impl View {
+impl LogView {
     /// Of a log that ends at `head`.
     pub(super) fn new(id: LogId, head: Head, trimmed: Offset, index: Index, window: Window) -> Self {
         Self {
             id,
             head: watch::Sender::new(head),
-            known: Mutex::new(Known { head, trimmed, index }),
+            known: Mutex::new(ViewState { head, trimmed, index }),
             window: RwLock::new(window),
         }
     }
@@ -43,9 +43,9 @@ impl View {
         self.head.subscribe()
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> LogStatus {
         let known = self.locked();
-        Status {
+        LogStatus {
             trimmed: known.trimmed,
             earliest_ms: known.index.earliest_ms(),
             head: known.head,
@@ -53,18 +53,18 @@ impl View {
         }
     }
 
-    pub(super) fn place(&self, cursor: Cursor) -> Place {
+    pub(super) fn place(&self, cursor: Cursor) -> CursorStatus {
         let known = self.locked();
         if cursor.log != self.id {
-            return Place::Foreign;
+            return CursorStatus::Unrelated;
         }
         if cursor.offset > known.head.offset {
-            return Place::Ahead;
+            return CursorStatus::Ahead;
         }
         if cursor.offset < known.trimmed {
-            return Place::Expired { trimmed: known.trimmed };
+            return CursorStatus::Expired { trimmed: known.trimmed };
         }
-        Place::After(cursor.offset)
+        CursorStatus::After(cursor.offset)
     }
 
     /// Records from memory, if it reaches back far enough.
@@ -123,13 +123,13 @@ impl View {
         self.with_window(|window| window.trim(trimmed));
     }
 
-    fn locked(&self) -> MutexGuard<'_, Known> {
+    fn locked(&self) -> MutexGuard<'_, ViewState> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with_window(&self, change: impl FnOnce(&mut Window)) {
         let mut window = self.window.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut window);
-        ::metrics::gauge!(names::WINDOW_BYTES).set(window.memory() as f64);
+        ::metrics::gauge!(metrics::WINDOW_BYTES).set(window.memory() as f64);
     }
 }

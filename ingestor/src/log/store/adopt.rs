@@ -3,18 +3,18 @@
 use killfeed::cursor::Offset;
 use redb::Database;
 
-use super::{Identity, META, StoreError, Stored, begin, load};
+use super::{LoadedLog, LogIdentity, META, StoreError, load, start};
 use crate::log::{
-    Ancestry,
+    Lineage,
     format::{self, Origin, UNKNOWN_ID},
 };
 
 /// Makes the log a part of that history, or refuses. Returns what it is afterwards.
-pub(in crate::log) fn adopt(db: &Database, ancestry: &Ancestry) -> Result<Stored, StoreError> {
+pub(in crate::log) fn adopt(db: &Database, ancestry: &Lineage) -> Result<LoadedLog, StoreError> {
     let stored = load(db)?;
     let head = stored.status.head.offset;
-    may_adopt(&stored.identity, head, ancestry).map_err(StoreError::Refused)?;
-    let tx = begin(db)?;
+    may_adopt(&stored.identity, head, ancestry).map_err(StoreError::Rejected)?;
+    let tx = start(db)?;
     {
         let mut meta = tx.open_table(META)?;
         meta.insert("log_id", &ancestry.id.0.to_le_bytes()[..])?;
@@ -32,7 +32,7 @@ pub(in crate::log) fn adopt(db: &Database, ancestry: &Ancestry) -> Result<Stored
 }
 
 /// Only what is the beginning of that history may go on as a part of it.
-fn may_adopt(own: &Identity, head: Offset, other: &Ancestry) -> Result<(), String> {
+fn may_adopt(own: &LogIdentity, head: Offset, other: &Lineage) -> Result<(), String> {
     if own.id == UNKNOWN_ID || head == Offset(0) || own.id == other.id {
         return Ok(());
     }
@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn only_the_beginning_of_a_history_may_follow_it() {
-        let other = Ancestry {
+        let other = Lineage {
             id: LogId(9),
             ancestors: vec![(LogId(7), Offset(50)), (LogId(8), Offset(100))],
             trimmed: Offset(20),
@@ -73,7 +73,7 @@ mod tests {
             (8, 101, false, "the parent, which went on"),
             (5, 1, false, "another log"),
         ] {
-            let own = Identity {
+            let own = LogIdentity {
                 id: LogId(own),
                 lineage: vec![],
                 origin: Origin::Own,

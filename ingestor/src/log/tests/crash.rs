@@ -43,7 +43,7 @@ async fn child_appends_until_it_is_killed() {
     let options = Options {
         // Removal competes with the appends: the first record is soon too old by this clock.
         retention: Duration::from_millis(40),
-        clock: Clock::of_machine(),
+        clock: RetentionClock::of_machine(),
         ..options()
     };
     let log = EmbeddedLog::open(Path::new(&dir), options).unwrap();
@@ -134,10 +134,10 @@ async fn nothing_acknowledged_is_lost_by_kill_9() {
         let ids: Vec<_> = (1..=n)
             .flat_map(|n| (0..3).map(move |k| KillmailId(n * 10 + k)))
             .collect();
-        for (id, mark) in ids.iter().zip(log.marks(&ids).await.unwrap()) {
+        for (id, mark) in ids.iter().zip(log.dedup_entries(&ids).await.unwrap()) {
             let revision = u32::from(id.0 % 10 == 0 && id.0 / 10 < n);
             let hash = Some(hash_of(id.0, revision));
-            assert_eq!(mark, Some(Mark { revision, hash }), "{id}");
+            assert_eq!(mark, Some(DedupEntry { revision, hash }), "{id}");
         }
     }
 }

@@ -30,7 +30,7 @@ async fn appends_wait_while_the_disk_is_nearly_full_and_reads_go_on() {
         "only 999999 bytes are free on the log's disk, 1000000 are kept in reserve: appends wait until there is room"
     );
     assert_eq!(offsets(&log, 0).await, [1]);
-    assert_eq!(log.marks(&[KillmailId(8)]).await.unwrap(), [None]);
+    assert_eq!(log.dedup_entries(&[KillmailId(8)]).await.unwrap(), [None]);
     free.store(1_000_000, Ordering::SeqCst);
     log.append(batch([killmail(8, 0, T0)])).await.unwrap();
     assert_eq!(offsets(&log, 0).await, [1, 2]);
@@ -92,7 +92,7 @@ async fn a_reader_that_meets_the_error_first_gets_its_records_too() {
     };
     // Until the reader's complaint has closed the database.
     let mut door = log.shared().watch_door();
-    door.wait_for(|door| !matches!(door, shared::Door::Open(_)))
+    door.wait_for(|door| !matches!(door, state::DbState::Open(_)))
         .await
         .unwrap();
     mend_disk(&path);
@@ -133,7 +133,7 @@ async fn a_batch_whose_append_failed_is_simply_appended_again() {
         let mut result = log.append(again.clone()).await;
         mend_disk(&path);
         let mut door = log.shared().watch_door();
-        door.wait_for(|door| matches!(door, shared::Door::Open(_)))
+        door.wait_for(|door| matches!(door, state::DbState::Open(_)))
             .await
             .unwrap();
         durable_all_the_same += u32::from(result.is_err() && log.status().head.offset == Offset(3));
@@ -145,7 +145,7 @@ async fn a_batch_whose_append_failed_is_simply_appended_again() {
         }
         assert_eq!(result.unwrap().offset, Offset(3), "{syncs}");
         // The same events are news no more once the append was answered.
-        assert!(matches!(log.append(again).await, Err(LogError::Refused(_))));
+        assert!(matches!(log.append(again).await, Err(LogError::Rejected(_))));
         assert_eq!(offsets(&log, 0).await, [1, 2, 3]);
         assert_eq!(log.status().killmails, 2);
         assert_eq!(log.feed_state().await.unwrap().as_deref(), Some(&b"two"[..]));

@@ -12,7 +12,7 @@ enum Step {
     Killmail(u64, i64, u64),
     Gap(i64, u64),
     /// A batch that is refused: nothing may be left of it.
-    Refused(u64),
+    Rejected(u64),
     Expire(i64),
     Restart,
     NewLogId,
@@ -26,7 +26,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         8 => (id.clone(), 0..30_i64, 0..4_u64).prop_map(|(id, ms, hole)| Step::Killmail(id, ms, hole)),
         2 => (0..30_i64, 0..4_u64).prop_map(|(ms, hole)| Step::Gap(ms, hole)),
-        1 => id.clone().prop_map(Step::Refused),
+        1 => id.clone().prop_map(Step::Rejected),
         2 => (0..200_i64).prop_map(Step::Expire),
         1 => Just(Step::Restart),
         1 => Just(Step::NewLogId),
@@ -48,9 +48,9 @@ struct Model {
 }
 
 impl Model {
-    fn status(&self) -> Status {
+    fn status(&self) -> LogStatus {
         let ids: std::collections::BTreeSet<_> = self.records.values().filter_map(|(_, id)| Some((*id)?.0)).collect();
-        Status {
+        LogStatus {
             trimmed: Offset(self.trimmed),
             earliest_ms: self.records.values().next().map(|(ms, _)| *ms),
             head: Head {
@@ -106,11 +106,11 @@ async fn follow(steps: Vec<Step>, window_bytes: usize) {
                 log.append(batch([at(model.head, gap(model.head_ms))])).await.unwrap();
                 model.records.insert(model.head, (model.head_ms, None));
             }
-            Step::Refused(id) => {
+            Step::Rejected(id) => {
                 let revision = model.marks.get(&id).map_or(0, |revision| revision + 1);
                 let events = [killmail(id, revision, model.head_ms), gap(model.head_ms - 1)];
                 let refused = log.append(batch(events)).await;
-                assert!(matches!(refused, Err(LogError::Refused(_))), "{refused:?}");
+                assert!(matches!(refused, Err(LogError::Rejected(_))), "{refused:?}");
             }
             Step::Expire(ms) => {
                 now += ms;
@@ -170,7 +170,10 @@ async fn follow(steps: Vec<Step>, window_bytes: usize) {
             }
         }
         assert_eq!(log.status(), model.status());
-        let marks = log.marks(&(1..12).map(KillmailId).collect::<Vec<_>>()).await.unwrap();
+        let marks = log
+            .dedup_entries(&(1..12).map(KillmailId).collect::<Vec<_>>())
+            .await
+            .unwrap();
         for (id, mark) in (1..12).zip(marks) {
             assert_eq!(mark.map(|mark| mark.revision), model.marks.get(&id).copied());
         }

@@ -53,7 +53,7 @@ async fn a_second_ingestor_is_told_so() {
         refusal(dir.path(), options()),
         "the data folder DIR is in use by another killfeed-ingestor: stop that one first, or give this one a folder of its own with INGESTOR_DATA_DIR"
     );
-    assert!(matches!(new_log_id(dir.path()), Err(OpenError::Locked { .. })));
+    assert!(matches!(new_log_id(dir.path()), Err(LogOpenError::Locked { .. })));
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn redbs_own_lock_counts_too() {
     let _other = Database::open(dir.path().join(FILE_NAME)).unwrap();
     let before = contents(dir.path());
     let refused = EmbeddedLog::open(dir.path(), options());
-    assert!(matches!(refused, Err(OpenError::Locked { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(LogOpenError::Locked { .. })), "{refused:?}");
     assert!(contents(dir.path()) == before);
 }
 
@@ -84,7 +84,7 @@ async fn a_newer_schema_is_named() {
         refusal(dir.path(), options()),
         "DIR/log.redb was written by a newer killfeed-ingestor (log schema 7, this version knows schemas up to 1): start that version again, or choose another folder with INGESTOR_DATA_DIR; nothing was changed"
     );
-    assert!(matches!(new_log_id(dir.path()), Err(OpenError::NewerSchema { .. })));
+    assert!(matches!(new_log_id(dir.path()), Err(LogOpenError::NewerSchema { .. })));
 }
 
 #[tokio::test]
@@ -148,7 +148,7 @@ fn a_folder_that_cannot_be_is_named() {
     let file = dir.path().join("file");
     fs::write(&file, "x").unwrap();
     let error = EmbeddedLog::open(&file, options()).unwrap_err();
-    assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+    assert!(matches!(error, LogOpenError::Io { .. }), "{error:?}");
     assert!(error.to_string().contains("file cannot be opened: "), "{error}");
 }
 
@@ -175,19 +175,19 @@ async fn a_new_log_id_keeps_the_history_and_counts_on() {
     let next = log.append(batch([gap(T0 + 100)])).await.unwrap();
     assert_eq!(next.offset.0, head.offset.0 + 1);
     let place = |log_id, offset| {
-        log.place(Cursor {
+        log.locate(Cursor {
             log: log_id,
             offset: Offset(offset),
         })
     };
-    assert_eq!(place(old, head.offset.0), Place::After(head.offset));
-    assert_eq!(place(old, head.offset.0 + 1), Place::Foreign);
-    assert_eq!(place(id, head.offset.0 + 1), Place::After(next.offset));
-    assert_eq!(place(id, head.offset.0 + 2), Place::Ahead);
-    assert_eq!(place(LogId(1), 1), Place::Foreign);
+    assert_eq!(place(old, head.offset.0), CursorStatus::After(head.offset));
+    assert_eq!(place(old, head.offset.0 + 1), CursorStatus::Unrelated);
+    assert_eq!(place(id, head.offset.0 + 1), CursorStatus::After(next.offset));
+    assert_eq!(place(id, head.offset.0 + 2), CursorStatus::Ahead);
+    assert_eq!(place(LogId(1), 1), CursorStatus::Unrelated);
 
     let nowhere = tempfile::tempdir().unwrap();
-    assert!(matches!(new_log_id(nowhere.path()), Err(OpenError::Missing { .. })));
+    assert!(matches!(new_log_id(nowhere.path()), Err(LogOpenError::Missing { .. })));
     assert!(contents(nowhere.path()).is_empty());
 }
 

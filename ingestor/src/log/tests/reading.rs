@@ -14,9 +14,9 @@ async fn appends_and_reads_back_over_a_restart() {
         let appended = log
             .append(AppendBatch {
                 events: vec![killmail(7, 0, T0), gap(T0), killmail(8, 0, T0 + 5)],
-                marks: vec![(
+                dedup_entries: vec![(
                     KillmailId(9),
-                    Mark {
+                    DedupEntry {
                         revision: 2,
                         hash: None,
                     },
@@ -51,21 +51,21 @@ async fn appends_and_reads_back_over_a_restart() {
         assert_eq!(offsets(&log, 3).await, [0; 0]);
         let ids = [7, 9, 10].map(KillmailId);
         let expected = [
-            Some(Mark {
+            Some(DedupEntry {
                 revision: 0,
                 hash: Some(hash_of(7, 0)),
             }),
-            Some(Mark {
+            Some(DedupEntry {
                 revision: 2,
                 hash: None,
             }),
             None,
         ];
-        assert_eq!(log.marks(&ids).await.unwrap(), expected);
+        assert_eq!(log.dedup_entries(&ids).await.unwrap(), expected);
         assert_eq!(log.feed_state().await.unwrap().as_deref(), Some(&b"walked to 100"[..]));
         assert_eq!(
             log.status(),
-            Status {
+            LogStatus {
                 trimmed: Offset(0),
                 earliest_ms: Some(T0),
                 head: Head {
@@ -118,23 +118,23 @@ async fn refuses_what_goes_back_and_keeps_none_of_it() {
         (vec![at(u64::MAX, gap(T0))], "leaves none"),
     ] {
         match log.append(batch(events)).await {
-            Err(LogError::Refused(reason)) => assert!(reason.contains(problem), "{reason}"),
+            Err(LogError::Rejected(reason)) => assert!(reason.contains(problem), "{reason}"),
             other => panic!("{problem}: {other:?}"),
         }
     }
     let back = AppendBatch {
-        marks: vec![(
+        dedup_entries: vec![(
             KillmailId(7),
-            Mark {
+            DedupEntry {
                 revision: 0,
                 hash: None,
             },
         )],
         ..batch([gap(T0)])
     };
-    assert!(matches!(log.append(back).await, Err(LogError::Refused(_))));
+    assert!(matches!(log.append(back).await, Err(LogError::Rejected(_))));
     assert_eq!(offsets(&log, 0).await, [10]);
-    assert_eq!(log.marks(&[KillmailId(8)]).await.unwrap(), [None]);
+    assert_eq!(log.dedup_entries(&[KillmailId(8)]).await.unwrap(), [None]);
     // The clock was set back: the pipeline takes the newest record's time.
     let now = log.status().head.stamp(T0 - 1000);
     assert_eq!(log.append(batch([gap(now)])).await.unwrap().offset, Offset(11));

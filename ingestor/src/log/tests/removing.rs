@@ -30,7 +30,7 @@ async fn what_is_too_old_goes_and_its_marks_stay() {
 
     clock.advance(1);
     log.remove_expired().await;
-    let expected = Status {
+    let expected = LogStatus {
         trimmed: Offset(3),
         earliest_ms: Some(T0 + 1000),
         head: Head {
@@ -51,7 +51,7 @@ async fn what_is_too_old_goes_and_its_marks_stay() {
     clock.advance(2000);
     // The clock now stands more than the retention after the newest record only since the process runs.
     log.remove_expired().await;
-    let emptied = Status {
+    let emptied = LogStatus {
         trimmed: Offset(4),
         earliest_ms: None,
         killmails: 0,
@@ -63,7 +63,7 @@ async fn what_is_too_old_goes_and_its_marks_stay() {
     // The marks are all that is left, and offsets are never given out twice.
     let log = EmbeddedLog::open(dir.path(), keeping(HOUR, &clock)).unwrap();
     assert_eq!(log.status(), emptied);
-    let marks = log.marks(&[KillmailId(1), KillmailId(2)]).await.unwrap();
+    let marks = log.dedup_entries(&[KillmailId(1), KillmailId(2)]).await.unwrap();
     assert_eq!(marks.map_revisions(), [Some(1), Some(0)]);
     assert_eq!(log.seek(0).await.unwrap(), Offset(4));
     let now = log.status().head.stamp(T0 + 3_700_000);
@@ -75,7 +75,7 @@ trait Revisions {
     fn map_revisions(&self) -> Vec<Option<u32>>;
 }
 
-impl Revisions for Vec<Option<Mark>> {
+impl Revisions for Vec<Option<DedupEntry>> {
     fn map_revisions(&self) -> Vec<Option<u32>> {
         self.iter().map(|mark| mark.map(|mark| mark.revision)).collect()
     }
@@ -106,7 +106,7 @@ async fn a_clock_that_jumps_empties_nothing() {
     let wall = Arc::new(AtomicI64::new(T0));
     let clock = {
         let wall = Arc::clone(&wall);
-        Clock::from(move || Moment {
+        RetentionClock::from(move || ClockReading {
             wall_ms: wall.load(Ordering::SeqCst),
             monotonic: Duration::ZERO,
         })

@@ -7,10 +7,10 @@ use redb::Database;
 use tokio::sync::watch;
 
 use super::{
-    Head, Place, ReadLimit, Record, Status,
+    CursorStatus, Head, LogStatus, ReadLimit, Record,
     format::UNKNOWN_ID,
-    names,
-    store::{Appended, Identity, Removal, Stored},
+    metrics,
+    store::{Appended, LoadedLog, LogIdentity, Removal},
     window::Window,
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Handle {
 
 /// How to get at the database.
 #[derive(Debug, Clone)]
-pub(super) enum Door {
+pub(super) enum DbState {
     Open(Arc<Handle>),
     /// The disk failed; the writer opens it again.
     Failing {
@@ -35,34 +35,34 @@ pub(super) enum Door {
 /// Shared by the writer's thread and all readers. The locks are std's: they are held for a few instructions and never across
 /// an await.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct LogState {
     /// Changes only when a relay takes over its upstream's history.
-    identity: RwLock<Arc<Identity>>,
+    identity: RwLock<Arc<LogIdentity>>,
     /// A watch rather than an arc-swap, because readers also have to wait for the next database.
-    door: watch::Sender<Door>,
+    door: watch::Sender<DbState>,
     head: watch::Sender<Head>,
-    status: Mutex<Status>,
+    status: Mutex<LogStatus>,
     window: RwLock<Window>,
 }
 
-impl Shared {
-    pub(super) fn new(db: Database, stored: Stored, window: Window) -> Self {
+impl LogState {
+    pub(super) fn new(db: Database, stored: LoadedLog, window: Window) -> Self {
         let handle = Arc::new(Handle { db, generation: 0 });
         Self {
             identity: RwLock::new(Arc::new(stored.identity)),
-            door: watch::Sender::new(Door::Open(handle)),
+            door: watch::Sender::new(DbState::Open(handle)),
             head: watch::Sender::new(stored.status.head),
             status: Mutex::new(stored.status),
             window: RwLock::new(window),
         }
     }
 
-    pub(super) fn identity(&self) -> Arc<Identity> {
+    pub(super) fn identity(&self) -> Arc<LogIdentity> {
         Arc::clone(&self.identity.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The log is a part of another history from now on.
-    pub(super) fn adopted(&self, stored: Stored) {
+    pub(super) fn adopted(&self, stored: LoadedLog) {
         let before = self.status().head;
         if stored.status.head != before {
             self.with_window(|window| window.restart(stored.status.head.offset));
@@ -73,7 +73,7 @@ impl Shared {
         self.head.send_replace(stored.status.head);
     }
 
-    pub(super) fn status(&self) -> Status {
+    pub(super) fn status(&self) -> LogStatus {
         *self.locked_status()
     }
 
@@ -81,7 +81,7 @@ impl Shared {
         self.head.subscribe()
     }
 
-    pub(super) fn place(&self, cursor: Cursor) -> Place {
+    pub(super) fn place(&self, cursor: Cursor) -> CursorStatus {
         place(&self.identity(), &self.status(), cursor)
     }
 
@@ -97,20 +97,20 @@ impl Shared {
         window.seek(since_ms)
     }
 
-    pub(super) fn door(&self) -> Door {
+    pub(super) fn door(&self) -> DbState {
         self.door.borrow().clone()
     }
 
-    pub(super) fn watch_door(&self) -> watch::Receiver<Door> {
+    pub(super) fn watch_door(&self) -> watch::Receiver<DbState> {
         self.door.subscribe()
     }
 
     pub(super) fn is_open(&self) -> bool {
-        matches!(*self.door.borrow(), Door::Open(_))
+        matches!(*self.door.borrow(), DbState::Open(_))
     }
 
     /// An append is durable: now readers may see it.
-    pub(super) fn grew(&self, appended: Appended) {
+    pub(super) fn on_append(&self, appended: Appended) {
         let Some(first) = appended.records.first() else {
             return;
         };
@@ -141,11 +141,11 @@ impl Shared {
     }
 
     pub(super) fn failing(&self, reason: &str) {
-        self.door.send_replace(Door::Failing { reason: reason.into() });
+        self.door.send_replace(DbState::Failing { reason: reason.into() });
     }
 
     /// The database is back. What it holds counts: an append whose commit failed may be in it all the same.
-    pub(super) fn reopened(&self, db: Database, generation: u64, stored: &Stored) {
+    pub(super) fn reopened(&self, db: Database, generation: u64, stored: &LoadedLog) {
         let before = self.status().head;
         if stored.status.head != before {
             // The window does not hold what came in unnoticed: it begins anew at the head.
@@ -159,48 +159,49 @@ impl Shared {
             status.trimmed = trimmed;
         }
         *self.identity.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(stored.identity.clone());
-        self.door.send_replace(Door::Open(Arc::new(Handle { db, generation })));
+        self.door
+            .send_replace(DbState::Open(Arc::new(Handle { db, generation })));
         self.head.send_replace(stored.status.head);
     }
 
     pub(super) fn shut(&self) {
-        self.door.send_replace(Door::Shut);
+        self.door.send_replace(DbState::Shut);
     }
 
-    fn locked_status(&self) -> MutexGuard<'_, Status> {
+    fn locked_status(&self) -> MutexGuard<'_, LogStatus> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with_window(&self, change: impl FnOnce(&mut Window)) {
         let mut window = self.window.write().unwrap_or_else(PoisonError::into_inner);
         change(&mut window);
-        ::metrics::gauge!(names::WINDOW_BYTES).set(window.memory() as f64);
+        ::metrics::gauge!(metrics::WINDOW_BYTES).set(window.memory() as f64);
     }
 }
 
 /// What a cursor means to a log. Pure.
-fn place(identity: &Identity, status: &Status, cursor: Cursor) -> Place {
+fn place(identity: &LogIdentity, status: &LogStatus, cursor: Cursor) -> CursorStatus {
     if identity.id == UNKNOWN_ID {
         // A relay that has not met its upstream: whose cursor this is will be known then.
-        return Place::Ahead;
+        return CursorStatus::Ahead;
     }
     if cursor.log == identity.id {
         if cursor.offset > status.head.offset {
-            return Place::Ahead;
+            return CursorStatus::Ahead;
         }
     } else {
         // An ancestor's history is ours up to where we branched off; what it wrote later we never saw.
         let ancestor = identity.lineage.iter().rev().find(|(id, _)| *id == cursor.log);
         if ancestor.is_none_or(|(_, last)| cursor.offset > *last) {
-            return Place::Foreign;
+            return CursorStatus::Unrelated;
         }
     }
     if cursor.offset < status.trimmed {
-        return Place::Expired {
+        return CursorStatus::Expired {
             trimmed: status.trimmed,
         };
     }
-    Place::After(cursor.offset)
+    CursorStatus::After(cursor.offset)
 }
 
 #[cfg(test)]
@@ -211,12 +212,12 @@ mod tests {
 
     #[test]
     fn what_a_cursor_means() {
-        let identity = Identity {
+        let identity = LogIdentity {
             id: LogId(3),
             lineage: vec![(LogId(1), Offset(100)), (LogId(2), Offset(150))],
             origin: Default::default(),
         };
-        let status = Status {
+        let status = LogStatus {
             trimmed: Offset(90),
             earliest_ms: Some(1),
             head: Head {
@@ -225,26 +226,26 @@ mod tests {
             },
             killmails: 1,
         };
-        let expired = Place::Expired { trimmed: Offset(90) };
-        let after = |offset| Place::After(Offset(offset));
+        let expired = CursorStatus::Expired { trimmed: Offset(90) };
+        let after = |offset| CursorStatus::After(Offset(offset));
         for (log, offset, expected) in [
             // Its own.
             (3, 0, expired),
             (3, 89, expired),
             (3, 90, after(90)),
             (3, 200, after(200)),
-            (3, 201, Place::Ahead),
+            (3, 201, CursorStatus::Ahead),
             // Of ancestors: up to where the next id began.
             (1, 89, expired),
             (1, 100, after(100)),
-            (1, 101, Place::Foreign),
+            (1, 101, CursorStatus::Unrelated),
             (2, 100, after(100)),
             (2, 150, after(150)),
-            (2, 151, Place::Foreign),
-            (2, 500, Place::Foreign),
+            (2, 151, CursorStatus::Unrelated),
+            (2, 500, CursorStatus::Unrelated),
             // Of nobody known.
-            (4, 100, Place::Foreign),
-            (0, 0, Place::Foreign),
+            (4, 100, CursorStatus::Unrelated),
+            (0, 0, CursorStatus::Unrelated),
         ] {
             let cursor = Cursor {
                 log: LogId(log),
@@ -256,12 +257,12 @@ mod tests {
 
     #[test]
     fn an_empty_log_has_one_place() {
-        let identity = Identity {
+        let identity = LogIdentity {
             id: LogId(3),
             lineage: vec![],
             origin: Default::default(),
         };
-        let status = Status {
+        let status = LogStatus {
             trimmed: Offset(0),
             earliest_ms: None,
             head: Head::default(),
@@ -271,7 +272,7 @@ mod tests {
             log: LogId(3),
             offset: Offset(offset),
         };
-        assert_eq!(place(&identity, &status, cursor(0)), Place::After(Offset(0)));
-        assert_eq!(place(&identity, &status, cursor(1)), Place::Ahead);
+        assert_eq!(place(&identity, &status, cursor(0)), CursorStatus::After(Offset(0)));
+        assert_eq!(place(&identity, &status, cursor(1)), CursorStatus::Ahead);
     }
 }

@@ -7,29 +7,29 @@ use async_nats::{HeaderMap, jetstream::stream::Stream};
 use bytes::Bytes;
 
 use super::{
-    engine::{Bucket, Engine, Message, Published},
-    error::Trouble,
+    client::{JetStreamClient, KvBucket, Message, Published},
+    error::OperationError,
     layout,
 };
 
 /// A place for one value.
 #[derive(Debug, Clone)]
-pub(super) struct Cell {
-    engine: Engine,
+pub(super) struct CasRegister {
+    engine: JetStreamClient,
     stream: Stream,
     subject: String,
 }
 
 /// What stood there, and the state of the place to be named when it is changed.
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct CasSnapshot {
     pub(super) message: Option<Message>,
     pub(super) sequence: u64,
 }
 
-impl Cell {
+impl CasRegister {
     /// The value under `key`, which is the only one in this bucket.
-    pub(super) fn new(engine: &Engine, bucket: &Bucket, key: &str) -> Self {
+    pub(super) fn new(engine: &JetStreamClient, bucket: &KvBucket, key: &str) -> Self {
         Self {
             engine: engine.clone(),
             stream: bucket.stream.clone(),
@@ -38,16 +38,16 @@ impl Cell {
     }
 
     /// As the leader has it.
-    pub(super) async fn read(&self) -> Result<Held, Trouble> {
+    pub(super) async fn read(&self) -> Result<CasSnapshot, OperationError> {
         match self.engine.certain_last(&self.stream, &self.subject).await? {
-            Some(message) => Ok(Held {
+            Some(message) => Ok(CasSnapshot {
                 sequence: message.sequence,
                 message: Some(message),
             }),
             None => {
-                let gone = || Trouble::Away(format!("the bucket of {} is not there", self.subject));
+                let gone = || OperationError::Unavailable(format!("the bucket of {} is not there", self.subject));
                 let bounds = self.engine.bounds(&self.stream).await?.ok_or_else(gone)?;
-                Ok(Held {
+                Ok(CasSnapshot {
                     message: None,
                     sequence: bounds.last,
                 })
@@ -55,8 +55,13 @@ impl Cell {
         }
     }
 
-    /// Puts a value there, if the place is still as it was at `sequence`. After [`Trouble::Away`] it may have happened or happen yet.
-    pub(super) async fn swap(&self, sequence: u64, mut headers: HeaderMap, value: Bytes) -> Result<Published, Trouble> {
+    /// Puts a value there, if the place is still as it was at `sequence`. After [`OperationError::Unavailable`] it may have happened or happen yet.
+    pub(super) async fn compare_and_set(
+        &self,
+        sequence: u64,
+        mut headers: HeaderMap,
+        value: Bytes,
+    ) -> Result<Published, OperationError> {
         layout::expect_last(&mut headers, sequence);
         self.engine.publish(self.subject.clone(), headers, value).await
     }

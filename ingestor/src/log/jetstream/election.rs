@@ -10,20 +10,20 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    cell::{Cell, Held},
-    engine::Published,
-    error::Trouble,
-    lease::{self, LOOK, Lease, RENEWAL, Watch},
+    cas::{CasRegister, CasSnapshot},
+    client::Published,
+    error::OperationError,
+    lease::{self, CHECK_INTERVAL, Lease, LeaseObserver, RENEWAL_INTERVAL},
 };
 
 /// The right to ask zKillboard, as long as it lasts.
 #[derive(Debug)]
-pub(super) struct Right {
+pub(super) struct LeaseGuard {
     until: Mutex<Instant>,
     ended: CancellationToken,
 }
 
-impl Right {
+impl LeaseGuard {
     fn new(until: Instant) -> Self {
         Self {
             until: Mutex::new(until),
@@ -57,30 +57,30 @@ impl Right {
 
 /// A candidate for the lease.
 #[derive(Debug)]
-pub(super) struct Poller {
-    cell: Cell,
+pub(super) struct Candidate {
+    cell: CasRegister,
     holder: String,
-    watch: Watch,
+    watch: LeaseObserver,
     renewal: u64,
     /// What the holder says, if that is another one.
     heard: watch::Sender<Option<String>>,
 }
 
-impl Poller {
-    pub(super) fn new(cell: Cell, holder: String, heard: watch::Sender<Option<String>>) -> Self {
+impl Candidate {
+    pub(super) fn new(cell: CasRegister, holder: String, heard: watch::Sender<Option<String>>) -> Self {
         Self {
             cell,
             holder,
-            watch: Watch::default(),
+            watch: LeaseObserver::default(),
             renewal: 0,
             heard,
         }
     }
 
     /// Waits until the lease is ours. Errors are told and waited out, and so is their end while it is another one's.
-    pub(super) async fn take(&mut self, trouble: impl Fn(Option<&Trouble>)) -> Taken {
+    pub(super) async fn acquire(&mut self, trouble: impl Fn(Option<&OperationError>)) -> AcquiredLease {
         loop {
-            match self.try_take().await {
+            match self.try_acquire().await {
                 Ok(Some(taken)) => {
                     self.heard.send_replace(None);
                     return taken;
@@ -88,27 +88,27 @@ impl Poller {
                 Ok(None) => trouble(None),
                 Err(error) => trouble(Some(&error)),
             }
-            sleep(LOOK).await;
+            sleep(CHECK_INTERVAL).await;
         }
     }
 
-    async fn try_take(&mut self) -> Result<Option<Taken>, Trouble> {
+    async fn try_acquire(&mut self) -> Result<Option<AcquiredLease>, OperationError> {
         let held = self.cell.read().await?;
         // What cannot be read was not written by a version that knows how to renew it: as good as silent.
         let lease = read(&held);
         let now = Instant::now();
-        if !self.watch.may_take(held.sequence, lease.as_ref(), &self.holder, now) {
+        if !self.watch.can_acquire(held.sequence, lease.as_ref(), &self.holder, now) {
             self.heard.send_replace(lease.map(|lease| lease.note));
             return Ok(None);
         }
         let lease = self.next(false, String::new());
         let sent = Instant::now();
         match write(&self.cell, held.sequence, &lease).await? {
-            Published::Refused => Ok(None),
+            Published::Rejected => Ok(None),
             Published::Stored(sequence) => {
                 tracing::info!(holder = self.holder, "this ingestor asks zKillboard from now on");
-                Ok(Some(Taken {
-                    right: Arc::new(Right::new(lease::holds_until(sent))),
+                Ok(Some(AcquiredLease {
+                    right: Arc::new(LeaseGuard::new(lease::holds_until(sent))),
                     sequence,
                 }))
             }
@@ -116,7 +116,12 @@ impl Poller {
     }
 
     /// Renews it until it is lost, or until it is given up by cancelling `leave`. `note` goes with it.
-    pub(super) async fn keep(&mut self, taken: &Taken, note: watch::Receiver<String>, leave: &CancellationToken) {
+    pub(super) async fn renew_until_lost(
+        &mut self,
+        taken: &AcquiredLease,
+        note: watch::Receiver<String>,
+        leave: &CancellationToken,
+    ) {
         let _ended = taken.right.ended.clone().drop_guard();
         let mut sequence = taken.sequence;
         let mut due = Instant::now();
@@ -143,7 +148,7 @@ impl Poller {
             match renewed {
                 Ok(true) => {
                     taken.right.renewed(sent);
-                    due = sent + RENEWAL;
+                    due = sent + RENEWAL_INTERVAL;
                 }
                 Ok(false) => {
                     tracing::warn!("another ingestor has taken the lease");
@@ -151,28 +156,28 @@ impl Poller {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the lease cannot be renewed now");
-                    due = Instant::now() + RENEWAL / 8;
+                    due = Instant::now() + RENEWAL_INTERVAL / 8;
                 }
             }
         }
     }
 
     /// False: somebody else has it.
-    async fn renew(&self, sequence: &mut u64, lease: &Lease) -> Result<bool, Trouble> {
+    async fn renew(&self, sequence: &mut u64, lease: &Lease) -> Result<bool, OperationError> {
         match write(&self.cell, *sequence, lease).await? {
             Published::Stored(stored) => {
                 *sequence = stored;
                 Ok(true)
             }
             // Perhaps by an earlier renewal of ours whose acknowledgement was lost.
-            Published::Refused => {
+            Published::Rejected => {
                 let held = self.cell.read().await?;
                 let ours = read(&held).is_some_and(|lease| lease.holder == self.holder && !lease.free);
                 if !ours {
                     return Ok(false);
                 }
                 *sequence = held.sequence;
-                Err(Trouble::Away("an earlier renewal came late".into()))
+                Err(OperationError::Unavailable("an earlier renewal came late".into()))
             }
         }
     }
@@ -198,17 +203,17 @@ impl Poller {
 
 /// The lease as it was taken.
 #[derive(Debug)]
-pub(super) struct Taken {
-    pub(super) right: Arc<Right>,
+pub(super) struct AcquiredLease {
+    pub(super) right: Arc<LeaseGuard>,
     sequence: u64,
 }
 
-fn read(held: &Held) -> Option<Lease> {
+fn read(held: &CasSnapshot) -> Option<Lease> {
     let message = held.message.as_ref()?;
     serde_json::from_slice(&message.payload).ok()
 }
 
-async fn write(cell: &Cell, sequence: u64, lease: &Lease) -> Result<Published, Trouble> {
-    let value = serde_json::to_vec(lease).map_err(|error| Trouble::away("writing the lease", error))?;
-    cell.swap(sequence, HeaderMap::new(), value.into()).await
+async fn write(cell: &CasRegister, sequence: u64, lease: &Lease) -> Result<Published, OperationError> {
+    let value = serde_json::to_vec(lease).map_err(|error| OperationError::unavailable("writing the lease", error))?;
+    cell.compare_and_set(sequence, HeaderMap::new(), value.into()).await
 }

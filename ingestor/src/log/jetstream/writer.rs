@@ -15,34 +15,34 @@ use killfeed::{cursor::Offset, id::KillmailId};
 use tokio::sync::Mutex;
 
 use super::{
-    Shared,
-    cell::Cell,
-    engine::{Message, Published},
-    error::Trouble,
+    JetStreamState,
+    cas::CasRegister,
+    client::{Message, Published},
+    dedup::DedupStore,
+    election::LeaseGuard,
+    error::OperationError,
     fetch, layout,
-    marks::Marks,
-    poller::Right,
-    publish::{self, Entry, Sent},
+    publish::{self, OutgoingEvent, Sent},
 };
-use crate::log::{AppendBatch, Head, LogError, LogWrite, Mark, NewBody, NewEvent, Record, RecordKind, names};
+use crate::log::{AppendBatch, DedupEntry, Head, LogError, LogWrite, NewBody, NewEvent, Record, RecordKind, metrics};
 
 /// Records whose marks are written anew at once.
-const MENDED_AT_ONCE: usize = 64;
+const REPAIR_CONCURRENCY: usize = 64;
 
 /// How far the marks reach, and when that record was ingested: headers of the stored position.
 const HEAD: &str = "Killfeed-Head";
 const HEAD_TIME: &str = "Killfeed-Head-Time";
 
 /// The writing half.
-pub(super) struct Term {
-    shared: Arc<Shared>,
-    position: Cell,
-    right: Arc<Right>,
+pub(super) struct LeaderWriter {
+    shared: Arc<JetStreamState>,
+    position: CasRegister,
+    right: Arc<LeaseGuard>,
     /// One batch at a time.
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
 }
 
-impl std::fmt::Debug for Term {
+impl std::fmt::Debug for LeaderWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Term")
             .field("right", &self.right)
@@ -50,8 +50,8 @@ impl std::fmt::Debug for Term {
     }
 }
 
-struct State {
-    marks: Marks,
+struct WriterState {
+    marks: DedupStore,
     /// Where the stream ends: every record up to here has its mark once `pending` is done.
     head: Head,
     /// The place of the position.
@@ -65,16 +65,20 @@ struct State {
 struct Pending {
     batch: AppendBatch,
     /// What of it is to be published.
-    entries: Vec<Entry>,
+    entries: Vec<OutgoingEvent>,
     /// So many of them are in the stream.
     stored: usize,
     /// What was sent last may have arrived, or may yet.
-    doubtful: bool,
+    in_doubt: bool,
 }
 
-impl Term {
+impl LeaderWriter {
     /// Begins to write: mends the marks, and takes the position away from whoever wrote before.
-    pub(super) async fn begin(shared: Arc<Shared>, position: Cell, right: Arc<Right>) -> Result<(Self, Head), Trouble> {
+    pub(super) async fn start(
+        shared: Arc<JetStreamState>,
+        position: CasRegister,
+        right: Arc<LeaseGuard>,
+    ) -> Result<(Self, Head), OperationError> {
         let held = position.read().await?;
         let (known, feed_state) = match &held.message {
             None => (Head::default(), None),
@@ -85,7 +89,7 @@ impl Term {
         };
         shared.must_reach(known.offset);
         let bounds = shared.bounds().await?;
-        let mut marks = Marks::new(&shared.engine, &shared.marks);
+        let mut marks = DedupStore::new(&shared.engine, &shared.marks);
         let mut head = Head {
             offset: Offset(bounds.last),
             ..known
@@ -96,7 +100,7 @@ impl Term {
             tracing::info!(records, "marks of the newest records are written anew");
         }
         let messages = stream::iter(from..=bounds.last).map(|sequence| fetch::message(&shared, sequence));
-        let mut chunks = messages.buffered(MENDED_AT_ONCE).try_chunks(MENDED_AT_ONCE);
+        let mut chunks = messages.buffered(REPAIR_CONCURRENCY).try_chunks(REPAIR_CONCURRENCY);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| error.1)?;
             let found: Vec<Message> = chunk.into_iter().flatten().collect();
@@ -114,7 +118,7 @@ impl Term {
         }
         drop(chunks);
         let term = Self {
-            state: Mutex::new(State {
+            state: Mutex::new(WriterState {
                 marks,
                 head,
                 place: held.sequence,
@@ -134,21 +138,25 @@ impl Term {
     }
 
     /// Writes the feed's state down, and with it how far the marks reach. Whoever wrote there meanwhile ends the term.
-    async fn store(&self, state: &mut State, feed_state: Option<Bytes>) -> Result<(), Trouble> {
+    async fn store(&self, state: &mut WriterState, feed_state: Option<Bytes>) -> Result<(), OperationError> {
         let mut headers = HeaderMap::new();
         headers.insert(HEAD, state.head.offset.0.to_string().as_str());
         headers.insert(HEAD_TIME, state.head.ingested_ms.to_string().as_str());
         let value = feed_state.clone().unwrap_or_default();
-        match self.position.swap(state.place, headers, value.clone()).await? {
+        match self
+            .position
+            .compare_and_set(state.place, headers, value.clone())
+            .await?
+        {
             Published::Stored(sequence) => state.place = sequence,
-            Published::Refused => {
+            Published::Rejected => {
                 // By us, if an acknowledgement was lost: nobody else knows that head and that state.
                 let held = self.position.read().await?;
                 let ours = held.message.as_ref().is_some_and(|message| {
                     message.payload == value && known_head(message) == state.head && held.sequence > state.place
                 });
                 if !ours {
-                    return Err(self.surprise("the feed's position was moved by another ingestor"));
+                    return Err(self.abort("the feed's position was moved by another ingestor"));
                 }
                 state.place = held.sequence;
             }
@@ -160,25 +168,25 @@ impl Term {
     /// With what the servers said beside.
     fn explain(&self, error: LogError) -> LogError {
         match error {
-            LogError::Away(reason) => self.shared.engine.explain(Trouble::Away(reason)).into(),
+            LogError::Unavailable(reason) => self.shared.engine.explain(OperationError::Unavailable(reason)).into(),
             error => error,
         }
     }
 
     /// Ends the term.
-    fn surprise(&self, what: &str) -> Trouble {
+    fn abort(&self, what: &str) -> OperationError {
         tracing::warn!(
             what,
             "this ingestor stops asking zKillboard, until it has the lease anew"
         );
         self.right.end();
-        Trouble::Away(what.to_owned())
+        OperationError::Unavailable(what.to_owned())
     }
 
-    async fn try_append(&self, state: &mut State, batch: AppendBatch) -> Result<Head, LogError> {
+    async fn try_append(&self, state: &mut WriterState, batch: AppendBatch) -> Result<Head, LogError> {
         let pending = match state.pending.take() {
             Some(pending) if pending.batch == batch => pending,
-            Some(_) => return Err(self.surprise("a batch was left half-way for another one").into()),
+            Some(_) => return Err(self.abort("a batch was left half-way for another one").into()),
             None => {
                 check(&batch, state.head)?;
                 let before = state.feed_state.as_deref().unwrap_or_default();
@@ -186,35 +194,35 @@ impl Term {
                     entries: publish::entries(&self.shared, &batch.events, before).await?,
                     batch,
                     stored: 0,
-                    doubtful: false,
+                    in_doubt: false,
                 }
             }
         };
         let pending = state.pending.insert(pending);
         let base = state.head.offset.0 - pending.stored as u64;
-        if pending.doubtful {
+        if pending.in_doubt {
             pending.stored = publish::settle(&self.shared, &pending.entries, base)
                 .await?
-                .ok_or_else(|| self.surprise("another ingestor wrote to the log"))?;
-            pending.doubtful = false;
+                .ok_or_else(|| self.abort("another ingestor wrote to the log"))?;
+            pending.in_doubt = false;
             state.head = head_after(&pending.entries, base, pending.stored, state.head);
         }
         if !self.right.holds() {
-            return Err(Trouble::Away("the lease is over: another ingestor may write now".into()).into());
+            return Err(OperationError::Unavailable("the lease is over: another ingestor may write now".into()).into());
         }
         if pending.stored < pending.entries.len() {
             let rest = &pending.entries[pending.stored..];
-            pending.doubtful = true;
+            pending.in_doubt = true;
             let sent = publish::all(&self.shared, rest, base + pending.stored as u64).await;
             pending.stored += sent.stored;
             state.head = head_after(&pending.entries, base, pending.stored, state.head);
             match sent.end {
-                Sent::All => pending.doubtful = false,
-                Sent::Refused => {
+                Sent::All => pending.in_doubt = false,
+                Sent::Rejected => {
                     let next = &pending.entries[pending.stored];
-                    self.mend(&mut state.marks, &next.event).await?;
+                    self.repair(&mut state.marks, &next.event).await?;
                     return Err(self
-                        .surprise("the log holds a record that this ingestor did not know of")
+                        .abort("the log holds a record that this ingestor did not know of")
                         .into());
                 }
                 Sent::Broken(trouble) => return Err(trouble.into()),
@@ -225,7 +233,7 @@ impl Term {
             .events
             .iter()
             .filter_map(mark_of_event)
-            .chain(batch.marks.iter().copied());
+            .chain(batch.dedup_entries.iter().copied());
         state.marks.set(&moved.collect::<Vec<_>>()).await?;
         let feed_state = batch.feed_state.or_else(|| state.feed_state.clone());
         self.store(state, feed_state).await?;
@@ -234,7 +242,7 @@ impl Term {
     }
 
     /// A record of this subject is there, but its mark did not say so: whatever happened, the mark follows the log.
-    async fn mend(&self, marks: &mut Marks, event: &NewEvent) -> Result<(), Trouble> {
+    async fn repair(&self, marks: &mut DedupStore, event: &NewEvent) -> Result<(), OperationError> {
         let NewBody::Killmail { id, .. } = &event.body else {
             return Ok(());
         };
@@ -249,8 +257,8 @@ impl Term {
 }
 
 #[async_trait]
-impl LogWrite for Term {
-    async fn marks(&self, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, LogError> {
+impl LogWrite for LeaderWriter {
+    async fn dedup_entries(&self, ids: &[KillmailId]) -> Result<Vec<Option<DedupEntry>>, LogError> {
         let mut state = self.state.lock().await;
         let marks = state.marks.get(ids).await;
         Ok(marks.map_err(|trouble| self.shared.engine.explain(trouble))?)
@@ -268,12 +276,12 @@ impl LogWrite for Term {
             .try_append(&mut state, batch)
             .await
             .map_err(|error| self.explain(error))?;
-        ::metrics::histogram!(names::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
-        ::metrics::counter!(names::APPENDED).increment(events as u64);
+        ::metrics::histogram!(metrics::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
+        ::metrics::counter!(metrics::APPENDED).increment(events as u64);
         Ok(head)
     }
 
-    async fn said(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
+    async fn newest_record(&self, id: KillmailId) -> Result<Option<Arc<Record>>, LogError> {
         let head = self.state.lock().await.head.offset;
         Ok(self.shared.newest_at(id, head).await?)
     }
@@ -285,14 +293,14 @@ fn check(batch: &AppendBatch, head: Head) -> Result<(), LogError> {
     for event in &batch.events {
         if event.offset.is_some() {
             let reason = "JetStream numbers its records itself: another log's offsets cannot be kept";
-            return Err(LogError::Refused(reason.into()));
+            return Err(LogError::Rejected(reason.into()));
         }
         if event.ingested_ms < time {
             let reason = format!(
                 "a record of {} after one of {time}, in milliseconds since 1970",
                 event.ingested_ms
             );
-            return Err(LogError::Refused(reason));
+            return Err(LogError::Rejected(reason));
         }
         time = event.ingested_ms;
     }
@@ -300,7 +308,7 @@ fn check(batch: &AppendBatch, head: Head) -> Result<(), LogError> {
 }
 
 /// Where the stream ends once so many entries after `base` are in it.
-fn head_after(entries: &[Entry], base: u64, stored: usize, before: Head) -> Head {
+fn head_after(entries: &[OutgoingEvent], base: u64, stored: usize, before: Head) -> Head {
     let last = stored.checked_sub(1).and_then(|last| entries.get(last));
     Head {
         offset: Offset(base + stored as u64),
@@ -316,12 +324,12 @@ fn known_head(message: &Message) -> Head {
     }
 }
 
-fn mark_of_event(event: &NewEvent) -> Option<(KillmailId, Mark)> {
+fn mark_of_event(event: &NewEvent) -> Option<(KillmailId, DedupEntry)> {
     match &event.body {
         NewBody::Gap(_) => None,
         NewBody::Killmail { id, revision, hash, .. } => Some((
             *id,
-            Mark {
+            DedupEntry {
                 revision: *revision,
                 hash: *hash,
             },
@@ -329,10 +337,10 @@ fn mark_of_event(event: &NewEvent) -> Option<(KillmailId, Mark)> {
     }
 }
 
-fn mark_of(shared: &Shared, message: &Message) -> Option<(KillmailId, Mark)> {
+fn mark_of(shared: &JetStreamState, message: &Message) -> Option<(KillmailId, DedupEntry)> {
     let hash = layout::hash(&message.headers);
     match (shared.engine.names.kind(&message.subject), hash) {
-        (Ok(RecordKind::Killmail { id, revision }), Ok(hash)) => Some((id, Mark { revision, hash })),
+        (Ok(RecordKind::Killmail { id, revision }), Ok(hash)) => Some((id, DedupEntry { revision, hash })),
         (Ok(RecordKind::Gap), _) => None,
         (Err(error), _) | (_, Err(error)) => {
             tracing::error!(offset = message.sequence, %error, "a record of the log has no mark that can be understood");

@@ -8,43 +8,43 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use killfeed::id::KillmailId;
 
 use super::{
-    engine::{Bucket, Engine, Message, Published},
-    error::{JetStreamError, Trouble},
+    client::{JetStreamClient, KvBucket, Message, Published},
+    error::{JetStreamError, OperationError},
 };
 use crate::log::{
-    Mark,
+    DedupEntry,
     format::{self, MARK},
 };
 
 /// Reads or writes on their way at once.
-const AT_ONCE: usize = 64;
+const REQUEST_CONCURRENCY: usize = 64;
 /// Marks kept in memory: those of a day, so that what is published anew soon after is not asked for, and a server that is a moment
 /// behind is not believed.
-const KEPT: usize = 20_000;
+const MAX_CACHED_ENTRIES: usize = 20_000;
 /// What a key that was deleted or purged has in place of a value.
 const OPERATION: &str = "KV-Operation";
 const EXPECTED_LAST_OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// A mark and where it stands.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct CachedEntry {
     /// `None`: an operator removed it, which left a message that says so.
-    mark: Option<Mark>,
+    mark: Option<DedupEntry>,
     sequence: u64,
 }
 
 /// The bucket, as its only writer sees it.
 #[derive(Debug)]
-pub(super) struct Marks {
-    engine: Engine,
-    bucket: Bucket,
-    known: HashMap<KillmailId, Known>,
+pub(super) struct DedupStore {
+    engine: JetStreamClient,
+    bucket: KvBucket,
+    known: HashMap<KillmailId, CachedEntry>,
     /// Oldest first.
     order: VecDeque<KillmailId>,
 }
 
-impl Marks {
-    pub(super) fn new(engine: &Engine, bucket: &Bucket) -> Self {
+impl DedupStore {
+    pub(super) fn new(engine: &JetStreamClient, bucket: &KvBucket) -> Self {
         Self {
             engine: engine.clone(),
             bucket: bucket.clone(),
@@ -54,7 +54,7 @@ impl Marks {
     }
 
     /// What is remembered of these, in the same order.
-    pub(super) async fn get(&mut self, ids: &[KillmailId]) -> Result<Vec<Option<Mark>>, Trouble> {
+    pub(super) async fn get(&mut self, ids: &[KillmailId]) -> Result<Vec<Option<DedupEntry>>, OperationError> {
         self.learn(ids).await?;
         Ok(ids
             .iter()
@@ -63,16 +63,18 @@ impl Marks {
     }
 
     /// Remembers these; those that are there in a higher revision already stay.
-    pub(super) async fn set(&mut self, marks: &[(KillmailId, Mark)]) -> Result<(), Trouble> {
+    pub(super) async fn set(&mut self, marks: &[(KillmailId, DedupEntry)]) -> Result<(), OperationError> {
         // Only the last one of each killmail counts.
-        let newest: HashMap<KillmailId, Mark> = marks.iter().copied().collect();
+        let newest: HashMap<KillmailId, DedupEntry> = marks.iter().copied().collect();
         // Another one may have written meanwhile: then it is looked at again, a few times.
         for _ in 0..4 {
             self.learn(&newest.keys().copied().collect::<Vec<_>>()).await?;
-            let due: Vec<(KillmailId, Mark, u64)> = newest
+            let due: Vec<(KillmailId, DedupEntry, u64)> = newest
                 .iter()
                 .filter_map(|(id, mark)| match self.known.get(id) {
-                    Some(Known { mark: Some(known), .. }) if known == mark || known.revision > mark.revision => None,
+                    Some(CachedEntry { mark: Some(known), .. }) if known == mark || known.revision > mark.revision => {
+                        None
+                    }
                     Some(known) => Some((*id, *mark, known.sequence)),
                     None => Some((*id, *mark, 0)),
                 })
@@ -81,22 +83,22 @@ impl Marks {
                 return Ok(());
             }
             let this = &*self;
-            let written: Vec<(KillmailId, Mark, Result<Published, Trouble>)> = stream::iter(due)
+            let written: Vec<(KillmailId, DedupEntry, Result<Published, OperationError>)> = stream::iter(due)
                 .map(|(id, mark, sequence)| async move { (id, mark, this.write(id, mark, sequence).await) })
-                .buffer_unordered(AT_ONCE)
+                .buffer_unordered(REQUEST_CONCURRENCY)
                 .collect()
                 .await;
             let mut failed = None;
             for (id, mark, written) in written {
                 match written {
-                    Ok(Published::Stored(sequence)) => self.keep(
+                    Ok(Published::Stored(sequence)) => self.insert(
                         id,
-                        Known {
+                        CachedEntry {
                             mark: Some(mark),
                             sequence,
                         },
                     ),
-                    Ok(Published::Refused) => {
+                    Ok(Published::Rejected) => {
                         self.known.remove(&id);
                     }
                     // It may have been written: asked for again.
@@ -110,24 +112,24 @@ impl Marks {
                 return Err(trouble);
             }
         }
-        Err(Trouble::Away("marks change under our hands".into()))
+        Err(OperationError::Unavailable("marks change under our hands".into()))
     }
 
-    async fn learn(&mut self, ids: &[KillmailId]) -> Result<(), Trouble> {
+    async fn learn(&mut self, ids: &[KillmailId]) -> Result<(), OperationError> {
         let unknown: Vec<KillmailId> = ids.iter().copied().filter(|id| !self.known.contains_key(id)).collect();
         let this = &*self;
-        let found: Vec<Option<(KillmailId, Known)>> = stream::iter(unknown)
+        let found: Vec<Option<(KillmailId, CachedEntry)>> = stream::iter(unknown)
             .map(|id| this.read(id))
-            .buffer_unordered(AT_ONCE)
+            .buffer_unordered(REQUEST_CONCURRENCY)
             .try_collect()
             .await?;
         for (id, known) in found.into_iter().flatten() {
-            self.keep(id, known);
+            self.insert(id, known);
         }
         Ok(())
     }
 
-    async fn read(&self, id: KillmailId) -> Result<Option<(KillmailId, Known)>, Trouble> {
+    async fn read(&self, id: KillmailId) -> Result<Option<(KillmailId, CachedEntry)>, OperationError> {
         let subject = self.subject(id);
         let message = match self.engine.any_last(&self.bucket.stream, &subject).await? {
             Some(message) => Some(message),
@@ -144,10 +146,10 @@ impl Marks {
             ..
         } = message;
         if payload.is_empty() && headers.get(OPERATION).is_some() {
-            return Ok(Some((id, Known { mark: None, sequence })));
+            return Ok(Some((id, CachedEntry { mark: None, sequence })));
         }
         let damaged = |reason: String| {
-            Trouble::Lost(JetStreamError::Damaged {
+            OperationError::Fatal(JetStreamError::Damaged {
                 place: format!("the key {} of the bucket {}", id.0, self.bucket.name),
                 reason,
             })
@@ -157,10 +159,10 @@ impl Marks {
             .map_err(|_| damaged(format!("it has {} bytes, {MARK} expected", payload.len())))?;
         let mark = format::decode_mark(bytes).map_err(|error| damaged(error.to_string()))?;
         let mark = Some(mark);
-        Ok(Some((id, Known { mark, sequence })))
+        Ok(Some((id, CachedEntry { mark, sequence })))
     }
 
-    async fn write(&self, id: KillmailId, mark: Mark, sequence: u64) -> Result<Published, Trouble> {
+    async fn write(&self, id: KillmailId, mark: DedupEntry, sequence: u64) -> Result<Published, OperationError> {
         let mut headers = HeaderMap::new();
         headers.insert(EXPECTED_LAST_OF_SUBJECT, sequence.to_string().as_str());
         let value = Bytes::copy_from_slice(&format::encode_mark(&mark));
@@ -171,11 +173,11 @@ impl Marks {
         self.bucket.subject(id.0)
     }
 
-    fn keep(&mut self, id: KillmailId, known: Known) {
+    fn insert(&mut self, id: KillmailId, known: CachedEntry) {
         if self.known.insert(id, known).is_none() {
             self.order.push_back(id);
         }
-        while self.known.len() > KEPT {
+        while self.known.len() > MAX_CACHED_ENTRIES {
             // A killmail that was forgotten meanwhile stands in the order all the same.
             let Some(oldest) = self.order.pop_front() else {
                 return;

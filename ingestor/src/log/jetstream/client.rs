@@ -21,41 +21,41 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     JetStreamOptions,
-    access::{self, Refusals},
-    error::{JetStreamError, Trouble},
-    layout::{self, Names},
+    auth::{self, ServerErrors},
+    error::{JetStreamError, OperationError},
+    layout::{self, SubjectNames},
 };
 
 /// For an answer of a cluster that has a leader. Without one there is none, and it is asked again.
-const ANSWER: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a start waits for servers that start themselves.
-const START: Duration = Duration::from_secs(30);
+const STARTUP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Between two tries of a start.
-const AGAIN: Duration = Duration::from_millis(500);
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// The way to JetStream. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Engine {
+pub(super) struct JetStreamClient {
     pub(super) client: Client,
     pub(super) context: Context,
-    pub(super) names: Names,
+    pub(super) names: SubjectNames,
     servers: Arc<str>,
-    refusals: Refusals,
+    refusals: ServerErrors,
 }
 
 /// As long as the servers are not ready a start tries again, within bounds.
 pub(super) struct StartPatience {
     deadline: Instant,
     servers: Arc<str>,
-    refusals: Refusals,
+    refusals: ServerErrors,
 }
 
 impl StartPatience {
     /// Waits before the next try, unless there is none.
-    pub(super) async fn after(&self, what: &str, trouble: Trouble) -> Result<(), JetStreamError> {
+    pub(super) async fn after(&self, what: &str, trouble: OperationError) -> Result<(), JetStreamError> {
         let reason = match trouble {
-            Trouble::Lost(error) => return Err(error),
-            Trouble::Away(reason) => reason,
+            OperationError::Fatal(error) => return Err(error),
+            OperationError::Unavailable(reason) => reason,
         };
         let servers = self.servers.to_string();
         // Trying again does not change what a user may do.
@@ -63,25 +63,25 @@ impl StartPatience {
             return Err(JetStreamError::Forbidden { servers, said });
         }
         if Instant::now() >= self.deadline {
-            return Err(JetStreamError::Away {
+            return Err(JetStreamError::Unavailable {
                 servers,
                 reason: format!("{what}: {reason}"),
             });
         }
         tracing::warn!(reason, what, "JetStream is not ready yet");
-        sleep(AGAIN).await;
+        sleep(RETRY_DELAY).await;
         Ok(())
     }
 }
 
 /// A bucket of keys and values.
 #[derive(Debug, Clone)]
-pub(super) struct Bucket {
+pub(super) struct KvBucket {
     pub(super) name: String,
     pub(super) stream: Stream,
 }
 
-impl Bucket {
+impl KvBucket {
     /// Where a key's value stands.
     pub(super) fn subject(&self, key: impl std::fmt::Display) -> String {
         format!("$KV.{}.{key}", self.name)
@@ -121,27 +121,27 @@ pub(super) enum Published {
     /// It is stored, under this sequence.
     Stored(u64),
     /// What was expected is not so.
-    Refused,
+    Rejected,
 }
 
-impl Engine {
+impl JetStreamClient {
     /// Connects, and goes on trying for as long as a start may take.
     pub(super) async fn connect(options: &JetStreamOptions) -> Result<Self, JetStreamError> {
         let servers = options.servers.join(",");
-        let deadline = Instant::now() + START;
-        let refusals = Refusals::default();
+        let deadline = Instant::now() + STARTUP_TIMEOUT;
+        let refusals = ServerErrors::default();
         loop {
-            let connecting = access::connect_options(options, &refusals)
+            let connecting = auth::connect_options(options, &refusals)
                 .await?
                 .connect(options.servers.clone());
             match connecting.await {
                 Ok(client) => {
                     let mut context = jetstream::new(client.clone());
-                    context.set_timeout(ANSWER);
+                    context.set_timeout(REQUEST_TIMEOUT);
                     return Ok(Self {
                         client,
                         context,
-                        names: Names {
+                        names: SubjectNames {
                             stream: options.stream.clone(),
                         },
                         servers: servers.into(),
@@ -150,15 +150,15 @@ impl Engine {
                 }
                 Err(error) if Instant::now() >= deadline => {
                     let reason = error.to_string();
-                    return Err(if access::is_refusal(&reason) {
-                        JetStreamError::Unwelcome { servers, reason }
+                    return Err(if auth::is_refusal(&reason) {
+                        JetStreamError::Unauthorized { servers, reason }
                     } else {
-                        JetStreamError::Away { servers, reason }
+                        JetStreamError::Unavailable { servers, reason }
                     });
                 }
                 Err(error) => {
                     tracing::warn!(servers, %error, "NATS cannot be reached yet");
-                    sleep(AGAIN).await;
+                    sleep(RETRY_DELAY).await;
                 }
             }
         }
@@ -167,16 +167,18 @@ impl Engine {
     /// For the tries of a start.
     pub(super) fn patience(&self) -> StartPatience {
         StartPatience {
-            deadline: Instant::now() + START,
+            deadline: Instant::now() + STARTUP_TIMEOUT,
             servers: self.servers.clone(),
             refusals: self.refusals.clone(),
         }
     }
 
     /// With what the servers refused meanwhile: a question that may not be asked gets no answer.
-    pub(super) fn explain(&self, trouble: Trouble) -> Trouble {
+    pub(super) fn explain(&self, trouble: OperationError) -> OperationError {
         match (trouble, self.refusals.recent()) {
-            (Trouble::Away(reason), Some(said)) => Trouble::Away(format!("{reason} (NATS says: {said})")),
+            (OperationError::Unavailable(reason), Some(said)) => {
+                OperationError::Unavailable(format!("{reason} (NATS says: {said})"))
+            }
             (trouble, _) => trouble,
         }
     }
@@ -191,30 +193,36 @@ impl Engine {
     }
 
     /// The stream of the records, if it is there.
-    pub(super) async fn log_stream(&self) -> Result<Option<Stream>, Trouble> {
+    pub(super) async fn log_stream(&self) -> Result<Option<Stream>, OperationError> {
         self.stream(&self.names.stream).await
     }
 
-    async fn stream(&self, name: &str) -> Result<Option<Stream>, Trouble> {
-        match timeout(ANSWER, self.context.get_stream(name)).await {
-            Err(_) => Err(Trouble::Away(format!("no answer about the stream {name}"))),
+    async fn stream(&self, name: &str) -> Result<Option<Stream>, OperationError> {
+        match timeout(REQUEST_TIMEOUT, self.context.get_stream(name)).await {
+            Err(_) => Err(OperationError::Unavailable(format!(
+                "no answer about the stream {name}"
+            ))),
             Ok(Ok(stream)) => Ok(Some(stream)),
             Ok(Err(error)) => match error.kind() {
                 GetStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-                _ => Err(Trouble::away("asking for the stream", error)),
+                _ => Err(OperationError::unavailable("asking for the stream", error)),
             },
         }
     }
 
     /// Makes the stream of the records, or finds it made alike by another ingestor.
-    pub(super) async fn make_log_stream(&self, options: &JetStreamOptions) -> Result<Stream, Trouble> {
+    pub(super) async fn make_log_stream(&self, options: &JetStreamOptions) -> Result<Stream, OperationError> {
         let config = log_config(&self.names, options);
         let made = self.context.create_stream(config).await;
         made.map_err(|error| refused(&format!("the stream {}", self.names.stream), &error))
     }
 
     /// Brings retention and replicas of a stream that was made earlier to what is set now.
-    pub(super) async fn adapt_log_stream(&self, stream: &Stream, options: &JetStreamOptions) -> Result<(), Trouble> {
+    pub(super) async fn adapt_log_stream(
+        &self,
+        stream: &Stream,
+        options: &JetStreamOptions,
+    ) -> Result<(), OperationError> {
         let wanted = log_config(&self.names, options);
         let has = &stream.cached_info().config;
         if (has.max_age, has.num_replicas) == (wanted.max_age, wanted.num_replicas) {
@@ -229,7 +237,7 @@ impl Engine {
 
     /// Changes these settings of a stream, and no others: an operator may have made some that this program does not know (compression,
     /// placement), and what is sent replaces them all.
-    async fn update(&self, name: &str, what: &str, changes: &[(&str, u64)]) -> Result<(), Trouble> {
+    async fn update(&self, name: &str, what: &str, changes: &[(&str, u64)]) -> Result<(), OperationError> {
         let asked = self.context.request(format!("STREAM.INFO.{name}"), &()).await;
         let mut info: Value = match asked {
             Ok(Response::Ok(info)) => info,
@@ -252,7 +260,7 @@ impl Engine {
     /// A bucket that keeps the newest value of each key for good, made if need be. Laid out as every NATS client knows buckets; made as
     /// the stream that it is, because the library asks servers for an account's limits first, and does not read what those of version
     /// 2.9 answer.
-    pub(super) async fn bucket(&self, name: &str, replicas: usize) -> Result<Bucket, Trouble> {
+    pub(super) async fn bucket(&self, name: &str, replicas: usize) -> Result<KvBucket, OperationError> {
         let wanted = stream::Config {
             name: format!("KV_{name}"),
             subjects: vec![format!("$KV.{name}.>")],
@@ -279,14 +287,14 @@ impl Engine {
             self.update(&wanted.name, &format!("the bucket {name}"), &changes)
                 .await?;
         }
-        Ok(Bucket {
+        Ok(KvBucket {
             name: name.to_owned(),
             stream,
         })
     }
 
     /// A stream's bounds, as its leader knows them; `None` = it is not there.
-    pub(super) async fn bounds(&self, stream: &Stream) -> Result<Option<Bounds>, Trouble> {
+    pub(super) async fn bounds(&self, stream: &Stream) -> Result<Option<Bounds>, OperationError> {
         let Some(stream) = self.stream(&stream.cached_info().config.name).await? else {
             return Ok(None);
         };
@@ -300,7 +308,7 @@ impl Engine {
     }
 
     /// A message by its sequence, from whichever server answers. `None` = that server has none: it may be behind.
-    pub(super) async fn any(&self, stream: &Stream, sequence: u64) -> Result<Option<Message>, Trouble> {
+    pub(super) async fn get_direct(&self, stream: &Stream, sequence: u64) -> Result<Option<Message>, OperationError> {
         let name = &stream.cached_info().config.name;
         self.direct(
             format!("$JS.API.DIRECT.GET.{name}"),
@@ -310,7 +318,7 @@ impl Engine {
     }
 
     /// The last message of a subject, from whichever server answers.
-    pub(super) async fn any_last(&self, stream: &Stream, subject: &str) -> Result<Option<Message>, Trouble> {
+    pub(super) async fn any_last(&self, stream: &Stream, subject: &str) -> Result<Option<Message>, OperationError> {
         let name = &stream.cached_info().config.name;
         self.direct(
             format!("$JS.API.DIRECT.GET.{name}"),
@@ -319,15 +327,17 @@ impl Engine {
         .await
     }
 
-    async fn direct(&self, subject: String, question: String) -> Result<Option<Message>, Trouble> {
-        let asked = timeout(ANSWER, self.client.request(subject, question.into())).await;
-        let asked = asked.map_err(|_| Trouble::Away("no answer to a read".into()))?;
-        let message = asked.map_err(|error| Trouble::away("reading a message", error))?;
+    async fn direct(&self, subject: String, question: String) -> Result<Option<Message>, OperationError> {
+        let asked = timeout(REQUEST_TIMEOUT, self.client.request(subject, question.into())).await;
+        let asked = asked.map_err(|_| OperationError::Unavailable("no answer to a read".into()))?;
+        let message = asked.map_err(|error| OperationError::unavailable("reading a message", error))?;
         match message.status {
             Some(status) if status == async_nats::StatusCode::NOT_FOUND => return Ok(None),
             Some(status) => {
                 let description = message.description.unwrap_or_default();
-                return Err(Trouble::Away(format!("reading a message: {status} {description}")));
+                return Err(OperationError::Unavailable(format!(
+                    "reading a message: {status} {description}"
+                )));
             }
             None => {}
         }
@@ -341,23 +351,27 @@ impl Engine {
                 headers,
                 payload: message.payload,
             })),
-            _ => Err(Trouble::Away(
+            _ => Err(OperationError::Unavailable(
                 "reading a message: the answer does not say which one it is".into(),
             )),
         }
     }
 
     /// A message by its sequence, as the stream's leader has it.
-    pub(super) async fn certain(&self, stream: &Stream, sequence: u64) -> Result<Option<Message>, Trouble> {
-        let asked = timeout(ANSWER, stream.get_raw_message(sequence)).await;
-        let asked = asked.map_err(|_| Trouble::Away("no answer to a read".into()))?;
+    pub(super) async fn get_from_leader(
+        &self,
+        stream: &Stream,
+        sequence: u64,
+    ) -> Result<Option<Message>, OperationError> {
+        let asked = timeout(REQUEST_TIMEOUT, stream.get_raw_message(sequence)).await;
+        let asked = asked.map_err(|_| OperationError::Unavailable("no answer to a read".into()))?;
         raw(asked)
     }
 
     /// The last message of a subject (which may have wildcards), as the stream's leader has it.
-    pub(super) async fn certain_last(&self, stream: &Stream, subject: &str) -> Result<Option<Message>, Trouble> {
-        let asked = timeout(ANSWER, stream.get_last_raw_message_by_subject(subject)).await;
-        let asked = asked.map_err(|_| Trouble::Away("no answer to a read".into()))?;
+    pub(super) async fn certain_last(&self, stream: &Stream, subject: &str) -> Result<Option<Message>, OperationError> {
+        let asked = timeout(REQUEST_TIMEOUT, stream.get_last_raw_message_by_subject(subject)).await;
+        let asked = asked.map_err(|_| OperationError::Unavailable("no answer to a read".into()))?;
         raw(asked)
     }
 
@@ -367,19 +381,19 @@ impl Engine {
         subject: String,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> Result<Published, Trouble> {
+    ) -> Result<Published, OperationError> {
         let sent = self.context.publish_with_headers(subject, headers, payload);
         let acknowledged = async { sent.await?.await };
-        match timeout(ANSWER, acknowledged).await {
-            Err(_) => Err(Trouble::Away("no acknowledgement".into())),
+        match timeout(REQUEST_TIMEOUT, acknowledged).await {
+            Err(_) => Err(OperationError::Unavailable("no acknowledgement".into())),
             Ok(Ok(acknowledgement)) => Ok(Published::Stored(acknowledgement.sequence)),
-            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Published::Refused),
-            Ok(Err(error)) => Err(Trouble::away("publishing", error)),
+            Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Published::Rejected),
+            Ok(Err(error)) => Err(OperationError::unavailable("publishing", error)),
         }
     }
 }
 
-fn raw(asked: Result<StreamMessage, stream::LastRawMessageError>) -> Result<Option<Message>, Trouble> {
+fn raw(asked: Result<StreamMessage, stream::LastRawMessageError>) -> Result<Option<Message>, OperationError> {
     match asked {
         Ok(message) => Ok(Some(Message {
             sequence: message.sequence,
@@ -388,12 +402,12 @@ fn raw(asked: Result<StreamMessage, stream::LastRawMessageError>) -> Result<Opti
             payload: message.payload,
         })),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(Trouble::away("reading a message", error)),
+        Err(error) => Err(OperationError::unavailable("reading a message", error)),
     }
 }
 
 /// Servers that are starting say no to much; what stays is told to the operator when the time of a start is over.
-fn refused(what: &str, error: &dyn std::fmt::Display) -> Trouble {
+fn refused(what: &str, error: &dyn std::fmt::Display) -> OperationError {
     let reason = error.to_string();
     let for_good = [
         "replicas > 1 not supported",
@@ -403,12 +417,12 @@ fn refused(what: &str, error: &dyn std::fmt::Display) -> Trouble {
     ];
     if for_good.iter().any(|sign| reason.contains(sign)) {
         let what = what.to_owned();
-        return Trouble::Lost(JetStreamError::Refused { what, reason });
+        return OperationError::Fatal(JetStreamError::Rejected { what, reason });
     }
-    Trouble::away(&format!("making {what}"), reason)
+    OperationError::unavailable(&format!("making {what}"), reason)
 }
 
-fn log_config(names: &Names, options: &JetStreamOptions) -> stream::Config {
+fn log_config(names: &SubjectNames, options: &JetStreamOptions) -> stream::Config {
     stream::Config {
         name: names.stream.clone(),
         subjects: names.subjects(),

@@ -17,7 +17,7 @@ const PAGE: usize = 4096;
 
 /// Reads from the file, writes to memory. It holds redb's locks on the real file, so that no one else changes it meanwhile.
 #[derive(Debug)]
-pub(super) struct Preview {
+pub(super) struct OverlayBackend {
     file: File,
     locks: FileBackend,
     over: Mutex<Overlay>,
@@ -32,7 +32,7 @@ struct Overlay {
     pages: HashMap<u64, Box<[u8; PAGE]>>,
 }
 
-impl Preview {
+impl OverlayBackend {
     /// `file` must be open for writing, which redb's locks ask for; it is not written to.
     pub(super) fn new(file: File) -> Result<Self, redb::DatabaseError> {
         let len = file.metadata()?.len();
@@ -81,7 +81,7 @@ fn parts(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, usize, us
     })
 }
 
-impl StorageBackend for Preview {
+impl StorageBackend for OverlayBackend {
     fn len(&self) -> io::Result<u64> {
         Ok(self.over().len)
     }
@@ -167,7 +167,7 @@ mod tests {
     fn writes_are_seen_and_the_file_stays_as_it_is() {
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(&[7; 5000]).unwrap();
-        let preview = Preview::new(file.try_clone().unwrap()).unwrap();
+        let preview = OverlayBackend::new(file.try_clone().unwrap()).unwrap();
 
         preview.write(4090, &[9; 10]).unwrap();
         preview.write(9000, &[5; 3]).unwrap();

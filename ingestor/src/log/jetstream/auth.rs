@@ -13,19 +13,19 @@ use tokio::time::Instant;
 use super::{JetStreamOptions, error::JetStreamError};
 
 /// For a connection, and for an answer where nothing else is said.
-const ANSWER: Duration = Duration::from_secs(3);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// A reconnect never waits longer: live streams wait with it.
-const RECONNECT: Duration = Duration::from_secs(2);
+const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 /// What was refused so long ago explains a question that got no answer.
-const RECENT: Duration = Duration::from_secs(10);
+const SERVER_ERROR_TTL: Duration = Duration::from_secs(10);
 
 const CREDS_FILE: &str = "INGESTOR_NATS_CREDS_FILE";
 
 /// What the servers refused last. Of a question that a user may not ask they say so beside it, and it gets no answer.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Refusals(Arc<Mutex<Option<(Instant, String)>>>);
+pub(super) struct ServerErrors(Arc<Mutex<Option<(Instant, String)>>>);
 
-impl Refusals {
+impl ServerErrors {
     fn note(&self, said: String) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_none_or(|(_, before)| *before != said) {
@@ -38,7 +38,7 @@ impl Refusals {
     pub(super) fn recent(&self) -> Option<String> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, said) = last.as_ref()?;
-        (at.elapsed() < RECENT).then(|| said.clone())
+        (at.elapsed() < SERVER_ERROR_TTL).then(|| said.clone())
     }
 
     /// The same, if it is something that this user may not do.
@@ -57,7 +57,7 @@ pub(super) fn is_refusal(said: &str) -> bool {
 /// How to connect, and to connect again.
 pub(super) async fn connect_options(
     options: &JetStreamOptions,
-    refusals: &Refusals,
+    refusals: &ServerErrors,
 ) -> Result<ConnectOptions, JetStreamError> {
     let mut connect = match &options.creds_file {
         Some(path) => {
@@ -82,21 +82,21 @@ pub(super) async fn connect_options(
     let refusals = refusals.clone();
     Ok(connect
         .name("killfeed-ingestor")
-        .connection_timeout(ANSWER)
-        .request_timeout(Some(ANSWER))
+        .connection_timeout(REQUEST_TIMEOUT)
+        .request_timeout(Some(REQUEST_TIMEOUT))
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
-            let ceiling = Duration::from_millis(50 << attempts.min(6)).min(RECONNECT);
+            let ceiling = Duration::from_millis(50 << attempts.min(6)).min(MAX_RECONNECT_DELAY);
             ceiling.mul_f64(fastrand::f64())
         })
         .event_callback(move |event| {
-            hear(&event, &refusals);
+            on_event(&event, &refusals);
             std::future::ready(())
         }))
 }
 
-fn hear(event: &Event, refusals: &Refusals) {
+fn on_event(event: &Event, refusals: &ServerErrors) {
     match event {
         Event::Connected => tracing::info!("connected to NATS"),
         Event::Disconnected => tracing::warn!("the connection to NATS is gone: reconnecting"),
@@ -116,7 +116,7 @@ fn bad_file(variable: &'static str, path: &Path, reason: String) -> JetStreamErr
 }
 
 /// The file is read at each connection: whoever hands out credentials that expire puts new ones in its place.
-fn with_credentials(path: PathBuf, refusals: Refusals) -> ConnectOptions {
+fn with_credentials(path: PathBuf, refusals: ServerErrors) -> ConnectOptions {
     ConnectOptions::with_auth_callback(move |nonce| {
         let auth = Credentials::read(&path).and_then(|credentials| credentials.answer(&nonce));
         if let Err(reason) = &auth {
@@ -208,15 +208,15 @@ mod tests {
 
     #[test]
     fn a_refusal_explains_for_a_while() {
-        let refusals = Refusals::default();
-        hear(&Event::Connected, &refusals);
-        hear(&Event::ClientError(ClientError::Other("IO error".into())), &refusals);
+        let refusals = ServerErrors::default();
+        on_event(&Event::Connected, &refusals);
+        on_event(&Event::ClientError(ClientError::Other("IO error".into())), &refusals);
         assert_eq!((refusals.recent(), refusals.forbidden()), (None, None));
-        hear(&Event::ServerError(ServerError::AuthorizationViolation), &refusals);
+        on_event(&Event::ServerError(ServerError::AuthorizationViolation), &refusals);
         assert!(refusals.recent().is_some_and(|said| is_refusal(&said)));
         assert_eq!(refusals.forbidden(), None);
         let said = r#"Permissions Violation for Publish to "a""#.to_owned();
-        hear(&Event::ServerError(ServerError::Other(said.clone())), &refusals);
+        on_event(&Event::ServerError(ServerError::Other(said.clone())), &refusals);
         assert_eq!(refusals.forbidden(), Some(said));
     }
 }

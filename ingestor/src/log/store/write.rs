@@ -5,9 +5,9 @@ use std::sync::Arc;
 use killfeed::{cursor::Offset, id::KillmailId};
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, Table, WriteTransaction};
 
-use super::{FEED, FEED_STATE, INDEX, MARKS, META, RECORDS, StoreError, begin, number};
+use super::{FEED, FEED_STATE, INDEX, MARKS, META, RECORDS, StoreError, number, start};
 use crate::log::{
-    AppendBatch, Head, Mark, NewBody, Record, RecordKind,
+    AppendBatch, DedupEntry, Head, NewBody, Record, RecordKind,
     format::{self, MARK},
 };
 
@@ -37,7 +37,7 @@ impl Removal {
 
 /// Events, marks, index, counters and feed state in one transaction, or none of it.
 pub(in crate::log) fn append(db: &Database, batch: &AppendBatch) -> Result<Appended, StoreError> {
-    let tx = begin(db)?;
+    let tx = start(db)?;
     let appended = {
         let mut meta = tx.open_table(META)?;
         let mut tables = Tables::open(&tx)?;
@@ -48,18 +48,18 @@ pub(in crate::log) fn append(db: &Database, batch: &AppendBatch) -> Result<Appen
         for event in &batch.events {
             let offset = event.offset.unwrap_or(Offset(next));
             if offset.0 < next {
-                return Err(StoreError::Refused(format!(
+                return Err(StoreError::Rejected(format!(
                     "offset {offset} was given, expected at least {next}"
                 )));
             }
             if event.ingested_ms < head_ms {
-                return Err(StoreError::Refused(format!(
+                return Err(StoreError::Rejected(format!(
                     "offset {offset} is to be ingested at {} ms, before the record ahead of it ({head_ms} ms)",
                     event.ingested_ms
                 )));
             }
             next = offset.0.checked_add(1).ok_or_else(|| {
-                StoreError::Refused(format!(
+                StoreError::Rejected(format!(
                     "offset {offset} was given, which leaves none for what comes after"
                 ))
             })?;
@@ -72,7 +72,7 @@ pub(in crate::log) fn append(db: &Database, batch: &AppendBatch) -> Result<Appen
                     hash,
                     bytes,
                 } => {
-                    let mark = Mark {
+                    let mark = DedupEntry {
                         revision: *revision,
                         hash: *hash,
                     };
@@ -96,7 +96,7 @@ pub(in crate::log) fn append(db: &Database, batch: &AppendBatch) -> Result<Appen
             tables.records.insert(offset.0, &value[..])?;
             records.push(Arc::new(Record::new(offset, event.ingested_ms, kind, bytes.clone())));
         }
-        for (id, mark) in &batch.marks {
+        for (id, mark) in &batch.dedup_entries {
             tables.rewrite(*id, mark)?;
         }
         if let Some(state) = &batch.feed_state {
@@ -121,8 +121,8 @@ pub(in crate::log) fn append(db: &Database, batch: &AppendBatch) -> Result<Appen
     Ok(appended)
 }
 
-/// The first records appended before `cutoff_ms`, at most `most`; `None` = there is none.
-pub(in crate::log) fn plan_removal(db: &Database, cutoff_ms: i64, most: usize) -> Result<Option<Removal>, StoreError> {
+/// The first records appended before `cutoff_ms`, at most `max`; `None` = there is none.
+pub(in crate::log) fn plan_removal(db: &Database, cutoff_ms: i64, max: usize) -> Result<Option<Removal>, StoreError> {
     let records = db.begin_read()?.open_table(RECORDS)?;
     let mut offsets = Vec::new();
     let mut earliest_ms = None;
@@ -130,7 +130,7 @@ pub(in crate::log) fn plan_removal(db: &Database, cutoff_ms: i64, most: usize) -
         let (offset, value) = entry?;
         // A record whose header is damaged tells nobody anything: it goes with those before it.
         if let Ok(header) = format::decode_header(value.value())
-            && (header.ingested_ms >= cutoff_ms || offsets.len() == most)
+            && (header.ingested_ms >= cutoff_ms || offsets.len() == max)
         {
             earliest_ms = Some(header.ingested_ms);
             break;
@@ -146,7 +146,7 @@ pub(in crate::log) fn plan_removal(db: &Database, cutoff_ms: i64, most: usize) -
 
 /// Removes what was planned; marks stay. Returns how many distinct killmails are left.
 pub(in crate::log) fn remove(db: &Database, removal: &Removal) -> Result<u64, StoreError> {
-    let tx = begin(db)?;
+    let tx = start(db)?;
     let killmails = {
         let mut meta = tx.open_table(META)?;
         let mut tables = Tables::open(&tx)?;
@@ -195,11 +195,11 @@ impl<'tx> Tables<'tx> {
     }
 
     /// Moves the mark for a revision that is appended: it must be news.
-    fn news(&mut self, id: KillmailId, mark: &Mark) -> Result<(), StoreError> {
+    fn news(&mut self, id: KillmailId, mark: &DedupEntry) -> Result<(), StoreError> {
         if let Some(known) = self.marks.get(id.0)? {
             let known = format::decode_mark(&known.value())?;
             if known.revision >= mark.revision {
-                return Err(StoreError::Refused(format!(
+                return Err(StoreError::Rejected(format!(
                     "killmail {id} in revision {} is not news, revision {} is known",
                     mark.revision, known.revision
                 )));
@@ -210,7 +210,7 @@ impl<'tx> Tables<'tx> {
     }
 
     /// Moves the mark for a revision of somebody else's history: never back, whatever comes.
-    fn relayed(&mut self, id: KillmailId, mark: &Mark) -> Result<(), StoreError> {
+    fn relayed(&mut self, id: KillmailId, mark: &DedupEntry) -> Result<(), StoreError> {
         if let Some(known) = self.marks.get(id.0)?
             && format::decode_mark(&known.value())?.revision > mark.revision
         {
@@ -221,11 +221,11 @@ impl<'tx> Tables<'tx> {
     }
 
     /// Writes a mark without an event: its revision must not go back.
-    fn rewrite(&mut self, id: KillmailId, mark: &Mark) -> Result<(), StoreError> {
+    fn rewrite(&mut self, id: KillmailId, mark: &DedupEntry) -> Result<(), StoreError> {
         if let Some(known) = self.marks.get(id.0)? {
             let known = format::decode_mark(&known.value())?;
             if known.revision > mark.revision {
-                return Err(StoreError::Refused(format!(
+                return Err(StoreError::Rejected(format!(
                     "the mark of killmail {id} would go back from revision {} to {}",
                     known.revision, mark.revision
                 )));
