@@ -1,7 +1,7 @@
 //! What must hold of a document of the feed, whatever its bytes are. The fuzz targets run it, and an ordinary test over the
 //! corpus.
 
-use killfeed_ingestor::parse::{Document, Parsed, parse};
+use killfeed_ingestor::parse::{Parsed, ParsedDocument, parse};
 use prost::Message as _;
 
 /// Reads it as a document of the feed.
@@ -38,7 +38,7 @@ pub(crate) fn esi_body(bytes: &[u8]) {
 }
 
 /// What a killmail has at least, and that it survives the wire.
-fn killmail(document: &Document) {
+fn killmail(document: &ParsedDocument) {
     let killmail = &document.killmail;
     assert_ne!(killmail.killmail_id, 0);
     assert!(!killmail.hash.is_empty() && killmail.victim.is_some());
@@ -53,7 +53,7 @@ fn killmail(document: &Document) {
 }
 
 /// The hash is of what a document says, not of how it is written.
-fn written_otherwise(bytes: &[u8], document: &Document) {
+fn written_otherwise(bytes: &[u8], document: &ParsedDocument) {
     let text = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(text) else {
         return;

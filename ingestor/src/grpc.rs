@@ -3,7 +3,7 @@
 
 mod auth;
 mod body;
-mod cells;
+mod segments;
 mod chunks;
 mod connections;
 mod heartbeat;
@@ -16,11 +16,11 @@ mod server;
 mod service;
 mod session;
 mod socket;
-mod stalls;
+mod stall_monitor;
 mod start;
 mod status;
 mod tls;
-mod traced;
+mod trace_layer;
 mod universe;
 
 use std::{convert::Infallible, future::IntoFuture as _, sync::Arc, time::Duration};
@@ -33,21 +33,21 @@ use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, transport::Server as Transport};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-pub use auth::{BadTokens, Tokens};
+pub use auth::{Tokens, TokensFileError};
 pub use connections::{CONNECTIONS, CONNECTIONS_ENDED};
-pub use lag::{LAG, LAG_EVENTS, Lags};
+pub use lag::{LAG, LAG_EVENTS, LagTracker};
 pub use limits::STREAMS;
 pub use service::CALLS;
 pub use session::{ENDED, EVENTS};
-pub use tls::{BadTls, Tls};
-pub use universe::Names;
+pub use tls::{Tls, TlsError};
+pub use universe::UniverseApi;
 
 use crate::{health::FeedReport, log::LogRead};
-use connections::Connections;
+use connections::ConnectionLimiter;
 use server::Server;
-use service::Edge;
-use socket::Door;
-use traced::Traced;
+use service::ServiceState;
+use socket::AcceptPolicy;
+use trace_layer::Traced;
 use universe::UniverseCalls;
 
 /// The health service's names: the server as a whole, and the one that matters.
@@ -69,10 +69,10 @@ const CALLS_PER_CONNECTION: u32 = 128;
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Streams that a client reset before they were looked at, and streams that had to be reset because of what it sent: beyond them
 /// the connection ends with ENHANCE_YOUR_CALM.
-const MOST_PENDING_RESETS: usize = 20;
-const MOST_FAULTS: usize = 1_024;
+const MAX_PENDING_RESETS: usize = 20;
+const MAX_FAULTS: usize = 1_024;
 /// Time for health watchers to be told before their watch ends.
-const WATCHERS: Duration = Duration::from_millis(200);
+const WATCHER_DRAIN_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// How the edge is set up.
 #[derive(Clone, Debug)]
@@ -106,7 +106,7 @@ pub struct GrpcSettings {
     /// How long a client may take to begin: for a TLS handshake, and for its first words.
     pub open_timeout: Duration,
     /// Where streams say how far they are, for whoever shows it.
-    pub lags: Lags,
+    pub lags: LagTracker,
     /// Who is told of calls.
     pub traces: Traces,
 }
@@ -129,7 +129,7 @@ impl Default for GrpcSettings {
             ping_timeout: Duration::from_secs(10),
             open_timeout: Duration::from_secs(10),
             ready: None,
-            lags: Lags::default(),
+            lags: LagTracker::default(),
             traces: Traces::default(),
         }
     }
@@ -152,12 +152,12 @@ pub async fn serve(
     listener: TcpListener,
     settings: GrpcSettings,
     log: Arc<dyn LogRead>,
-    names: Arc<dyn Names>,
+    names: Arc<dyn UniverseApi>,
     feed: watch::Receiver<FeedReport>,
     static_build: impl Fn() -> String + Send + Sync + 'static,
     shutdown: CancellationToken,
 ) -> Result<(), ServeError> {
-    let edge = Edge::new(&settings, log, names, feed, Box::new(static_build), shutdown);
+    let edge = ServiceState::new(&settings, log, names, feed, Box::new(static_build), shutdown);
     serve_edge(listener, settings, Arc::new(edge)).await
 }
 
@@ -165,7 +165,7 @@ pub async fn serve(
 pub fn killmail_service(
     settings: &GrpcSettings,
     log: Arc<dyn LogRead>,
-    names: Arc<dyn Names>,
+    names: Arc<dyn UniverseApi>,
     feed: watch::Receiver<FeedReport>,
     shutdown: CancellationToken,
 ) -> impl tower::Service<
@@ -178,11 +178,11 @@ pub fn killmail_service(
 + Send
 + Sync
 + 'static {
-    let edge = Edge::new(settings, log, names, feed, Box::new(String::new), shutdown);
+    let edge = ServiceState::new(settings, log, names, feed, Box::new(String::new), shutdown);
     Server::new(Arc::new(edge))
 }
 
-async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edge>) -> Result<(), ServeError> {
+async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<ServiceState>) -> Result<(), ServeError> {
     let (shutdown, streams, stalls) = (edge.shutdown.clone(), edge.streams.clone(), edge.stalls.clone());
     let (mut reporter, health) = tonic_health::server::health_reporter();
     let ready = settings.ready.clone();
@@ -208,8 +208,8 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
         .http2_keepalive_interval(Some(settings.ping_interval))
         .http2_keepalive_timeout(Some(settings.ping_timeout))
         .http2_max_header_list_size(MAX_HEADERS)
-        .http2_max_pending_accept_reset_streams(Some(MOST_PENDING_RESETS))
-        .http2_max_local_error_reset_streams(Some(MOST_FAULTS))
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_FAULTS))
         .timeout(CALL_TIMEOUT);
     let universe = UniverseServiceServer::new(UniverseCalls(edge.clone())).max_decoding_message_size(MAX_REQUEST);
     let router = transport
@@ -221,8 +221,8 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
 
     let cut = CancellationToken::new();
     let _cut_whatever_happens = cut.clone().drop_guard();
-    let door = Door {
-        connections: Connections::new(settings.max_connections, settings.max_connections_per_address),
+    let door = AcceptPolicy {
+        connections: ConnectionLimiter::new(settings.max_connections, settings.max_connections_per_address),
         tls: settings.tls,
         patience: settings.open_timeout,
         cut: cut.clone(),
@@ -256,7 +256,7 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Edg
 async fn not_serving(reporter: &mut HealthReporter) {
     say(reporter, ServingStatus::NotServing).await;
     // A watcher sees a value only if it is polled before the sender goes.
-    tokio::time::sleep(WATCHERS).await;
+    tokio::time::sleep(WATCHER_DRAIN_TIMEOUT).await;
     for name in HEALTH_NAMES {
         reporter.clear_service_status(name).await;
     }

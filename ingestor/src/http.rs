@@ -11,11 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::health::FeedReport;
 
 /// What the endpoints show.
-pub struct Probes {
+pub struct HttpState {
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// Writes the gauges that are worked out when somebody looks.
-    pub measure: Box<dyn Fn() + Send + Sync>,
+    pub refresh_gauges: Box<dyn Fn() + Send + Sync>,
     /// The feed's health: a detail of `/readyz`, never its verdict.
     pub feed: watch::Receiver<FeedReport>,
     /// `Err` says in words what is not ready yet.
@@ -23,7 +23,7 @@ pub struct Probes {
 }
 
 /// Serves until `shutdown`.
-pub async fn serve(listener: TcpListener, probes: Probes, shutdown: CancellationToken) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, probes: HttpState, shutdown: CancellationToken) -> std::io::Result<()> {
     let probes = Arc::new(probes);
     let app = Router::new()
         .route("/metrics", get(metrics))
@@ -38,12 +38,12 @@ pub async fn serve(listener: TcpListener, probes: Probes, shutdown: Cancellation
     }
 }
 
-async fn metrics(State(probes): State<Arc<Probes>>) -> String {
-    (probes.measure)();
+async fn metrics(State(probes): State<Arc<HttpState>>) -> String {
+    (probes.refresh_gauges)();
     probes.metrics.render()
 }
 
-async fn readyz(State(probes): State<Arc<Probes>>) -> impl IntoResponse {
+async fn readyz(State(probes): State<Arc<HttpState>>) -> impl IntoResponse {
     let report = probes.feed.borrow().clone();
     let feed = format!("feed: {} ({})\n", health_word(report.health), report.detail);
     match (probes.ready)() {

@@ -32,17 +32,17 @@ const ITEM_DEPTH: usize = 8;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Parsed {
     /// A killmail, complete.
-    Killmail(Box<Document>),
+    Killmail(Box<ParsedDocument>),
     /// All null: zKillboard's filler for a number that has no killmail.
     Placeholder,
     /// Without ESI's body, which has to be fetched.
-    NeedsBody(Box<Headless>),
+    NeedsBody(Box<BodylessDocument>),
 }
 
 /// A killmail as the feed says it: without names, places beyond `system_id`, `celestial_id` and `position`, groups,
 /// categories, revision and `ingested_time`.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Document {
+pub struct ParsedDocument {
     /// What is known so far.
     pub killmail: v1::Killmail,
     /// What the document says, as a hash; `None` = it came without zkb (history, archives).
@@ -53,13 +53,13 @@ pub struct Document {
 
 /// A document whose `esi` is null or empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Headless {
+pub struct BodylessDocument {
     id: KillmailId,
     hash: String,
     body: Vec<u8>,
 }
 
-impl Headless {
+impl BodylessDocument {
     /// Which killmail.
     pub fn id(&self) -> KillmailId {
         self.id
@@ -71,11 +71,11 @@ impl Headless {
     }
 
     /// Puts ESI's body in the place of the missing one.
-    pub fn with_body(self, esi: &[u8]) -> Result<Document, Reject> {
+    pub fn with_body(self, esi: &[u8]) -> Result<ParsedDocument, Reject> {
         let mut document = Node::parse(&self.body)?;
         document.replace("esi", Node::parse(esi).map_err(|reject| reject.within("esi"))?);
         let fields = Fields::of(&document).map_err(|reject| reject.within("the document"))?;
-        let identity = Identity::of(&fields)?;
+        let identity = KillmailIdentity::of(&fields)?;
         // Checked here because ESI's error bodies are JSON objects as well.
         let body = fields
             .child("esi")?
@@ -92,10 +92,10 @@ pub fn parse(body: &[u8]) -> Result<Parsed, Reject> {
     if is_placeholder(&document, &fields) {
         return Ok(Parsed::Placeholder);
     }
-    let identity = Identity::of(&fields)?;
+    let identity = KillmailIdentity::of(&fields)?;
     match fields.child("esi")?.filter(|esi| !esi.is_empty()) {
         Some(esi) => assemble(&document, &fields, identity, &esi).map(|document| Parsed::Killmail(Box::new(document))),
-        None => Ok(Parsed::NeedsBody(Box::new(Headless {
+        None => Ok(Parsed::NeedsBody(Box::new(BodylessDocument {
             id: identity.id,
             hash: identity.hash,
             body: body.to_vec(),
@@ -115,12 +115,12 @@ fn is_placeholder(document: &Node<'_>, fields: &Fields<'_, '_>) -> bool {
 }
 
 /// Which killmail it is.
-struct Identity {
+struct KillmailIdentity {
     id: KillmailId,
     hash: String,
 }
 
-impl Identity {
+impl KillmailIdentity {
     /// The outermost mention counts; `esi` and `zkb` repeat it.
     fn of(fields: &Fields<'_, '_>) -> Result<Self, Reject> {
         let esi = fields.child("esi")?;
@@ -159,9 +159,9 @@ impl Identity {
 fn assemble(
     document: &Node<'_>,
     fields: &Fields<'_, '_>,
-    identity: Identity,
+    identity: KillmailIdentity,
     esi: &Fields<'_, '_>,
-) -> Result<Document, Reject> {
+) -> Result<ParsedDocument, Reject> {
     let zkb = fields.child("zkb")?.filter(|zkb| !zkb.is_empty());
     let mut killmail = body(esi).map_err(|reject| reject.within("esi"))?;
     killmail.killmail_id = identity.id.0;
@@ -174,9 +174,9 @@ fn assemble(
         .map_err(|reject| reject.within("uploaded_at"))?;
     killmail.feed_sequence = fields.count("sequence_id")?;
     if let Some(zkb) = &zkb {
-        judge(&mut killmail, zkb).map_err(|reject| reject.within("zkb"))?;
+        evaluate(&mut killmail, zkb).map_err(|reject| reject.within("zkb"))?;
     }
-    Ok(Document {
+    Ok(ParsedDocument {
         killmail,
         content: zkb.map(|_| canonical::content_hash(document)),
         sequence_updated: non_zero(fields.count("sequence_updated")?),
@@ -184,7 +184,7 @@ fn assemble(
 }
 
 /// What zKillboard adds to CCP's killmail.
-fn judge(killmail: &mut v1::Killmail, zkb: &Fields<'_, '_>) -> Result<(), Reject> {
+fn evaluate(killmail: &mut v1::Killmail, zkb: &Fields<'_, '_>) -> Result<(), Reject> {
     if let Some(location) = &mut killmail.location {
         location.celestial_id = zkb.id("locationID")?;
     }

@@ -4,7 +4,7 @@
 //! batch is asked of the feed only when the one before is durable, so pressure ends here and never in memory.
 
 mod relay;
-mod traced;
+mod trace;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -27,9 +27,9 @@ use crate::{
     health::FeedReport,
     log::{AppendBatch, DedupEntry, Head, LogError, LogWrite, NewBody, NewEvent},
     metrics,
-    parse::{self, Document, Parsed},
+    parse::{self, Parsed, ParsedDocument},
 };
-use traced::{Fetches, News, Way};
+use trace::{AppendTrace, DocumentTimes, Fetches};
 
 /// Moves killmails from one feed into one log.
 pub struct Pipeline {
@@ -49,7 +49,7 @@ struct Stages {
 }
 
 /// So many bodies are fetched at a time.
-const BODIES_AT_ONCE: usize = 4;
+const BODY_CONCURRENCY: usize = 4;
 
 /// What to do with a document of a killmail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,7 @@ enum Decision {
     /// Append it in this revision.
     Append(u32),
     /// It says nothing new, but its mark is of older rules: write the mark anew.
-    Remark(u32),
+    UpdateEntry(u32),
     /// It says nothing new.
     Drop,
 }
@@ -75,15 +75,15 @@ fn decide(mark: Option<DedupEntry>, content: Option<ContentHash>) -> Decision {
                 hash: Some(known),
             }),
             Some(new),
-        ) if known.version != new.version => Decision::Remark(revision),
+        ) if known.version != new.version => Decision::UpdateEntry(revision),
         (Some(DedupEntry { hash: Some(known), .. }), Some(new)) if known == new => Decision::Drop,
         (Some(DedupEntry { revision, .. }), Some(_)) => Decision::Append(revision + 1),
     }
 }
 
 /// What a batch held, after parsing, in feed order.
-enum Piece {
-    Document(Box<Document>, Way),
+enum PipelineItem {
+    Document(Box<ParsedDocument>, DocumentTimes),
     Gap(killfeed::v1::Gap),
 }
 
@@ -151,11 +151,11 @@ impl Pipeline {
 impl Stages {
     /// Parses every document; null bodies are fetched from ESI, several at a time: one that is slow holds up the batch no longer
     /// than its own patience.
-    async fn read(&self, batch: Batch, fetches: &Fetches) -> (Vec<Piece>, Vec<(u64, DocumentOutcome)>) {
+    async fn read(&self, batch: Batch, fetches: &Fetches) -> (Vec<PipelineItem>, Vec<(u64, DocumentOutcome)>) {
         let mut pieces = Vec::with_capacity(batch.items.len());
         let mut verdicts = Vec::with_capacity(batch.items.len());
         let read = stream::iter(batch.items).map(|item| self.read_item(item, fetches));
-        let mut read = read.buffered(BODIES_AT_ONCE);
+        let mut read = read.buffered(BODY_CONCURRENCY);
         while let Some((piece, verdict)) = read.next().await {
             pieces.extend(piece);
             verdicts.extend(verdict);
@@ -163,7 +163,11 @@ impl Stages {
         (pieces, verdicts)
     }
 
-    async fn read_item(&self, item: FeedItem, fetches: &Fetches) -> (Option<Piece>, Option<(u64, DocumentOutcome)>) {
+    async fn read_item(
+        &self,
+        item: FeedItem,
+        fetches: &Fetches,
+    ) -> (Option<PipelineItem>, Option<(u64, DocumentOutcome)>) {
         let (sequence, body) = match item {
             FeedItem::Gap(gap) => {
                 warn!(
@@ -171,7 +175,7 @@ impl Stages {
                     reason = gap.reason().as_str_name(),
                     "documents are missing for good"
                 );
-                return (Some(Piece::Gap(gap)), None);
+                return (Some(PipelineItem::Gap(gap)), None);
             }
             FeedItem::Document { sequence, body } => (sequence, body),
             FeedItem::History(_) | FeedItem::Relayed(_) => return (None, None),
@@ -186,7 +190,7 @@ impl Stages {
                 document.killmail.feed_sequence = sequence;
                 let fetch_again = document.sequence_updated.filter(|older| *older < sequence);
                 (
-                    Some(Piece::Document(document, way)),
+                    Some(PipelineItem::Document(document, way)),
                     DocumentOutcome::Accepted { refetch: fetch_again },
                 )
             }
@@ -206,7 +210,7 @@ impl Stages {
         (piece, Some((sequence, verdict)))
     }
 
-    async fn read_document(&self, sequence: u64, body: &[u8]) -> Result<Option<Box<Document>>, String> {
+    async fn read_document(&self, sequence: u64, body: &[u8]) -> Result<Option<Box<ParsedDocument>>, String> {
         match parse::parse(body).map_err(|reject| reject.to_string())? {
             Parsed::Killmail(document) => Ok(Some(document)),
             Parsed::Placeholder => Ok(None),
@@ -225,50 +229,52 @@ impl Stages {
     }
 
     /// Appends what is news, together with the feed's new state.
-    async fn store(&mut self, pieces: Vec<Piece>, feed_state: Bytes) {
+    async fn store(&mut self, pieces: Vec<PipelineItem>, feed_state: Bytes) {
         let (mut append, news) = self.select(pieces).await;
         append.feed_state = Some(feed_state);
         let (events, marks) = (append.events.len(), append.dedup_entries.len());
         let begun = self.traces.now();
         self.head = self.append(append).await;
-        news.tell(&self.traces, begun, self.head);
+        news.record(&self.traces, begun, self.head);
         if events > 0 {
             debug!(events, marks, head = self.head.offset.0, "logged");
         }
     }
 
     /// Drops what is known, enriches the rest, and makes events of it.
-    async fn select(&mut self, pieces: Vec<Piece>) -> (AppendBatch, News) {
+    async fn select(&mut self, pieces: Vec<PipelineItem>) -> (AppendBatch, AppendTrace) {
         let ids = pieces.iter().filter_map(|piece| match piece {
-            Piece::Document(document, _) => Some(KillmailId(document.killmail.killmail_id)),
-            Piece::Gap(_) => None,
+            PipelineItem::Document(document, _) => Some(KillmailId(document.killmail.killmail_id)),
+            PipelineItem::Gap(_) => None,
         });
         let mut known = self.marks(ids.collect()).await;
         let mut append = AppendBatch::default();
         // News with their place among the pieces, so that they can be enriched together and gaps stay in order.
         let mut news: Vec<Killmail> = Vec::new();
-        let mut traced = News::default();
+        let mut traced = AppendTrace::default();
         let mut order: Vec<Result<Option<ContentHash>, killfeed::v1::Gap>> = Vec::new();
         for piece in pieces {
             let (document, way) = match piece {
-                Piece::Gap(gap) => {
+                PipelineItem::Gap(gap) => {
                     order.push(Err(gap));
                     continue;
                 }
-                Piece::Document(document, way) => (*document, way),
+                PipelineItem::Document(document, way) => (*document, way),
             };
-            let Document {
+            let ParsedDocument {
                 mut killmail, content, ..
             } = document;
             let id = KillmailId(killmail.killmail_id);
             let mark = known.get(&id).copied();
             let decision = match decide(mark, content) {
-                Decision::Remark(revision) if relay::is_relayed(mark) => self.beside_record(&killmail, revision).await,
+                Decision::UpdateEntry(revision) if relay::is_relayed(mark) => {
+                    self.beside_record(&killmail, revision).await
+                }
                 decision => decision,
             };
             match decision {
                 Decision::Drop => metrics::duplicate(),
-                Decision::Remark(revision) => {
+                Decision::UpdateEntry(revision) => {
                     let mark = DedupEntry {
                         revision,
                         hash: content,
@@ -322,7 +328,7 @@ impl Stages {
 
     /// Waits for the log: without the marks nothing can be told new from old.
     async fn marks(&self, ids: Vec<KillmailId>) -> HashMap<KillmailId, DedupEntry> {
-        let mut wait = Wait::default();
+        let mut wait = LogRetry::default();
         loop {
             match self.log.dedup_entries(&ids).await {
                 Ok(marks) => {
@@ -341,7 +347,7 @@ impl Stages {
 
     /// Waits until it is durable: a full or failing disk holds the feed up and loses nothing.
     async fn append(&self, batch: AppendBatch) -> Head {
-        let mut wait = Wait::default();
+        let mut wait = LogRetry::default();
         loop {
             match self.log.append(batch.clone()).await {
                 Ok(head) => {
@@ -371,13 +377,13 @@ fn upload_ms(killmail: &Killmail) -> Option<i64> {
 /// Waits between tries of the log, 100 ms doubling to 10 s with full jitter, and says so: once to the operator, and as long as it
 /// lasts in the feed's health.
 #[derive(Default)]
-struct Wait {
+struct LogRetry {
     tries: u32,
     /// What the feed had said before.
     before: Option<FeedReport>,
 }
 
-impl Wait {
+impl LogRetry {
     async fn after(&mut self, error: &LogError, health: Option<&watch::Sender<FeedReport>>) {
         let ceiling = Duration::from_millis(100 << self.tries.min(7)).min(Duration::from_secs(10));
         self.tries += 1;

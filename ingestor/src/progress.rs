@@ -10,7 +10,7 @@ use killfeed_ingestor::feed::history::{BackfillProgress, Day};
 use tokio::sync::watch;
 
 /// Without a terminal: a line for each day, and within one no more often than this.
-const LINE_EVERY: Duration = Duration::from_secs(10);
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Shows how it goes on stderr, until the other end is dropped.
 pub(crate) async fn show(mut progress: watch::Receiver<Option<BackfillProgress>>, from: Day, to: Day) {
@@ -48,7 +48,7 @@ fn lines(from: Day, to: Day) -> Box<dyn FnMut(&BackfillProgress) + Send> {
     let mut last: Option<(Instant, BackfillProgress)> = None;
     Box::new(move |now| {
         let due = last.as_ref().is_none_or(|(at, before)| {
-            before.day != now.day || before.waits != now.waits && now.waits.is_some() || at.elapsed() >= LINE_EVERY
+            before.day != now.day || before.waits != now.waits && now.waits.is_some() || at.elapsed() >= LINE_INTERVAL
         });
         if due || now.outcome.is_some() {
             eprintln!("{}", line(now, from, to));

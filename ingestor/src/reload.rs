@@ -11,7 +11,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Reload {
     tokens: Option<(PathBuf, Tokens)>,
-    tls: Option<(settings::Tls, Tls)>,
+    tls: Option<(settings::TlsFiles, Tls)>,
 }
 
 impl Reload {
@@ -69,7 +69,7 @@ fn read_tokens(path: &Path) -> Result<Tokens, String> {
     Tokens::read(path).map_err(|error| format!("INGESTOR_TOKENS_FILE={:?}: {error}", path.display().to_string()))
 }
 
-fn read_tls(paths: &settings::Tls) -> Result<Tls, String> {
+fn read_tls(paths: &settings::TlsFiles) -> Result<Tls, String> {
     let certificate = read_pem("INGESTOR_TLS_CERT", &paths.cert)?;
     let key = read_pem("INGESTOR_TLS_KEY", &paths.key)?;
     let client_ca = paths.client_ca.as_deref();

@@ -1,6 +1,6 @@
 //! Opens everything in order, wires it, and ends it in order.
 
-mod lead;
+mod leader;
 mod source;
 
 use std::{net::SocketAddr, sync::Arc};
@@ -21,7 +21,7 @@ use crate::{
     feed::r2z2::R2z2Settings,
     grpc::{self, GrpcSettings},
     health::{self, FeedReport},
-    http::{self, Probes},
+    http::{self, HttpState},
     log::{EmbeddedLog, JetStreamLog, JetStreamOptions, LogRead, Options},
     metrics,
     pipeline::Pipeline,
@@ -112,7 +112,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         .await
         .map_err(configuration)?;
     let (report, feed_health) = health::channel();
-    let writer = Writer::prepare(&settings, &log, &report, &traces).await?;
+    let writer = IngestMode::prepare(&settings, &log, &report, &traces).await?;
     grpc_settings.ready = writer.ready();
     grpc_settings.traces = traces.clone();
 
@@ -134,12 +134,12 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let measure = move || {
         let status = measured.status();
         metrics::log(&status, SystemClock.now_ms());
-        lags.show(status.head);
+        lags.record_metrics(status.head);
         budget.record_metrics();
     };
-    let probes = Probes {
+    let probes = HttpState {
         metrics: render,
-        measure: Box::new(measure),
+        refresh_gauges: Box::new(measure),
         feed: feed_health.clone(),
         ready: Box::new(ready),
     };
@@ -243,14 +243,14 @@ fn shared_options(settings: &Settings, nats: &NatsSettings) -> JetStreamOptions 
 }
 
 /// What fills the log.
-enum Writer {
+enum IngestMode {
     /// One source, from the start to the end.
-    Alone(source::Opened, Arc<EmbeddedLog>),
+    Alone(source::OpenedSource, Arc<EmbeddedLog>),
     /// A source whenever it is this ingestor's turn.
     InTurn(Arc<JetStreamLog>),
 }
 
-impl Writer {
+impl IngestMode {
     async fn prepare(
         settings: &Settings,
         log: &Log,
@@ -284,7 +284,7 @@ impl Writer {
     ) -> Result<(), StartError> {
         let (source, log) = match self {
             Self::Alone(source, log) => (source, log),
-            Self::InTurn(log) => return Box::pin(lead::run(log, settings, enrich, report, traces, stop)).await,
+            Self::InTurn(log) => return Box::pin(leader::run(log, settings, enrich, report, traces, stop)).await,
         };
         let head = *log.head().borrow();
         let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Arc::new(SystemClock), head)

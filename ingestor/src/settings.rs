@@ -195,7 +195,7 @@ pub const SETTINGS: &[Setting] = &[
 
 /// TLS of the gRPC server: paths of PEM files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tls {
+pub struct TlsFiles {
     /// Certificate chain.
     pub cert: PathBuf,
     /// Private key.
@@ -249,7 +249,7 @@ pub struct Settings {
     /// Tokens, one `name token` a line.
     pub tokens_file: Option<PathBuf>,
     /// TLS; `None` = plain text.
-    pub tls: Option<Tls>,
+    pub tls: Option<TlsFiles>,
     /// Streams at once.
     pub max_streams: usize,
     /// Streams at once per token.
@@ -440,14 +440,14 @@ fn log_format(text: &str) -> Option<LogFormat> {
     }
 }
 
-fn tls(raw: &RawSettings) -> Result<Option<Tls>, SettingError> {
+fn tls(raw: &RawSettings) -> Result<Option<TlsFiles>, SettingError> {
     let path = |variable| raw.get(variable).map(PathBuf::from);
     match (
         path("INGESTOR_TLS_CERT"),
         path("INGESTOR_TLS_KEY"),
         path("INGESTOR_TLS_CLIENT_CA"),
     ) {
-        (Some(cert), Some(key), client_ca) => Ok(Some(Tls { cert, key, client_ca })),
+        (Some(cert), Some(key), client_ca) => Ok(Some(TlsFiles { cert, key, client_ca })),
         (None, None, None) => Ok(None),
         (None, ..) => Err(SettingError::unseen(
             "INGESTOR_TLS_CERT",

@@ -14,7 +14,7 @@ use killfeed::{
     v1::{self, Entity, EntityKind},
 };
 use killfeed_ingestor::{
-    grpc::{self, GrpcSettings, Names},
+    grpc::{self, GrpcSettings, UniverseApi},
     health,
     log::{
         AppendBatch, EmbeddedLog, Head, JetStreamLog, JetStreamOptions, LogRead, LogWrite, NewBody, NewEvent, Options,
@@ -287,12 +287,12 @@ impl Resolve for NoNames {
 }
 
 #[async_trait]
-impl Names for NoNames {
+impl UniverseApi for NoNames {
     async fn search(&self, _: &str, _: &[EntityKind], _: usize) -> Vec<Entity> {
         Vec::new()
     }
 
-    async fn unseen(&self, _: &str) -> usize {
+    async fn uncached_names(&self, _: &str) -> usize {
         0
     }
 

@@ -17,10 +17,10 @@ use super::status;
 
 /// The tokens that are let in, and whose they are. Clones share what [`Tokens::replace`] puts in.
 #[derive(Clone)]
-pub struct Tokens(Arc<ArcSwap<Vec<Token>>>);
+pub struct Tokens(Arc<ArcSwap<Vec<TokenEntry>>>);
 
 #[derive(Clone)]
-struct Token {
+struct TokenEntry {
     name: Arc<str>,
     /// Hashes are all of one length, and what is in memory is no token.
     digest: [u8; 32],
@@ -30,7 +30,7 @@ struct Token {
 
 /// Why a tokens file cannot be used. Never shows a token.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTokens {
+pub enum TokensFileError {
     /// Not readable.
     #[error("cannot be read: {0}")]
     Unreadable(#[from] io::Error),
@@ -49,18 +49,18 @@ pub enum BadTokens {
 
 impl Tokens {
     /// Reads `name token` lines; a name may have several tokens, so that one can be replaced without an outage.
-    pub fn read(path: &Path) -> Result<Self, BadTokens> {
+    pub fn read(path: &Path) -> Result<Self, TokensFileError> {
         Self::parse(&std::fs::read_to_string(path)?)
     }
 
-    fn parse(text: &str) -> Result<Self, BadTokens> {
-        let mut tokens: Vec<Token> = Vec::new();
+    fn parse(text: &str) -> Result<Self, TokensFileError> {
+        let mut tokens: Vec<TokenEntry> = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
                 continue;
             }
-            let bad = |problem| BadTokens::Line {
+            let bad = |problem| TokensFileError::Line {
                 line: index + 1,
                 problem,
             };
@@ -76,14 +76,14 @@ impl Tokens {
                 return Err(bad("the same token stands further up"));
             }
             let name = name.into();
-            tokens.push(Token {
+            tokens.push(TokenEntry {
                 name,
                 digest,
                 revoked: CancellationToken::new(),
             });
         }
         if tokens.is_empty() {
-            return Err(BadTokens::Empty);
+            return Err(TokensFileError::Empty);
         }
         Ok(Self(Arc::new(ArcSwap::from_pointee(tokens))))
     }
@@ -91,7 +91,7 @@ impl Tokens {
     /// From here on the tokens of `other` are let in, and no others: streams of a token that is not among them end.
     pub fn replace(&self, other: &Self) {
         let before = self.0.load_full();
-        let mut tokens: Vec<Token> = other.0.load().to_vec();
+        let mut tokens: Vec<TokenEntry> = other.0.load().to_vec();
         for token in &mut tokens {
             // Its streams go on, and end when it goes later.
             if let Some(same) = before.iter().find(|old| old.is(token)) {
@@ -106,7 +106,7 @@ impl Tokens {
     }
 
     /// Whose token this is. Takes the same time for every token, known or not.
-    fn find(&self, token: &str) -> Option<Token> {
+    fn find(&self, token: &str) -> Option<TokenEntry> {
         let tokens = self.0.load();
         let digest = digest(token);
         let none = u64::MAX;
@@ -120,7 +120,7 @@ impl Tokens {
     }
 }
 
-impl Token {
+impl TokenEntry {
     fn is(&self, other: &Self) -> bool {
         self.digest == other.digest && self.name == other.name
     }

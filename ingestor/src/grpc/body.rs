@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame};
 use tonic::Status;
 
-use super::stalls::Watched;
+use super::stall_monitor::MonitoredStream;
 
 /// Handed over at once. A client that takes this much a minute is slow; one that takes less has stalled.
 const SLICE: usize = 32 * 1024;
@@ -24,12 +24,12 @@ pub(super) struct StreamBody {
     frames: Frames,
     /// Of the last item, not handed over yet.
     rest: Bytes,
-    watched: Watched,
+    watched: MonitoredStream,
     ended: bool,
 }
 
 impl StreamBody {
-    pub(super) fn new(frames: Frames, watched: Watched) -> Self {
+    pub(super) fn new(frames: Frames, watched: MonitoredStream) -> Self {
         Self {
             frames,
             rest: Bytes::new(),
@@ -39,7 +39,7 @@ impl StreamBody {
     }
 
     fn slice(&mut self) -> Frame<Bytes> {
-        self.watched.gave();
+        self.watched.on_data();
         let len = self.rest.len().min(SLICE);
         Frame::data(self.rest.split_to(len))
     }
@@ -50,7 +50,7 @@ impl Body for StreamBody {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        self.watched.asked();
+        self.watched.on_poll();
         if !self.rest.is_empty() {
             return Poll::Ready(Some(Ok(self.slice())));
         }

@@ -16,15 +16,15 @@ use killfeed::{
 };
 use tokio::sync::OnceCell;
 
-use super::{cells::Cells, selection::Selection};
+use super::{segments::SegmentCache, selection::Selection};
 use crate::log::{LogError, LogRead, ReadLimit, Record, RecordKind};
 
 /// Runs end where the offset is a multiple of this, so that streams that began at different cursors soon share them. A
 /// filtered one costs little memory and a wake-up each, so it may be longer.
-const CELL: u64 = 64;
-const FILTERED_CELL: u64 = 256;
+const SEGMENT_LEN: u64 = 64;
+const FILTERED_SEGMENT_LEN: u64 = 256;
 /// A run of very large killmails ends earlier.
-const MOST_BYTES: usize = 256 * 1024;
+const MAX_CHUNK_BYTES: usize = 256 * 1024;
 /// Kept of what was made: streams that catch up side by side are seldom further apart.
 const BUDGET: usize = 32 * 1024 * 1024;
 /// What a run is counted with beside its bytes.
@@ -47,31 +47,31 @@ pub(super) struct Chunk {
 
 /// Why there is no run.
 #[derive(Debug)]
-pub(super) enum Missing {
+pub(super) enum ChunkError {
     /// The log could not be read.
     Log(LogError),
     /// Retention took records after this offset.
-    Overtaken,
+    Trimmed,
     /// Nothing was found, although the head says there is something.
     Nothing,
 }
 
 /// The runs that were made last.
 #[derive(Debug)]
-pub(super) struct Chunks {
+pub(super) struct ChunkCache {
     budget: usize,
     held: Mutex<Held>,
-    cells: Cells,
+    cells: SegmentCache,
 }
 
 /// Selection and offset after which the run begins.
-type Key = (u64, Offset);
+type ChunkKey = (u64, Offset);
 
 #[derive(Debug, Default)]
 struct Held {
-    slots: HashMap<Key, Arc<Slot>>,
+    slots: HashMap<ChunkKey, Arc<Slot>>,
     /// Oldest first; a slot that was replaced stands here until its turn comes.
-    order: VecDeque<(Key, Arc<Slot>)>,
+    order: VecDeque<(ChunkKey, Arc<Slot>)>,
     /// Of everything in `order`.
     memory: usize,
 }
@@ -84,7 +84,7 @@ struct Slot {
     memory: AtomicUsize,
 }
 
-impl Chunks {
+impl ChunkCache {
     pub(super) fn new() -> Self {
         Self::with_budget(BUDGET)
     }
@@ -93,7 +93,7 @@ impl Chunks {
         Self {
             budget,
             held: Mutex::default(),
-            cells: Cells::new(),
+            cells: SegmentCache::new(),
         }
     }
 
@@ -111,7 +111,7 @@ impl Chunks {
         selection: &Selection,
         after: Offset,
         head: Offset,
-    ) -> Result<Arc<Chunk>, Missing> {
+    ) -> Result<Arc<Chunk>, ChunkError> {
         let slot = self.slot((selection.number, after), head);
         let made = slot.chunk.get_or_try_init(async || {
             let chunk = Arc::new(self.make(log, selection, (after, head), i64::MIN).await?);
@@ -129,24 +129,28 @@ impl Chunks {
         selection: &Selection,
         (after, head): (Offset, Offset),
         not_before_ms: i64,
-    ) -> Result<Chunk, Missing> {
-        let cell = if selection.is_filtered() { FILTERED_CELL } else { CELL };
-        let read = async || stretch(log, after, cell).await;
+    ) -> Result<Chunk, ChunkError> {
+        let cell = if selection.is_filtered() {
+            FILTERED_SEGMENT_LEN
+        } else {
+            SEGMENT_LEN
+        };
+        let read = async || read_segment(log, after, cell).await;
         let may_grow = head.0 < (after.0 / cell + 1) * cell;
         let (records, full) = if selection.is_filtered() && !may_grow {
-            self.cells.get(after, read).await.map_err(Missing::Log)?
+            self.cells.get(after, read).await.map_err(ChunkError::Log)?
         } else {
-            let (records, full) = read().await.map_err(Missing::Log)?;
+            let (records, full) = read().await.map_err(ChunkError::Log)?;
             (records.into(), full)
         };
         // Asked after the read: what was there to be read was not trimmed by then.
         if log.status().trimmed > after {
-            return Err(Missing::Overtaken);
+            return Err(ChunkError::Trimmed);
         }
-        Chunk::of(log.id(), selection, &records, full, not_before_ms).ok_or(Missing::Nothing)
+        Chunk::of(log.id(), selection, &records, full, not_before_ms).ok_or(ChunkError::Nothing)
     }
 
-    fn slot(&self, key: Key, head: Offset) -> Arc<Slot> {
+    fn slot(&self, key: ChunkKey, head: Offset) -> Arc<Slot> {
         let mut held = self.locked();
         if let Some(slot) = held.slots.get(&key)
             && slot.chunk.get().is_none_or(|chunk| chunk.serves(head))
@@ -220,11 +224,11 @@ impl Chunk {
 }
 
 /// The records after `after` that lie in one cell, and whether nothing can be added to them.
-async fn stretch(log: &dyn LogRead, after: Offset, cell: u64) -> Result<(Vec<Arc<Record>>, bool), LogError> {
+async fn read_segment(log: &dyn LogRead, after: Offset, cell: u64) -> Result<(Vec<Arc<Record>>, bool), LogError> {
     let limit = ReadLimit {
         // A cell holds no more records than offsets.
         records: usize::try_from(cell).unwrap_or(usize::MAX),
-        bytes: MOST_BYTES,
+        bytes: MAX_CHUNK_BYTES,
     };
     let mut records = log.read(after, limit).await?;
     let taken = within_a_cell(&records, cell);

@@ -17,9 +17,9 @@ pub const CONNECTIONS_ENDED: &str = "killfeed_connections_ended_total";
 
 /// The connections that are open.
 #[derive(Debug)]
-pub(super) struct Connections {
-    most: usize,
-    most_per_address: usize,
+pub(super) struct ConnectionLimiter {
+    max: usize,
+    max_per_address: usize,
     /// A plain mutex: held for a look-up, never across an await.
     open: Mutex<Open>,
 }
@@ -58,30 +58,30 @@ impl Ended {
     }
 }
 
-impl Connections {
-    pub(super) fn new(most: usize, most_per_address: usize) -> Arc<Self> {
+impl ConnectionLimiter {
+    pub(super) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(Self {
-            most,
-            most_per_address,
+            max,
+            max_per_address,
             open: Mutex::default(),
         })
     }
 
     /// Counts one more in, until the place is dropped.
-    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<Place, Ended> {
+    pub(super) fn enter(self: &Arc<Self>, address: IpAddr) -> Result<ConnectionPermit, Ended> {
         let network = auth::network(address);
         let mut open = self.locked();
-        if open.all >= self.most {
+        if open.all >= self.max {
             return Err(Ended::TooMany);
         }
         let from_there = open.by_address.entry(network).or_default();
-        if *from_there >= self.most_per_address {
+        if *from_there >= self.max_per_address {
             return Err(Ended::TooManyFromAddress);
         }
         *from_there += 1;
         open.all += 1;
         gauge!(CONNECTIONS).set(open.all as f64);
-        Ok(Place {
+        Ok(ConnectionPermit {
             connections: self.clone(),
             network,
         })
@@ -95,12 +95,12 @@ impl Connections {
 
 /// A connection's place among the limits.
 #[derive(Debug)]
-pub(super) struct Place {
-    connections: Arc<Connections>,
+pub(super) struct ConnectionPermit {
+    connections: Arc<ConnectionLimiter>,
     network: IpAddr,
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let mut open = self.connections.locked();
         open.all -= 1;
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_address_and_in_all() {
-        let connections = Connections::new(3, 2);
+        let connections = ConnectionLimiter::new(3, 2);
         let address = |text: &str| text.parse::<IpAddr>().unwrap();
         let first = connections.enter(address("192.0.2.1")).unwrap();
         // The same host over a socket that takes both.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The contract's interval between two signs of life, counted from the last one.
-const PROGRESS: Duration = Duration::from_secs(15);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(15);
 
 /// When the next sign of life is due.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Heartbeat {
 
 /// 15 s ±10 %, so that a thousand streams opened at once do not beat at once. `random` lies in 0..1.
 fn interval(random: f64) -> Duration {
-    PROGRESS.mul_f64(0.9 + 0.2 * random)
+    PROGRESS_INTERVAL.mul_f64(0.9 + 0.2 * random)
 }
 
 #[cfg(test)]

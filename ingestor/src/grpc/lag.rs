@@ -21,18 +21,18 @@ pub const LAG: &str = "killfeed_stream_lag_seconds";
 
 /// Where all streams are. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Lags(Arc<Mutex<Seen>>);
+pub struct LagTracker(Arc<Mutex<TrackedStreams>>);
 
 #[derive(Debug, Default)]
-struct Seen {
-    streams: Vec<(Arc<str>, Weak<Standing>)>,
+struct TrackedStreams {
+    streams: Vec<(Arc<str>, Weak<StreamPosition>)>,
     /// Shown the last time: what has no stream any more is shown as 0, once and for all.
     shown: BTreeMap<Arc<str>, Lag>,
 }
 
 /// Where one stream is.
 #[derive(Debug)]
-pub(super) struct Standing {
+pub(super) struct StreamPosition {
     /// `u64::MAX` until it begins.
     at: AtomicU64,
     /// When the record there was ingested; 0 = none was read yet.
@@ -46,7 +46,7 @@ struct Lag {
     seconds: f64,
 }
 
-impl Standing {
+impl StreamPosition {
     /// Everything up to here was handed out or left out.
     pub(super) fn moved(&self, at: Offset, at_ms: Option<i64>) {
         self.at.store(at.0, Ordering::Relaxed);
@@ -68,10 +68,10 @@ impl Standing {
     }
 }
 
-impl Lags {
+impl LagTracker {
     /// One more stream, for as long as what is given back is kept.
-    pub(super) fn enter(&self, label: Arc<str>) -> Arc<Standing> {
-        let standing = Arc::new(Standing {
+    pub(super) fn enter(&self, label: Arc<str>) -> Arc<StreamPosition> {
+        let standing = Arc::new(StreamPosition {
             at: AtomicU64::new(u64::MAX),
             at_ms: AtomicI64::default(),
         });
@@ -83,7 +83,7 @@ impl Lags {
     }
 
     /// Writes the gauges, given where the log ends.
-    pub fn show(&self, head: Head) {
+    pub fn record_metrics(&self, head: Head) {
         for (token, lag) in self.measure(head) {
             // Offsets are far below what a double holds exactly.
             gauge!(LAG_EVENTS, "token" => token.to_string()).set(lag.events as f64);
@@ -108,7 +108,7 @@ impl Lags {
     }
 
     /// A plain mutex: held for a few comparisons, never across an await. A panic elsewhere leaves numbers as good as before.
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+    fn seen(&self) -> MutexGuard<'_, TrackedStreams> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,13 +124,13 @@ mod tests {
         }
     }
 
-    fn lag(lags: &Lags, token: &str, head: Head) -> Lag {
+    fn lag(lags: &LagTracker, token: &str, head: Head) -> Lag {
         lags.measure(head)[token]
     }
 
     #[test]
     fn the_slowest_stream_of_a_token_counts_and_those_at_the_head_are_not_behind() {
-        let lags = Lags::default();
+        let lags = LagTracker::default();
         let (quick, slow, other) = (lags.enter("a".into()), lags.enter("a".into()), lags.enter("b".into()));
         quick.moved(Offset(100), Some(60_000));
         slow.moved(Offset(40), Some(20_000));
@@ -147,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_stream_that_has_read_nothing_yet_is_behind_by_events_only() {
-        let lags = Lags::default();
+        let lags = LagTracker::default();
         let fresh = lags.enter("a".into());
         assert_eq!(lag(&lags, "a", head(100, 60_000)), Lag::default());
         fresh.moved(Offset(0), None);
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn what_has_gone_is_shown_as_nothing_and_takes_no_room() {
-        let lags = Lags::default();
+        let lags = LagTracker::default();
         let stream = lags.enter("a".into());
         stream.moved(Offset(1), Some(1));
         assert_eq!(lag(&lags, "a", head(5, 1_001)).events, 4);

@@ -14,7 +14,7 @@ use tonic::Status;
 
 use super::{
     auth::Caller,
-    lag::{Lags, Standing},
+    lag::{LagTracker, StreamPosition},
     status,
 };
 
@@ -22,24 +22,24 @@ use super::{
 pub const STREAMS: &str = "killfeed_streams";
 
 /// More callers than this are not remembered: those whose bucket is full again are forgotten.
-const MOST_CALLERS: usize = 10_000;
+const MAX_CALLERS: usize = 10_000;
 
 /// Streams at once.
 #[derive(Debug)]
-pub(super) struct Streams {
-    most: usize,
-    most_per_token: usize,
+pub(super) struct StreamLimiter {
+    max: usize,
+    max_per_token: usize,
     all: AtomicUsize,
     /// A plain mutex: held for a look-up, never across an await.
     by_token: Mutex<HashMap<Arc<str>, usize>>,
-    lags: Lags,
+    lags: LagTracker,
 }
 
-impl Streams {
-    pub(super) fn new(most: usize, most_per_token: usize, lags: Lags) -> Arc<Self> {
+impl StreamLimiter {
+    pub(super) fn new(max: usize, max_per_token: usize, lags: LagTracker) -> Arc<Self> {
         Arc::new(Self {
-            most,
-            most_per_token,
+            max,
+            max_per_token,
             all: AtomicUsize::new(0),
             by_token: Mutex::default(),
             lags,
@@ -52,17 +52,17 @@ impl Streams {
     }
 
     /// Counts one more stream in, until the seat is dropped.
-    pub(super) fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Seat, Status> {
-        let more = |open: usize| (open < self.most).then_some(open + 1);
+    pub(super) fn enter(self: &Arc<Self>, caller: &Caller) -> Result<StreamPermit, Status> {
+        let more = |open: usize| (open < self.max).then_some(open + 1);
         if self
             .all
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
             .is_err()
         {
-            return Err(status::too_many_streams("this ingestor", self.most));
+            return Err(status::too_many_streams("this ingestor", self.max));
         }
         // From here on the seat gives back what was taken, also on the way out below.
-        let mut seat = Seat {
+        let mut seat = StreamPermit {
             streams: self.clone(),
             token: None,
             standing: self.lags.enter(caller.label()),
@@ -72,10 +72,10 @@ impl Streams {
         if let Caller::Token(name) = caller {
             let mut by_token = lock(&self.by_token);
             let open = by_token.entry(name.clone()).or_default();
-            if *open >= self.most_per_token {
+            if *open >= self.max_per_token {
                 drop(by_token);
                 let subject = format!("token {name}");
-                return Err(status::too_many_streams(&subject, self.most_per_token));
+                return Err(status::too_many_streams(&subject, self.max_per_token));
             }
             *open += 1;
             seat.token = Some(name.clone());
@@ -86,27 +86,27 @@ impl Streams {
 
 /// A stream's place among the limits.
 #[derive(Debug)]
-pub(super) struct Seat {
-    streams: Arc<Streams>,
+pub(super) struct StreamPermit {
+    streams: Arc<StreamLimiter>,
     /// Counted under this name.
     token: Option<Arc<str>>,
     label: Arc<str>,
-    standing: Arc<Standing>,
+    standing: Arc<StreamPosition>,
 }
 
-impl Seat {
+impl StreamPermit {
     /// Whose stream it is, for logs.
     pub(super) fn label(&self) -> &str {
         &self.label
     }
 
     /// Where the stream says how far it is.
-    pub(super) fn standing(&self) -> &Standing {
+    pub(super) fn standing(&self) -> &StreamPosition {
         &self.standing
     }
 }
 
-impl Drop for Seat {
+impl Drop for StreamPermit {
     fn drop(&mut self) {
         self.streams.all.fetch_sub(1, Ordering::Relaxed);
         gauge!(STREAMS, "token" => self.label.to_string()).decrement(1.0);
@@ -124,13 +124,13 @@ impl Drop for Seat {
 
 /// Something a second, for each caller: a bucket that holds a burst and is refilled steadily.
 #[derive(Debug)]
-pub(super) struct Rate {
+pub(super) struct RateLimiter {
     per_second: f64,
     burst: f64,
-    buckets: Mutex<HashMap<Caller, Bucket>>,
+    buckets: Mutex<HashMap<Caller, CallerBucket>>,
 }
 
-impl Rate {
+impl RateLimiter {
     /// `burst`: how many at once after a pause.
     pub(super) fn new(per_second: f64, burst: f64) -> Self {
         Self {
@@ -143,10 +143,10 @@ impl Rate {
     /// Takes so many, or says how long to wait for them.
     pub(super) fn take(&self, caller: &Caller, count: f64, now: Instant) -> Result<(), Duration> {
         let mut buckets = lock(&self.buckets);
-        if buckets.len() >= MOST_CALLERS && !buckets.contains_key(caller) {
+        if buckets.len() >= MAX_CALLERS && !buckets.contains_key(caller) {
             buckets.retain(|_, bucket| bucket.level(self, now) < self.burst);
         }
-        let bucket = buckets.entry(caller.clone()).or_insert(Bucket {
+        let bucket = buckets.entry(caller.clone()).or_insert(CallerBucket {
             left: self.burst,
             at: now,
         });
@@ -155,18 +155,18 @@ impl Rate {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Bucket {
+struct CallerBucket {
     left: f64,
     at: Instant,
 }
 
-impl Bucket {
-    fn level(&self, rate: &Rate, now: Instant) -> f64 {
+impl CallerBucket {
+    fn level(&self, rate: &RateLimiter, now: Instant) -> f64 {
         let refilled = now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second;
         (self.left + refilled).min(rate.burst)
     }
 
-    fn take(&mut self, rate: &Rate, count: f64, now: Instant) -> Result<(), Duration> {
+    fn take(&mut self, rate: &RateLimiter, count: f64, now: Instant) -> Result<(), Duration> {
         let level = self.level(rate, now);
         // More than a bucket holds can never be had at once: a full bucket is enough for it, and is overdrawn.
         let needed = count.min(rate.burst);
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn streams_are_counted_in_and_out() {
-        let streams = Streams::new(3, 2, Lags::default());
+        let streams = StreamLimiter::new(3, 2, LagTracker::default());
         let first = streams.enter(&token("a")).unwrap();
         let _second = streams.enter(&token("a")).unwrap();
         let refused = streams.enter(&token("a")).unwrap_err();
@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn callers_without_a_token_have_only_the_limit_of_all() {
-        let streams = Streams::new(5, 1, Lags::default());
+        let streams = StreamLimiter::new(5, 1, LagTracker::default());
         let seats: Vec<_> = (0..5).map(|_| streams.enter(&Caller::Address(None)).unwrap()).collect();
         assert!(streams.enter(&Caller::Address(None)).is_err());
         drop(seats);
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn calls_come_back_with_time_up_to_a_burst() {
-        let calls = Rate::new(20.0, 40.0);
+        let calls = RateLimiter::new(20.0, 40.0);
         let begun = Instant::now();
         let after = |millis| begun + Duration::from_millis(millis);
         let take = |name: &str, millis| calls.take(&token(name), 1.0, after(millis)).is_ok();
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn more_than_a_bucket_holds_is_had_from_a_full_one_and_paid_for_later() {
-        let names = Rate::new(1.0, 60.0);
+        let names = RateLimiter::new(1.0, 60.0);
         let begun = Instant::now();
         let take = |count, seconds| names.take(&token("a"), count, begun + Duration::from_secs(seconds));
         assert_eq!(take(100.0, 0), Ok(()));
@@ -258,9 +258,9 @@ mod tests {
 
     #[test]
     fn callers_are_forgotten_once_there_are_too_many() {
-        let calls = Rate::new(20.0, 40.0);
+        let calls = RateLimiter::new(20.0, 40.0);
         let begun = Instant::now();
-        for n in 0..u32::try_from(MOST_CALLERS).unwrap() {
+        for n in 0..u32::try_from(MAX_CALLERS).unwrap() {
             let address = std::net::Ipv4Addr::from_bits(n).into();
             calls.take(&Caller::Address(Some(address)), 1.0, begun).unwrap();
         }

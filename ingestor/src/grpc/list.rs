@@ -16,20 +16,23 @@ use tonic::{Request, Status};
 
 use super::{
     page_token::{PageToken, request_hash},
-    service::Edge,
+    service::ServiceState,
     start, status,
 };
 use crate::log::{LogError, LogRead, ReadLimit, Record, RecordKind};
 
 /// The contract's numbers.
 const DEFAULT_PAGE: usize = 50;
-const LARGEST_PAGE: usize = 500;
+const MAX_PAGE: usize = 500;
 /// A page ends early at whichever comes first.
 const PAGE_BYTES: usize = 1024 * 1024;
 const PAGE_SCANS: usize = 20_000;
 
-pub(super) async fn list(edge: &Edge, request: Request<ListKillmailsRequest>) -> Result<ListKillmailsResponse, Status> {
-    let caller = edge.admit(&request)?;
+pub(super) async fn list(
+    edge: &ServiceState,
+    request: Request<ListKillmailsRequest>,
+) -> Result<ListKillmailsResponse, Status> {
+    let caller = edge.authorize(&request)?;
     edge.caught_up()?;
     let request = request.into_inner();
     let page_size = page_size(request.page_size)?;
@@ -51,7 +54,7 @@ pub(super) async fn list(edge: &Edge, request: Request<ListKillmailsRequest>) ->
 fn page_size(asked: i32) -> Result<usize, Status> {
     match usize::try_from(asked) {
         Ok(0) => Ok(DEFAULT_PAGE),
-        Ok(size) => Ok(size.min(LARGEST_PAGE)),
+        Ok(size) => Ok(size.min(MAX_PAGE)),
         Err(_) => Err(status::bad_field("page_size", "expected 0 (50 killmails) or more")),
     }
 }

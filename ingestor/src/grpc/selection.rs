@@ -62,15 +62,15 @@ impl Filtered {
 }
 
 /// Tree (`None` = everything) and updates.
-type Key = (Option<[u8; 32]>, bool);
+type SelectionKey = (Option<[u8; 32]>, bool);
 
 /// All selections that streams have now.
 #[derive(Debug, Default)]
-pub(super) struct Selections(Mutex<Known>);
+pub(super) struct Selections(Mutex<SelectionTable>);
 
 #[derive(Debug, Default)]
-struct Known {
-    selections: HashMap<Key, Weak<Selection>>,
+struct SelectionTable {
+    selections: HashMap<SelectionKey, Weak<Selection>>,
     given: u64,
     sweep_at: usize,
 }

@@ -22,7 +22,7 @@ use tower::Service;
 use super::{
     MAX_REQUEST,
     body::StreamBody,
-    service::{Edge, Killmails, count},
+    service::{Killmails, ServiceState, count},
     socket::Peer,
 };
 
@@ -31,12 +31,12 @@ const STREAM: &str = "/killfeed.v1.KillmailService/StreamKillmails";
 /// The service as tonic's router calls it.
 #[derive(Clone)]
 pub(super) struct Server {
-    edge: Arc<Edge>,
+    edge: Arc<ServiceState>,
     calls: KillmailServiceServer<Killmails>,
 }
 
 impl Server {
-    pub(super) fn new(edge: Arc<Edge>) -> Self {
+    pub(super) fn new(edge: Arc<ServiceState>) -> Self {
         let calls = KillmailServiceServer::new(Killmails(edge.clone())).max_decoding_message_size(MAX_REQUEST);
         Self { edge, calls }
     }
@@ -69,7 +69,7 @@ impl Service<http::Request<Body>> for Server {
     }
 }
 
-async fn open(edge: &Arc<Edge>, request: http::Request<Body>) -> Result<StreamBody, Status> {
+async fn open(edge: &Arc<ServiceState>, request: http::Request<Body>) -> Result<StreamBody, Status> {
     let compressed = request.headers().get("grpc-encoding");
     if compressed.is_some_and(|encoding| encoding != "identity") {
         return Err(Status::unimplemented(

@@ -25,15 +25,15 @@ use super::{
     GrpcSettings,
     auth::{self, Caller, Revoked, Tokens},
     body::Frames,
-    chunks::Chunks,
-    limits::{Rate, Streams},
+    chunks::ChunkCache,
+    limits::{RateLimiter, StreamLimiter},
     list,
     selection::{Filtered, Selections},
     session::Session,
     socket::Peer,
-    stalls::Stalls,
+    stall_monitor::StallMonitor,
     start, status,
-    universe::Names,
+    universe::UniverseApi,
 };
 use crate::{health::FeedReport, log::LogRead};
 
@@ -47,36 +47,36 @@ const NAMES_PER_MINUTE: f64 = 60.0;
 const OPENINGS: f64 = 100.0;
 
 /// Kept of what a client calls itself.
-const LONGEST_CLIENT_NAME: usize = 64;
+const MAX_CLIENT_NAME_CHARS: usize = 64;
 
 /// Ancestors told of: a header has to stay small, and cursors that old have expired.
-const MOST_ANCESTORS: usize = 64;
+const MAX_ANCESTORS: usize = 64;
 
 /// What the services answer from. One for all connections.
-pub(super) struct Edge {
+pub(super) struct ServiceState {
     pub(super) log: Arc<dyn LogRead>,
-    pub(super) names: Arc<dyn Names>,
+    pub(super) names: Arc<dyn UniverseApi>,
     pub(super) feed: watch::Receiver<FeedReport>,
     pub(super) static_build: Box<dyn Fn() -> String + Send + Sync>,
     pub(super) shutdown: CancellationToken,
-    pub(super) streams: Arc<Streams>,
-    pub(super) stalls: Arc<Stalls>,
-    chunks: Arc<Chunks>,
+    pub(super) streams: Arc<StreamLimiter>,
+    pub(super) stalls: Arc<StallMonitor>,
+    chunks: Arc<ChunkCache>,
     selections: Selections,
     tokens: Option<Tokens>,
-    calls: Rate,
+    calls: RateLimiter,
     /// Streams opened, so that opening and dropping them over and over is no way around the other limits.
-    opened: Rate,
-    names_asked: Rate,
+    opened: RateLimiter,
+    names_asked: RateLimiter,
     max_stream_age: Option<Duration>,
     ready: Option<watch::Receiver<bool>>,
 }
 
-impl Edge {
+impl ServiceState {
     pub(super) fn new(
         settings: &GrpcSettings,
         log: Arc<dyn LogRead>,
-        names: Arc<dyn Names>,
+        names: Arc<dyn UniverseApi>,
         feed: watch::Receiver<FeedReport>,
         static_build: Box<dyn Fn() -> String + Send + Sync>,
         shutdown: CancellationToken,
@@ -88,20 +88,20 @@ impl Edge {
             feed,
             static_build,
             shutdown,
-            streams: Streams::new(
+            streams: StreamLimiter::new(
                 settings.max_streams,
                 settings.max_streams_per_token,
                 settings.lags.clone(),
             ),
-            stalls: Stalls::new(),
-            chunks: Arc::new(Chunks::new()),
+            stalls: StallMonitor::new(),
+            chunks: Arc::new(ChunkCache::new()),
             selections: Selections::default(),
             tokens: settings.tokens.clone(),
             // The contract's burst: twice a second's worth.
-            calls: Rate::new(per_second, per_second * 2.0),
+            calls: RateLimiter::new(per_second, per_second * 2.0),
             // After a restart all streams of a caller may come back at once.
-            opened: Rate::new(per_second, OPENINGS.max(settings.max_streams as f64)),
-            names_asked: Rate::new(NAMES_PER_MINUTE / 60.0, NAMES_PER_MINUTE),
+            opened: RateLimiter::new(per_second, OPENINGS.max(settings.max_streams as f64)),
+            names_asked: RateLimiter::new(NAMES_PER_MINUTE / 60.0, NAMES_PER_MINUTE),
             max_stream_age: settings.max_stream_age,
             ready: settings.ready.clone(),
         }
@@ -115,7 +115,7 @@ impl Edge {
     }
 
     /// Lets a unary call in, or says why not.
-    pub(super) fn admit<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
+    pub(super) fn authorize<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let (caller, _) = self.caller(request)?;
         let taken = self.calls.take(&caller, 1.0, Instant::now());
         taken.map_err(status::too_many_calls)?;
@@ -133,7 +133,7 @@ impl Edge {
     /// Text → filter, on this caller's account as far as ESI has to be asked for names.
     pub(super) async fn compile(&self, caller: &Caller, filter: &str) -> Result<CompileOutcome, Status> {
         // At most 2,000 characters of text: the count is small.
-        let unseen = self.names.unseen(filter).await as f64;
+        let unseen = self.names.uncached_names(filter).await as f64;
         if unseen > 0.0 {
             let taken = self.names_asked.take(caller, unseen, Instant::now());
             taken.map_err(status::too_many_names)?;
@@ -186,7 +186,7 @@ impl Edge {
         let client = client_name(&request.client_name);
         let program = self.program(&caller, &request.filter).await?;
         let on_expired = request.on_expired();
-        let begin = start::begin(&*self.log, request.start, on_expired).await?;
+        let begin = start::start(&*self.log, request.start, on_expired).await?;
         tracing::info!(
             token = seat.label(),
             client,
@@ -215,7 +215,7 @@ impl Edge {
     }
 
     async fn get(&self, request: Request<GetKillmailRequest>) -> Result<GetKillmailResponse, Status> {
-        self.admit(&request)?;
+        self.authorize(&request)?;
         self.caught_up()?;
         let id = request.get_ref().killmail_id;
         let unknown = || status::unknown_killmail(id);
@@ -232,7 +232,7 @@ impl Edge {
     /// For relays, which take it over: beside the message, because nobody else has a use for it.
     fn lineage(&self) -> Option<AsciiMetadataValue> {
         let ancestors = self.log.ancestors();
-        let newest = ancestors.len().saturating_sub(MOST_ANCESTORS);
+        let newest = ancestors.len().saturating_sub(MAX_ANCESTORS);
         let cursors: Vec<String> = ancestors[newest..]
             .iter()
             .map(|(log, offset)| {
@@ -272,7 +272,7 @@ impl Edge {
 
 /// The calls beside the stream, as the generated server calls them.
 #[derive(Clone)]
-pub(super) struct Killmails(pub(super) Arc<Edge>);
+pub(super) struct Killmails(pub(super) Arc<ServiceState>);
 
 #[async_trait]
 impl KillmailService for Killmails {
@@ -294,7 +294,7 @@ impl KillmailService for Killmails {
         &self,
         request: Request<GetFeedStatusRequest>,
     ) -> Result<Response<GetFeedStatusResponse>, Status> {
-        let answer = self.0.admit(&request).map(|_| self.0.feed_status());
+        let answer = self.0.authorize(&request).map(|_| self.0.feed_status());
         let mut answer = counted("GetFeedStatus", answer)?;
         if let Some(lineage) = self.0.lineage() {
             answer.metadata_mut().insert(LINEAGE, lineage);
@@ -318,7 +318,7 @@ pub(super) fn count(method: &'static str, error: Option<&Status>) {
 /// What a client calls itself, fit for a log line.
 fn client_name(raw: &str) -> String {
     let plain = raw.chars().filter(|c| !c.is_control());
-    plain.take(LONGEST_CLIENT_NAME).collect()
+    plain.take(MAX_CLIENT_NAME_CHARS).collect()
 }
 
 #[cfg(test)]
@@ -331,6 +331,6 @@ mod tests {
             client_name("my bot\n2026-01-01 ERROR all is lost"),
             "my bot2026-01-01 ERROR all is lost"
         );
-        assert_eq!(client_name(&"é".repeat(1_000)).chars().count(), LONGEST_CLIENT_NAME);
+        assert_eq!(client_name(&"é".repeat(1_000)).chars().count(), MAX_CLIENT_NAME_CHARS);
     }
 }

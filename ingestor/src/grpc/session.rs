@@ -22,11 +22,11 @@ use tonic::Status;
 
 use super::{
     auth::Revoked,
-    chunks::{Chunk, Chunks, Missing},
+    chunks::{Chunk, ChunkCache, ChunkError},
     heartbeat::Heartbeat,
-    limits::Seat,
+    limits::StreamPermit,
     selection::Selection,
-    start::{self, Begin},
+    start::{self, StartPoint},
     status,
 };
 use crate::{
@@ -40,22 +40,22 @@ pub const EVENTS: &str = "killfeed_stream_events_total";
 pub const ENDED: &str = "killfeed_streams_ended_total";
 
 /// After a read that failed, or found nothing although the head says there is something.
-const READ_AGAIN: Duration = Duration::from_millis(500);
+const READ_RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// What a stream is about.
 pub(super) struct Session {
     pub(super) log: Arc<dyn LogRead>,
     pub(super) feed: watch::Receiver<FeedReport>,
-    pub(super) chunks: Arc<Chunks>,
+    pub(super) chunks: Arc<ChunkCache>,
     pub(super) selection: Arc<Selection>,
     pub(super) on_expired: OnExpired,
-    pub(super) begin: Begin,
+    pub(super) begin: StartPoint,
     /// Ends the stream when it is reached.
     pub(super) until: Option<Instant>,
     pub(super) shutdown: CancellationToken,
     /// Ends the stream when its token is taken away.
     pub(super) revoked: Revoked,
-    pub(super) seat: Seat,
+    pub(super) seat: StreamPermit,
     /// As the client calls itself.
     pub(super) client: String,
 }
@@ -63,7 +63,7 @@ pub(super) struct Session {
 impl Session {
     /// Framed messages, as many at once as there are. Dropping the stream frees everything the session holds.
     pub(super) fn into_stream(self) -> impl Stream<Item = Result<Bytes, Status>> + Send + 'static {
-        stream::unfold(Some(Running::new(self)), |running| async move {
+        stream::unfold(Some(SessionState::new(self)), |running| async move {
             let mut running = running?;
             match running.next_frames().await {
                 Ok(frames) => Some((Ok(frames), Some(running))),
@@ -75,14 +75,14 @@ impl Session {
 
 /// Why a stream ends.
 #[derive(Debug, Clone, PartialEq)]
-enum End {
+enum EndReason {
     Draining,
     TooOld,
     Revoked,
     Expired { earliest: Cursor },
 }
 
-struct Running {
+struct SessionState {
     session: Session,
     head: watch::Receiver<Head>,
     /// Everything up to here was delivered or left out.
@@ -92,7 +92,7 @@ struct Running {
     /// Nothing was read yet, and the oldest event that there is will do.
     at_oldest: bool,
     /// A task, because other streams may wait for what it makes, whether this one's client reads or not.
-    reading: Option<JoinHandle<Result<Arc<Chunk>, Missing>>>,
+    reading: Option<JoinHandle<Result<Arc<Chunk>, ChunkError>>>,
     /// Not before this is read again, after a failure.
     read_again: Option<Instant>,
     log_failed: bool,
@@ -104,7 +104,7 @@ struct Running {
     reason: &'static str,
 }
 
-impl Running {
+impl SessionState {
     fn new(session: Session) -> Self {
         let now = Instant::now();
         session.seat.standing().moved(session.begin.after, None);
@@ -126,17 +126,17 @@ impl Running {
     }
 
     /// At least one event, as soon as there is one; all that one run of the log yields.
-    async fn next_frames(&mut self) -> Result<Bytes, End> {
+    async fn next_frames(&mut self) -> Result<Bytes, EndReason> {
         loop {
             if self.session.shutdown.is_cancelled() {
-                return Err(End::Draining);
+                return Err(EndReason::Draining);
             }
             if self.session.revoked.is_revoked() {
-                return Err(End::Revoked);
+                return Err(EndReason::Revoked);
             }
             let now = Instant::now();
             if self.session.until.is_some_and(|until| until <= now) {
-                return Err(End::TooOld);
+                return Err(EndReason::TooOld);
             }
             if let Some(gap) = self.session.begin.gap.take() {
                 return Ok(self.single(&EncodedEvent::gap(self.cursor(), &gap)));
@@ -189,7 +189,7 @@ impl Running {
     }
 
     /// Until a run is there, or there is a reason to look again.
-    async fn wait(&mut self) -> Option<Result<Arc<Chunk>, Missing>> {
+    async fn wait(&mut self) -> Option<Result<Arc<Chunk>, ChunkError>> {
         let mut wake = self.heartbeat.next;
         for other in [self.session.until, self.read_again].into_iter().flatten() {
             wake = wake.min(other);
@@ -200,7 +200,7 @@ impl Running {
             match &mut self.reading {
                 Some(reading) => reading.await.unwrap_or_else(|error| {
                     let broken = format!("a read of the log did not end: {error}");
-                    Err(Missing::Log(LogError::Io(broken)))
+                    Err(ChunkError::Log(LogError::Io(broken)))
                 }),
                 None => std::future::pending().await,
             }
@@ -216,20 +216,20 @@ impl Running {
         }
     }
 
-    fn read(&mut self, read: Result<Arc<Chunk>, Missing>) -> Result<Option<Bytes>, End> {
+    fn read(&mut self, read: Result<Arc<Chunk>, ChunkError>) -> Result<Option<Bytes>, EndReason> {
         self.log_failed = false;
         match read {
             Ok(chunk) => return Ok(self.take(&chunk)),
-            Err(Missing::Overtaken) => return self.overtaken(),
-            Err(Missing::Log(LogError::Closed)) => return Err(End::Draining),
-            Err(Missing::Nothing) => {}
-            Err(Missing::Log(error)) => {
+            Err(ChunkError::Trimmed) => return self.on_trimmed(),
+            Err(ChunkError::Log(LogError::Closed)) => return Err(EndReason::Draining),
+            Err(ChunkError::Nothing) => {}
+            Err(ChunkError::Log(error)) => {
                 // The log reopens itself, and the stream stays: its client is told by the feed's health.
                 tracing::debug!(%error, at = self.at.0, "a stream waits for the log");
                 self.log_failed = true;
             }
         }
-        self.read_again = Some(Instant::now() + READ_AGAIN);
+        self.read_again = Some(Instant::now() + READ_RETRY_DELAY);
         Ok(None)
     }
 
@@ -247,7 +247,7 @@ impl Running {
     }
 
     /// Retention was faster than this reader. Never skipped in silence.
-    fn overtaken(&mut self) -> Result<Option<Bytes>, End> {
+    fn on_trimmed(&mut self) -> Result<Option<Bytes>, EndReason> {
         let log = self.session.log.status();
         let told = match self.session.on_expired {
             OnExpired::Continue => true,
@@ -257,7 +257,7 @@ impl Running {
                     log: self.session.log.id(),
                     offset: log.trimmed,
                 };
-                return Err(End::Expired { earliest });
+                return Err(EndReason::Expired { earliest });
             }
         };
         let gap = start::expired_gap(self.at_ms, &log);
@@ -297,19 +297,19 @@ impl Running {
         frames
     }
 
-    fn end(&mut self, end: &End) -> Status {
+    fn end(&mut self, end: &EndReason) -> Status {
         let (reason, status) = match end {
-            End::Draining => ("drained", status::draining()),
-            End::TooOld => ("too old", status::too_old()),
-            End::Revoked => ("revoked", status::unauthenticated("this token is no longer let in")),
-            End::Expired { earliest } => ("expired", status::expired(*earliest)),
+            EndReason::Draining => ("drained", status::draining()),
+            EndReason::TooOld => ("too old", status::too_old()),
+            EndReason::Revoked => ("revoked", status::unauthenticated("this token is no longer let in")),
+            EndReason::Expired { earliest } => ("expired", status::expired(*earliest)),
         };
         self.reason = reason;
         status
     }
 }
 
-impl Drop for Running {
+impl Drop for SessionState {
     fn drop(&mut self) {
         counter!(ENDED, "reason" => self.reason).increment(1);
         tracing::info!(

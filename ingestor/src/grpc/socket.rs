@@ -22,22 +22,22 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::transport::server::{Connected, TcpIncoming};
 
 use super::{
-    connections::{Connections, Ended, Place},
+    connections::{ConnectionLimiter, ConnectionPermit, Ended},
     tls::Tls,
 };
 
 /// A peer that vanished without a word is noticed by the kernel too, below HTTP/2's own pings.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Out of file descriptors, mostly: accepting goes on when some are free again, without a busy loop until then.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// TLS handshakes at once: the others wait in the kernel.
-const MOST_HANDSHAKES: usize = 256;
+const MAX_HANDSHAKES: usize = 256;
 /// HTTP/2 begins with so many bytes from the client.
 const PREFACE: usize = 24;
 
 /// What a connection has to pass.
-pub(super) struct Door {
-    pub(super) connections: Arc<Connections>,
+pub(super) struct AcceptPolicy {
+    pub(super) connections: Arc<ConnectionLimiter>,
     pub(super) tls: Option<Tls>,
     /// How long a client may take to begin: for a TLS handshake, and for the first words of HTTP/2.
     pub(super) patience: Duration,
@@ -46,7 +46,10 @@ pub(super) struct Door {
 }
 
 /// The connections that come in at `listener`.
-pub(super) fn incoming(listener: TcpListener, door: Door) -> impl Stream<Item = io::Result<Socket>> + Send + 'static {
+pub(super) fn incoming(
+    listener: TcpListener,
+    door: AcceptPolicy,
+) -> impl Stream<Item = io::Result<Socket>> + Send + 'static {
     // tonic's own settings for these are ignored for a listener that it did not bind.
     let accepted = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
@@ -59,11 +62,11 @@ pub(super) fn incoming(listener: TcpListener, door: Door) -> impl Stream<Item = 
                     Ok(Some(socket)) => return Some((Ok(socket), (accepted, door, handshakes))),
                     _ => continue,
                 },
-                next = accepted.next(), if handshakes.len() < MOST_HANDSHAKES => match next? {
+                next = accepted.next(), if handshakes.len() < MAX_HANDSHAKES => match next? {
                     Ok(stream) => stream,
                     Err(error) => {
                         tracing::warn!(%error, "a connection could not be accepted");
-                        sleep(ACCEPT_AGAIN).await;
+                        sleep(ACCEPT_RETRY_DELAY).await;
                         continue;
                     }
                 },
@@ -91,12 +94,12 @@ pub(super) fn incoming(listener: TcpListener, door: Door) -> impl Stream<Item = 
     })
 }
 
-impl Door {
-    fn enter(&self, stream: &TcpStream) -> Option<Entered> {
+impl AcceptPolicy {
+    fn enter(&self, stream: &TcpStream) -> Option<Accepted> {
         // Gone already: nothing to tell anybody.
         let address = stream.peer_addr().ok()?;
         match self.connections.enter(address.ip()) {
-            Ok(place) => Some(Entered {
+            Ok(place) => Some(Accepted {
                 peer: Peer(Arc::new(PeerState {
                     address,
                     cut: self.cut.child_token(),
@@ -114,18 +117,18 @@ impl Door {
 }
 
 /// A connection that has its place.
-struct Entered {
+struct Accepted {
     peer: Peer,
-    place: Place,
+    place: ConnectionPermit,
     patience: Duration,
 }
 
-impl Entered {
+impl Accepted {
     fn socket(self, io: Io) -> Socket {
         Socket {
             io,
             cut: Box::pin(self.peer.0.cut.clone().cancelled_owned()),
-            opening: Some(Opening {
+            opening: Some(PrefaceCheck {
                 deadline: Box::pin(sleep(self.patience)),
                 read: 0,
             }),
@@ -177,13 +180,13 @@ enum Io {
 pub(super) struct Socket {
     io: Io,
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    opening: Option<Opening>,
+    opening: Option<PrefaceCheck>,
     peer: Peer,
-    _place: Place,
+    _place: ConnectionPermit,
 }
 
 /// Until the client has said that it speaks HTTP/2.
-struct Opening {
+struct PrefaceCheck {
     deadline: Pin<Box<Sleep>>,
     read: usize,
 }

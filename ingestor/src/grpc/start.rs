@@ -14,7 +14,7 @@ use crate::log::{CursorStatus, LogError, LogRead, LogStatus};
 
 /// Where a stream begins.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Begin {
+pub(super) struct StartPoint {
     /// Everything up to here lies behind it.
     pub(super) after: Offset,
     /// Nothing ingested before this is delivered, whatever its offset.
@@ -26,11 +26,15 @@ pub(super) struct Begin {
 }
 
 /// Finds the place, or says why there is none.
-pub(super) async fn begin(log: &dyn LogRead, start: Option<Start>, on_expired: OnExpired) -> Result<Begin, Status> {
+pub(super) async fn start(
+    log: &dyn LogRead,
+    start: Option<Start>,
+    on_expired: OnExpired,
+) -> Result<StartPoint, Status> {
     match start {
         None => Ok(latest(log)),
         Some(Start::Position(position)) => match Position::try_from(position) {
-            Ok(Position::Earliest) => Ok(Begin {
+            Ok(Position::Earliest) => Ok(StartPoint {
                 at_oldest: true,
                 ..at(log.status().trimmed)
             }),
@@ -61,37 +65,37 @@ pub(super) async fn begin(log: &dyn LogRead, start: Option<Start>, on_expired: O
 
 /// Why a cursor cannot be gone on from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refusal {
+enum CursorError {
     Expired { trimmed: Offset },
     Ahead,
-    Foreign,
+    Unrelated,
 }
 
-impl Refusal {
+impl CursorError {
     fn status(self, log: &dyn LogRead) -> Status {
         let cursor = |offset| Cursor { log: log.id(), offset };
         match self {
             Self::Expired { trimmed } => status::expired(cursor(trimmed)),
             Self::Ahead => status::ahead(),
-            Self::Foreign => status::log_mismatch(cursor(Offset(0))),
+            Self::Unrelated => status::log_mismatch(cursor(Offset(0))),
         }
     }
 }
 
-fn after_cursor(place: CursorStatus, on_expired: OnExpired, log: &LogStatus) -> Result<Begin, Refusal> {
+fn after_cursor(place: CursorStatus, on_expired: OnExpired, log: &LogStatus) -> Result<StartPoint, CursorError> {
     match place {
         CursorStatus::After(offset) => Ok(at(offset)),
-        CursorStatus::Expired { trimmed } if on_expired == OnExpired::Continue => Ok(Begin {
+        CursorStatus::Expired { trimmed } if on_expired == OnExpired::Continue => Ok(StartPoint {
             gap: Some(expired_gap(None, log)),
             ..at(trimmed)
         }),
-        CursorStatus::Expired { trimmed } => Err(Refusal::Expired { trimmed }),
-        CursorStatus::Ahead => Err(Refusal::Ahead),
-        CursorStatus::Unrelated => Err(Refusal::Foreign),
+        CursorStatus::Expired { trimmed } => Err(CursorError::Expired { trimmed }),
+        CursorStatus::Ahead => Err(CursorError::Ahead),
+        CursorStatus::Unrelated => Err(CursorError::Unrelated),
     }
 }
 
-fn since(after: Offset, since_ms: i64, on_expired: OnExpired, log: &LogStatus) -> Begin {
+fn since(after: Offset, since_ms: i64, on_expired: OnExpired, log: &LogStatus) -> StartPoint {
     // A log that was never written has no beginning that something could lie before; one that was emptied begins behind
     // its newest record.
     let begins_ms = log
@@ -99,7 +103,7 @@ fn since(after: Offset, since_ms: i64, on_expired: OnExpired, log: &LogStatus) -
         .or_else(|| (log.head.offset > Offset(0)).then_some(log.head.ingested_ms.saturating_add(1)));
     let too_early = begins_ms.is_some_and(|begins| since_ms < begins);
     let gap = (too_early && on_expired == OnExpired::Continue).then(|| expired_gap(Some(since_ms), log));
-    Begin {
+    StartPoint {
         after: after.max(log.trimmed),
         not_before_ms: since_ms,
         gap,
@@ -107,12 +111,12 @@ fn since(after: Offset, since_ms: i64, on_expired: OnExpired, log: &LogStatus) -
     }
 }
 
-fn latest(log: &dyn LogRead) -> Begin {
+fn latest(log: &dyn LogRead) -> StartPoint {
     at(log.head().borrow().offset)
 }
 
-fn at(after: Offset) -> Begin {
-    Begin {
+fn at(after: Offset) -> StartPoint {
+    StartPoint {
         after,
         not_before_ms: i64::MIN,
         gap: None,
@@ -173,7 +177,7 @@ mod tests {
     #[test]
     fn cursors() {
         let expired = CursorStatus::Expired { trimmed: Offset(10) };
-        let gap = Begin {
+        let gap = StartPoint {
             gap: Some(Gap {
                 reason: GapReason::CursorExpired.into(),
                 from_time: None,
@@ -182,14 +186,18 @@ mod tests {
             }),
             ..at(Offset(10))
         };
-        let refused = Err(Refusal::Expired { trimmed: Offset(10) });
+        let refused = Err(CursorError::Expired { trimmed: Offset(10) });
         for (place, on_expired, expected) in [
             (CursorStatus::After(Offset(12)), OnExpired::Fail, Ok(at(Offset(12)))),
             (expired, OnExpired::Fail, refused.clone()),
             (expired, OnExpired::Unspecified, refused),
             (expired, OnExpired::Continue, Ok(gap)),
-            (CursorStatus::Ahead, OnExpired::Continue, Err(Refusal::Ahead)),
-            (CursorStatus::Unrelated, OnExpired::Continue, Err(Refusal::Foreign)),
+            (CursorStatus::Ahead, OnExpired::Continue, Err(CursorError::Ahead)),
+            (
+                CursorStatus::Unrelated,
+                OnExpired::Continue,
+                Err(CursorError::Unrelated),
+            ),
         ] {
             assert_eq!(after_cursor(place, on_expired, &LOG), expected, "{place:?}");
         }

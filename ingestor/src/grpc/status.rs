@@ -14,8 +14,8 @@ use crate::log::LogError;
 /// Domain of every `google.rpc.ErrorInfo`.
 const DOMAIN: &str = "killfeed.v1";
 /// Details travel in a header, and many clients take 8 KiB of headers in all.
-const MOST_VIOLATIONS: usize = 8;
-const LONGEST_DESCRIPTION: usize = 400;
+const MAX_VIOLATIONS: usize = 8;
+const MAX_DESCRIPTION_CHARS: usize = 400;
 /// A cursor ahead: the replica that is behind has usually caught up by then.
 const AHEAD_RETRY: Duration = Duration::from_secs(2);
 /// A restart takes about this long.
@@ -36,7 +36,7 @@ pub(super) fn bad_field(field: &str, description: impl Into<String>) -> Status {
 pub(super) fn bad_filter(diagnostics: &[Diagnostic]) -> Status {
     let violations: Vec<FieldViolation> = diagnostics
         .iter()
-        .take(MOST_VIOLATIONS)
+        .take(MAX_VIOLATIONS)
         .map(|diagnostic| FieldViolation::new("filter", describe(diagnostic)))
         .collect();
     let first = violations
@@ -68,7 +68,7 @@ fn describe(diagnostic: &Diagnostic) -> String {
 }
 
 fn shortened(text: String) -> String {
-    match text.char_indices().nth(LONGEST_DESCRIPTION) {
+    match text.char_indices().nth(MAX_DESCRIPTION_CHARS) {
         Some((cut, _)) => format!("{}...", &text[..cut]),
         None => text,
     }
@@ -128,7 +128,7 @@ pub(super) fn too_old() -> Status {
 pub(super) fn names_unavailable(names: &[(EntityKind, String)]) -> Status {
     let listed: Vec<String> = names
         .iter()
-        .take(MOST_VIOLATIONS)
+        .take(MAX_VIOLATIONS)
         .map(|(_, name)| format!("{name:?}"))
         .collect();
     let text = match listed.as_slice() {

@@ -2,11 +2,11 @@
 //! break it at will; the whole system over the real log is tested in `tests/`.
 
 mod drain;
-mod edge;
+mod unary;
 mod fake_log;
 mod hostile;
 mod list;
-mod pace;
+mod timing;
 mod real_log;
 mod secure;
 mod statuses;
@@ -28,7 +28,7 @@ use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use tonic::{Streaming, transport::Channel};
 
-use super::{Edge, GrpcSettings, Names, ServeError, serve_edge};
+use super::{GrpcSettings, ServeError, ServiceState, UniverseApi, serve_edge};
 use crate::health::{self, FeedReport};
 pub(super) use fake_log::FakeLog;
 
@@ -36,7 +36,7 @@ pub(super) use fake_log::FakeLog;
 struct OneFilter;
 
 #[async_trait]
-impl Names for OneFilter {
+impl UniverseApi for OneFilter {
     async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity> {
         let kind = kinds.first().copied().unwrap_or(EntityKind::System);
         let entity = |id| Entity {
@@ -48,7 +48,7 @@ impl Names for OneFilter {
         (1..=limit as u64).map(entity).collect()
     }
 
-    async fn unseen(&self, text: &str) -> usize {
+    async fn uncached_names(&self, text: &str) -> usize {
         // As many as it has words in quotes.
         text.matches('"').count() / 2
     }
@@ -89,7 +89,7 @@ struct Harness {
     addr: SocketAddr,
     log: Arc<FakeLog>,
     feed: watch::Sender<FeedReport>,
-    edge: Arc<Edge>,
+    edge: Arc<ServiceState>,
     shutdown: CancellationToken,
     served: JoinHandle<Result<(), ServeError>>,
 }
@@ -105,7 +105,7 @@ impl Harness {
         let shutdown = CancellationToken::new();
         let (feed, report) = health::channel();
         let build = Box::new(|| "3475087".to_owned());
-        let edge = Edge::new(
+        let edge = ServiceState::new(
             &settings,
             log.clone(),
             Arc::new(OneFilter),

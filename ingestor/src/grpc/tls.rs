@@ -19,7 +19,7 @@ const PROTOCOL: &[u8] = b"h2";
 /// Why the certificate, key or CA cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("TLS cannot be set up: {0}")]
-pub struct BadTls(String);
+pub struct TlsError(String);
 
 /// Certificate, key and, with mTLS, the CA of clients. Clones share what [`Tls::replace`] puts in.
 #[derive(Clone)]
@@ -27,7 +27,7 @@ pub struct Tls(Arc<ArcSwap<ServerConfig>>);
 
 impl Tls {
     /// From PEM texts. `client_ca`: clients have to show a certificate signed by one of these.
-    pub fn new(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Self, BadTls> {
+    pub fn new(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Self, TlsError> {
         let config = config(certificate, key, client_ca)?;
         Ok(Self(Arc::new(ArcSwap::from_pointee(config))))
     }
@@ -49,14 +49,14 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<ServerConfig, BadTls> {
+fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<ServerConfig, TlsError> {
     let chain = certificates("the certificate", certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| BadTls(format!("the key is no PEM private key: {error}")))?;
+        .map_err(|error| TlsError(format!("the key is no PEM private key: {error}")))?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
-        .map_err(|error| BadTls(error.to_string()))?;
+        .map_err(|error| TlsError(error.to_string()))?;
     let builder = match client_ca {
         None => builder.with_no_client_auth(),
         Some(pem) => {
@@ -64,24 +64,24 @@ fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Se
             for authority in certificates("the CA of clients", pem)? {
                 roots
                     .add(authority)
-                    .map_err(|error| BadTls(format!("the CA of clients is no CA: {error}")))?;
+                    .map_err(|error| TlsError(format!("the CA of clients is no CA: {error}")))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| BadTls(error.to_string()))?)
+            builder.with_client_cert_verifier(verifier.map_err(|error| TlsError(error.to_string()))?)
         }
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| BadTls(format!("the certificate and the key do not fit: {error}")))?;
+        .map_err(|error| TlsError(format!("the certificate and the key do not fit: {error}")))?;
     config.alpn_protocols.push(PROTOCOL.to_vec());
     Ok(config)
 }
 
-fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, BadTls> {
+fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let read = read.map_err(|error| BadTls(format!("{what} is no PEM file: {error}")))?;
+    let read = read.map_err(|error| TlsError(format!("{what} is no PEM file: {error}")))?;
     if read.is_empty() {
-        return Err(BadTls(format!("{what}: there is no PEM certificate in the file")));
+        return Err(TlsError(format!("{what}: there is no PEM certificate in the file")));
     }
     Ok(read)
 }

@@ -13,34 +13,34 @@ use killfeed::{
 use tonic::{Request, Response, Status};
 
 use super::{
-    service::{Edge, counted},
+    service::{ServiceState, counted},
     status,
 };
 use crate::universe::Universe;
 
 /// The contract's most, and its default.
-const MOST_ENTITIES: usize = 25;
+const MAX_ENTITIES: usize = 25;
 /// Longer than any name; a query is compared with tens of thousands of them.
-const LONGEST_QUERY: usize = 200;
+const MAX_QUERY_CHARS: usize = 200;
 
 /// What the edge asks of the universe: a trait, so that the edge is tested without static data.
 #[async_trait]
-pub trait Names: Send + Sync + 'static {
+pub trait UniverseApi: Send + Sync + 'static {
     /// Names like `query`, best first, at most `limit`; `kinds` empty = all.
     async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity>;
     /// How many names in a filter's text ESI would have to be asked for.
-    async fn unseen(&self, text: &str) -> usize;
+    async fn uncached_names(&self, text: &str) -> usize;
     /// Text → filter.
     async fn compile(&self, text: &str) -> CompileOutcome;
 }
 
 #[async_trait]
-impl Names for Universe {
+impl UniverseApi for Universe {
     async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Vec<Entity> {
         Universe::search(self, query, kinds, limit).await
     }
 
-    async fn unseen(&self, text: &str) -> usize {
+    async fn uncached_names(&self, text: &str) -> usize {
         Universe::unseen(self, text).await.len()
     }
 
@@ -50,7 +50,7 @@ impl Names for Universe {
 }
 
 /// The service as tonic calls it.
-pub(super) struct UniverseCalls(pub(super) Arc<Edge>);
+pub(super) struct UniverseCalls(pub(super) Arc<ServiceState>);
 
 #[async_trait]
 impl UniverseService for UniverseCalls {
@@ -69,12 +69,15 @@ impl UniverseService for UniverseCalls {
     }
 }
 
-async fn search(edge: &Edge, request: Request<SearchEntitiesRequest>) -> Result<SearchEntitiesResponse, Status> {
-    edge.admit(&request)?;
+async fn search(
+    edge: &ServiceState,
+    request: Request<SearchEntitiesRequest>,
+) -> Result<SearchEntitiesResponse, Status> {
+    edge.authorize(&request)?;
     let request = request.into_inner();
     let limit = match usize::try_from(request.page_size) {
-        Ok(0) => MOST_ENTITIES,
-        Ok(size) => size.min(MOST_ENTITIES),
+        Ok(0) => MAX_ENTITIES,
+        Ok(size) => size.min(MAX_ENTITIES),
         Err(_) => return Err(status::bad_field("page_size", "expected 0 (25 entities) or more")),
     };
     let kinds = request.kinds.iter().map(|kind| match EntityKind::try_from(*kind) {
@@ -85,13 +88,13 @@ async fn search(edge: &Edge, request: Request<SearchEntitiesRequest>) -> Result<
         Ok(kind) => Ok(kind),
     });
     let kinds: Vec<EntityKind> = kinds.collect::<Result<_, _>>()?;
-    let query: String = request.query.trim().chars().take(LONGEST_QUERY).collect();
+    let query: String = request.query.trim().chars().take(MAX_QUERY_CHARS).collect();
     let entities = edge.names.search(&query, &kinds, limit).await;
     Ok(SearchEntitiesResponse { entities })
 }
 
-async fn compile(edge: &Edge, request: Request<CompileFilterRequest>) -> Result<CompileFilterResponse, Status> {
-    let caller = edge.admit(&request)?;
+async fn compile(edge: &ServiceState, request: Request<CompileFilterRequest>) -> Result<CompileFilterResponse, Status> {
+    let caller = edge.authorize(&request)?;
     match edge.compile(&caller, &request.get_ref().filter).await? {
         CompileOutcome::Compiled(compiled) => Ok(CompileFilterResponse {
             filter: Some(compiled.filter),

@@ -72,7 +72,7 @@ fn with(change: impl FnOnce(&mut Value)) -> Value {
     document
 }
 
-fn document(value: &Value) -> Document {
+fn document(value: &Value) -> ParsedDocument {
     match parse(value.to_string().as_bytes()) {
         Ok(Parsed::Killmail(document)) => *document,
         other => panic!("expected a killmail, got {other:?}"),
@@ -85,7 +85,7 @@ fn reject(value: &Value) -> String {
 
 #[test]
 fn everything_a_document_says() {
-    let Document {
+    let ParsedDocument {
         killmail,
         content,
         sequence_updated,
@@ -166,7 +166,7 @@ fn every_real_document_parses() {
     let documents = real_documents();
     for (index, text) in documents.iter().enumerate() {
         let value: Value = serde_json::from_str(text).unwrap();
-        let Document { killmail, content, .. } = document(&value);
+        let ParsedDocument { killmail, content, .. } = document(&value);
         assert!(content.is_some(), "line {index}");
         assert_eq!(
             Some(killmail.killmail_id),

@@ -7,7 +7,7 @@ use killfeed::{
 };
 use prost::Message as _;
 
-use super::{Decision, Stages, Wait, traced};
+use super::{Decision, LogRetry, Stages, trace};
 use crate::{
     feed::{Batch, FeedItem, RelayedBody, RelayedRecord, UpstreamLineage},
     log::{AppendBatch, DedupEntry, Head, Lineage, NewBody, NewEvent, Record},
@@ -66,7 +66,7 @@ impl Stages {
         }
         metrics::logged(&append.events, &uploads, self.clock.now_ms());
         self.head = self.append(append).await;
-        traced::tell_relayed(&self.traces, killmails, begun);
+        trace::record_relayed(&self.traces, killmails, begun);
     }
 
     async fn adopt(&self, history: UpstreamLineage) -> Head {
@@ -75,7 +75,7 @@ impl Stages {
             ancestors: history.ancestors,
             trimmed: history.trimmed,
         };
-        let mut wait = Wait::default();
+        let mut wait = LogRetry::default();
         loop {
             match self.log.adopt(ancestry.clone()).await {
                 Ok(head) => {
@@ -90,7 +90,7 @@ impl Stages {
     /// What to do with a document of a killmail that came through a relay: held against the record, which is all that is known.
     pub(super) async fn beside_record(&self, killmail: &Killmail, revision: u32) -> Decision {
         let id = KillmailId(killmail.killmail_id);
-        let mut wait = Wait::default();
+        let mut wait = LogRetry::default();
         let record = loop {
             match self.log.newest_record(id).await {
                 Ok(record) => {
@@ -108,10 +108,10 @@ impl Stages {
 fn compare(killmail: &Killmail, said: Option<&Killmail>, revision: u32) -> Decision {
     match said {
         // What the log does not hold any more is not known to be otherwise.
-        None => Decision::Remark(revision),
+        None => Decision::UpdateEntry(revision),
         // An older document: what it said was replaced by the record's.
         Some(said) if killmail.feed_sequence < said.feed_sequence => Decision::Drop,
-        Some(said) if content(said) == content(killmail) => Decision::Remark(revision),
+        Some(said) if content(said) == content(killmail) => Decision::UpdateEntry(revision),
         Some(_) => Decision::Append(revision + 1),
     }
 }
@@ -275,17 +275,22 @@ mod tests {
             ..killmail.clone()
         };
         for (seen, said, expected, why) in [
-            (numbered(&document, 9), None, Decision::Remark(2), "its record is gone"),
+            (
+                numbered(&document, 9),
+                None,
+                Decision::UpdateEntry(2),
+                "its record is gone",
+            ),
             (
                 numbered(&document, 9),
                 Some(numbered(&enriched, 9)),
-                Decision::Remark(2),
+                Decision::UpdateEntry(2),
                 "the very same",
             ),
             (
                 numbered(&document, 12),
                 Some(numbered(&enriched, 9)),
-                Decision::Remark(2),
+                Decision::UpdateEntry(2),
                 "processed anew",
             ),
             (

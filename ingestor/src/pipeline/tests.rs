@@ -255,7 +255,7 @@ fn only_what_says_something_new_is_logged() {
         (
             mark(2, hash(1, 7)),
             hash(2, 9),
-            Decision::Remark(2),
+            Decision::UpdateEntry(2),
             "hashes of different rules cannot be compared",
         ),
     ] {

@@ -21,10 +21,10 @@ use crate::{
 };
 
 /// An upstream gets this long to say whose log it has before the start goes on without it.
-const INTRODUCTION: Duration = Duration::from_secs(5);
+const UPSTREAM_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A source, ready to be asked.
-pub(super) struct Opened {
+pub(super) struct OpenedSource {
     pub(super) feed: Box<dyn Feed>,
     /// Turns true once the log may be read from any place; `None` = from the start.
     pub(super) ready: Option<watch::Receiver<bool>>,
@@ -47,7 +47,7 @@ pub(super) async fn open(
     writer: &dyn LogWrite,
     report: watch::Sender<FeedReport>,
     traces: &Traces,
-) -> Result<Opened, StartError> {
+) -> Result<OpenedSource, StartError> {
     let Source::Relay(relay) = &settings.source else {
         return own(settings, writer, report, None).await;
     };
@@ -60,8 +60,8 @@ pub(super) async fn open(
         head_ms: head.ingested_ms,
     };
     let relay = Relay::new(&relay_settings(relay)?, place, state, report, traces).map_err(configuration)?;
-    relay.check_upstream(INTRODUCTION).await.map_err(configuration)?;
-    Ok(Opened {
+    relay.check_upstream(UPSTREAM_TIMEOUT).await.map_err(configuration)?;
+    Ok(OpenedSource {
         ready: Some(relay.ready()),
         feed: Box::new(relay),
         needs_static_data: false,
@@ -74,7 +74,7 @@ pub(super) async fn own(
     writer: &dyn LogWrite,
     report: watch::Sender<FeedReport>,
     settled: Option<Bytes>,
-) -> Result<Opened, StartError> {
+) -> Result<OpenedSource, StartError> {
     let state = writer.feed_state().await.map_err(failed)?;
     let feed: Box<dyn Feed> = match &settings.source {
         Source::R2z2 => {
@@ -97,7 +97,7 @@ pub(super) async fn own(
             ));
         }
     };
-    Ok(Opened {
+    Ok(OpenedSource {
         feed,
         ready: None,
         needs_static_data: true,

@@ -34,7 +34,7 @@ const EXPECTED: &str =
     "embedded, or nats://HOST:4222,HOST:4222,... (tls:// asks for TLS; credentials go into INGESTOR_NATS_CREDS_FILE)";
 
 /// What is published a second time within this is noticed by the engine itself, should a crash come between a record and its mark.
-const SHORTEST_RETENTION: Duration = Duration::from_secs(3_600);
+const MIN_RETENTION: Duration = Duration::from_secs(3_600);
 
 pub(super) fn engine(raw: &RawSettings) -> Result<Engine, SettingError> {
     let servers = raw.parse_required("INGESTOR_LOG", EXPECTED, parse)?;
@@ -66,7 +66,7 @@ pub(super) fn check(raw: &RawSettings, source: &Source, retention: Duration) -> 
                         keep another ingestor's offsets; ingestors that share a log need no relay between them";
         return Err(bad("INGESTOR_SOURCE", expected));
     }
-    if retention < SHORTEST_RETENTION {
+    if retention < MIN_RETENTION {
         let expected =
             "at least 1h with INGESTOR_LOG=nats://...: as long JetStream itself refuses a record that it has";
         return Err(bad("INGESTOR_RETENTION", expected));

@@ -17,7 +17,7 @@ use killfeed::{
     v1::{Entity, EntityKind, Filter, FilterFlag, FilterNode, KillmailFlag, filter_node::Node},
 };
 use killfeed_ingestor::{
-    grpc::{GrpcSettings, Names, killmail_service},
+    grpc::{GrpcSettings, UniverseApi, killmail_service},
     health,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -164,12 +164,12 @@ impl<S: NamedService> NamedService for Seeded<S> {
 struct OneFilter;
 
 #[async_trait]
-impl Names for OneFilter {
+impl UniverseApi for OneFilter {
     async fn search(&self, _: &str, _: &[EntityKind], _: usize) -> Vec<Entity> {
         Vec::new()
     }
 
-    async fn unseen(&self, _: &str) -> usize {
+    async fn uncached_names(&self, _: &str) -> usize {
         0
     }
 

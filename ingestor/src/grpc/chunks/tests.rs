@@ -7,7 +7,7 @@ use crate::grpc::{
     tests::{FakeLog, npc},
 };
 
-async fn run(chunks: &Chunks, log: &FakeLog, selection: &Arc<Selection>, after: u64) -> Arc<Chunk> {
+async fn run(chunks: &ChunkCache, log: &FakeLog, selection: &Arc<Selection>, after: u64) -> Arc<Chunk> {
     let head = log.status().head.offset;
     chunks.get(log, selection, Offset(after), head).await.unwrap()
 }
@@ -19,7 +19,7 @@ fn everything() -> Arc<Selection> {
 #[tokio::test]
 async fn a_run_is_made_once_for_all_who_want_it() {
     let log = FakeLog::of(5);
-    let chunks = Chunks::new();
+    let chunks = ChunkCache::new();
     let everything = everything();
     log.delay(std::time::Duration::from_millis(20));
     let runs = join_all((0..10).map(|_| run(&chunks, &log, &everything, 0))).await;
@@ -39,7 +39,7 @@ async fn a_run_is_made_once_for_all_who_want_it() {
 #[tokio::test]
 async fn what_many_filters_are_asked_about_is_read_once() {
     let log = FakeLog::of(60);
-    let chunks = Chunks::new();
+    let chunks = ChunkCache::new();
     let selections = Selections::default();
     let with = |updates| {
         let filter = Filtered::new(Program::new(&npc()).unwrap(), &npc());
@@ -66,7 +66,7 @@ async fn what_many_filters_are_asked_about_is_read_once() {
 #[tokio::test]
 async fn runs_end_where_cells_end_wherever_they_begin() {
     let log = FakeLog::of(40);
-    let chunks = Chunks::new();
+    let chunks = ChunkCache::new();
     let everything = everything();
     // Offsets 10, 20, ..., 400; cells end at 64, 128, ...
     for (after, through, events) in [(0, 60, 6), (35, 60, 3), (60, 120, 6), (62, 120, 6), (380, 400, 2)] {
@@ -78,11 +78,11 @@ async fn runs_end_where_cells_end_wherever_they_begin() {
 #[tokio::test]
 async fn a_run_that_ended_at_the_head_is_made_anew_when_the_log_grew() {
     let log = FakeLog::of(2);
-    let chunks = Chunks::new();
+    let chunks = ChunkCache::new();
     let everything = everything();
     assert_eq!(run(&chunks, &log, &everything, 0).await.events, 2);
     let nothing = chunks.get(&*log, &everything, Offset(20), Offset(20)).await;
-    assert!(matches!(nothing, Err(Missing::Nothing)), "{nothing:?}");
+    assert!(matches!(nothing, Err(ChunkError::Nothing)), "{nothing:?}");
     log.more(2);
     assert_eq!(run(&chunks, &log, &everything, 0).await.events, 4);
     assert_eq!(run(&chunks, &log, &everything, 20).await.events, 2);
@@ -92,7 +92,7 @@ async fn a_run_that_ended_at_the_head_is_made_anew_when_the_log_grew() {
 async fn memory_is_bounded() {
     let log = FakeLog::of(1_000);
     let one = OVERHEAD + 6 * 40;
-    let chunks = Chunks::with_budget(one * 3);
+    let chunks = ChunkCache::with_budget(one * 3);
     let everything = everything();
     for cell in 0..50 {
         run(&chunks, &log, &everything, cell * 64).await;
@@ -105,15 +105,15 @@ async fn memory_is_bounded() {
 #[tokio::test]
 async fn nothing_that_retention_took_is_left_out_in_silence() {
     let log = FakeLog::of(20);
-    let chunks = Chunks::new();
+    let chunks = ChunkCache::new();
     let everything = everything();
     log.trim(100);
     let head = log.status().head.offset;
     let overtaken = chunks.get(&*log, &everything, Offset(50), head).await;
-    assert!(matches!(overtaken, Err(Missing::Overtaken)), "{overtaken:?}");
+    assert!(matches!(overtaken, Err(ChunkError::Trimmed)), "{overtaken:?}");
     log.fail(true);
     let failed = chunks.get(&*log, &everything, Offset(100), head).await;
-    assert!(matches!(failed, Err(Missing::Log(_))), "{failed:?}");
+    assert!(matches!(failed, Err(ChunkError::Log(_))), "{failed:?}");
     // A failure is not remembered.
     log.fail(false);
     assert_eq!(run(&chunks, &log, &everything, 100).await.events, 2);

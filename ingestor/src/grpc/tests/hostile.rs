@@ -17,7 +17,7 @@ use tonic::{Code, Request, metadata::MetadataValue};
 use super::{FakeLog, GrpcSettings, Harness, details, earliest, until_caught_up, word};
 
 /// Long enough on a machine that has other things to do.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TEST_TIMEOUT: Duration = Duration::from_secs(20);
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 /// What every HTTP/2 client says first, and an empty SETTINGS frame.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00";
@@ -54,7 +54,7 @@ async fn a_client_that_reads_nothing_is_disconnected_and_delays_nobody() {
         }
     };
     // The connection is gone, so there is no status of ours.
-    let status = timeout(PATIENCE, ended).await.unwrap();
+    let status = timeout(TEST_TIMEOUT, ended).await.unwrap();
     assert!(details(&status).2.is_none(), "{status}");
     log.more(1);
     for stream in [&mut idle, &mut reads] {
@@ -103,7 +103,9 @@ async fn who_says_nothing_is_not_waited_for() {
         silent.write_all(said).await.unwrap();
         let mut heard = Vec::new();
         // Closed, or reset, since something unread was left.
-        let _ = timeout(PATIENCE, silent.read_to_end(&mut heard)).await.expect("closed");
+        let _ = timeout(TEST_TIMEOUT, silent.read_to_end(&mut heard))
+            .await
+            .expect("closed");
     }
     client
         .get_feed_status(GetFeedStatusRequest {})
@@ -123,7 +125,7 @@ async fn connections_are_limited_by_address() {
     second.get_feed_status(GetFeedStatusRequest {}).await.unwrap();
     let mut third = TcpStream::connect(harness.addr).await.unwrap();
     let mut heard = Vec::new();
-    let closed = timeout(PATIENCE, third.read_to_end(&mut heard)).await.unwrap();
+    let closed = timeout(TEST_TIMEOUT, third.read_to_end(&mut heard)).await.unwrap();
     assert!(closed.is_err() || heard.is_empty(), "{heard:?}");
     drop(first);
     let again = async {
@@ -135,7 +137,7 @@ async fn connections_are_limited_by_address() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(PATIENCE, again).await.expect("there is room again");
+    timeout(TEST_TIMEOUT, again).await.expect("there is room again");
 }
 
 #[tokio::test]
@@ -155,7 +157,7 @@ async fn rapid_resets_end_the_connection() {
     }
     attacker.write_all(&attack).await.unwrap();
     let mut heard = Vec::new();
-    let _ = timeout(PATIENCE, attacker.read_to_end(&mut heard))
+    let _ = timeout(TEST_TIMEOUT, attacker.read_to_end(&mut heard))
         .await
         .expect("closed");
     assert_eq!(goaway(heard.into()), Some(ENHANCE_YOUR_CALM));

@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 
 use super::{OneFilter, earliest, from, serve_edge, until_caught_up, words};
 use crate::{
-    grpc::{Edge, GrpcSettings},
+    grpc::{GrpcSettings, ServiceState},
     health,
     log::{AppendBatch, EmbeddedLog, LogRead, LogWrite as _, NewBody, NewEvent, Options},
 };
@@ -65,7 +65,7 @@ async fn serve(
     let settings = GrpcSettings::default();
     let log: Arc<dyn LogRead> = log;
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let edge = Edge::new(
+    let edge = ServiceState::new(
         &settings,
         log,
         Arc::new(OneFilter),

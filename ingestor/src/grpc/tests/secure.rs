@@ -5,7 +5,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 
 use tonic::Code;
 
-use super::{FakeLog, GrpcSettings, Harness, earliest, edge::with_token, until_caught_up, word};
+use super::{FakeLog, GrpcSettings, Harness, earliest, unary::with_token, until_caught_up, word};
 use crate::grpc::{Tls, Tokens};
 
 struct Authority(CertifiedIssuer<'static, KeyPair>);

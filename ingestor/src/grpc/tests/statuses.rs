@@ -7,9 +7,9 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{
-    FakeLog, GrpcSettings, Harness, after, cursor, earliest,
-    edge::{guarded, with_token},
-    from, until_caught_up,
+    FakeLog, GrpcSettings, Harness, after, cursor, earliest, from,
+    unary::{guarded, with_token},
+    until_caught_up,
 };
 
 /// Status, and its details.

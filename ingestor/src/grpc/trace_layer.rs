@@ -27,7 +27,7 @@ impl<S: NamedService> NamedService for Traced<S> {
     const NAME: &'static str = S::NAME;
 }
 
-type Answer = Result<http::Response<Body>, Infallible>;
+type HttpResult = Result<http::Response<Body>, Infallible>;
 
 impl<S> Service<http::Request<Body>> for Traced<S>
 where
@@ -35,12 +35,12 @@ where
             http::Request<Body>,
             Response = http::Response<Body>,
             Error = Infallible,
-            Future = BoxFuture<'static, Answer>,
+            Future = BoxFuture<'static, HttpResult>,
         >,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
-    type Future = BoxFuture<'static, Answer>;
+    type Future = BoxFuture<'static, HttpResult>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)

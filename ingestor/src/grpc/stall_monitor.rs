@@ -16,11 +16,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::{connections::Ended, socket::Peer};
 
 /// Looked for so many times in the time that a client has.
-const LOOKS: u32 = 6;
+const CHECKS_PER_TIMEOUT: u32 = 6;
 
 /// All streams, and since when each of them waits for its client.
 #[derive(Debug)]
-pub(super) struct Stalls {
+pub(super) struct StallMonitor {
     begun: Instant,
     streams: Mutex<Streams>,
 }
@@ -28,18 +28,18 @@ pub(super) struct Stalls {
 #[derive(Debug, Default)]
 struct Streams {
     next: u64,
-    pulses: HashMap<u64, Arc<Pulse>>,
+    pulses: HashMap<u64, Arc<StreamActivity>>,
 }
 
 #[derive(Debug)]
-struct Pulse {
+struct StreamActivity {
     /// Milliseconds after the beginning, plus one; 0 = the client took all there was, and the stream has nothing for it.
     waiting_since: AtomicU64,
     /// `None` on a transport that is not ours: its connections are not ours to cut.
     peer: Option<Peer>,
 }
 
-impl Stalls {
+impl StallMonitor {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             begun: Instant::now(),
@@ -48,8 +48,8 @@ impl Stalls {
     }
 
     /// A stream begins on this connection.
-    pub(super) fn watch(self: &Arc<Self>, peer: Option<Peer>) -> Watched {
-        let pulse = Arc::new(Pulse {
+    pub(super) fn watch(self: &Arc<Self>, peer: Option<Peer>) -> MonitoredStream {
+        let pulse = Arc::new(StreamActivity {
             waiting_since: AtomicU64::new(0),
             peer,
         });
@@ -57,7 +57,7 @@ impl Stalls {
         let number = streams.next;
         streams.next += 1;
         streams.pulses.insert(number, pulse.clone());
-        Watched {
+        MonitoredStream {
             stalls: self.clone(),
             number,
             pulse,
@@ -67,7 +67,7 @@ impl Stalls {
     /// Cuts connections of streams whose client has read nothing for `patience` while data waits. Never ends by itself: to be
     /// dropped.
     pub(super) async fn cut(&self, patience: Duration) -> Infallible {
-        let mut looks = interval((patience / LOOKS).max(Duration::from_millis(1)));
+        let mut looks = interval((patience / CHECKS_PER_TIMEOUT).max(Duration::from_millis(1)));
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
@@ -99,25 +99,25 @@ impl Stalls {
 
 /// One stream, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Watched {
-    stalls: Arc<Stalls>,
+pub(super) struct MonitoredStream {
+    stalls: Arc<StallMonitor>,
     number: u64,
-    pulse: Arc<Pulse>,
+    pulse: Arc<StreamActivity>,
 }
 
-impl Watched {
+impl MonitoredStream {
     /// The connection asks for more: its client has taken what it was given.
-    pub(super) fn asked(&self) {
+    pub(super) fn on_poll(&self) {
         self.pulse.waiting_since.store(0, Ordering::Relaxed);
     }
 
     /// Something was handed to the connection.
-    pub(super) fn gave(&self) {
+    pub(super) fn on_data(&self) {
         self.pulse.waiting_since.store(self.stalls.now(), Ordering::Relaxed);
     }
 }
 
-impl Drop for Watched {
+impl Drop for MonitoredStream {
     fn drop(&mut self) {
         self.stalls.locked().pulses.remove(&self.number);
     }
@@ -129,24 +129,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn only_who_is_given_something_and_takes_nothing_is_cut() {
-        let stalls = Stalls::new();
+        let stalls = StallMonitor::new();
         let patience = Duration::from_secs(60);
         let peers = [Peer::nobody(), Peer::nobody(), Peer::nobody()];
         let [idle, reads, stuck] = peers.clone().map(|peer| stalls.watch(Some(peer)));
         let looking = stalls.clone();
         let looks = tokio::spawn(async move { looking.cut(patience).await });
-        idle.gave();
-        idle.asked();
-        stuck.gave();
+        idle.on_data();
+        idle.on_poll();
+        stuck.on_data();
         for _ in 0..59 {
-            reads.asked();
-            reads.gave();
+            reads.on_poll();
+            reads.on_data();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         assert!(peers.iter().all(|peer| !peer.is_cut()), "a minute is not over");
         for _ in 0..12 {
-            reads.asked();
-            reads.gave();
+            reads.on_poll();
+            reads.on_data();
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
         assert_eq!(peers.each_ref().map(Peer::is_cut), [false, false, true]);

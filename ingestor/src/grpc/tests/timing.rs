@@ -18,12 +18,12 @@ use super::{FakeLog, cursor, details, npc, word};
 use crate::{
     grpc::{
         auth::{Caller, Revoked},
-        chunks::Chunks,
-        lag::Lags,
-        limits::Streams,
+        chunks::ChunkCache,
+        lag::LagTracker,
+        limits::StreamLimiter,
         selection::{Filtered, Selection, Selections},
         session::Session,
-        start::{self, Begin},
+        start::{self, StartPoint},
     },
     health,
     log::LogRead,
@@ -32,9 +32,9 @@ use crate::{
 /// Ends with the stream that it is made for.
 struct Bench {
     log: Arc<FakeLog>,
-    chunks: Arc<Chunks>,
+    chunks: Arc<ChunkCache>,
     everything: Arc<Selection>,
-    streams: Arc<Streams>,
+    streams: Arc<StreamLimiter>,
     shutdown: CancellationToken,
     health: tokio::sync::watch::Sender<health::FeedReport>,
 }
@@ -43,9 +43,9 @@ impl Bench {
     fn new(log: Arc<FakeLog>) -> Self {
         Self {
             log,
-            chunks: Arc::new(Chunks::new()),
+            chunks: Arc::new(ChunkCache::new()),
             everything: Selections::default().get(None, true),
-            streams: Streams::new(10, 10, Lags::default()),
+            streams: StreamLimiter::new(10, 10, LagTracker::default()),
             shutdown: CancellationToken::new(),
             health: health::channel().0,
         }
@@ -58,7 +58,7 @@ impl Bench {
             chunks: self.chunks.clone(),
             selection: self.everything.clone(),
             on_expired: OnExpired::Fail,
-            begin: Begin {
+            begin: StartPoint {
                 after: Offset(after),
                 not_before_ms: i64::MIN,
                 gap: None,
@@ -251,7 +251,7 @@ async fn retention_never_overtakes_in_silence() {
 #[tokio::test(start_paused = true)]
 async fn whoever_asked_for_the_oldest_takes_the_oldest_there_is() {
     let bench = Bench::new(FakeLog::of(9));
-    let begin = start::begin(&*bench.log, super::earliest().start, OnExpired::Fail)
+    let begin = start::start(&*bench.log, super::earliest().start, OnExpired::Fail)
         .await
         .unwrap();
     let mut events = events(Session {

@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// With the 5 s in which it is noticed, the health is DOWN within 10 s of the cause.
-const SIGHT: Duration = Duration::from_secs(4);
+const OUTAGE_GRACE: Duration = Duration::from_secs(4);
 
 /// Takes turns until `stop`, or until the log can never be used again.
 pub(super) async fn run(
@@ -44,7 +44,7 @@ pub(super) async fn run(
         tokio::select! {
             () = enrich.wait_ready() => Ok(()),
             error = log.lost() => Err(configuration(error)),
-            never = stand_by(&log, &report) => match never {},
+            never = follow_leader(&log, &report) => match never {},
         }
     };
     match stop.run_until_cancelled(ready).await {
@@ -53,14 +53,14 @@ pub(super) async fn run(
     }
     let settled = watch::Sender::new(None);
     while !stop.is_cancelled() {
-        Box::pin(take_turn(&log, &settings, &enrich, &report, &settled, &traces, &stop)).await?;
+        Box::pin(run_term(&log, &settings, &enrich, &report, &settled, &traces, &stop)).await?;
     }
     Ok(())
 }
 
 /// Stands by until it is this ingestor's turn, and then asks zKillboard for as long as it lasts. `settled`: how the feed stood in the
 /// end. A refusal that came while the log was out of reach is written down nowhere else.
-async fn take_turn(
+async fn run_term(
     log: &Arc<JetStreamLog>,
     settings: &Settings,
     enrich: &Enricher,
@@ -73,7 +73,7 @@ async fn take_turn(
     let leadership = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         error = log.lost() => return Err(configuration(error)),
-        never = stand_by(log, report) => match never {},
+        never = follow_leader(log, report) => match never {},
         leadership = log.acquire(note) => leadership,
     };
     let (writer, lasts) = (leadership.writer(), leadership.lasts());
@@ -91,9 +91,9 @@ async fn take_turn(
                 .tracing(traces.clone());
             tokio::select! {
                 () = lasts.over() => Ok(()),
-                () = out_of_sight(log.trouble()) => Ok(()),
+                () = outage_exceeds_grace(log.trouble()) => Ok(()),
                 error = log.lost() => Err(configuration(error)),
-                never = tell(report.subscribe(), said) => match never {},
+                never = notify(report.subscribe(), said) => match never {},
                 () = pipeline.run(stop.clone()) => Ok(()),
             }
         }
@@ -107,9 +107,9 @@ async fn take_turn(
 
 /// Until the log has been out of reach for a while. The lease may be renewed all the same (another part of the servers keeps it), but
 /// whoever leads without seeing the log would say that all is well while its own streams stand still.
-async fn out_of_sight(mut trouble: watch::Receiver<Option<String>>) {
+async fn outage_exceeds_grace(mut trouble: watch::Receiver<Option<String>>) {
     while trouble.wait_for(Option::is_some).await.is_ok() {
-        match timeout(SIGHT, trouble.wait_for(Option::is_none)).await {
+        match timeout(OUTAGE_GRACE, trouble.wait_for(Option::is_none)).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => break,
             Err(_) => {
@@ -154,7 +154,7 @@ impl Feed for Leased {
 
 /// The feed's state as one ingestor tells it to the others.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Told {
+struct LeaderHealth {
     /// 1 OK, 2 DELAYED, 3 DOWN, as in the contract.
     health: i32,
     detail: String,
@@ -162,7 +162,7 @@ struct Told {
     upstream_sequence: u64,
 }
 
-impl Told {
+impl LeaderHealth {
     fn of(report: &FeedReport) -> Self {
         Self {
             health: report.health.into(),
@@ -184,9 +184,9 @@ impl Told {
 }
 
 /// Tells the others how the feed is doing.
-async fn tell(mut report: watch::Receiver<FeedReport>, said: watch::Sender<String>) -> Never {
+async fn notify(mut report: watch::Receiver<FeedReport>, said: watch::Sender<String>) -> Never {
     loop {
-        let told = Told::of(&report.borrow_and_update());
+        let told = LeaderHealth::of(&report.borrow_and_update());
         match serde_json::to_string(&told) {
             Ok(text) => {
                 said.send_replace(text);
@@ -200,7 +200,7 @@ async fn tell(mut report: watch::Receiver<FeedReport>, said: watch::Sender<Strin
 }
 
 /// Says what the one whose turn it is says, or why the log is out of reach.
-async fn stand_by(log: &JetStreamLog, report: &watch::Sender<FeedReport>) -> Never {
+async fn follow_leader(log: &JetStreamLog, report: &watch::Sender<FeedReport>) -> Never {
     let (mut heard, mut trouble, mut hindered) = (log.leader_health(), log.trouble(), log.election_error());
     loop {
         let last = report.borrow().clone();
@@ -231,14 +231,14 @@ fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>, hindr
             ..last
         };
     }
-    let told = said.and_then(|said| serde_json::from_str::<Told>(said).ok());
+    let told = said.and_then(|said| serde_json::from_str::<LeaderHealth>(said).ok());
     told.map_or_else(
         || FeedReport {
             health: FeedHealth::Delayed,
             detail: "no ingestor asks zKillboard at the moment: one will take over".into(),
             ..last
         },
-        Told::report,
+        LeaderHealth::report,
     )
 }
 
@@ -269,7 +269,7 @@ mod tests {
     #[test]
     fn what_one_tells_the_others_say() {
         for health in [FeedHealth::Ok, FeedHealth::Delayed, FeedHealth::Down] {
-            let text = serde_json::to_string(&Told::of(&report(health))).unwrap();
+            let text = serde_json::to_string(&LeaderHealth::of(&report(health))).unwrap();
             assert_eq!(standing(FeedReport::default(), Some(&text), None, None), report(health));
         }
     }
@@ -277,10 +277,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn whoever_does_not_see_the_log_for_long_does_not_lead() {
         let (trouble, told) = watch::channel(None);
-        let (over, short) = (out_of_sight(told), SIGHT - Duration::from_millis(1));
+        let (over, short) = (outage_exceeds_grace(told), OUTAGE_GRACE - Duration::from_millis(1));
         let mut over = pin!(over);
         // Well, or not well for a moment only, however often.
-        assert!(timeout(10 * SIGHT, over.as_mut()).await.is_err());
+        assert!(timeout(10 * OUTAGE_GRACE, over.as_mut()).await.is_err());
         for _ in 0..3 {
             trouble.send_replace(Some("no leader".to_owned()));
             assert!(timeout(short, over.as_mut()).await.is_err());
@@ -298,7 +298,7 @@ mod tests {
     async fn of_a_closed_log_nothing_is_said() {
         let (trouble, told) = watch::channel(Some("no leader".to_owned()));
         drop(trouble);
-        assert!(timeout(10 * SIGHT, out_of_sight(told)).await.is_err());
+        assert!(timeout(10 * OUTAGE_GRACE, outage_exceeds_grace(told)).await.is_err());
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
         let of = |said, trouble, hindrance| standing(report(FeedHealth::Ok), said, trouble, hindrance).health;
         assert_eq!(of(None, None, None), FeedHealth::Delayed);
         assert_eq!(of(Some("what a later version says"), None, None), FeedHealth::Delayed);
-        let text = serde_json::to_string(&Told::of(&report(FeedHealth::Ok))).unwrap();
+        let text = serde_json::to_string(&LeaderHealth::of(&report(FeedHealth::Ok))).unwrap();
         let (gone, forbidden) = (Some("no connection".to_owned()), Some("it is forbidden".to_owned()));
         assert_eq!(of(Some(&text), gone.clone(), None), FeedHealth::Down);
         assert_eq!(of(Some(&text), None, forbidden.clone()), FeedHealth::Delayed);

@@ -10,7 +10,7 @@ use crate::{feed::FetchTiming, log::Head};
 
 /// When what happened to a document, as far as anybody wants to know.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Way {
+pub(super) struct DocumentTimes {
     fetched: Option<SpanTimes>,
     pub(super) parsed: Option<SpanTimes>,
 }
@@ -31,8 +31,8 @@ impl Fetches {
         Self(times.collect())
     }
 
-    pub(super) fn way(&self, sequence: u64) -> Way {
-        Way {
+    pub(super) fn way(&self, sequence: u64) -> DocumentTimes {
+        DocumentTimes {
             fetched: self.0.get(&sequence).copied(),
             parsed: None,
         }
@@ -41,19 +41,19 @@ impl Fetches {
 
 /// What is about to be appended, and how it came here.
 #[derive(Debug, Default)]
-pub(super) struct News {
-    ways: Vec<(u64, u32, u64, Way)>,
+pub(super) struct AppendTrace {
+    ways: Vec<(u64, u32, u64, DocumentTimes)>,
     pub(super) enriched: Option<SpanTimes>,
 }
 
-impl News {
-    pub(super) fn push(&mut self, killmail: &Killmail, way: Way) {
+impl AppendTrace {
+    pub(super) fn push(&mut self, killmail: &Killmail, way: DocumentTimes) {
         let name = (killmail.killmail_id, killmail.revision, killmail.feed_sequence);
         self.ways.push((name.0, name.1, name.2, way));
     }
 
     /// They are durable: appended from `begun` until now, and the log ends at `head`.
-    pub(super) fn tell(self, traces: &Traces, begun: Option<SystemTime>, head: Head) {
+    pub(super) fn record(self, traces: &Traces, begun: Option<SystemTime>, head: Head) {
         let Some(appended) = begun.map(SpanTimes::since) else {
             return;
         };
@@ -87,7 +87,7 @@ impl News {
 }
 
 /// A relay's records are durable here, too.
-pub(super) fn tell_relayed(traces: &Traces, killmails: Vec<(u64, u32)>, begun: Option<SystemTime>) {
+pub(super) fn record_relayed(traces: &Traces, killmails: Vec<(u64, u32)>, begun: Option<SystemTime>) {
     let Some(relayed) = begun.map(SpanTimes::since) else {
         return;
     };

@@ -13,21 +13,21 @@ use crate::log::{LogError, Record, memory};
 /// far apart, since their connections alone hold some megabytes each.
 const BUDGET: u64 = 96 * 1024 * 1024;
 /// What nobody reads any more is let go.
-const IDLE: Duration = Duration::from_secs(30);
+const IDLE_TTL: Duration = Duration::from_secs(30);
 /// What a stretch is counted with beside its records, also while it is read.
 const OVERHEAD: usize = 256;
 
 /// Records in order, that nothing can be added to.
-pub(super) type Cell = Arc<[Arc<Record>]>;
+pub(super) type Segment = Arc<[Arc<Record>]>;
 
 /// Read by whoever asks first, while the others wait for it.
-type Slot = Arc<OnceCell<Cell>>;
+type Slot = Arc<OnceCell<Segment>>;
 
 /// The stretches that were read last, by the offset after which they begin.
 #[derive(Debug)]
-pub(super) struct Cells(Cache<Offset, Slot>);
+pub(super) struct SegmentCache(Cache<Offset, Slot>);
 
-impl Cells {
+impl SegmentCache {
     pub(super) fn new() -> Self {
         let weigh = |_: &Offset, slot: &Slot| {
             let records = slot
@@ -38,7 +38,7 @@ impl Cells {
         // Streams read on and on: what was read longest ago goes, however often it was read.
         let policy = EvictionPolicy::lru();
         let cells = Cache::builder().max_capacity(BUDGET).weigher(weigh);
-        Self(cells.eviction_policy(policy).time_to_idle(IDLE).build())
+        Self(cells.eviction_policy(policy).time_to_idle(IDLE_TTL).build())
     }
 
     /// The records of the stretch after `after`, and whether nothing can be added to them; only then they are kept. `read` reads
@@ -47,13 +47,13 @@ impl Cells {
         &self,
         after: Offset,
         read: impl AsyncFnOnce() -> Result<(Vec<Arc<Record>>, bool), LogError>,
-    ) -> Result<(Cell, bool), LogError> {
+    ) -> Result<(Segment, bool), LogError> {
         let slot = self.0.get_with(after, Slot::default);
         if let Some(cell) = slot.get() {
             return Ok((cell.clone(), true));
         }
         let read = async || match read().await {
-            Ok((records, true)) => Ok(Cell::from(records)),
+            Ok((records, true)) => Ok(Segment::from(records)),
             Ok((records, false)) => Err(NotKept::Growing(records)),
             Err(error) => Err(NotKept::Failed(error)),
         };
@@ -92,7 +92,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stretch_is_read_once_unless_it_can_grow_or_could_not_be_read() {
-        let cells = Cells::new();
+        let cells = SegmentCache::new();
         let full = async || Ok((records(10), true));
         let never = async || panic!("it was read before");
         let (first, _) = cells.get(Offset(0), full).await.unwrap();
@@ -108,7 +108,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_is_bounded() {
-        let cells = Cells::new();
+        let cells = SegmentCache::new();
         for n in 0..100 {
             let large = async || Ok((records(1024 * 1024), true));
             cells.get(Offset(n), large).await.unwrap();
