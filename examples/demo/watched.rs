@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use killfeed_notifier::sink::{Destination, Found, Post, SendOutcome, Sink, console::Console};
+use killfeed_notifier::sink::{Destination, LookupOutcome, Post, SendOutcome, Sink, console::Console};
 
 /// Prints posts, and remembers when each killmail was published and posted.
 pub(crate) struct Watched {
@@ -96,7 +96,7 @@ impl Sink for Watched {
         outcome
     }
 
-    async fn find(&self, post: &Post, since: SystemTime) -> Found {
-        self.console.find(post, since).await
+    async fn lookup(&self, post: &Post, since: SystemTime) -> LookupOutcome {
+        self.console.lookup(post, since).await
     }
 }

@@ -21,16 +21,16 @@ use tonic::{
     transport::{Server, server::TcpIncoming},
 };
 
-pub use tokens::{BadTokens, Tokens};
+pub use tokens::{Tokens, TokensFileError};
 
 use crate::{
-    commands::{self, By, ChangeError, Commands, compile_all},
+    commands::{self, Actor, ChangeError, Commands, compile_all},
     database::StorageError,
-    subscriptions::{CompileError, Source, Subscription, Wish, file},
+    subscriptions::{CompileError, Subscription, SubscriptionSource, SubscriptionSpec, file},
 };
 
 /// The contract's largest import.
-const LARGEST: usize = 1024 * 1024;
+const MAX_IMPORT_BYTES: usize = 1024 * 1024;
 
 /// Serves until `shutdown`. `Err` also where a write to the database failed: the process must end.
 pub async fn serve(
@@ -47,7 +47,7 @@ pub async fn serve(
         serves,
         failed,
     };
-    let service = SubscriptionServiceServer::new(service).max_decoding_message_size(2 * LARGEST);
+    let service = SubscriptionServiceServer::new(service).max_decoding_message_size(2 * MAX_IMPORT_BYTES);
     let serving = Server::builder()
         .concurrency_limit_per_connection(16)
         .add_service(service)
@@ -87,21 +87,21 @@ impl Admin {
         }
     }
 
-    fn by(&self) -> By {
-        By {
+    fn by(&self) -> Actor {
+        Actor {
             user: 0,
-            source: Source::Admin,
+            source: SubscriptionSource::Admin,
             now: self.commands.now(),
         }
     }
 
     fn failed(&self, error: ChangeError) -> Status {
         match error {
-            ChangeError::Taken(_) => Status::already_exists(error.to_string()),
-            ChangeError::NoSuch(_) => Status::not_found(error.to_string()),
+            ChangeError::NameTaken(_) => Status::already_exists(error.to_string()),
+            ChangeError::NotFound(_) => Status::not_found(error.to_string()),
             ChangeError::TooMany { .. } => Status::resource_exhausted(error.to_string()),
-            ChangeError::InFile(_) => Status::failed_precondition(error.to_string()),
-            ChangeError::Changed(_) => Status::aborted(error.to_string()),
+            ChangeError::ManagedByFile(_) => Status::failed_precondition(error.to_string()),
+            ChangeError::Conflict(_) => Status::aborted(error.to_string()),
             ChangeError::Storage(error) => self.broken(error),
         }
     }
@@ -119,7 +119,7 @@ impl Admin {
     }
 
     /// Whether this process and this caller may have such a subscription.
-    fn may(&self, wish: &Wish) -> Result<(), Status> {
+    fn may(&self, wish: &SubscriptionSpec) -> Result<(), Status> {
         if wish.webhook_url.is_some() {
             return match self.tokens {
                 Some(_) => Ok(()),
@@ -181,7 +181,7 @@ impl SubscriptionService for Admin {
             .map_err(|away| Status::unavailable(away.0))?;
         let compiled = self
             .commands
-            .trees(&wish, &build)
+            .compile(&wish, &build)
             .await
             .map_err(|(field, error)| match error {
                 CompileError::Bad(_) => Status::invalid_argument(format!("{field}: {error}")),
@@ -223,7 +223,7 @@ impl SubscriptionService for Admin {
     ) -> Result<Response<ImportSubscriptionsResponse>, Status> {
         self.admit(&request, "ImportSubscriptions")?;
         let json = request.into_inner().json;
-        if json.len() > LARGEST {
+        if json.len() > MAX_IMPORT_BYTES {
             return Err(Status::invalid_argument("json: expected at most 1 MiB"));
         }
         let text = String::from_utf8(json).map_err(|_| Status::invalid_argument("json: expected UTF-8"))?;

@@ -3,27 +3,27 @@
 //! sled answers a write before it is on disk. Whoever acknowledges something calls [`Database::flush`] first; a flush
 //! that fails (a full disk shows only there) must end the process.
 
-mod flushes;
+mod group_commit;
 mod keys;
 mod migrate;
-pub mod moving;
+pub mod transfer;
 mod open;
 mod rows;
 
 use std::{fs::File, sync::Arc};
 
-use flushes::Flushes;
+use group_commit::GroupCommit;
 pub use keys::{
     BATCH_SEQUENCE, cooldown_key, counters_key, destination_key, id_key, post_key, queue_key, read_destination,
     read_id, read_sequence, subscription_key,
 };
-pub use moving::CatchUpRow;
-pub use open::{MovedAside, Opened, open};
+pub use open::{MovedAside, OpenedDatabase, open};
 pub use rows::{
     BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, CompiledRow, CooldownRow, CountersRow,
-    HandledRow, KillmailRow, MatchRow, Outcome, PositionRow, PostRow, PostState, PostsRow, QueueRow, SubscriptionRow,
-    SuspensionRow,
+    DailyPostsRow, HandledRow, KillOutcome, KillmailRow, MatchRow, PositionRow, PostRow, PostState, QueueRow,
+    SubscriptionRow, SuspensionRow,
 };
+pub use transfer::CatchUpRow;
 
 /// The version of everything in this database. A change of a key or of a row's meaning counts it up.
 pub const SCHEMA: u32 = 1;
@@ -45,7 +45,7 @@ pub mod meta {
     pub const BACKLOG_SKIPPED: &str = "backlog_skipped";
     /// Followed by a destination and a system's id: a [`super::BattleRow`].
     pub const BATTLE: &str = "battle:";
-    /// Followed by a guild's id: a [`super::PostsRow`].
+    /// Followed by a guild's id: a [`super::DailyPostsRow`].
     pub const POSTS: &str = "posts:";
     /// Followed by a guild's id: since when the bot is not in it, eight bytes big-endian.
     pub const GONE: &str = "gone:";
@@ -59,7 +59,7 @@ pub mod meta {
 #[derive(Debug)]
 pub struct Database {
     db: sled::Db,
-    flushes: Arc<Flushes>,
+    flushes: Arc<GroupCommit>,
     /// (guild, name) → [`SubscriptionRow`].
     pub subscriptions: sled::Tree,
     /// (destination, local sequence) → [`QueueRow`]; sequence 0 → the sealed [`BatchRow`].

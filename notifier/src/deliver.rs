@@ -1,8 +1,8 @@
 //! Delivery: one worker per destination that something waits for, so that none delays another. Decisions are pure
-//! (`choose`, `after`); the worker only carries them out.
+//! (`plan`, `outcome`); the worker only carries them out.
 
-mod after;
-mod choose;
+mod outcome;
+mod plan;
 mod nonce;
 mod worker;
 
@@ -28,12 +28,12 @@ use crate::{
     subscriptions::Subscriptions,
 };
 
-pub use choose::Limits;
+pub use plan::Limits;
 
 /// Messages on their way at once, over all destinations.
-const AT_ONCE: usize = 32;
+const SEND_CONCURRENCY: usize = 32;
 /// Hints that a destination may take posts again; more than this at once are dropped, the probes come anyway.
-const HINTS: usize = 256;
+const PROBE_CAPACITY: usize = 256;
 
 /// Why delivery ends the process.
 #[derive(Debug, thiserror::Error)]
@@ -52,7 +52,7 @@ pub enum DeliverError {
 }
 
 /// Everything that workers share.
-pub(crate) struct Shared {
+pub(crate) struct DeliveryContext {
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) subscriptions: Arc<Subscriptions>,
     pub(crate) sink: Arc<dyn Sink>,
@@ -65,14 +65,14 @@ pub(crate) struct Shared {
 
 /// Delivers what is in the outbox.
 pub struct Deliver {
-    shared: Arc<Shared>,
+    shared: Arc<DeliveryContext>,
     hints: mpsc::Receiver<Destination>,
     hint: mpsc::Sender<Destination>,
 }
 
 /// Wakes a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Wake {
+pub(crate) struct WorkerSignals {
     /// Something waits.
     pub(crate) work: Notify,
     /// A suspended destination may take posts again.
@@ -81,9 +81,9 @@ pub(crate) struct Wake {
 
 /// Says that destinations may take posts again, for whoever sees permissions change.
 #[derive(Debug, Clone)]
-pub struct Prober(mpsc::Sender<Destination>);
+pub struct ProbeHandle(mpsc::Sender<Destination>);
 
-impl Prober {
+impl ProbeHandle {
     /// Has the destination tried at once, if it is suspended.
     pub fn try_now(&self, destination: Destination) {
         if self.0.try_send(destination).is_err() {
@@ -103,15 +103,15 @@ impl Deliver {
         clock: Clock,
         traces: Traces,
     ) -> Self {
-        let (hint, hints) = mpsc::channel(HINTS);
-        let shared = Shared {
+        let (hint, hints) = mpsc::channel(PROBE_CAPACITY);
+        let shared = DeliveryContext {
             outbox,
             subscriptions,
             sink,
             limits,
             probe_interval,
             clock,
-            permits: Semaphore::new(AT_ONCE),
+            permits: Semaphore::new(SEND_CONCURRENCY),
             traces,
         };
         Self {
@@ -122,15 +122,15 @@ impl Deliver {
     }
 
     /// For whoever sees permissions change.
-    pub fn prober(&self) -> Prober {
-        Prober(self.hint.clone())
+    pub fn prober(&self) -> ProbeHandle {
+        ProbeHandle(self.hint.clone())
     }
 
     /// Delivers until `shutdown`, then lets every message on its way end. Dropping the future leaves their outcomes unknown,
     /// which the next start clears up.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), DeliverError> {
         let mut workers = JoinSet::new();
-        let mut wakes: HashMap<Destination, Arc<Wake>> = HashMap::new();
+        let mut wakes: HashMap<Destination, Arc<WorkerSignals>> = HashMap::new();
         self.shared.outbox.touch(self.shared.outbox.destinations()?);
         loop {
             tokio::select! {

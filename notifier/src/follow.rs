@@ -21,22 +21,22 @@ use crate::{
     clock::Clock,
     database::StorageError,
     matching, metrics,
-    outbox::{Arrival, Outbox},
+    outbox::{IncomingKillmail, Outbox},
     subscriptions::{self, Compile, Snapshot, Subscriptions},
 };
 
 /// Events written in one transaction. More would only make a crash repeat more.
-const AT_ONCE: usize = 64;
+const MAX_BATCH: usize = 64;
 /// CCP's static data change about once a week; trees are compared at least this often.
-const RECOMPILE: Duration = Duration::from_secs(3_600);
+const RECOMPILE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// How long the stream waits for subscriptions whose names cannot be looked up.
-const PATIENCE: Duration = Duration::from_secs(30);
+const COMPILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A name that could not be looked up is asked for again after this.
-const ASK_AGAIN: Duration = Duration::from_secs(30);
+const COMPILE_RETRY_DELAY: Duration = Duration::from_secs(30);
 
 /// Why following ended.
 #[derive(Debug, thiserror::Error)]
-pub enum Stopped {
+pub enum ConsumeError {
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -46,7 +46,7 @@ pub enum Stopped {
 }
 
 /// The stream's way into the outbox.
-pub struct Follower {
+pub struct StreamConsumer {
     /// Where the stream comes from.
     pub client: Client,
     /// Where it goes.
@@ -61,9 +61,9 @@ pub struct Follower {
     pub traces: Traces,
 }
 
-impl Follower {
+impl StreamConsumer {
     /// Follows until `shutdown`: from the stored position, or from the log's head where there is none.
-    pub async fn run(self, shutdown: CancellationToken) -> Result<(), Stopped> {
+    pub async fn run(self, shutdown: CancellationToken) -> Result<(), ConsumeError> {
         self.catch_up(&shutdown).await?;
         let stored = self.outbox.position()?;
         let start = stored.map_or(Start::Latest, Start::After);
@@ -89,7 +89,7 @@ impl Follower {
     }
 
     /// What a run of events comes to. Reads where killmails that came again were posted.
-    fn arrivals(&self, events: &[Event], now: u64) -> Result<(Vec<Arrival>, Option<Position>), StorageError> {
+    fn arrivals(&self, events: &[Event], now: u64) -> Result<(Vec<IncomingKillmail>, Option<Position>), StorageError> {
         let snapshot = self.subscriptions.snapshot();
         let (mut arrivals, position) = arrivals(events, &snapshot, now, &self.traces);
         for arrival in arrivals.iter_mut().filter(|arrival| arrival.revision > 0) {
@@ -103,13 +103,13 @@ impl Follower {
         Ok((arrivals, position))
     }
 
-    async fn follow(&self, events: &mut Events, shutdown: &CancellationToken) -> Result<(), Stopped> {
+    async fn follow(&self, events: &mut Events, shutdown: &CancellationToken) -> Result<(), ConsumeError> {
         let mut state = events.state();
         loop {
             let next = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                next = events.next_ready(AT_ONCE) => next?,
+                next = events.next_ready(MAX_BATCH) => next?,
                 // The stream broke: not ready until its next event is on disk.
                 Ok(()) = state.changed() => {
                     let open = matches!(*state.borrow_and_update(), ConnectionState::Connected { .. });
@@ -125,7 +125,7 @@ impl Follower {
                 metrics::stream_lag(Duration::from_millis(now.saturating_sub(at)));
             }
             let (arrivals, position) = self.arrivals(&next, now)?;
-            let arrived = self.outbox.arrive(&arrivals, position.as_ref(), now)?;
+            let arrived = self.outbox.enqueue(&arrivals, position.as_ref(), now)?;
             self.outbox.flush().await?;
             metrics::arrived(&arrived);
             self.ready.send_replace(true);
@@ -135,7 +135,12 @@ impl Follower {
 
 /// What a run of events comes to: the killmails with whom they are for, and the position after them. Pure but for what it says
 /// in logs, metrics and traces.
-fn arrivals(events: &[Event], snapshot: &Snapshot, now: u64, traces: &Traces) -> (Vec<Arrival>, Option<Position>) {
+fn arrivals(
+    events: &[Event],
+    snapshot: &Snapshot,
+    now: u64,
+    traces: &Traces,
+) -> (Vec<IncomingKillmail>, Option<Position>) {
     let mut arrivals = Vec::new();
     for event in events {
         match &event.kind {
@@ -156,7 +161,7 @@ fn arrivals(events: &[Event], snapshot: &Snapshot, now: u64, traces: &Traces) ->
     (arrivals, events.last().map(|event| event.position.clone()))
 }
 
-fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64, traces: &Traces) -> Arrival {
+fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64, traces: &Traces) -> IncomingKillmail {
     let (begun, told) = (Instant::now(), traces.now());
     let matches = matching::matches(killmail, snapshot, now);
     metrics::matched(begun.elapsed());
@@ -165,7 +170,7 @@ fn arrival(killmail: &Killmail, snapshot: &Snapshot, now: u64, traces: &Traces) 
         let attributes = vec![KeyValue::new("destinations", destinations)];
         trail.step("match", SpanKind::Consumer, SpanTimes::since(begun), attributes);
     }
-    Arrival {
+    IncomingKillmail {
         killmail_id: killmail.killmail_id,
         revision: killmail.revision,
         bytes: killmail.encode_to_vec(),
@@ -196,7 +201,7 @@ pub async fn compile_first(
         match round {
             Ok(round) if round.waiting == 0 => break,
             Ok(round) => {
-                let until = *patience.get_or_insert(Instant::now() + PATIENCE);
+                let until = *patience.get_or_insert(Instant::now() + COMPILE_TIMEOUT);
                 if Instant::now() >= until {
                     tracing::warn!(
                         waiting = round.waiting,
@@ -226,7 +231,7 @@ pub async fn keep_compiled(
     changed: Arc<Notify>,
     shutdown: CancellationToken,
 ) -> Result<(), StorageError> {
-    let mut next = Instant::now() + RECOMPILE;
+    let mut next = Instant::now() + RECOMPILE_INTERVAL;
     let mut failed = 0;
     loop {
         tokio::select! {
@@ -251,12 +256,16 @@ pub async fn keep_compiled(
                         "subscriptions compiled"
                     );
                 }
-                if round.waiting > 0 { ASK_AGAIN } else { RECOMPILE }
+                if round.waiting > 0 {
+                    COMPILE_RETRY_DELAY
+                } else {
+                    RECOMPILE_INTERVAL
+                }
             }
             Err(error) => {
                 failed += 1;
                 tracing::warn!(%error, "no ingestor compiles filters now: subscriptions go on with the trees they have");
-                ASK_AGAIN + subscriptions::backoff(failed, fastrand::f64())
+                COMPILE_RETRY_DELAY + subscriptions::backoff(failed, fastrand::f64())
             }
         };
         next = Instant::now() + wait;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     clock::Clock,
     database::{StorageError, SuspensionRow},
-    deliver::Prober,
+    deliver::ProbeHandle,
     discord::GatewayEvent,
     shards::Shards,
     sink::Destination,
@@ -20,7 +20,7 @@ const REMOVED: &str = "the bot is not in this server";
 
 /// What an event asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Task {
+enum GuildAction {
     /// Suspend these until the guild is back.
     Suspend(BTreeSet<Destination>),
     /// The guild is there: lift what `REMOVED` suspended.
@@ -34,7 +34,7 @@ pub async fn follow(
     mut events: mpsc::Receiver<GatewayEvent>,
     shards: Shards,
     subscriptions: &Subscriptions,
-    prober: Prober,
+    prober: ProbeHandle,
     clock: Clock,
     shutdown: CancellationToken,
 ) -> Result<(), StorageError> {
@@ -44,7 +44,7 @@ pub async fn follow(
             GatewayEvent::GuildRemoved { guild } => subscriptions.guild_gone(*guild, clock.now()).await?,
             GatewayEvent::GuildAvailable { guild } => subscriptions.guild_back(*guild).await?,
             GatewayEvent::GuildsListed { shard, guilds } => {
-                let theirs: BTreeSet<u64> = list.iter().map(|one| one.wish.guild).collect();
+                let theirs: BTreeSet<u64> = list.iter().map(|one| one.spec.guild).collect();
                 for guild in theirs {
                     if guild != WEBHOOK_GUILD && shards.shard_of(guild) == *shard && !guilds.contains(&guild) {
                         subscriptions.guild_gone(guild, clock.now()).await?;
@@ -55,7 +55,7 @@ pub async fn follow(
         }
         for task in tasks(&event, shards, list.iter().map(AsRef::as_ref)) {
             match task {
-                Task::Suspend(destinations) => {
+                GuildAction::Suspend(destinations) => {
                     for destination in destinations {
                         let row = SuspensionRow {
                             reason: REMOVED.to_owned(),
@@ -66,13 +66,13 @@ pub async fn follow(
                         subscriptions.set_suspension(&destination, Some(row)).await?;
                     }
                 }
-                Task::Lift(destinations) => {
+                GuildAction::Lift(destinations) => {
                     for destination in destinations {
                         subscriptions.set_suspension(&destination, None).await?;
                         prober.try_now(destination);
                     }
                 }
-                Task::Probe(destinations) => destinations
+                GuildAction::Probe(destinations) => destinations
                     .into_iter()
                     .for_each(|destination| prober.try_now(destination)),
             }
@@ -82,17 +82,17 @@ pub async fn follow(
 }
 
 /// Pure.
-fn tasks<'a>(event: &GatewayEvent, shards: Shards, all: impl Iterator<Item = &'a Subscription>) -> Vec<Task> {
+fn tasks<'a>(event: &GatewayEvent, shards: Shards, all: impl Iterator<Item = &'a Subscription>) -> Vec<GuildAction> {
     let removed = |one: &Subscription| {
         one.suspension
             .as_ref()
             .is_some_and(|suspension| suspension.reason == REMOVED)
     };
     let channels = |wanted: &dyn Fn(&Subscription) -> bool, all: &mut dyn Iterator<Item = &'a Subscription>| {
-        let of_guilds = all.filter(|one| matches!(one.wish.destination, Destination::Channel(_)));
+        let of_guilds = all.filter(|one| matches!(one.spec.destination, Destination::Channel(_)));
         of_guilds
             .filter(|one| wanted(one))
-            .map(|one| one.wish.destination.clone())
+            .map(|one| one.spec.destination.clone())
             .collect::<BTreeSet<_>>()
     };
     let mut all = all;
@@ -100,30 +100,32 @@ fn tasks<'a>(event: &GatewayEvent, shards: Shards, all: impl Iterator<Item = &'a
         GatewayEvent::ShardReady { .. } | GatewayEvent::ShardLost { .. } => vec![],
         GatewayEvent::GuildsListed { shard, ref guilds } => {
             let gone = |one: &Subscription| {
-                shards.shard_of(one.wish.guild) == shard
-                    && !guilds.contains(&one.wish.guild)
+                shards.shard_of(one.spec.guild) == shard
+                    && !guilds.contains(&one.spec.guild)
                     && one.suspension.is_none()
             };
-            vec![Task::Suspend(channels(&gone, &mut all))]
+            vec![GuildAction::Suspend(channels(&gone, &mut all))]
         }
         GatewayEvent::GuildRemoved { guild } => {
-            let gone = |one: &Subscription| one.wish.guild == guild && one.suspension.is_none();
-            vec![Task::Suspend(channels(&gone, &mut all))]
+            let gone = |one: &Subscription| one.spec.guild == guild && one.suspension.is_none();
+            vec![GuildAction::Suspend(channels(&gone, &mut all))]
         }
         GatewayEvent::GuildAvailable { guild } => {
-            let back = |one: &Subscription| one.wish.guild == guild && removed(one);
-            vec![Task::Lift(channels(&back, &mut all))]
+            let back = |one: &Subscription| one.spec.guild == guild && removed(one);
+            vec![GuildAction::Lift(channels(&back, &mut all))]
         }
         GatewayEvent::PermissionsMayHaveChanged { guild, channel } => {
             let concerned = |one: &Subscription| {
-                let here = channel.is_none_or(|channel| one.wish.destination == Destination::Channel(channel));
-                one.wish.guild == guild && here && one.suspension.is_some()
+                let here = channel.is_none_or(|channel| one.spec.destination == Destination::Channel(channel));
+                one.spec.guild == guild && here && one.suspension.is_some()
             };
-            vec![Task::Probe(channels(&concerned, &mut all))]
+            vec![GuildAction::Probe(channels(&concerned, &mut all))]
         }
     };
-    let empty = |task: &Task| match task {
-        Task::Suspend(destinations) | Task::Lift(destinations) | Task::Probe(destinations) => destinations.is_empty(),
+    let empty = |task: &GuildAction| match task {
+        GuildAction::Suspend(destinations) | GuildAction::Lift(destinations) | GuildAction::Probe(destinations) => {
+            destinations.is_empty()
+        }
     };
     tasks.into_iter().filter(|task| !empty(task)).collect()
 }
@@ -136,17 +138,17 @@ mod tests {
     #[test]
     fn what_the_gateway_says_becomes_of_the_guild_s_subscriptions() {
         let mut suspended = subscription(1);
-        suspended.wish.destination = Destination::Channel(3);
+        suspended.spec.destination = Destination::Channel(3);
         suspended.suspension = Some(SuspensionRow {
             reason: "missing access".into(),
             ..Default::default()
         });
         let mut removed = suspended.clone();
-        removed.wish.destination = Destination::Channel(4);
+        removed.spec.destination = Destination::Channel(4);
         removed.suspension.as_mut().unwrap().reason = REMOVED.into();
         let mut elsewhere = subscription(2);
-        elsewhere.wish.guild = 9 << 22;
-        elsewhere.wish.destination = Destination::Channel(5);
+        elsewhere.spec.guild = 9 << 22;
+        elsewhere.spec.destination = Destination::Channel(5);
         let all = [subscription(1), suspended, removed, elsewhere];
         let shards = Shards::new(0, 3, 4).unwrap();
         let set = |ids: &[u64]| ids.iter().map(|id| Destination::Channel(*id)).collect::<BTreeSet<_>>();
@@ -157,14 +159,20 @@ mod tests {
         let changed = |channel| GatewayEvent::PermissionsMayHaveChanged { guild: 1, channel };
         for (event, expected) in [
             (GatewayEvent::ShardReady { shard: 0 }, None),
-            (GatewayEvent::GuildRemoved { guild: 1 }, Some(Task::Suspend(set(&[2])))),
+            (
+                GatewayEvent::GuildRemoved { guild: 1 },
+                Some(GuildAction::Suspend(set(&[2]))),
+            ),
             (GatewayEvent::GuildRemoved { guild: 7 }, None),
-            (GatewayEvent::GuildAvailable { guild: 1 }, Some(Task::Lift(set(&[4])))),
+            (
+                GatewayEvent::GuildAvailable { guild: 1 },
+                Some(GuildAction::Lift(set(&[4]))),
+            ),
             (listed(0, &[1]), None),
-            (listed(0, &[]), Some(Task::Suspend(set(&[2])))),
-            (listed(1, &[]), Some(Task::Suspend(set(&[5])))),
-            (changed(None), Some(Task::Probe(set(&[3, 4])))),
-            (changed(Some(3)), Some(Task::Probe(set(&[3])))),
+            (listed(0, &[]), Some(GuildAction::Suspend(set(&[2])))),
+            (listed(1, &[]), Some(GuildAction::Suspend(set(&[5])))),
+            (changed(None), Some(GuildAction::Probe(set(&[3, 4])))),
+            (changed(Some(3)), Some(GuildAction::Probe(set(&[3])))),
             (changed(Some(2)), None),
         ] {
             let tasks = tasks(&event, shards, all.iter());

@@ -58,32 +58,32 @@ pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, SettingErr
 
 /// An ingestor that is asked.
 #[derive(Debug, Clone)]
-pub struct Ingestor(pub Client);
+pub struct IngestorClient(pub Client);
 
 /// No ingestor can say it now: why, for a person.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Away(pub String);
+pub struct Unavailable(pub String);
 
 /// Why the log was not looked through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotListed {
+pub enum QueryError {
     /// No ingestor can do it now.
     #[error(transparent)]
-    Away(#[from] Away),
+    Unavailable(#[from] Unavailable),
     /// It takes no such filter: why, for a person.
     #[error("{0}")]
-    Refused(String),
+    Rejected(String),
 }
 
 /// An ingestor lets a caller ask so often only; a question that came too soon is asked again after this.
-const TOO_SOON: Duration = Duration::from_millis(700);
+const RATE_LIMIT_RETRY_DELAY: Duration = Duration::from_millis(700);
 /// How often that is done: longer than its burst takes to come back.
-const TOO_SOON_TRIES: u32 = 8;
+const MAX_ATTEMPTS: u32 = 8;
 
-impl Ingestor {
+impl IngestorClient {
     /// Text → tree, canonical text, description, warnings; or diagnostics.
-    pub async fn describe(&self, filter: &str) -> Result<CompileFilterResponse, Away> {
+    pub async fn describe(&self, filter: &str) -> Result<CompileFilterResponse, Unavailable> {
         let ask = || {
             let request = CompileFilterRequest {
                 filter: filter.to_owned(),
@@ -91,31 +91,31 @@ impl Ingestor {
             let mut client = self.0.universe();
             async move { client.compile_filter(request).await }
         };
-        Ok(patiently(ask).await.map_err(away)?.into_inner())
+        Ok(with_retry(ask).await.map_err(unavailable)?.into_inner())
     }
 
     /// Names like `query`, best first. Not asked again: an autocomplete is over by then.
-    pub async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Result<Vec<Entity>, Away> {
+    pub async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Result<Vec<Entity>, Unavailable> {
         let request = SearchEntitiesRequest {
             query: query.to_owned(),
             kinds: kinds.iter().map(|kind| i32::from(*kind)).collect(),
             page_size: i32::try_from(limit).unwrap_or(i32::MAX),
         };
         let answer = self.0.universe().search_entities(request).await;
-        Ok(answer.map_err(away)?.into_inner().entities)
+        Ok(answer.map_err(unavailable)?.into_inner().entities)
     }
 
     /// How the feed and the log are.
-    pub async fn feed_status(&self) -> Result<GetFeedStatusResponse, Away> {
+    pub async fn feed_status(&self) -> Result<GetFeedStatusResponse, Unavailable> {
         let ask = || {
             let mut client = self.0.killmails();
             async move { client.get_feed_status(GetFeedStatusRequest {}).await }
         };
-        Ok(patiently(ask).await.map_err(away)?.into_inner())
+        Ok(with_retry(ask).await.map_err(unavailable)?.into_inner())
     }
 
     /// How many killmails of the log match, ingested in `since..until` (milliseconds).
-    pub async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, NotListed> {
+    pub async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, QueryError> {
         let ask = || {
             let request = ListKillmailsRequest {
                 filter: filter.to_owned(),
@@ -127,11 +127,11 @@ impl Ingestor {
             let mut client = self.0.killmails();
             async move { client.list_killmails(request).await }
         };
-        Ok(patiently(ask).await.map_err(not_listed)?.into_inner().matched)
+        Ok(with_retry(ask).await.map_err(not_listed)?.into_inner().matched)
     }
 
     /// The newest killmails that match, ingested at or after `since` (milliseconds): `limit` at most, newest first.
-    pub async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, NotListed> {
+    pub async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, QueryError> {
         let mut found = Vec::new();
         let mut page_token = String::new();
         loop {
@@ -146,7 +146,7 @@ impl Ingestor {
                 let mut client = self.0.killmails();
                 async move { client.list_killmails(request).await }
             };
-            let page = patiently(ask).await.map_err(not_listed)?.into_inner();
+            let page = with_retry(ask).await.map_err(not_listed)?.into_inner();
             found.extend(page.killmails);
             // A page may be empty and yet not the last: an ingestor looks at so many records at a time.
             if found.len() >= limit || page.next_page_token.is_empty() {
@@ -158,37 +158,37 @@ impl Ingestor {
     }
 
     /// One killmail in its newest revision; `None` = not in the log.
-    pub async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Away> {
+    pub async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Unavailable> {
         let ask = || {
             let mut client = self.0.killmails();
             async move { client.get_killmail(GetKillmailRequest { killmail_id }).await }
         };
-        match patiently(ask).await {
+        match with_retry(ask).await {
             Ok(answer) => Ok(answer.into_inner().killmail),
             Err(status) if status.code() == Code::NotFound => Ok(None),
-            Err(status) => Err(away(status)),
+            Err(status) => Err(unavailable(status)),
         }
     }
 }
 
 /// Asks, and again where it was only too soon.
-async fn patiently<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Status> {
+async fn with_retry<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Status> {
     let mut tries = 0;
     loop {
         tries += 1;
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(status) if status.code() == Code::ResourceExhausted && tries < TOO_SOON_TRIES => {
-                tokio::time::sleep(TOO_SOON.mul_f64(0.5 + fastrand::f64())).await;
+            Err(status) if status.code() == Code::ResourceExhausted && tries < MAX_ATTEMPTS => {
+                tokio::time::sleep(RATE_LIMIT_RETRY_DELAY.mul_f64(0.5 + fastrand::f64())).await;
             }
             Err(status) => return Err(status),
         }
     }
 }
 
-fn not_listed(status: Status) -> NotListed {
+fn not_listed(status: Status) -> QueryError {
     if status.code() != Code::InvalidArgument {
-        return NotListed::Away(away(status));
+        return QueryError::Unavailable(unavailable(status));
     }
     // `filter: at START..END: ` is about a text that whoever asks has not seen.
     let message = status.message();
@@ -197,17 +197,17 @@ fn not_listed(status: Status) -> NotListed {
         Some((place, reason)) if place.starts_with("at ") => reason,
         _ => message,
     };
-    NotListed::Refused(reason.to_owned())
+    QueryError::Rejected(reason.to_owned())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an error is turned into another one")]
-fn away(status: Status) -> Away {
+fn unavailable(status: Status) -> Unavailable {
     if std::error::Error::source(&status).is_some() {
         // Addresses are for the operator's log, not for everybody who asks.
         tracing::warn!(%status, "no ingestor could be asked");
-        return Away("it cannot be reached".to_owned());
+        return Unavailable("it cannot be reached".to_owned());
     }
-    Away(match status.message() {
+    Unavailable(match status.message() {
         "" => format!("it answered {:?}", status.code()),
         message => message.to_owned(),
     })
@@ -221,7 +221,7 @@ fn timestamp(ms: u64) -> Timestamp {
 }
 
 #[async_trait]
-impl Compile for Ingestor {
+impl Compile for IngestorClient {
     async fn static_data_build(&self) -> Result<String, CompileError> {
         let status = self.feed_status().await;
         let build = status

@@ -120,7 +120,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 }
 
 /// Flags over environment over defaults; and the subcommand, if one was given.
-fn read_settings(matches: &clap::ArgMatches) -> Result<(Settings, Option<subcommands::Wanted>), ExitCode> {
+fn read_settings(matches: &clap::ArgMatches) -> Result<(Settings, Option<subcommands::Subcommand>), ExitCode> {
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let bad = |error: SettingError| {
         eprintln!("{error}");

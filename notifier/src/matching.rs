@@ -3,9 +3,9 @@
 use killfeed::{filter::Distance, v1::Killmail};
 
 use crate::{
-    database::Outcome,
+    database::KillOutcome,
     sink::Destination,
-    subscriptions::{Active, Side, Snapshot, SubscriptionId},
+    subscriptions::{ActiveSubscription, Side, Snapshot, SubscriptionId},
 };
 
 /// A destination that a killmail is for.
@@ -14,7 +14,7 @@ pub struct Match {
     /// Where to.
     pub destination: Destination,
     /// For whom, and what it is to them. At least one.
-    pub subscriptions: Vec<(SubscriptionId, Outcome)>,
+    pub subscriptions: Vec<(SubscriptionId, KillOutcome)>,
     /// Whether at least one of them admits the kill's age.
     pub in_time: bool,
 }
@@ -52,56 +52,56 @@ pub fn matches(killmail: &Killmail, snapshot: &Snapshot, now: u64) -> Vec<Match>
 }
 
 /// Whether a kill of this age (milliseconds) may be posted for the subscription.
-pub fn admits(subscription: &Active, age: u64) -> bool {
+pub fn admits(subscription: &ActiveSubscription, age: u64) -> bool {
     subscription
         .max_age
         .is_none_or(|limit| u128::from(age) <= limit.as_millis())
 }
 
 /// What the killmail is to the subscription; `None` = it does not match.
-pub fn outcome(killmail: &Killmail, subscription: &Active) -> Option<Outcome> {
+pub fn outcome(killmail: &Killmail, subscription: &ActiveSubscription) -> Option<KillOutcome> {
     if !subscription.filter.matches(killmail) {
         return None;
     }
     let Some(us) = &subscription.us else {
-        return Some(Outcome::Neutral);
+        return Some(KillOutcome::Neutral);
     };
     let outcome = match (us.victim.matches(killmail), us.attacker.matches(killmail)) {
-        (true, true) => Outcome::FriendlyFire,
-        (true, false) => Outcome::Loss,
-        (false, true) => Outcome::Kill,
+        (true, true) => KillOutcome::FriendlyFire,
+        (true, false) => KillOutcome::Loss,
+        (false, true) => KillOutcome::Kill,
         (false, false) => return None,
     };
     let wanted = match subscription.side {
         Side::Both => true,
-        Side::Kills => outcome == Outcome::Kill,
-        Side::Losses => outcome != Outcome::Kill,
+        Side::Kills => outcome == KillOutcome::Kill,
+        Side::Losses => outcome != KillOutcome::Kill,
     };
     wanted.then_some(outcome)
 }
 
 /// What a post says a killmail is, where several subscriptions of one channel match it: what those with an `us` agree on.
 /// Kill for one and loss for another is neither.
-pub fn agreed(outcomes: impl IntoIterator<Item = Outcome>) -> Outcome {
+pub fn agreed(outcomes: impl IntoIterator<Item = KillOutcome>) -> KillOutcome {
     let (mut kill, mut loss, mut friendly) = (false, false, false);
     for outcome in outcomes {
         match outcome {
-            Outcome::Neutral => {}
-            Outcome::Kill => kill = true,
-            Outcome::Loss => loss = true,
-            Outcome::FriendlyFire => friendly = true,
+            KillOutcome::Neutral => {}
+            KillOutcome::Kill => kill = true,
+            KillOutcome::Loss => loss = true,
+            KillOutcome::FriendlyFire => friendly = true,
         }
     }
     match (kill, loss, friendly) {
-        (true, false, false) => Outcome::Kill,
-        (false, _, true) => Outcome::FriendlyFire,
-        (false, true, false) => Outcome::Loss,
-        _ => Outcome::Neutral,
+        (true, false, false) => KillOutcome::Kill,
+        (false, _, true) => KillOutcome::FriendlyFire,
+        (false, true, false) => KillOutcome::Loss,
+        _ => KillOutcome::Neutral,
     }
 }
 
 /// How far a system is from the origins that these watch, the nearest first, each origin once.
-pub fn distances<'a>(subscriptions: impl IntoIterator<Item = &'a Active>, system: u32) -> Vec<Distance> {
+pub fn distances<'a>(subscriptions: impl IntoIterator<Item = &'a ActiveSubscription>, system: u32) -> Vec<Distance> {
     let all = subscriptions.into_iter();
     let mut found: Vec<Distance> = all.flat_map(|active| active.distances(system)).collect();
     found.sort_unstable();
@@ -138,7 +138,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::{
         database::CompiledRow,
-        subscriptions::{MaxAge, Source, Style, Subscription, Wish},
+        subscriptions::{MaxAge, Style, Subscription, SubscriptionSource, SubscriptionSpec},
     };
 
     fn filter(nodes: Vec<Node>) -> Filter {
@@ -180,7 +180,7 @@ pub(crate) mod tests {
     pub(crate) fn subscription(id: u64) -> Subscription {
         Subscription {
             id: SubscriptionId(id),
-            wish: Wish {
+            spec: SubscriptionSpec {
                 name: format!("sub {id}"),
                 guild: 1,
                 destination: Destination::Channel(2),
@@ -194,7 +194,7 @@ pub(crate) mod tests {
                 paused: false,
                 webhook_url: None,
             },
-            source: Source::File,
+            source: SubscriptionSource::File,
             created: (0, 0),
             changed: (0, 0),
             active_from: 0,
@@ -215,7 +215,7 @@ pub(crate) mod tests {
 
     fn with_us(id: u64, side: Side) -> Subscription {
         let mut subscription = subscription(id);
-        subscription.wish.side = side;
+        subscription.spec.side = side;
         let compiled = subscription.compiled.as_mut().unwrap();
         compiled.victim_is_us = Some(ours(ParticipantRole::Victim));
         compiled.attacker_is_us = Some(ours(ParticipantRole::Attacker));
@@ -250,7 +250,7 @@ pub(crate) mod tests {
 
     #[test]
     fn side_and_us_decide_what_it_is() {
-        use Outcome::{FriendlyFire, Kill, Loss};
+        use KillOutcome::{FriendlyFire, Kill, Loss};
         for (victim, attacker, side, expected) in [
             (98, 1, Side::Both, Some(Loss)),
             (1, 98, Side::Both, Some(Kill)),
@@ -272,11 +272,11 @@ pub(crate) mod tests {
     #[test]
     fn one_match_per_destination_whoever_wants_it() {
         let mut elsewhere = subscription(3);
-        elsewhere.wish.destination = Destination::Channel(9);
+        elsewhere.spec.destination = Destination::Channel(9);
         let mut not_npc = subscription(4);
         not_npc.compiled.as_mut().unwrap().filter = Some(npc());
         let mut paused = subscription(5);
-        paused.wish.paused = true;
+        paused.spec.paused = true;
         let all = [subscription(1), subscription(2), elsewhere, not_npc, paused];
         let found = matches(&killmail(1, 1), &snapshot(&all), NOW);
         let seen: Vec<_> = found
@@ -310,14 +310,14 @@ pub(crate) mod tests {
         let found = matches(&killmail(1, 1), &snapshot(&[subscription(1)]), 1_000_001 + limit);
         assert!(!found[0].in_time);
         let mut unlimited = subscription(2);
-        unlimited.wish.max_age = MaxAge::Unlimited;
+        unlimited.spec.max_age = MaxAge::Unlimited;
         let found = matches(&killmail(1, 1), &snapshot(&[subscription(1), unlimited]), u64::MAX);
         assert!(found[0].in_time);
     }
 
     #[test]
     fn those_with_an_us_must_agree() {
-        use Outcome::{FriendlyFire, Kill, Loss, Neutral};
+        use KillOutcome::{FriendlyFire, Kill, Loss, Neutral};
         for (outcomes, expected) in [
             (vec![], Neutral),
             (vec![Neutral, Kill], Kill),

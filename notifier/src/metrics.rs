@@ -9,7 +9,7 @@ use std::{
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::{database::PostState, discord, outbox::Arrived, sink::SendOutcome};
+use crate::{database::PostState, discord, outbox::EnqueueStats, sink::SendOutcome};
 
 const KILLMAILS: &str = "notifier_killmails_total";
 const GAPS: &str = "notifier_gaps_total";
@@ -107,7 +107,7 @@ fn describe() {
     );
 }
 
-pub(crate) fn arrived(arrived: &Arrived) {
+pub(crate) fn arrived(arrived: &EnqueueStats) {
     for (outcome, count) in [
         ("queued", arrived.queued),
         ("edits", arrived.edits),
@@ -126,7 +126,7 @@ pub(crate) fn tried(outcome: &SendOutcome) {
     let outcome = match outcome {
         SendOutcome::Sent { .. } => "sent",
         SendOutcome::RateLimited { .. } => "rate_limited",
-        SendOutcome::Refused { .. } => "refused",
+        SendOutcome::Rejected { .. } => "refused",
         SendOutcome::Unauthorized => "unauthorized",
         SendOutcome::Unknown { .. } => "unknown",
     };

@@ -6,12 +6,12 @@
 //! - A row of `queue` exists exactly while the row of `posts` says `Queued`, or while a post is to be edited; a row of
 //!   `killmails` while some row of `queue` names it.
 
-mod arrive;
+mod enqueue;
 mod battle;
-mod depart;
+mod batch;
 mod expire;
 mod read;
-mod tally;
+mod counters;
 mod transaction;
 mod withdraw;
 
@@ -28,9 +28,9 @@ use crate::{
     sink::Destination,
 };
 
-pub use battle::{Joined, QUIET};
-pub use depart::{BatchEnd, Edited};
-pub use expire::KEPT;
+pub use batch::{BatchResult, Edited};
+pub use battle::{BattleUpdate, IDLE_TIMEOUT};
+pub use expire::RETENTION;
 
 /// Queue, posts, killmails, handled, cooldowns and the position.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub struct Outbox {
 
 /// A killmail of the stream, and whom it is for.
 #[derive(Debug, Clone)]
-pub struct Arrival {
+pub struct IncomingKillmail {
     /// Which.
     pub killmail_id: u64,
     /// In which revision.
@@ -66,7 +66,7 @@ pub struct Arrival {
 
 /// What a transaction of arrivals did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Arrived {
+pub struct EnqueueStats {
     /// Rows put into queues.
     pub queued: usize,
     /// Posts that are to be edited.
@@ -79,7 +79,7 @@ pub struct Arrived {
 
 /// What waits for a destination.
 #[derive(Debug, Clone, Default)]
-pub struct Head {
+pub struct QueueHead {
     /// The sealed batch, if there is one.
     pub batch: Option<BatchRow>,
     /// The first rows, by sequence.
@@ -107,7 +107,7 @@ pub struct DeadLetter {
 
 /// The end of a row that is not posted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub struct SkippedRow {
     /// Of the row.
     pub sequence: u64,
     /// How it ended.

@@ -3,7 +3,7 @@
 
 mod battle;
 mod compact;
-mod fleet;
+mod attackers;
 mod folded;
 mod full;
 pub(crate) mod limits;
@@ -14,7 +14,7 @@ pub(crate) mod text;
 use killfeed::{filter::Distance, v1::Killmail};
 
 use crate::{
-    database::Outcome,
+    database::KillOutcome,
     sink::{AllowedMentions, Embed, Message},
     subscriptions::{Ping, Style},
 };
@@ -30,11 +30,11 @@ const LINK: usize = 60;
 
 /// One killmail of a message.
 #[derive(Debug, Clone)]
-pub struct Item<'a> {
+pub struct PostItem<'a> {
     /// What happened.
     pub killmail: &'a Killmail,
     /// What it is to those who subscribed.
-    pub outcome: Outcome,
+    pub outcome: KillOutcome,
     /// How it looks.
     pub style: Style,
     /// Names of the subscriptions that match.
@@ -46,9 +46,9 @@ pub struct Item<'a> {
 /// A message of as many of `items` as fit, from the first on, and how many these are: at least one, unless `items` is empty.
 ///
 /// Where not all of them fit, `full` ones say less, so that a backlog takes fewer messages: ten ordinary ones are one message.
-pub fn killmails(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
-    let mut best = fill(items, pings, Room::Plenty);
-    for room in [Room::Little, Room::Least] {
+pub fn killmails(items: &[PostItem<'_>], pings: &[Ping]) -> (Message, usize) {
+    let mut best = fill(items, pings, Detail::Plenty);
+    for room in [Detail::Little, Detail::Least] {
         // More than a message has embeds never fit, and are no reason to say less of those that do.
         if best.1 == items.len().min(EMBEDS) {
             break;
@@ -63,7 +63,7 @@ pub fn killmails(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
 
 /// How much of a message one `full` killmail may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Room {
+enum Detail {
     /// All that there is to say.
     Plenty,
     /// No links of names, and the larger parts of the fleet.
@@ -72,7 +72,7 @@ enum Room {
     Least,
 }
 
-fn fill(items: &[Item<'_>], pings: &[Ping], room: Room) -> (Message, usize) {
+fn fill(items: &[PostItem<'_>], pings: &[Ping], room: Detail) -> (Message, usize) {
     let mut message = Message {
         content: mentions(pings),
         allowed_mentions: allowed(pings),

@@ -1,6 +1,6 @@
 //! Puts the parts together and runs them as one: whichever ends first ends all.
 
-mod upkeep;
+mod maintenance;
 
 use std::{
     collections::HashMap,
@@ -22,25 +22,25 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     admin,
     clock::Clock,
-    commands::{Commands, Office, Terms},
+    commands::{CommandService, Commands, OperatorLimits},
     database::{self, Database},
     deliver::{Deliver, Limits},
     discord::{self, Discord, DiscordSettings, Token},
-    follow::{self, Follower},
+    follow::{self, StreamConsumer},
     guilds, http,
-    ingestor::{self, Ingestor},
+    ingestor::{self, IngestorClient},
     metrics,
     outbox::Outbox,
     settings::{self, Settings, SinkKind},
     sink::{Sink, console::Console},
-    subscriptions::{Compile, Subscription, Subscriptions, WEBHOOK_GUILD, Wish, copies, file},
+    subscriptions::{Compile, Subscription, SubscriptionSpec, Subscriptions, WEBHOOK_GUILD, copies, file},
 };
 
 /// How long messages on their way may take to end after a shutdown began.
-const DRAIN: Duration = Duration::from_secs(10);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How many killmails that were given up `/dead-letters` lists.
-const DEAD_LETTERS: usize = 1_000;
+const MAX_DEAD_LETTERS: usize = 1_000;
 
 /// What can be put in from outside.
 #[derive(Clone, Default)]
@@ -67,7 +67,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         .map(|path| read_file(path, &settings))
         .transpose()?;
     let bot_wanted = settings.sink == SinkKind::Discord && settings.discord_token.is_none();
-    let only_webhooks = |wishes: &Vec<Wish>| wishes.iter().all(|wish| wish.guild == WEBHOOK_GUILD);
+    let only_webhooks = |wishes: &Vec<SubscriptionSpec>| wishes.iter().all(|wish| wish.guild == WEBHOOK_GUILD);
     if bot_wanted && !wishes.as_ref().is_some_and(only_webhooks) {
         return Err(SettingError::unseen("NOTIFIER_DISCORD_TOKEN", settings::TOKEN_EXPECTED).into());
     }
@@ -117,7 +117,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         metrics,
         dead_letters: {
             let outbox = outbox.clone();
-            Box::new(move || outbox.dead_letters(DEAD_LETTERS))
+            Box::new(move || outbox.dead_letters(MAX_DEAD_LETTERS))
         },
         ready: readiness(
             following.clone(),
@@ -137,9 +137,9 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         Err(error) if matches!(error.downcast_ref(), Some(discord::StartError::ShutDown)) => return Ok(()),
         started => started?,
     };
-    let office: Arc<dyn Commands> = Arc::new(Office {
+    let office: Arc<dyn Commands> = Arc::new(CommandService {
         terms: terms(&settings),
-        ingestor: Ingestor(client.clone()),
+        ingestor: IngestorClient(client.clone()),
         subscriptions: subscriptions.clone(),
         outbox: outbox.clone(),
         sink: sink.clone(),
@@ -180,14 +180,14 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let token = stop.clone();
     tasks.spawn(async move { Ok(deliver.run(token).await?) });
     let changed = Arc::new(Notify::new());
-    let compile: Arc<dyn Compile> = Arc::new(Ingestor(client.clone()));
+    let compile: Arc<dyn Compile> = Arc::new(IngestorClient(client.clone()));
     {
         let (subscriptions, outbox, compile, clock) =
             (subscriptions.clone(), outbox.clone(), compile.clone(), clock.clone());
         let (token, traces) = (stop.clone(), traces.clone());
         tasks.spawn(async move {
             follow::compile_first(&subscriptions, &*compile, &token).await?;
-            let follower = Follower {
+            let follower = StreamConsumer {
                 client,
                 outbox,
                 subscriptions,
@@ -201,7 +201,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let compiling = follow::keep_compiled(subscriptions.clone(), compile, following, changed.clone(), stop.clone());
     tasks.spawn(async move { Ok(compiling.await?) });
     let (folder, forget_after) = (settings.data_dir.clone(), settings.forget_after);
-    tasks.spawn(upkeep::upkeep(
+    tasks.spawn(maintenance::upkeep(
         outbox,
         subscriptions.clone(),
         folder,
@@ -223,7 +223,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
         Some(ended) = tasks.join_next() => ended?,
     };
     stop.cancel();
-    let drained = tokio::time::timeout(DRAIN, async {
+    let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
         let mut result = first;
         while let Some(ended) = tasks.join_next().await {
             result = result.and(ended?);
@@ -235,7 +235,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     ended.unwrap_or_else(|_| {
         anyhow::bail!(
             "not everything ended within {} s; the next start clears it up",
-            DRAIN.as_secs()
+            DRAIN_TIMEOUT.as_secs()
         )
     })
 }
@@ -254,8 +254,8 @@ fn read_tokens(path: &Path) -> Result<admin::Tokens, SettingError> {
         .map_err(|error| SettingError::new("NOTIFIER_ADMIN_TOKENS_FILE", &path.to_string_lossy(), error.to_string()))
 }
 
-fn terms(settings: &Settings) -> Terms {
-    Terms {
+fn terms(settings: &Settings) -> OperatorLimits {
+    OperatorLimits {
         guilds: settings.guilds.clone(),
         max_subscriptions: settings.max_subscriptions,
         max_age: settings.max_age,
@@ -329,7 +329,7 @@ async fn start_sink(
 fn subscriptions_of(settings: &Settings, database: Arc<Database>) -> Result<Subscriptions, database::StorageError> {
     let scope = settings.clone();
     let no_bot = settings.sink == SinkKind::Discord && settings.discord_token.is_none();
-    let serves = move |one: &Subscription| match one.wish.guild {
+    let serves = move |one: &Subscription| match one.spec.guild {
         WEBHOOK_GUILD => scope.serves_webhooks(),
         guild => !no_bot && scope.serves(guild),
     };
@@ -363,7 +363,7 @@ async fn restore(settings: &Settings, subscriptions: &Subscriptions) -> Result<(
 }
 
 /// The wishes of the file that belong to this process.
-fn read_file(path: &Path, settings: &Settings) -> Result<Vec<Wish>, SettingError> {
+fn read_file(path: &Path, settings: &Settings) -> Result<Vec<SubscriptionSpec>, SettingError> {
     let bad = |reason: String| SettingError::new("NOTIFIER_SUBSCRIPTIONS_FILE", &path.to_string_lossy(), reason);
     let text = std::fs::read_to_string(path).map_err(|error| bad(format!("a readable file ({error})")))?;
     let mut wishes = file::parse(&text, &settings.discord_api_url)
@@ -400,7 +400,7 @@ fn read_file(path: &Path, settings: &Settings) -> Result<Vec<Wish>, SettingError
 
 async fn take_file(
     subscriptions: &Subscriptions,
-    wishes: Vec<Wish>,
+    wishes: Vec<SubscriptionSpec>,
     clock: &Clock,
 ) -> Result<(), database::StorageError> {
     let counts = subscriptions.take_file(wishes, clock.now()).await?;

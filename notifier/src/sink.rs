@@ -150,7 +150,7 @@ pub enum SendOutcome {
         retry_after: Duration,
     },
     /// Another 4xx: it was definitely not posted.
-    Refused {
+    Rejected {
         /// HTTP status.
         status: u16,
         /// Discord's error code, 0 = none: 10003 unknown channel, 50001 missing access, 50013 missing permissions, ...
@@ -169,7 +169,7 @@ pub enum SendOutcome {
 
 /// What a look for a message found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum LookupOutcome {
     /// It is there.
     Yes {
         /// Discord's id of the message.
@@ -178,7 +178,7 @@ pub enum Found {
     /// It is not there, and the look proves it.
     No,
     /// The look proves nothing (no Read Message History, or a sink that cannot look).
-    CannotTell,
+    Inconclusive,
     /// The look itself failed; look again later.
     Failed {
         /// What happened.
@@ -193,7 +193,7 @@ pub trait Sink: Send + Sync + 'static {
     async fn send(&self, post: &Post) -> SendOutcome;
 
     /// Looks whether `post` was posted since `since` (the time of its first attempt).
-    async fn find(&self, post: &Post, since: SystemTime) -> Found;
+    async fn lookup(&self, post: &Post, since: SystemTime) -> LookupOutcome;
 
     /// Edits a message once. Bounded in time. What cannot be edited stays as it is, and counts as done.
     async fn edit(&self, edit: &Edit) -> SendOutcome {
@@ -203,7 +203,7 @@ pub trait Sink: Send + Sync + 'static {
     }
 
     /// Tells a person something where nobody else reads it, and says whether that worked. Bounded in time.
-    async fn tell(&self, user: u64, text: &str) -> bool {
+    async fn send_dm(&self, user: u64, text: &str) -> bool {
         let _ = (user, text);
         false
     }

@@ -1,7 +1,7 @@
 //! What the program does instead of running: `killfeed-notifier health`, `invite`, `subscriptions ...`, `export` and `import`.
 
 mod backup;
-mod moving;
+mod transfer;
 
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -14,13 +14,13 @@ use killfeed_notifier::{
 };
 
 /// How long a running notifier may take to say whether it is ready; containers wait a little longer.
-const HEALTH: Duration = Duration::from_secs(5);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A subcommand.
 #[derive(Debug)]
-pub(crate) enum Wanted {
-    Subscriptions(cli::Wanted),
-    Backup(backup::Wanted),
+pub(crate) enum Subcommand {
+    Subscriptions(cli::SubscriptionsCommand),
+    Backup(backup::BackupCommand),
     Invite,
     Health,
 }
@@ -81,7 +81,7 @@ pub(crate) fn declared() -> Vec<Command> {
         .about("Prints the links that add the bot to a server, with exactly the permissions it needs");
     let health = Command::new("health").about("Asks a running notifier's /readyz; exits 0 if it is ready");
     let mut all = vec![health, invite, subscriptions];
-    all.extend(moving::commands());
+    all.extend(transfer::commands());
     all
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn run_without_settings(matches: &ArgMatches) -> Option<ExitCode> {
     };
     arguments
         .contains_id("shards")
-        .then(|| moving::run(name, matches, arguments))
+        .then(|| transfer::run(name, matches, arguments))
 }
 
 fn option(name: &'static str, help: &'static str) -> Arg {
@@ -104,20 +104,20 @@ fn option(name: &'static str, help: &'static str) -> Arg {
 }
 
 /// The one that was given.
-pub(crate) fn read(matches: &ArgMatches) -> Result<Option<Wanted>, String> {
+pub(crate) fn read(matches: &ArgMatches) -> Result<Option<Subcommand>, String> {
     match matches.subcommand() {
-        Some(("health", _)) => Ok(Some(Wanted::Health)),
-        Some(("invite", _)) => Ok(Some(Wanted::Invite)),
-        Some((name @ ("export" | "import"), matches)) => Ok(Some(Wanted::Backup(backup::read(name, matches)))),
+        Some(("health", _)) => Ok(Some(Subcommand::Health)),
+        Some(("invite", _)) => Ok(Some(Subcommand::Invite)),
+        Some((name @ ("export" | "import"), matches)) => Ok(Some(Subcommand::Backup(backup::read(name, matches)))),
         Some(("subscriptions", matches)) => match matches.subcommand() {
-            Some((verb, matches)) => Ok(Some(Wanted::Subscriptions(subscriptions(verb, matches)?))),
+            Some((verb, matches)) => Ok(Some(Subcommand::Subscriptions(subscriptions(verb, matches)?))),
             None => Ok(None),
         },
         _ => Ok(None),
     }
 }
 
-fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::Wanted, String> {
+fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::SubscriptionsCommand, String> {
     let text = |name: &str| {
         matches
             .try_get_one::<String>(name)
@@ -136,13 +136,13 @@ fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::Wanted, String
     };
     let guild = id("guild");
     Ok(match verb {
-        "list" => cli::Wanted::List { guild },
-        "export" => cli::Wanted::Export { guild },
-        "remove" => cli::Wanted::Remove {
+        "list" => cli::SubscriptionsCommand::List { guild },
+        "export" => cli::SubscriptionsCommand::Export { guild },
+        "remove" => cli::SubscriptionsCommand::Remove {
             guild,
             name: text("name"),
         },
-        "import" => cli::Wanted::Import {
+        "import" => cli::SubscriptionsCommand::Import {
             file: PathBuf::from(text("file")),
         },
         _ => {
@@ -164,7 +164,7 @@ fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::Wanted, String
                     .ok_or("--style: expected full, compact, link or battle")?
                     .into(),
             };
-            cli::Wanted::Add(Box::new(Subscription {
+            cli::SubscriptionsCommand::Add(Box::new(Subscription {
                 name: text("name"),
                 guild_id: guild,
                 channel_id: id("channel"),
@@ -185,7 +185,7 @@ fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::Wanted, String
 }
 
 /// Does it.
-pub(crate) fn run(wanted: Wanted, settings: &Settings) -> ExitCode {
+pub(crate) fn run(wanted: Subcommand, settings: &Settings) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -195,10 +195,10 @@ pub(crate) fn run(wanted: Wanted, settings: &Settings) -> ExitCode {
     };
     let done = runtime.block_on(async {
         match wanted {
-            Wanted::Subscriptions(wanted) => cli::run(wanted, settings).await,
-            Wanted::Backup(wanted) => backup::run(wanted, settings).await,
-            Wanted::Health => health(settings.http_addr).await,
-            Wanted::Invite => match &settings.discord_token {
+            Subcommand::Subscriptions(wanted) => cli::run(wanted, settings).await,
+            Subcommand::Backup(wanted) => backup::run(wanted, settings).await,
+            Subcommand::Health => health(settings.http_addr).await,
+            Subcommand::Invite => match &settings.discord_token {
                 Some(token) => discord::invitation(&Token::new(token.reveal()), &settings.discord_api_url).await,
                 None => Err("NOTIFIER_DISCORD_TOKEN: expected the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE)".to_owned()),
             },
@@ -224,7 +224,7 @@ async fn health(addr: SocketAddr) -> Result<String, String> {
         addr
     };
     let asked = async {
-        let client = reqwest::Client::builder().timeout(HEALTH).no_proxy().build()?;
+        let client = reqwest::Client::builder().timeout(HEALTH_TIMEOUT).no_proxy().build()?;
         let answer = client.get(format!("http://{host}/readyz")).send().await?;
         let ready = answer.status().is_success();
         Ok::<_, reqwest::Error>((ready, answer.text().await?))

@@ -4,7 +4,7 @@
 mod compile;
 pub mod copies;
 pub mod file;
-mod gone;
+mod removed_guilds;
 mod index;
 pub mod offline;
 mod service;
@@ -13,8 +13,8 @@ mod store;
 use std::{fmt, str::FromStr, time::Duration};
 
 pub use compile::{Compile, CompileError, Round, backoff, caret, compile_pending, trees};
-pub use index::{Active, Snapshot, Us};
-pub use service::{By, ChangeError, Reconciled, Subscriptions};
+pub use index::{ActiveSubscription, Snapshot, Us};
+pub use service::{Actor, ChangeError, ReconcileStats, Subscriptions};
 
 use crate::{
     database::{CompiledRow, SuspensionRow},
@@ -40,7 +40,7 @@ impl fmt::Display for SubscriptionId {
 
 /// What a person says: everything of a subscription that the file, a command or the API can set.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct SubscriptionSpec {
     /// Unique in its guild, 1 to 100 characters.
     pub name: String,
     /// Discord's id; [`WEBHOOK_GUILD`] for a webhook.
@@ -73,9 +73,9 @@ pub struct Subscription {
     /// Stays the same when it is renamed or edited.
     pub id: SubscriptionId,
     /// What a person said.
-    pub wish: Wish,
+    pub spec: SubscriptionSpec,
     /// Who says so.
-    pub source: Source,
+    pub source: SubscriptionSource,
     /// Discord's id of the user who made it and when (milliseconds); 0 = not through Discord.
     pub created: (u64, u64),
     /// The same of its last change.
@@ -141,7 +141,7 @@ pub enum Style {
 
 /// Who made a subscription, and so who may change it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum SubscriptionSource {
     /// The subscriptions file: gone from there, gone here.
     File,
     /// A slash command.
@@ -182,7 +182,7 @@ macro_rules! words {
 words!(Side, "kills, losses or both", "kills" => Self::Kills, "losses" => Self::Losses, "both" => Self::Both);
 words!(Style, "full, compact, link or battle",
     "full" => Self::Full, "compact" => Self::Compact, "link" => Self::Link, "battle" => Self::Battle);
-words!(Source, "file, command or admin", "file" => Self::File, "command" => Self::Command, "admin" => Self::Admin);
+words!(SubscriptionSource, "file, command or admin", "file" => Self::File, "command" => Self::Command, "admin" => Self::Admin);
 
 impl FromStr for Ping {
     type Err = Expected;
@@ -223,7 +223,11 @@ mod tests {
         for style in [Style::Full, Style::Compact, Style::Link, Style::Battle] {
             assert_eq!(style.word().parse(), Ok(style));
         }
-        for source in [Source::File, Source::Command, Source::Admin] {
+        for source in [
+            SubscriptionSource::File,
+            SubscriptionSource::Command,
+            SubscriptionSource::Admin,
+        ] {
             assert_eq!(source.word().parse(), Ok(source));
         }
         for ping in [Ping::Here, Ping::Everyone, Ping::Role(7)] {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime};
 use killfeed_notifier::{
     discord::{self, DiscordSettings, FatalError, GatewayEvent, StartError, Token},
     shards::{ShardSetting, Shards},
-    sink::{AllowedMentions, Destination, Embed, Found, Message, Post, SendOutcome},
+    sink::{AllowedMentions, Destination, Embed, LookupOutcome, Message, Post, SendOutcome},
 };
 use killfeed_support::discord::{BOT, CHANNEL, Discord, Fault, GUILD, TOKEN, permission};
 use tokio_util::sync::CancellationToken;
@@ -220,7 +220,7 @@ async fn every_fault_has_its_outcome() {
     for (status, code) in [(403, 50_001), (403, 50_013), (404, 10_003), (400, 50_035)] {
         let outcome = send(Fault::Refused(status, code)).await;
         assert!(
-            matches!(outcome, SendOutcome::Refused { status: s, code: c, .. } if (s, c) == (status, code)),
+            matches!(outcome, SendOutcome::Rejected { status: s, code: c, .. } if (s, c) == (status, code)),
             "{outcome:?}"
         );
     }
@@ -259,16 +259,16 @@ async fn a_look_proves_only_what_it_can() {
     let (bot, _shutdown) = connect(&stand_in).await;
     let since = SystemTime::now();
     assert_eq!(
-        bot.sink.find(&post(1, "a"), since).await,
-        Found::No,
+        bot.sink.lookup(&post(1, "a"), since).await,
+        LookupOutcome::No,
         "empty, but readable"
     );
     for n in 0..250 {
         stand_in.chat(CHANNEL, &format!("chatter {n}, also of https://zkillboard.com/kill/1/"));
     }
     assert_eq!(
-        bot.sink.find(&post(1, "a"), since).await,
-        Found::No,
+        bot.sink.lookup(&post(1, "a"), since).await,
+        LookupOutcome::No,
         "somebody else's link"
     );
     stand_in.fault(CHANNEL, Fault::AcceptedThenCut, Some(1));
@@ -276,11 +276,11 @@ async fn a_look_proves_only_what_it_can() {
     assert!(matches!(lost, SendOutcome::Unknown { .. }), "{lost:?}");
     let message_id = stand_in.posts(CHANNEL).pop().unwrap().id;
     assert_eq!(
-        bot.sink.find(&post(1, "a"), since).await,
-        Found::Yes { message_id },
+        bot.sink.lookup(&post(1, "a"), since).await,
+        LookupOutcome::Yes { message_id },
         "on the third page"
     );
-    assert_eq!(bot.sink.find(&post(2, "b"), since).await, Found::No);
+    assert_eq!(bot.sink.lookup(&post(2, "b"), since).await, LookupOutcome::No);
 
     // `N more killmails` links none of them: it is found by what it says.
     let fold = |text: &str| {
@@ -297,17 +297,23 @@ async fn a_look_proves_only_what_it_can() {
     let lost = bot.sink.send(&fold(text)).await;
     assert!(matches!(lost, SendOutcome::Unknown { .. }), "{lost:?}");
     let message_id = stand_in.posts(CHANNEL).pop().unwrap().id;
-    assert_eq!(bot.sink.find(&fold(text), since).await, Found::Yes { message_id });
-    assert_eq!(bot.sink.find(&fold("84 more killmails"), since).await, Found::No);
+    assert_eq!(
+        bot.sink.lookup(&fold(text), since).await,
+        LookupOutcome::Yes { message_id }
+    );
+    assert_eq!(
+        bot.sink.lookup(&fold("84 more killmails"), since).await,
+        LookupOutcome::No
+    );
 
     stand_in.add_channel(GUILD, CHANNEL, permission::ALL & !permission::READ_MESSAGE_HISTORY);
-    assert_eq!(bot.sink.find(&post(1, "a"), since).await, Found::CannotTell);
+    assert_eq!(bot.sink.lookup(&post(1, "a"), since).await, LookupOutcome::Inconclusive);
     stand_in.add_channel(GUILD, CHANNEL, 0);
-    assert_eq!(bot.sink.find(&post(1, "a"), since).await, Found::CannotTell);
+    assert_eq!(bot.sink.lookup(&post(1, "a"), since).await, LookupOutcome::Inconclusive);
     stand_in.delete_channel(GUILD, CHANNEL);
     assert_eq!(
-        bot.sink.find(&post(1, "a"), since).await,
-        Found::No,
+        bot.sink.lookup(&post(1, "a"), since).await,
+        LookupOutcome::No,
         "nobody sees it there"
     );
 }
@@ -383,7 +389,7 @@ async fn nothing_listens() {
     };
     assert!(matches!(
         bot.sink.send(&webhook).await,
-        SendOutcome::Refused { code: 10_015, .. }
+        SendOutcome::Rejected { code: 10_015, .. }
     ));
     drop(stand_in);
     let outcome = bot.sink.send(&post(1, "a")).await;

@@ -21,7 +21,7 @@ const IMPORT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// What is wanted.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Wanted {
+pub enum SubscriptionsCommand {
     /// All, or those of a guild (0 = all).
     List {
         /// Discord's id.
@@ -49,7 +49,7 @@ pub enum Wanted {
 }
 
 /// Does it, and returns what to print; or why not, for a person.
-pub async fn run(wanted: Wanted, settings: &Settings) -> Result<String, String> {
+pub async fn run(wanted: SubscriptionsCommand, settings: &Settings) -> Result<String, String> {
     let addr = settings
         .admin_addr
         .ok_or("NOTIFIER_ADMIN_ADDR is empty, so nobody serves subscriptions: set it for both")?;
@@ -69,11 +69,11 @@ pub async fn run(wanted: Wanted, settings: &Settings) -> Result<String, String> 
 
 async fn ask(
     mut client: SubscriptionServiceClient<Channel>,
-    wanted: Wanted,
+    wanted: SubscriptionsCommand,
     token: Option<&str>,
 ) -> Result<String, String> {
     match wanted {
-        Wanted::List { guild } => {
+        SubscriptionsCommand::List { guild } => {
             let request = with(token, ListSubscriptionsRequest { guild_id: guild })?;
             let all = client
                 .list_subscriptions(request)
@@ -83,7 +83,7 @@ async fn ask(
                 .subscriptions;
             Ok(table(&all))
         }
-        Wanted::Add(subscription) => {
+        SubscriptionsCommand::Add(subscription) => {
             let request = AddSubscriptionRequest {
                 subscription: Some(*subscription),
             };
@@ -94,12 +94,12 @@ async fn ask(
                 .into_inner();
             Ok(table(added.subscription.as_slice()))
         }
-        Wanted::Remove { guild, name } => {
+        SubscriptionsCommand::Remove { guild, name } => {
             let request = RemoveSubscriptionRequest { guild_id: guild, name };
             client.remove_subscription(with(token, request)?).await.map_err(said)?;
             Ok("removed\n".to_owned())
         }
-        Wanted::Export { guild } => {
+        SubscriptionsCommand::Export { guild } => {
             let request = with(token, ExportSubscriptionsRequest { guild_id: guild })?;
             let json = client
                 .export_subscriptions(request)
@@ -109,7 +109,7 @@ async fn ask(
                 .json;
             String::from_utf8(json).map_err(|_| "the export is no UTF-8".to_owned())
         }
-        Wanted::Import { file } => {
+        SubscriptionsCommand::Import { file } => {
             let json = read(&file)?;
             let request = with(token, ImportSubscriptionsRequest { json })?;
             let added = client

@@ -10,12 +10,12 @@ use serde_json::json;
 use crate::{
     database::CountersRow,
     sink::Destination,
-    subscriptions::{MaxAge, PING_MAX_AGE, Side, Style, Subscription, Wish, file},
+    subscriptions::{MaxAge, PING_MAX_AGE, Side, Style, Subscription, SubscriptionSpec, file},
 };
 
 /// What the service says about a subscription. A webhook's URL is never among it.
 pub(super) fn message(subscription: &Subscription, counters: CountersRow) -> v1::Subscription {
-    let wish = &subscription.wish;
+    let wish = &subscription.spec;
     let (state, detail, since) = state(subscription);
     v1::Subscription {
         name: wish.name.clone(),
@@ -76,7 +76,7 @@ fn state(one: &Subscription) -> (SubscriptionState, String, u64) {
             suspension.reason.clone(),
             suspension.since,
         ),
-        None if one.wish.paused => (
+        None if one.spec.paused => (
             SubscriptionState::Paused,
             "paused by a person".to_owned(),
             one.changed.1,
@@ -88,7 +88,7 @@ fn state(one: &Subscription) -> (SubscriptionState, String, u64) {
 }
 
 /// The wish in a message, or what is wrong with it.
-pub(super) fn wish(message: v1::Subscription, api_url: &str) -> Result<Wish, String> {
+pub(super) fn wish(message: v1::Subscription, api_url: &str) -> Result<SubscriptionSpec, String> {
     let side = match message.side() {
         SubscriptionSide::Kills => "kills",
         SubscriptionSide::Losses => "losses",
@@ -134,12 +134,12 @@ mod tests {
     #[test]
     fn what_is_sent_comes_back() {
         let mut one = subscription(1);
-        one.wish.us = "alliance:1".into();
-        one.wish.side = Side::Kills;
-        one.wish.style = Style::Link;
-        one.wish.ping = Some(Ping::Role(4));
-        one.wish.ping_max_age = Some(Duration::from_secs(90));
-        one.wish.max_age = MaxAge::Unlimited;
+        one.spec.us = "alliance:1".into();
+        one.spec.side = Side::Kills;
+        one.spec.style = Style::Link;
+        one.spec.ping = Some(Ping::Role(4));
+        one.spec.ping_max_age = Some(Duration::from_secs(90));
+        one.spec.max_age = MaxAge::Unlimited;
         let counters = CountersRow {
             matched: 5,
             posted: 4,
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!((message.matched, message.posted), (5, 4));
         assert_eq!(message.last_match.map(|time| time.seconds), Some(9));
         assert_eq!(message.last_post, None, "never");
-        assert_eq!(wish(message, "").unwrap(), one.wish);
+        assert_eq!(wish(message, "").unwrap(), one.spec);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub struct Tokens(Vec<(String, [u8; 32])>);
 
 /// Why a tokens file cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum BadTokens {
+pub enum TokensFileError {
     /// Not readable.
     #[error("a readable file ({0})")]
     Unreadable(#[from] io::Error),
@@ -24,17 +24,17 @@ pub enum BadTokens {
 
 impl Tokens {
     /// Reads the file.
-    pub fn read(path: &Path) -> Result<Self, BadTokens> {
+    pub fn read(path: &Path) -> Result<Self, TokensFileError> {
         Self::parse(&std::fs::read_to_string(path)?)
     }
 
-    fn parse(text: &str) -> Result<Self, BadTokens> {
+    fn parse(text: &str) -> Result<Self, TokensFileError> {
         let mut tokens = Vec::new();
         for (name, token) in lines(text)? {
             tokens.push((name.to_owned(), digest(token)));
         }
         if tokens.is_empty() {
-            Err(BadTokens::Empty)
+            Err(TokensFileError::Empty)
         } else {
             Ok(Self(tokens))
         }
@@ -51,13 +51,13 @@ impl Tokens {
 }
 
 /// The first token of a file, for a caller on the same machine.
-pub(super) fn first(path: &Path) -> Result<String, BadTokens> {
+pub(super) fn first(path: &Path) -> Result<String, TokensFileError> {
     let text = std::fs::read_to_string(path)?;
     let first = lines(&text)?.first().map(|(_, token)| (*token).to_owned());
-    first.ok_or(BadTokens::Empty)
+    first.ok_or(TokensFileError::Empty)
 }
 
-fn lines(text: &str) -> Result<Vec<(&str, &str)>, BadTokens> {
+fn lines(text: &str) -> Result<Vec<(&str, &str)>, TokensFileError> {
     let mut found = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();
@@ -66,10 +66,10 @@ fn lines(text: &str) -> Result<Vec<(&str, &str)>, BadTokens> {
         }
         let mut words = line.split_whitespace();
         let (Some(name), Some(token), None) = (words.next(), words.next(), words.next()) else {
-            return Err(BadTokens::Line(index + 1));
+            return Err(TokensFileError::Line(index + 1));
         };
         if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(BadTokens::Line(index + 1));
+            return Err(TokensFileError::Line(index + 1));
         }
         found.push((name, token));
     }
@@ -98,7 +98,7 @@ mod tests {
             (Some("web"), Some("ops"), None)
         );
         assert!(!format!("{tokens:?}").contains("s3cret"));
-        assert!(matches!(Tokens::parse("web\n"), Err(BadTokens::Line(1))));
-        assert!(matches!(Tokens::parse("# none"), Err(BadTokens::Empty)));
+        assert!(matches!(Tokens::parse("web\n"), Err(TokensFileError::Line(1))));
+        assert!(matches!(Tokens::parse("# none"), Err(TokensFileError::Empty)));
     }
 }

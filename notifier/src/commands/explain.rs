@@ -24,7 +24,7 @@ pub struct Clause {
 }
 
 /// Nobody reads more.
-const MOST: usize = 60;
+const MAX_CLAUSES: usize = 60;
 
 /// The clauses of a filter, in its order. Empty = everything matches. A broken filter is one clause that says so.
 pub fn explain(filter: &Filter, killmail: &Killmail) -> Vec<Clause> {
@@ -43,7 +43,7 @@ pub fn explain(filter: &Filter, killmail: &Killmail) -> Vec<Clause> {
 }
 
 fn clause(filter: &Filter, index: u32, depth: usize, killmail: &Killmail, clauses: &mut Vec<Clause>) {
-    if clauses.len() >= MOST {
+    if clauses.len() >= MAX_CLAUSES {
         return;
     }
     let Some(node) = node(filter, index) else {

@@ -8,12 +8,12 @@ use crate::{
 };
 
 #[derive(Serialize)]
-struct Document {
-    subscription: Vec<Row>,
+struct ExportFile {
+    subscription: Vec<ExportRow>,
 }
 
 #[derive(Serialize)]
-struct Row {
+struct ExportRow {
     name: String,
     guild: String,
     channel: String,
@@ -37,7 +37,7 @@ struct Row {
 /// The file. Webhook rows are left out: their URLs are secrets.
 pub fn json<'a>(subscriptions: impl IntoIterator<Item = &'a Subscription>) -> String {
     let rows = subscriptions.into_iter().filter_map(row);
-    let document = Document {
+    let document = ExportFile {
         subscription: rows.collect(),
     };
     // Strings and booleans only: nothing in it can fail to be JSON.
@@ -54,12 +54,12 @@ pub fn duration(duration: std::time::Duration) -> String {
     exact.map_or_else(|| format!("{ms}ms"), |(unit, name)| format!("{}{name}", ms / unit))
 }
 
-fn row(subscription: &Subscription) -> Option<Row> {
-    let wish = &subscription.wish;
+fn row(subscription: &Subscription) -> Option<ExportRow> {
+    let wish = &subscription.spec;
     let Destination::Channel(channel) = wish.destination else {
         return None;
     };
-    Some(Row {
+    Some(ExportRow {
         name: wish.name.clone(),
         guild: wish.guild.to_string(),
         channel: channel.to_string(),
@@ -91,19 +91,19 @@ mod tests {
     #[test]
     fn what_is_exported_is_imported_as_it_was() {
         let mut full = subscription(1);
-        full.wish.us = "alliance:\"A \\\"b\\\"\"".into();
-        full.wish.side = Side::Losses;
-        full.wish.ping = Some(Ping::Role(42));
-        full.wish.ping_max_age = Some(Duration::from_secs(90));
-        full.wish.max_age = MaxAge::Unlimited;
-        full.wish.style = Style::Link;
-        full.wish.paused = true;
+        full.spec.us = "alliance:\"A \\\"b\\\"\"".into();
+        full.spec.side = Side::Losses;
+        full.spec.ping = Some(Ping::Role(42));
+        full.spec.ping_max_age = Some(Duration::from_secs(90));
+        full.spec.max_age = MaxAge::Unlimited;
+        full.spec.style = Style::Link;
+        full.spec.paused = true;
         let mut webhook = subscription(3);
-        webhook.wish.destination = Destination::Webhook(9);
+        webhook.spec.destination = Destination::Webhook(9);
         let all = [full, subscription(2), webhook];
         let json = json(&all);
         let wishes = file::parse(&json, "").unwrap();
-        assert_eq!(wishes, [all[0].wish.clone(), all[1].wish.clone()]);
+        assert_eq!(wishes, [all[0].spec.clone(), all[1].spec.clone()]);
         assert!(json.contains("\"guild\": \"1\""), "ids are strings: {json}");
     }
 

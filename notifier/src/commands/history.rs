@@ -29,14 +29,14 @@ pub struct Activity {
 
 /// Activity by subscription and by destination.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct History {
+pub struct ActivityReport {
     /// Of each subscription that anything matched.
     pub subscriptions: BTreeMap<SubscriptionId, Activity>,
     /// Of each destination that anything was for.
     pub destinations: BTreeMap<Destination, Activity>,
 }
 
-impl History {
+impl ActivityReport {
     /// Counts one row.
     pub fn count(&mut self, destination: &Destination, row: &PostRow, now: u64) {
         self.destinations
@@ -108,7 +108,7 @@ mod tests {
         };
         let now = 10 * DAY;
         let here = Destination::Channel(1);
-        let mut history = History::default();
+        let mut history = ActivityReport::default();
         for (state, since, ids) in [
             (PostState::Sent, now - 5, &[1, 2][..]),
             (PostState::Sent, now - DAY, &[1]),

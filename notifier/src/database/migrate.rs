@@ -13,10 +13,10 @@ use std::{
 use super::{Database, StorageError, meta};
 
 /// Turns a database of one schema into one of the next. May run again over its own work.
-pub(super) type Step = fn(&Database) -> Result<(), StorageError>;
+pub(super) type Migration = fn(&Database) -> Result<(), StorageError>;
 
 /// `STEPS[n]` leads from schema n + 1 to n + 2. Schema 1 is the first, so there is none yet.
-pub(super) const STEPS: &[Step] = &[];
+pub(super) const STEPS: &[Migration] = &[];
 
 /// What the file beside the database says; `None` = there is no such file, or it cannot be understood: the database knows.
 pub(super) fn marked(marker: &Path) -> Option<u32> {
@@ -67,7 +67,7 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Takes every step from schema `found` on, and writes `known`.
-pub(super) fn apply(database: &Database, found: u32, known: u32, steps: &[Step]) -> Result<(), StorageError> {
+pub(super) fn apply(database: &Database, found: u32, known: u32, steps: &[Migration]) -> Result<(), StorageError> {
     for schema in found..known {
         let step = (schema as usize).checked_sub(1).and_then(|index| steps.get(index));
         let step = step.ok_or_else(|| StorageError::Row {

@@ -10,15 +10,15 @@ use std::{
 
 use super::{
     Database, SCHEMA, StorageError, meta,
-    migrate::{self, STEPS, Step},
+    migrate::{self, Migration, STEPS},
 };
 
 /// sled's page cache. Its default of 1 GiB would hold everything forever; the rows read twice are few.
-const CACHE: u64 = 4 * 1024 * 1024;
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// An opened database, and what had to be done for it.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedDatabase {
     /// The trees.
     pub database: Database,
     /// Set when a damaged database was found.
@@ -37,12 +37,12 @@ pub struct MovedAside {
 }
 
 /// Opens (or makes) the database in the data folder `dir`.
-pub fn open(dir: &Path, now: SystemTime) -> Result<Opened, StorageError> {
+pub fn open(dir: &Path, now: SystemTime) -> Result<OpenedDatabase, StorageError> {
     open_as(dir, now, SCHEMA, STEPS)
 }
 
 /// As a version that knows schema `known`, and the `steps` to it from those before.
-fn open_as(dir: &Path, now: SystemTime, known: u32, steps: &[Step]) -> Result<Opened, StorageError> {
+fn open_as(dir: &Path, now: SystemTime, known: u32, steps: &[Migration]) -> Result<OpenedDatabase, StorageError> {
     let failed = |error: &dyn std::fmt::Display| {
         let (path, reason) = (dir.display().to_string(), error.to_string());
         // sled has a lock of its own and no kind of error for it. It outlives ours by the last write under way.
@@ -77,12 +77,12 @@ fn open_as(dir: &Path, now: SystemTime, known: u32, steps: &[Step]) -> Result<Op
     }
     let (db, moved_aside) = match attempt(&path, made_before) {
         Ok(db) => (db, None),
-        Err(Refusal::Failed(error)) => return Err(failed(&error)),
-        Err(Refusal::Damaged(reason)) => {
+        Err(AttemptError::Failed(error)) => return Err(failed(&error)),
+        Err(AttemptError::Damaged(reason)) => {
             let moved = move_aside(&path, reason, now).map_err(|error| failed(&error))?;
             let db = attempt(&path, false).map_err(|refusal| match refusal {
-                Refusal::Failed(error) => failed(&error),
-                Refusal::Damaged(reason) => failed(&reason),
+                AttemptError::Failed(error) => failed(&error),
+                AttemptError::Damaged(reason) => failed(&reason),
             })?;
             (db, Some(moved))
         }
@@ -104,20 +104,20 @@ fn open_as(dir: &Path, now: SystemTime, known: u32, steps: &[Step]) -> Result<Op
         database.db.flush().map_err(StorageError::Flush)?;
         migrate::mark(&marker, known).map_err(|error| failed(&error))?;
     }
-    Ok(Opened { database, moved_aside })
+    Ok(OpenedDatabase { database, moved_aside })
 }
 
-enum Refusal {
+enum AttemptError {
     Failed(sled::Error),
     Damaged(String),
 }
 
 /// `made_before`: the folder held a database with its schema in it.
-fn attempt(path: &Path, made_before: bool) -> Result<sled::Db, Refusal> {
+fn attempt(path: &Path, made_before: bool) -> Result<sled::Db, AttemptError> {
     let open = || -> sled::Result<(sled::Db, bool)> {
         let db = sled::Config::new()
             .path(path)
-            .cache_capacity(CACHE)
+            .cache_capacity(CACHE_BYTES)
             .mode(sled::Mode::LowSpace)
             .open()?;
         // Each tree is read through, since sled meets most damage only where it lies.
@@ -134,13 +134,13 @@ fn attempt(path: &Path, made_before: bool) -> Result<sled::Db, Refusal> {
     // sled 0.34 answers some damage with a panic instead of an error; both mean that nothing in the folder can be used.
     match catch_unwind(AssertUnwindSafe(open)) {
         // Where its newest pages cannot be read, sled begins with none and says nothing.
-        Ok(Ok((_, false))) if made_before => Err(Refusal::Damaged("its contents are gone".into())),
+        Ok(Ok((_, false))) if made_before => Err(AttemptError::Damaged("its contents are gone".into())),
         Ok(Ok((db, _))) => Ok(db),
         Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => {
-            Err(Refusal::Damaged(error.to_string()))
+            Err(AttemptError::Damaged(error.to_string()))
         }
-        Ok(Err(error)) => Err(Refusal::Failed(error)),
-        Err(_) => Err(Refusal::Damaged("its files cannot be read".into())),
+        Ok(Err(error)) => Err(AttemptError::Failed(error)),
+        Err(_) => Err(AttemptError::Damaged("its files cannot be read".into())),
     }
 }
 
@@ -202,7 +202,7 @@ mod tests {
         assert!(matches!(error, StorageError::Newer { found: 9, .. }), "{error}");
     }
 
-    const STEP: Step = |database| {
+    const STEP: Migration = |database| {
         database.meta.insert("position", b"of schema 2")?;
         Ok(())
     };
@@ -240,7 +240,7 @@ mod tests {
     #[tokio::test]
     async fn a_step_that_fails_names_the_copy_and_is_taken_again() {
         let (dir, now) = (of_schema_1().await, SystemTime::now());
-        let fails: Step = |database| {
+        let fails: Migration = |database| {
             STEP(database)?;
             Err(StorageError::Interrupted("pulled the plug".into()))
         };

@@ -156,14 +156,14 @@ pub struct MatchRow {
     #[prost(uint64, tag = "1")]
     pub subscription: u64,
     /// What the killmail is to it.
-    #[prost(enumeration = "Outcome", tag = "2")]
+    #[prost(enumeration = "KillOutcome", tag = "2")]
     pub outcome: i32,
 }
 
 /// What a killmail is to the `us` of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
-pub enum Outcome {
+pub enum KillOutcome {
     /// The subscription has no `us`.
     Neutral = 0,
     /// Some attacker is us, the victim is not.
@@ -200,7 +200,7 @@ pub struct BatchRow {
     pub pings: Vec<String>,
     /// Whom it would have pinged but for the cooldown.
     #[prost(string, repeated, tag = "8")]
-    pub pings_held_back: Vec<String>,
+    pub suppressed_pings: Vec<String>,
     /// The fullest style in it: `full`, `compact`, `link`, `battle`.
     #[prost(string, tag = "9")]
     pub style: String,
@@ -234,7 +234,7 @@ pub struct BatchEntryRow {
     #[prost(string, tag = "5")]
     pub style: String,
     /// What it is to those who subscribed.
-    #[prost(enumeration = "Outcome", tag = "6")]
+    #[prost(enumeration = "KillOutcome", tag = "6")]
     pub outcome: i32,
 }
 
@@ -378,7 +378,7 @@ pub struct BattleKillmailRow {
     #[prost(uint64, tag = "1")]
     pub killmail_id: u64,
     /// What it is to those who subscribed.
-    #[prost(enumeration = "Outcome", tag = "2")]
+    #[prost(enumeration = "KillOutcome", tag = "2")]
     pub outcome: i32,
     /// Names of the subscriptions that match.
     #[prost(string, repeated, tag = "3")]
@@ -387,7 +387,7 @@ pub struct BattleKillmailRow {
 
 /// What a guild got on one day.
 #[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-pub struct PostsRow {
+pub struct DailyPostsRow {
     /// Days since 1970, UTC.
     #[prost(uint64, tag = "1")]
     pub day: u64,
@@ -396,7 +396,7 @@ pub struct PostsRow {
     pub posted: u64,
     /// The guild was told that it has had its share.
     #[prost(bool, tag = "3")]
-    pub told: bool,
+    pub limit_announced: bool,
 }
 
 /// What a subscription got in all its life.

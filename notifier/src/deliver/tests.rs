@@ -23,10 +23,10 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    database::{self, Outcome, PostState},
+    database::{self, KillOutcome, PostState},
     matching::Match,
-    outbox::Arrival,
-    sink::{Edit, Found, Post, SendOutcome},
+    outbox::IncomingKillmail,
+    sink::{Edit, LookupOutcome, Post, SendOutcome},
     subscriptions::{SubscriptionId, Subscriptions, file},
 };
 
@@ -50,7 +50,7 @@ enum Fault {
 
 /// A Discord that knows nonces for a while, as the real one.
 #[derive(Default)]
-struct Fake {
+struct FakeSink {
     state: Mutex<State>,
 }
 
@@ -61,7 +61,7 @@ struct State {
     faults: BTreeMap<Destination, VecDeque<Fault>>,
     /// Killmails that Discord refuses the message for.
     poison: Vec<u64>,
-    finds: VecDeque<Found>,
+    finds: VecDeque<LookupOutcome>,
     looks: usize,
     edits: Vec<Edit>,
     /// What is answered to edits before they are carried out.
@@ -69,7 +69,7 @@ struct State {
     told: Vec<(u64, String)>,
 }
 
-impl Fake {
+impl FakeSink {
     fn post(state: &mut State, post: &Post) -> u64 {
         let alive = |at: &Instant| at.elapsed() < Duration::from_secs(180);
         let known = state
@@ -102,7 +102,7 @@ impl Fake {
 }
 
 #[async_trait]
-impl Sink for Fake {
+impl Sink for FakeSink {
     async fn send(&self, post: &Post) -> SendOutcome {
         tokio::time::sleep(Duration::from_millis(50)).await;
         let hang = {
@@ -131,7 +131,7 @@ impl Sink for Fake {
         hang.await
     }
 
-    async fn find(&self, post: &Post, _since: SystemTime) -> Found {
+    async fn lookup(&self, post: &Post, _since: SystemTime) -> LookupOutcome {
         let mut state = self.state.lock().unwrap();
         state.looks += 1;
         if let Some(found) = state.finds.pop_front() {
@@ -141,7 +141,7 @@ impl Sink for Fake {
             .posted
             .iter()
             .position(|(_, other)| other.killmails == post.killmails && other.destination == post.destination);
-        index.map_or(Found::No, |index| Found::Yes {
+        index.map_or(LookupOutcome::No, |index| LookupOutcome::Yes {
             message_id: 1_000 + u64::try_from(index).unwrap(),
         })
     }
@@ -155,13 +155,13 @@ impl Sink for Fake {
         })
     }
 
-    async fn tell(&self, user: u64, text: &str) -> bool {
+    async fn send_dm(&self, user: u64, text: &str) -> bool {
         self.state.lock().unwrap().told.push((user, text.to_owned()));
         true
     }
 }
 
-/// The one that posts there, as [`Bench::restart`] makes them.
+/// The one that posts there, as [`DeliveryHarness::restart`] makes them.
 fn subscription(destination: &Destination) -> u64 {
     match destination {
         Destination::Channel(2) => 1,
@@ -171,7 +171,7 @@ fn subscription(destination: &Destination) -> u64 {
 }
 
 fn refused(status: u16, code: u32) -> SendOutcome {
-    SendOutcome::Refused {
+    SendOutcome::Rejected {
         status,
         code,
         message: "no".into(),
@@ -179,24 +179,24 @@ fn refused(status: u16, code: u32) -> SendOutcome {
 }
 
 /// A notifier without a stream, over a data folder that outlives it.
-struct Bench {
+struct DeliveryHarness {
     dir: tempfile::TempDir,
-    fake: Arc<Fake>,
+    fake: Arc<FakeSink>,
     clock: Clock,
-    running: Option<Running>,
+    running: Option<TestRun>,
     extra: String,
     max_posts: u64,
 }
 
-struct Running {
+struct TestRun {
     outbox: Arc<Outbox>,
     subscriptions: Arc<Subscriptions>,
-    prober: Prober,
+    prober: ProbeHandle,
     shutdown: CancellationToken,
     task: tokio::task::JoinHandle<Result<(), DeliverError>>,
 }
 
-impl Bench {
+impl DeliveryHarness {
     /// Subscription 1 is for HERE, 2 for THERE. `extra` lines go into the first one's row.
     async fn start(extra: &str) -> Self {
         let begin = Instant::now();
@@ -261,7 +261,7 @@ impl Bench {
             killfeed_telemetry::Traces::default(),
         );
         let (prober, shutdown) = (deliver.prober(), CancellationToken::new());
-        self.running = Some(Running {
+        self.running = Some(TestRun {
             outbox,
             subscriptions,
             prober,
@@ -270,7 +270,7 @@ impl Bench {
         });
     }
 
-    fn running(&self) -> &Running {
+    fn running(&self) -> &TestRun {
         self.running.as_ref().unwrap()
     }
 
@@ -289,7 +289,7 @@ impl Bench {
             seconds: i64::try_from(time / 1_000).unwrap(),
             nanos: 0,
         });
-        let arrival = |killmail_id| Arrival {
+        let arrival = |killmail_id| IncomingKillmail {
             killmail_id,
             revision: 0,
             bytes: Killmail {
@@ -312,14 +312,14 @@ impl Bench {
                 .iter()
                 .map(|destination| Match {
                     destination: destination.clone(),
-                    subscriptions: vec![(SubscriptionId(subscription(destination)), Outcome::Neutral)],
+                    subscriptions: vec![(SubscriptionId(subscription(destination)), KillOutcome::Neutral)],
                     in_time: true,
                 })
                 .collect(),
             posted: Vec::new(),
         };
         let arrivals: Vec<_> = ids.into_iter().map(arrival).collect();
-        self.outbox().arrive(&arrivals, None, self.clock.now()).unwrap();
+        self.outbox().enqueue(&arrivals, None, self.clock.now()).unwrap();
     }
 
     /// Lets paused time run until nothing waits, a day at most.
@@ -340,7 +340,7 @@ impl Bench {
 
 #[tokio::test(start_paused = true)]
 async fn one_at_a_time_when_calm_and_ten_when_not() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.arrive([1], &[HERE]);
     bench.drained().await;
     bench.arrive(2..=26, &[HERE]);
@@ -354,7 +354,7 @@ async fn one_at_a_time_when_calm_and_ten_when_not() {
 
 #[tokio::test(start_paused = true)]
 async fn one_destination_never_delays_another() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.fault(HERE, vec![Fault::Hang; 3]);
     bench.arrive(1..=3, &[HERE, THERE]);
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -1,10 +1,10 @@
-//! One destination's worker: chooses, seals, sends, and does with the outcome what `after` says.
+//! One destination's worker: chooses, seals, sends, and does with the outcome what `outcome` says.
 
 mod battle;
 mod compose;
 mod edit;
 mod suspend;
-mod traced;
+mod trace;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,54 +12,54 @@ use tokio::{sync::SemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    DeliverError, Shared, Wake,
-    after::{self, After, Attempt, NONCE_LIFE},
-    choose::{self, Choice, Draft},
+    DeliverError, DeliveryContext, WorkerSignals,
+    outcome::{self, Attempt, NONCE_LIFE, NextStep},
+    plan::{self, DeliveryPlan, PlannedMessage},
 };
 use crate::{
-    database::{BatchKind, BatchRow, PostState, PostsRow, StorageError},
+    database::{BatchKind, BatchRow, DailyPostsRow, PostState, StorageError},
     matching, metrics,
-    outbox::{BatchEnd, Head},
+    outbox::{BatchResult, QueueHead},
     render::EMBEDS,
     sink::{Destination, Post},
     subscriptions::WEBHOOK_GUILD,
 };
 
 /// A worker that nothing comes for ends.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Probes of a suspended destination are never further apart.
-const LONGEST_PROBE: Duration = Duration::from_secs(3_600);
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(3_600);
 /// A sink is bounded in time by itself; this bounds one that is not.
 const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 /// The same target of the same channel is not pinged again for this long.
 const PING_COOLDOWN: u64 = 5 * 60 * 1_000;
 /// How many killmails one post that says `N more killmails` counts at most.
-const FOLD: usize = 10_000;
+const MAX_FOLDED: usize = 10_000;
 
 pub(super) struct Worker {
-    shared: Arc<Shared>,
+    shared: Arc<DeliveryContext>,
     destination: Destination,
-    wake: Arc<Wake>,
+    wake: Arc<WorkerSignals>,
     /// Tries and looks in vain for the batch that is sealed now.
     failures: u32,
     /// Up to this sequence each killmail goes alone: Discord refused a message of several.
     alone_until: u64,
-    probing: Option<Probing>,
+    probing: Option<ProbeState>,
 }
 
 /// The destination takes no posts.
 #[derive(Debug, Clone, Copy)]
-struct Probing {
+struct ProbeState {
     next: Instant,
     interval: Duration,
 }
 
 /// The right to have a message on its way, held until its outcome is known. The semaphore is never closed; if it were, sending
 /// without a permit would only be less polite.
-type Turn<'a> = Option<SemaphorePermit<'a>>;
+type SendPermit<'a> = Option<SemaphorePermit<'a>>;
 
 /// What a step comes to.
-enum Pace {
+enum WorkerStep {
     /// The next step at once.
     Go,
     /// Nothing waits.
@@ -69,7 +69,7 @@ enum Pace {
 }
 
 impl Worker {
-    pub(super) fn new(shared: Arc<Shared>, destination: Destination, wake: Arc<Wake>) -> Self {
+    pub(super) fn new(shared: Arc<DeliveryContext>, destination: Destination, wake: Arc<WorkerSignals>) -> Self {
         Self {
             shared,
             destination,
@@ -83,13 +83,13 @@ impl Worker {
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), DeliverError> {
         while !shutdown.is_cancelled() {
             match self.step().await? {
-                Pace::Go => {}
-                Pace::Idle => tokio::select! {
+                WorkerStep::Go => {}
+                WorkerStep::Idle => tokio::select! {
                     () = shutdown.cancelled() => break,
                     () = self.wake.work.notified() => {}
-                    () = tokio::time::sleep(IDLE) => break,
+                    () = tokio::time::sleep(IDLE_TIMEOUT) => break,
                 },
-                Pace::Sleep(wait) => tokio::select! {
+                WorkerStep::Sleep(wait) => tokio::select! {
                     () = shutdown.cancelled() => break,
                     () = self.wake.probe.notified() => self.probe_now(),
                     // Something came: whether it has to wait is seen again.
@@ -101,10 +101,10 @@ impl Worker {
         Ok(())
     }
 
-    async fn step(&mut self) -> Result<Pace, DeliverError> {
+    async fn step(&mut self) -> Result<WorkerStep, DeliverError> {
         let snapshot = self.shared.subscriptions.snapshot();
         if snapshot.is_elsewhere(&self.destination) {
-            return Ok(Pace::Idle);
+            return Ok(WorkerStep::Idle);
         }
         if snapshot
             .suspension(&self.destination)
@@ -112,16 +112,16 @@ impl Worker {
         {
             self.shared
                 .outbox
-                .abandon(&self.destination, "the channel is gone", self.now())?;
+                .drop_queue(&self.destination, "the channel is gone", self.now())?;
             self.shared.outbox.flush().await?;
-            return Ok(Pace::Idle);
+            return Ok(WorkerStep::Idle);
         }
         match (self.probing, snapshot.suspension(&self.destination)) {
             // Suspended by somebody else, or before a restart: many probed at once would be many refusals, for which Discord
             // bans an address.
             (None, Some(_)) => {
                 let interval = self.shared.probe_interval;
-                self.probing = Some(Probing {
+                self.probing = Some(ProbeState {
                     next: Instant::now() + interval.mul_f64(fastrand::f64()),
                     interval,
                 });
@@ -133,7 +133,7 @@ impl Worker {
         if let Some(probing) = self.probing {
             let wait = probing.next.saturating_duration_since(Instant::now());
             if !wait.is_zero() {
-                return Ok(Pace::Sleep(wait));
+                return Ok(WorkerStep::Sleep(wait));
             }
         }
         // Before anything is chosen: whoever waits for a turn holds nothing, and what is sealed is sent at once.
@@ -141,15 +141,15 @@ impl Worker {
         let turn = shared.permits.acquire().await.ok();
         let head = self.shared.outbox.head(&self.destination, EMBEDS + 1)?;
         match (&head.batch, head.rows.first()) {
-            (Some(batch), _) => self.resume(batch, turn).await,
-            (None, None) => Ok(Pace::Idle),
+            (Some(batch), _) => self.retry_sealed(batch, turn).await,
+            (None, None) => Ok(WorkerStep::Idle),
             (None, Some((sequence, row))) if row.edit => self.edit(*sequence, row, turn).await,
-            (None, Some(_)) => self.begin(head, turn).await,
+            (None, Some(_)) => self.start(head, turn).await,
         }
     }
 
     /// Chooses what is posted next, seals it, and sends it.
-    async fn begin(&mut self, head: Head, turn: Turn<'_>) -> Result<Pace, DeliverError> {
+    async fn start(&mut self, head: QueueHead, turn: SendPermit<'_>) -> Result<WorkerStep, DeliverError> {
         let now = self.now();
         let snapshot = self.shared.subscriptions.snapshot();
         let limits = &self.shared.limits;
@@ -158,30 +158,34 @@ impl Worker {
             .filter(|guild| *guild != WEBHOOK_GUILD);
         let today = match guild {
             Some(guild) => self.shared.outbox.posts_today(guild, now)?,
-            None => PostsRow::default(),
+            None => DailyPostsRow::default(),
         };
         let spent = today.posted >= limits.max_posts;
-        let choose = |head: &Head| choose::choose(head, &snapshot, limits, spent, self.alone_until, now);
+        let choose = |head: &QueueHead| plan::plan(head, &snapshot, limits, spent, self.alone_until, now);
         let mut choice = choose(&head);
-        if matches!(choice.draft, Some(Draft::Fold(_))) && head.rows.len() < head.waiting {
-            choice = choose(&self.shared.outbox.head(&self.destination, FOLD)?);
+        if matches!(choice.draft, Some(PlannedMessage::Fold(_))) && head.rows.len() < head.waiting {
+            choice = choose(&self.shared.outbox.head(&self.destination, MAX_FOLDED)?);
         }
-        let Choice { mut ended, draft } = choice;
+        let DeliveryPlan { mut ended, draft } = choice;
         let batch = match draft {
             None => None,
-            Some(Draft::Fold(_)) if spent && today.told && ended.is_empty() => {
+            Some(PlannedMessage::Fold(_)) if spent && today.limit_announced && ended.is_empty() => {
                 // Counted, and told tomorrow: a post about each would be a post for each.
-                return Ok(Pace::Sleep(until_tomorrow(now)));
+                return Ok(WorkerStep::Sleep(until_tomorrow(now)));
             }
-            Some(Draft::Fold(_)) if spent && today.told => None,
-            Some(Draft::Fold(folded)) => Some(self.fold(&folded, guild.filter(|_| spent), now)?),
-            Some(Draft::Battle(system, chosen)) => match self.shared.outbox.battle(&self.destination, system, now)? {
-                Some(battle) if ended.is_empty() => return self.grow(system, &battle, &chosen, turn).await,
-                // Those that end are written first; the battle has its turn right after.
-                Some(_) => None,
-                None => self.open(system, &chosen, &mut ended, now)?,
-            },
-            Some(Draft::Posts(chosen)) => self.compose(&chosen, &mut ended, now)?,
+            Some(PlannedMessage::Fold(_)) if spent && today.limit_announced => None,
+            Some(PlannedMessage::Fold(folded)) => Some(self.fold(&folded, guild.filter(|_| spent), now)?),
+            Some(PlannedMessage::Battle(system, chosen)) => {
+                match self.shared.outbox.battle(&self.destination, system, now)? {
+                    Some(battle) if ended.is_empty() => {
+                        return self.extend_battle(system, &battle, &chosen, turn).await;
+                    }
+                    // Those that end are written first; the battle has its turn right after.
+                    Some(_) => None,
+                    None => self.start_battle(system, &chosen, &mut ended, now)?,
+                }
+            }
+            Some(PlannedMessage::Posts(chosen)) => self.compose(&chosen, &mut ended, now)?,
         };
         for end in &ended {
             metrics::not_posted(end.state);
@@ -194,23 +198,23 @@ impl Worker {
         self.failures = 0;
         match sealed {
             Some(batch) => self.send(&batch, false, turn).await,
-            None => Ok(Pace::Go),
+            None => Ok(WorkerStep::Go),
         }
     }
 
     /// A batch that is sealed already: it may have been posted.
-    async fn resume(&mut self, batch: &BatchRow, turn: Turn<'_>) -> Result<Pace, DeliverError> {
+    async fn retry_sealed(&mut self, batch: &BatchRow, turn: SendPermit<'_>) -> Result<WorkerStep, DeliverError> {
         if let Destination::Webhook(_) = self.destination {
             // Neither a nonce nor a history: once more, counted on disk, and then not again.
             if batch.tries > 1 {
                 let post = self.post(batch)?;
-                return self.carry_out(After::Lost(after::SENT_TWICE), batch, &post).await;
+                return self.apply(NextStep::GiveUp(outcome::SENT_TWICE), batch, &post).await;
             }
-            let tried = self.tried(batch, batch.tries + 1)?;
+            let tried = self.record_attempt(batch, batch.tries + 1)?;
             self.shared.outbox.flush().await?;
             return match tried {
                 Some(batch) => self.send(&batch, true, turn).await,
-                None => Ok(Pace::Go),
+                None => Ok(WorkerStep::Go),
             };
         }
         if self.age(batch) < NONCE_LIFE {
@@ -218,19 +222,19 @@ impl Worker {
         }
         let post = self.post(batch)?;
         let since = std::time::UNIX_EPOCH + Duration::from_millis(batch.sealed);
-        let found = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.find(&post, since)).await;
-        let found = found.unwrap_or_else(|_| crate::sink::Found::Failed {
+        let found = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.lookup(&post, since)).await;
+        let found = found.unwrap_or_else(|_| crate::sink::LookupOutcome::Failed {
             reason: "the look took too long".into(),
         });
         drop(turn);
         tracing::info!(destination = ?self.destination, nonce = batch.nonce, ?found, "looked for a message whose outcome is unknown");
         self.failures = self.failures.saturating_add(1);
-        let after = after::looked(&found, self.attempt(batch));
-        self.carry_out(after, batch, &post).await
+        let after = outcome::after_lookup(&found, self.attempt(batch));
+        self.apply(after, batch, &post).await
     }
 
     /// `again`: it was tried before, and nothing is known of what came of that.
-    async fn send(&mut self, batch: &BatchRow, again: bool, turn: Turn<'_>) -> Result<Pace, DeliverError> {
+    async fn send(&mut self, batch: &BatchRow, again: bool, turn: SendPermit<'_>) -> Result<WorkerStep, DeliverError> {
         let post = self.post(batch)?;
         let begun = self.shared.traces.now();
         let sending = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.send(&post));
@@ -249,31 +253,31 @@ impl Worker {
             again,
             ..self.attempt(batch)
         };
-        let after = after::sent(&outcome, attempt);
-        self.carry_out(after, batch, &post).await
+        let after = outcome::sent(&outcome, attempt);
+        self.apply(after, batch, &post).await
     }
 
-    async fn carry_out(&mut self, after: After, batch: &BatchRow, post: &Post) -> Result<Pace, DeliverError> {
+    async fn apply(&mut self, after: NextStep, batch: &BatchRow, post: &Post) -> Result<WorkerStep, DeliverError> {
         let pace = match after {
-            After::Sent(message_id) => {
+            NextStep::Sent(message_id) => {
                 self.sent(batch, message_id)?;
-                self.takes_posts().await?;
-                Pace::Go
+                self.resume().await?;
+                WorkerStep::Go
             }
-            After::Unseal => {
+            NextStep::Unseal => {
                 self.unseal(batch)?;
-                Pace::Go
+                WorkerStep::Go
             }
-            After::Wait(wait) => {
+            NextStep::Wait(wait) => {
                 self.unseal(batch)?;
-                Pace::Sleep(wait)
+                WorkerStep::Sleep(wait)
             }
-            After::Hold(wait) => {
+            NextStep::Hold(wait) => {
                 self.not_tried(batch)?;
-                Pace::Sleep(wait)
+                WorkerStep::Sleep(wait)
             }
-            After::Unsure(at_most) => Pace::Sleep(at_most.mul_f64(fastrand::f64())),
-            After::EachAlone => {
+            NextStep::RetryUnknown(at_most) => WorkerStep::Sleep(at_most.mul_f64(fastrand::f64())),
+            NextStep::Split => {
                 self.unseal(batch)?;
                 self.alone_until = batch
                     .entries
@@ -281,22 +285,22 @@ impl Worker {
                     .map(|entry| entry.sequence)
                     .max()
                     .unwrap_or_default();
-                Pace::Go
+                WorkerStep::Go
             }
-            After::Dead(reason) => {
+            NextStep::Dead(reason) => {
                 let body = String::from_utf8_lossy(&batch.message);
                 tracing::error!(destination = ?self.destination, killmails = ?post.killmails, reason, %body, "Discord refuses this message: it is not posted");
                 metrics::dead_letters(PostState::Dead, batch.entries.len());
                 self.finish(batch, PostState::Dead, 0, &reason)?;
-                Pace::Go
+                WorkerStep::Go
             }
-            After::Lost(why) => {
+            NextStep::GiveUp(why) => {
                 tracing::warn!(destination = ?self.destination, killmails = ?post.killmails, "{why}; it is not posted again");
                 metrics::dead_letters(PostState::Unknown, batch.entries.len());
                 self.finish(batch, PostState::Unknown, 0, why)?;
-                Pace::Go
+                WorkerStep::Go
             }
-            After::Suspend { keep, code, reason } => {
+            NextStep::Suspend { keep, code, reason } => {
                 if keep {
                     self.not_tried(batch)?;
                 } else {
@@ -304,8 +308,8 @@ impl Worker {
                 }
                 self.suspend(code, reason).await?
             }
-            After::Retire(reason) => self.retire(reason).await?,
-            After::Stop => return Err(DeliverError::Unauthorized),
+            NextStep::Retire(reason) => self.retire(reason).await?,
+            NextStep::Stop => return Err(DeliverError::Unauthorized),
         };
         // Also the end of a batch: lost, it would have to be looked for, which not every sink can.
         self.shared.outbox.flush().await?;
@@ -337,7 +341,7 @@ impl Worker {
         } else {
             Vec::new()
         };
-        let end = BatchEnd {
+        let end = BatchResult {
             embeds: &embeds,
             guild: self.shared.subscriptions.snapshot().guild(&self.destination),
             state,
@@ -348,14 +352,14 @@ impl Worker {
         self.shared.outbox.finish(&self.destination, batch, end, now)
     }
 
-    fn tried(&self, batch: &BatchRow, tries: u32) -> Result<Option<BatchRow>, StorageError> {
+    fn record_attempt(&self, batch: &BatchRow, tries: u32) -> Result<Option<BatchRow>, StorageError> {
         self.shared.outbox.tried(&self.destination, batch, tries, self.now())
     }
 
     /// The try that was counted before it was made was refused: for a webhook, which has only two, it does not count.
     fn not_tried(&self, batch: &BatchRow) -> Result<(), StorageError> {
         match self.destination {
-            Destination::Webhook(_) => self.tried(batch, batch.tries.saturating_sub(1)).map(drop),
+            Destination::Webhook(_) => self.record_attempt(batch, batch.tries.saturating_sub(1)).map(drop),
             Destination::Channel(_) => Ok(()),
         }
     }

@@ -34,9 +34,9 @@ use super::{
     world::World,
 };
 use crate::{
-    commands::{Away, By, ChangeError, Commands, NotListed},
+    commands::{Actor, ChangeError, Commands, QueryError, Unavailable},
     database::StorageError,
-    subscriptions::{Source, Subscription},
+    subscriptions::{Subscription, SubscriptionSource},
 };
 
 /// What the commands stand on.
@@ -179,10 +179,10 @@ fn say(title: &str, text: impl Into<String>) -> Stop {
     Stop::Say(Box::new(Reply::new(BAD, title, text)))
 }
 
-fn by(desk: &Desk<'_>, call: &Call) -> By {
-    By {
+fn by(desk: &Desk<'_>, call: &Call) -> Actor {
+    Actor {
         user: call.user,
-        source: Source::Command,
+        source: SubscriptionSource::Command,
         now: desk.commands.now(),
     }
 }
@@ -205,8 +205,8 @@ impl From<StorageError> for Stop {
     }
 }
 
-impl From<Away> for Stop {
-    fn from(away: Away) -> Self {
+impl From<Unavailable> for Stop {
+    fn from(away: Unavailable) -> Self {
         let text = format!(
             "No ingestor can say that now ({}). Nothing was stored or changed: try again in a minute.",
             words::plain(&away.0)
@@ -215,11 +215,11 @@ impl From<Away> for Stop {
     }
 }
 
-impl From<NotListed> for Stop {
-    fn from(error: NotListed) -> Self {
+impl From<QueryError> for Stop {
+    fn from(error: QueryError) -> Self {
         match error {
-            NotListed::Away(away) => away.into(),
-            NotListed::Refused(reason) => say("Too much to look for at once", words::too_much(&reason)),
+            QueryError::Unavailable(away) => away.into(),
+            QueryError::Rejected(reason) => say("Too much to look for at once", words::too_much(&reason)),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     render::link,
-    sink::{Found, Message, Post},
+    sink::{LookupOutcome, Message, Post},
 };
 
 /// Ids carry the milliseconds since this moment of 2015 in their upper 42 bits.
@@ -73,20 +73,32 @@ impl<'a> Mark<'a> {
     }
 }
 
-pub(super) async fn find(api: &Api, identity: &Identity, channel: u64, post: &Post, since: SystemTime) -> Found {
+pub(super) async fn find(
+    api: &Api,
+    identity: &Identity,
+    channel: u64,
+    post: &Post,
+    since: SystemTime,
+) -> LookupOutcome {
     match look(api, identity, channel, post, since).await {
         Ok(found) => found,
         // Nobody will ever see it twice in a channel that is gone.
-        Err(GetError::Refused(refusal)) if refusal.code == UNKNOWN_CHANNEL => Found::No,
+        Err(GetError::Refused(refusal)) if refusal.code == UNKNOWN_CHANNEL => LookupOutcome::No,
         // Not allowed to look at all.
-        Err(GetError::Refused(refusal)) if refusal.status == 403 => Found::CannotTell,
-        Err(error) => Found::Failed {
+        Err(GetError::Refused(refusal)) if refusal.status == 403 => LookupOutcome::Inconclusive,
+        Err(error) => LookupOutcome::Failed {
             reason: error.to_string(),
         },
     }
 }
 
-async fn look(api: &Api, identity: &Identity, channel: u64, post: &Post, since: SystemTime) -> Result<Found, GetError> {
+async fn look(
+    api: &Api,
+    identity: &Identity,
+    channel: u64,
+    post: &Post,
+    since: SystemTime,
+) -> Result<LookupOutcome, GetError> {
     let me = identity.get(api).await?;
     let mark = Mark::of(post);
     let route = Route {
@@ -101,7 +113,7 @@ async fn look(api: &Api, identity: &Identity, channel: u64, post: &Post, since: 
         readable |= !page.is_empty();
         for message in page.iter().filter(|message| message.author.id == me.to_string()) {
             if let Some(message_id) = message.carries(&mark) {
-                return Ok(Found::Yes { message_id });
+                return Ok(LookupOutcome::Yes { message_id });
             }
             hidden |= message.flags & SUPPRESS_EMBEDS != 0;
         }
@@ -109,13 +121,13 @@ async fn look(api: &Api, identity: &Identity, channel: u64, post: &Post, since: 
         let newest = page.iter().filter_map(|message| message.id.parse().ok()).max();
         match newest {
             Some(newest) if page.len() >= PAGE && newest > after => after = newest,
-            _ if hidden => return Ok(Found::CannotTell),
+            _ if hidden => return Ok(LookupOutcome::Inconclusive),
             // Without Read Message History the list is empty whatever was posted: some message proves the permission.
-            _ if readable || may_read(api, me, channel).await? => return Ok(Found::No),
-            _ => return Ok(Found::CannotTell),
+            _ if readable || may_read(api, me, channel).await? => return Ok(LookupOutcome::No),
+            _ => return Ok(LookupOutcome::Inconclusive),
         }
     }
-    Ok(Found::CannotTell)
+    Ok(LookupOutcome::Inconclusive)
 }
 
 impl Listed {

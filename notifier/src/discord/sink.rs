@@ -11,7 +11,7 @@ use super::{
     find,
     limiter::Route,
 };
-use crate::sink::{AllowedMentions, Destination, Edit, Embed, Found, Message, Post, SendOutcome, Sink};
+use crate::sink::{AllowedMentions, Destination, Edit, Embed, LookupOutcome, Message, Post, SendOutcome, Sink};
 
 const CREATE_MESSAGE: &str = "POST /channels/{}/messages";
 const EDIT_MESSAGE: &str = "PATCH /channels/{}/messages/{}";
@@ -80,7 +80,7 @@ impl Sink for DiscordSink {
         call(&self.api, Method::PATCH, route, &path, &EditBody::new(edit)).await
     }
 
-    async fn tell(&self, user: u64, text: &str) -> bool {
+    async fn send_dm(&self, user: u64, text: &str) -> bool {
         match tell(&self.api, user, text).await {
             SendOutcome::Sent { .. } => true,
             outcome => {
@@ -90,10 +90,10 @@ impl Sink for DiscordSink {
         }
     }
 
-    async fn find(&self, post: &Post, since: SystemTime) -> Found {
+    async fn lookup(&self, post: &Post, since: SystemTime) -> LookupOutcome {
         match post.destination {
             Destination::Channel(channel) => find::find(&self.api, &self.identity, channel, post, since).await,
-            Destination::Webhook(_) => Found::CannotTell,
+            Destination::Webhook(_) => LookupOutcome::Inconclusive,
         }
     }
 }
@@ -191,7 +191,7 @@ fn sent(answer: &Answer) -> SendOutcome {
 }
 
 fn refused(status: u16, code: u32, message: String) -> SendOutcome {
-    SendOutcome::Refused { status, code, message }
+    SendOutcome::Rejected { status, code, message }
 }
 
 /// As Discord answers for a webhook that is gone (404, 10015): without its URL there is nothing else to say.

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     settings::Secret,
-    sink::{Destination, Edit, Found, Post, SendOutcome, Sink},
+    sink::{Destination, Edit, LookupOutcome, Post, SendOutcome, Sink},
 };
 
 /// The URL of a webhook by its id, as the subscriptions say now.
@@ -44,7 +44,7 @@ impl Webhooks {
         let id = match destination {
             Destination::Webhook(id) => *id,
             Destination::Channel(_) => {
-                return SendOutcome::Refused {
+                return SendOutcome::Rejected {
                     status: 0,
                     code: 0,
                     message: "a channel is not posted to through a webhook: expected a bot".into(),
@@ -57,7 +57,7 @@ impl Webhooks {
         let route = Route { template, major: id };
         match call(&self.api, method, route, &format!("{base}{rest}"), body).await {
             // Of a bot this would mean that its token is dead; here it is this webhook's alone.
-            SendOutcome::Unauthorized => SendOutcome::Refused {
+            SendOutcome::Unauthorized => SendOutcome::Rejected {
                 status: 401,
                 code: 50_027,
                 message: "the webhook's token is not valid".into(),
@@ -77,8 +77,8 @@ impl Sink for Webhooks {
     }
 
     /// A webhook cannot read.
-    async fn find(&self, _post: &Post, _since: SystemTime) -> Found {
-        Found::CannotTell
+    async fn lookup(&self, _post: &Post, _since: SystemTime) -> LookupOutcome {
+        LookupOutcome::Inconclusive
     }
 
     async fn edit(&self, edit: &Edit) -> SendOutcome {
@@ -112,17 +112,17 @@ impl Sink for Routed {
         self.of(&post.destination).send(post).await
     }
 
-    async fn find(&self, post: &Post, since: SystemTime) -> Found {
-        self.of(&post.destination).find(post, since).await
+    async fn lookup(&self, post: &Post, since: SystemTime) -> LookupOutcome {
+        self.of(&post.destination).lookup(post, since).await
     }
 
     async fn edit(&self, edit: &Edit) -> SendOutcome {
         self.of(&edit.destination).edit(edit).await
     }
 
-    async fn tell(&self, user: u64, text: &str) -> bool {
+    async fn send_dm(&self, user: u64, text: &str) -> bool {
         match &self.bot {
-            Some(bot) => bot.tell(user, text).await,
+            Some(bot) => bot.send_dm(user, text).await,
             None => false,
         }
     }
@@ -162,10 +162,13 @@ mod tests {
         };
         assert!(matches!(
             routed.send(&post).await,
-            SendOutcome::Refused { code: 10_015, .. }
+            SendOutcome::Rejected { code: 10_015, .. }
         ));
         post.destination = Destination::Channel(1);
-        assert!(matches!(routed.send(&post).await, SendOutcome::Refused { code: 0, .. }));
-        assert!(!routed.tell(1, "x").await);
+        assert!(matches!(
+            routed.send(&post).await,
+            SendOutcome::Rejected { code: 0, .. }
+        ));
+        assert!(!routed.send_dm(1, "x").await);
     }
 }

@@ -6,15 +6,15 @@ use std::collections::BTreeSet;
 use killfeed::client::{EventKind, FollowOptions, Position, Start};
 use tokio_util::sync::CancellationToken;
 
-use super::{AT_ONCE, Follower, Stopped};
+use super::{ConsumeError, MAX_BATCH, StreamConsumer};
 use crate::{
     database::{CatchUpRow, PositionRow},
     sink::Destination,
 };
 
-impl Follower {
+impl StreamConsumer {
     /// Reads every piece that is still to be read. Cut short by `shutdown`, the next start goes on with it.
-    pub(super) async fn catch_up(&self, shutdown: &CancellationToken) -> Result<(), Stopped> {
+    pub(super) async fn catch_up(&self, shutdown: &CancellationToken) -> Result<(), ConsumeError> {
         for (key, row) in self.outbox.catch_ups()? {
             tracing::info!(guilds = ?row.guilds, "reading what moved guilds have missed");
             self.read_piece(&key, row, shutdown).await?;
@@ -25,7 +25,12 @@ impl Follower {
         Ok(())
     }
 
-    async fn read_piece(&self, key: &[u8], mut row: CatchUpRow, shutdown: &CancellationToken) -> Result<(), Stopped> {
+    async fn read_piece(
+        &self,
+        key: &[u8],
+        mut row: CatchUpRow,
+        shutdown: &CancellationToken,
+    ) -> Result<(), ConsumeError> {
         let (from, until) = (position(row.from.as_ref()), position(row.until.as_ref()));
         let mut events = self.client.follow(FollowOptions {
             on_expired_continue: true,
@@ -36,14 +41,14 @@ impl Follower {
             .subscriptions
             .list()
             .iter()
-            .filter(|one| row.guilds.contains(&one.wish.guild))
-            .map(|one| one.wish.destination.clone())
+            .filter(|one| row.guilds.contains(&one.spec.guild))
+            .map(|one| one.spec.destination.clone())
             .collect();
         loop {
             let next = tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return Ok(()),
-                next = events.next_ready(AT_ONCE) => next?,
+                next = events.next_ready(MAX_BATCH) => next?,
             };
             // Times never decrease in log order: what is later than where this notifier was lies behind that place, and comes
             // again with everyone's stream, which posts nothing twice. So does all of it once the log's head is reached.

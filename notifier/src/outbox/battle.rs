@@ -12,13 +12,13 @@ use crate::{
 };
 
 /// A battle is over after so long without a killmail.
-pub const QUIET: Duration = Duration::from_secs(15 * 60);
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 /// A digest does not grow beyond this: it is made of all its killmails at every change. What comes then begins another one.
-const LARGEST: usize = 300;
+const MAX_KILLMAILS: usize = 300;
 
 /// Killmails that come to the digest of a battle.
 #[derive(Debug)]
-pub struct Joined<'a> {
+pub struct BattleUpdate<'a> {
     /// Their rows in the queue, and what is to be known of each.
     pub killmails: &'a [(u64, BattleKillmailRow)],
     /// In which revision each is shown, in the same order.
@@ -41,7 +41,7 @@ impl Outbox {
     pub fn battle(&self, destination: &Destination, system: u32, now: u64) -> Result<Option<BattleRow>, StorageError> {
         let bytes = self.database.meta.get(battle_key(destination, system))?;
         let row = bytes.map(|bytes| decode::<BattleRow>("meta", &bytes)).transpose()?;
-        Ok(row.filter(|row| goes_on(row, now) && row.killmails.len() < LARGEST))
+        Ok(row.filter(|row| goes_on(row, now) && row.killmails.len() < MAX_KILLMAILS))
     }
 
     /// The digest shows these killmails too: their rows end, their bytes are the battle's from now on. If the battle is not as it was
@@ -52,7 +52,7 @@ impl Outbox {
         destination: &Destination,
         system: u32,
         battle: &BattleRow,
-        joined: &Joined<'_>,
+        joined: &BattleUpdate<'_>,
         now: u64,
     ) -> Result<(), StorageError> {
         let mut grown = battle.clone();
@@ -133,5 +133,5 @@ impl Outbox {
 }
 
 fn goes_on(row: &BattleRow, now: u64) -> bool {
-    u128::from(now.saturating_sub(row.last)) < QUIET.as_millis()
+    u128::from(now.saturating_sub(row.last)) < IDLE_TIMEOUT.as_millis()
 }

@@ -6,15 +6,15 @@ use super::Outbox;
 use crate::database::{CooldownRow, HandledRow, PostRow, PostState, StorageError, decode, meta};
 
 /// How long `handled`, and ends in `posts`, are kept.
-pub const KEPT: Duration = Duration::from_secs(7 * 86_400);
+pub const RETENTION: Duration = Duration::from_secs(7 * 86_400);
 
 /// How many rows are looked at before other tasks get a turn.
-const AT_A_TIME: usize = 500;
+const MAX_BATCH: usize = 500;
 
 impl Outbox {
-    /// Deletes what ended longer than [`KEPT`] ago, and cooldowns that are over. Returns how many rows went.
+    /// Deletes what ended longer than [`RETENTION`] ago, and cooldowns that are over. Returns how many rows went.
     pub async fn expire(&self, now: u64) -> Result<usize, StorageError> {
-        let kept = u64::try_from(KEPT.as_millis()).unwrap_or(u64::MAX);
+        let kept = u64::try_from(RETENTION.as_millis()).unwrap_or(u64::MAX);
         let before = now.saturating_sub(kept);
         let handled = |bytes: &[u8]| Ok(decode::<HandledRow>("handled", bytes)?.at < before);
         let posts = |bytes: &[u8]| {
@@ -63,7 +63,7 @@ async fn sweep(tree: &sled::Tree, gone: impl Fn(&[u8]) -> Result<bool, StorageEr
             let exchanged = tree.compare_and_swap(&key, Some(&bytes), None::<&[u8]>)?;
             removed += usize::from(exchanged.is_ok());
         }
-        if index % AT_A_TIME == AT_A_TIME - 1 {
+        if index % MAX_BATCH == MAX_BATCH - 1 {
             tokio::task::yield_now().await;
         }
     }

@@ -5,14 +5,14 @@ use std::collections::BTreeSet;
 use killfeed::{client::Position, v1::Killmail};
 
 use super::{
-    DeadLetter, Head, Outbox,
+    DeadLetter, Outbox, QueueHead,
     transaction::{DAY, posts_key},
 };
 use crate::{
     database::{
-        BATCH_SEQUENCE, CatchUpRow, CooldownRow, HandledRow, KillmailRow, PositionRow, PostRow, PostState, PostsRow,
-        QueueRow, StorageError, cooldown_key, decode, decode_number, destination_key, id_key, meta, post_key,
-        queue_key, read_destination, read_sequence,
+        BATCH_SEQUENCE, CatchUpRow, CooldownRow, DailyPostsRow, HandledRow, KillmailRow, PositionRow, PostRow,
+        PostState, QueueRow, StorageError, cooldown_key, decode, decode_number, destination_key, id_key, meta,
+        post_key, queue_key, read_destination, read_sequence,
     },
     sink::Destination,
 };
@@ -87,8 +87,8 @@ impl Outbox {
     }
 
     /// The first rows of a destination, `limit` at most, and its sealed batch.
-    pub fn head(&self, destination: &Destination, limit: usize) -> Result<Head, StorageError> {
-        let mut head = Head::default();
+    pub fn head(&self, destination: &Destination, limit: usize) -> Result<QueueHead, StorageError> {
+        let mut head = QueueHead::default();
         for row in self.database.queue.scan_prefix(destination_key(destination)) {
             let (key, bytes) = row?;
             match read_sequence(&key) {
@@ -168,11 +168,11 @@ impl Outbox {
     }
 
     /// How many killmails a guild got today, and whether it was told that this is all.
-    pub fn posts_today(&self, guild: u64, now: u64) -> Result<PostsRow, StorageError> {
+    pub fn posts_today(&self, guild: u64, now: u64) -> Result<DailyPostsRow, StorageError> {
         let row = self.database.meta.get(posts_key(guild))?;
-        let row = row.map(|bytes| decode::<PostsRow>("meta", &bytes)).transpose()?;
+        let row = row.map(|bytes| decode::<DailyPostsRow>("meta", &bytes)).transpose()?;
         let day = now / DAY;
-        Ok(row.filter(|row| row.day == day).unwrap_or(PostsRow {
+        Ok(row.filter(|row| row.day == day).unwrap_or(DailyPostsRow {
             day,
             ..Default::default()
         }))

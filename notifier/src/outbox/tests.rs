@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::*;
 use crate::{
-    database::{self, BatchEntryRow, BatchKind, Outcome},
+    database::{self, BatchEntryRow, BatchKind, KillOutcome},
     subscriptions::SubscriptionId,
 };
 
@@ -18,10 +18,10 @@ fn outbox() -> (tempfile::TempDir, Outbox) {
     (dir, Outbox::new(Arc::new(database)))
 }
 
-fn arrival(killmail_id: u64, revision: u32, destinations: &[&Destination]) -> Arrival {
+fn arrival(killmail_id: u64, revision: u32, destinations: &[&Destination]) -> IncomingKillmail {
     let matched = |destination: &&Destination| Match {
         destination: (*destination).clone(),
-        subscriptions: vec![(SubscriptionId(1), Outcome::Kill)],
+        subscriptions: vec![(SubscriptionId(1), KillOutcome::Kill)],
         in_time: true,
     };
     let killmail = Killmail {
@@ -29,7 +29,7 @@ fn arrival(killmail_id: u64, revision: u32, destinations: &[&Destination]) -> Ar
         revision,
         ..Default::default()
     };
-    Arrival {
+    IncomingKillmail {
         killmail_id,
         revision,
         bytes: killmail.encode_to_vec(),
@@ -49,7 +49,7 @@ fn position(cursor: &str) -> Position {
     }
 }
 
-fn batch_of(head: &Head) -> BatchRow {
+fn batch_of(head: &QueueHead) -> BatchRow {
     let entry = |(sequence, row): &(u64, QueueRow)| BatchEntryRow {
         sequence: *sequence,
         killmail_id: row.killmail_id,
@@ -68,7 +68,7 @@ fn what_events_cause_and_the_position_are_written_together() {
     let (_dir, outbox) = outbox();
     assert_eq!(outbox.position().unwrap(), None);
     let arrivals = [arrival(7, 0, &[&HERE, &THERE]), arrival(8, 0, &[])];
-    let arrived = outbox.arrive(&arrivals, Some(&position("a")), 10).unwrap();
+    let arrived = outbox.enqueue(&arrivals, Some(&position("a")), 10).unwrap();
     assert_eq!(arrived.queued, 2);
     assert_eq!(outbox.position().unwrap(), Some(position("a")));
     assert!(
@@ -78,10 +78,10 @@ fn what_events_cause_and_the_position_are_written_together() {
     assert!(!outbox.seen(7, 1).unwrap() && !outbox.seen(9, 0).unwrap());
     assert_eq!(outbox.destinations().unwrap(), [HERE, THERE].into());
     // The same again, as after a lost acknowledgement: nothing is queued twice.
-    let arrived = outbox.arrive(&arrivals, Some(&position("b")), 11).unwrap();
+    let arrived = outbox.enqueue(&arrivals, Some(&position("b")), 11).unwrap();
     assert_eq!((arrived.queued, arrived.repeated), (0, 2));
     assert_eq!(outbox.waiting(), 2);
-    outbox.arrive(&[arrival(9, 0, &[&THERE])], None, 25).unwrap();
+    outbox.enqueue(&[arrival(9, 0, &[&THERE])], None, 25).unwrap();
     assert_eq!(outbox.oldest(|_| true).unwrap(), Some(10));
     assert_eq!(outbox.oldest(|destination| *destination != HERE).unwrap(), Some(10));
     assert_eq!(
@@ -99,7 +99,7 @@ fn what_events_cause_and_the_position_are_written_together() {
 #[test]
 fn bytes_live_as_long_as_somebody_waits() {
     let (_dir, outbox) = outbox();
-    outbox.arrive(&[arrival(7, 0, &[&HERE, &THERE])], None, 10).unwrap();
+    outbox.enqueue(&[arrival(7, 0, &[&HERE, &THERE])], None, 10).unwrap();
     for destination in [HERE, THERE] {
         assert!(outbox.killmail(7).unwrap().is_some());
         let head = outbox.head(&destination, 10).unwrap();
@@ -110,7 +110,7 @@ fn bytes_live_as_long_as_somebody_waits() {
         let sealed = outbox.head(&destination, 10).unwrap();
         assert_eq!(sealed.rows[0].1.batch, batch.id);
         assert_eq!(sealed.batch.as_ref(), Some(&batch));
-        let end = BatchEnd {
+        let end = BatchResult {
             state: PostState::Sent,
             message_id: 99,
             detail: "",
@@ -131,7 +131,7 @@ fn bytes_live_as_long_as_somebody_waits() {
 fn a_refused_batch_waits_as_before() {
     let (_dir, outbox) = outbox();
     outbox
-        .arrive(&[arrival(7, 0, &[&HERE]), arrival(8, 0, &[&HERE])], None, 10)
+        .enqueue(&[arrival(7, 0, &[&HERE]), arrival(8, 0, &[&HERE])], None, 10)
         .unwrap();
     let before = outbox.head(&HERE, 10).unwrap();
     let batch = outbox.seal(&HERE, &[], Some(&batch_of(&before)), 11).unwrap().unwrap();
@@ -145,20 +145,20 @@ fn a_revision_is_posted_only_where_no_post_is() {
     let (_dir, outbox) = outbox();
     let mut old = arrival(7, 0, &[&HERE, &THERE]);
     old.matches[0].in_time = false;
-    outbox.arrive(&[old], None, 10).unwrap();
+    outbox.enqueue(&[old], None, 10).unwrap();
     assert_eq!(outbox.post(&HERE, 7).unwrap().unwrap().state(), PostState::TooOld);
     // HERE has none yet; THERE still waits and will show what is newest.
-    let arrived = outbox.arrive(&[arrival(7, 1, &[&HERE, &THERE])], None, 11).unwrap();
+    let arrived = outbox.enqueue(&[arrival(7, 1, &[&HERE, &THERE])], None, 11).unwrap();
     assert_eq!(arrived.queued, 1);
     assert_eq!(outbox.killmail(7).unwrap().unwrap().revision, 1);
     let head = outbox.head(&THERE, 10).unwrap();
     assert_eq!(head.waiting, 1);
-    let end = |sequence| Ended {
+    let end = |sequence| SkippedRow {
         sequence,
         state: PostState::Folded,
     };
     outbox.seal(&THERE, &[end(head.rows[0].0)], None, 12).unwrap();
-    let arrived = outbox.arrive(&[arrival(7, 2, &[&THERE])], None, 13).unwrap();
+    let arrived = outbox.enqueue(&[arrival(7, 2, &[&THERE])], None, 13).unwrap();
     assert_eq!(arrived.queued, 0, "it was counted in a post");
     assert_eq!(outbox.post(&THERE, 7).unwrap().unwrap().revision, 2);
 }
@@ -167,10 +167,10 @@ fn a_revision_is_posted_only_where_no_post_is() {
 async fn old_ends_go_and_what_waits_stays() {
     let (_dir, outbox) = outbox();
     outbox
-        .arrive(&[arrival(7, 0, &[&HERE]), arrival(8, 0, &[&THERE])], None, 10)
+        .enqueue(&[arrival(7, 0, &[&HERE]), arrival(8, 0, &[&THERE])], None, 10)
         .unwrap();
-    outbox.abandon(&THERE, "gone", 20).unwrap();
-    let later = 21 + u64::try_from(KEPT.as_millis()).unwrap();
+    outbox.drop_queue(&THERE, "gone", 20).unwrap();
+    let later = 21 + u64::try_from(RETENTION.as_millis()).unwrap();
     assert_eq!(outbox.expire(later - 10).await.unwrap(), 2, "two of handled");
     assert_eq!(outbox.post(&THERE, 8).unwrap().unwrap().state(), PostState::Gone);
     assert_eq!(outbox.expire(later).await.unwrap(), 1);
@@ -182,7 +182,7 @@ async fn the_backlog_is_skipped_once() {
     let (_dir, outbox) = outbox();
     let fill = |id| {
         outbox
-            .arrive(&[arrival(id, 0, &[&HERE])], Some(&position("a")), 10)
+            .enqueue(&[arrival(id, 0, &[&HERE])], Some(&position("a")), 10)
             .unwrap()
     };
     fill(7);
@@ -211,7 +211,7 @@ async fn the_backlog_is_skipped_once() {
 #[tokio::test]
 async fn touched_destinations_are_handed_over_once() {
     let (_dir, outbox) = outbox();
-    outbox.arrive(&[arrival(7, 0, &[&HERE, &THERE])], None, 10).unwrap();
+    outbox.enqueue(&[arrival(7, 0, &[&HERE, &THERE])], None, 10).unwrap();
     assert_eq!(outbox.touched().await, [HERE, THERE].into());
     outbox.touch([HERE]);
     outbox.touch([HERE]);
@@ -222,11 +222,11 @@ async fn touched_destinations_are_handed_over_once() {
 async fn what_is_erased_leaves_nothing_of_the_destination_and_all_of_others() {
     let (_dir, outbox) = outbox();
     outbox
-        .arrive(&[arrival(7, 0, &[&HERE, &THERE]), arrival(8, 0, &[&HERE])], None, 10)
+        .enqueue(&[arrival(7, 0, &[&HERE, &THERE]), arrival(8, 0, &[&HERE])], None, 10)
         .unwrap();
     let head = outbox.head(&HERE, 1).unwrap();
     let batch = outbox.seal(&HERE, &[], Some(&batch_of(&head)), 11).unwrap().unwrap();
-    let end = BatchEnd {
+    let end = BatchResult {
         state: PostState::Sent,
         message_id: 99,
         detail: "",
@@ -254,13 +254,13 @@ async fn the_stream_begins_with_its_first_position_and_anew_after_a_skipped_back
         },
     };
     assert_eq!(outbox.began().unwrap(), None);
-    outbox.arrive(&[arrival(7, 0, &[])], None, 10).unwrap();
+    outbox.enqueue(&[arrival(7, 0, &[])], None, 10).unwrap();
     assert_eq!(outbox.began().unwrap(), None);
-    outbox.arrive(&[], Some(&at(5)), 10).unwrap();
-    outbox.arrive(&[], Some(&at(6)), 10).unwrap();
+    outbox.enqueue(&[], Some(&at(5)), 10).unwrap();
+    outbox.enqueue(&[], Some(&at(6)), 10).unwrap();
     assert_eq!(outbox.began().unwrap(), Some(5_250));
     assert!(outbox.skip_backlog(true).await.unwrap());
-    outbox.arrive(&[], Some(&at(9)), 10).unwrap();
+    outbox.enqueue(&[], Some(&at(9)), 10).unwrap();
     assert_eq!(outbox.began().unwrap(), Some(9_250));
 }
 
@@ -268,7 +268,7 @@ async fn the_stream_begins_with_its_first_position_and_anew_after_a_skipped_back
 #[tokio::test]
 async fn what_ends_after_it_was_forgotten_leaves_nothing() {
     let (_dir, outbox) = outbox();
-    let end = || BatchEnd {
+    let end = || BatchResult {
         state: PostState::Sent,
         message_id: 99,
         detail: "",
@@ -277,7 +277,7 @@ async fn what_ends_after_it_was_forgotten_leaves_nothing() {
         embeds: &[],
     };
     let seal = |killmail_id| {
-        outbox.arrive(&[arrival(killmail_id, 0, &[&HERE])], None, 10).unwrap();
+        outbox.enqueue(&[arrival(killmail_id, 0, &[&HERE])], None, 10).unwrap();
         let head = outbox.head(&HERE, 1).unwrap();
         outbox.seal(&HERE, &[], Some(&batch_of(&head)), 11).unwrap().unwrap()
     };
@@ -300,7 +300,7 @@ async fn what_ends_after_it_was_forgotten_leaves_nothing() {
 #[tokio::test]
 async fn nothing_is_written_of_what_was_forgotten_or_withdrawn_meanwhile() {
     let (_dir, outbox) = outbox();
-    let arrive = |killmail_id| outbox.arrive(&[arrival(killmail_id, 0, &[&HERE])], None, 10).unwrap();
+    let arrive = |killmail_id| outbox.enqueue(&[arrival(killmail_id, 0, &[&HERE])], None, 10).unwrap();
     let empty = || outbox.destinations().unwrap().is_empty() && outbox.waiting() == 0;
     let chosen = || batch_of(&outbox.head(&HERE, 10).unwrap());
     // Chosen, then forgotten: it is not sealed, so not sent.
@@ -311,15 +311,15 @@ async fn nothing_is_written_of_what_was_forgotten_or_withdrawn_meanwhile() {
     };
     outbox.forget(&HERE, 11).unwrap();
     assert_eq!(outbox.seal(&HERE, &[], Some(&batch), 12).unwrap(), None);
-    assert!(empty() && !outbox.posts_today(3, 12).unwrap().told);
+    assert!(empty() && !outbox.posts_today(3, 12).unwrap().limit_announced);
     // Chosen, then one of two withdrawn: what is left is chosen anew.
     arrive(8);
     outbox
-        .arrive(
-            &[Arrival {
+        .enqueue(
+            &[IncomingKillmail {
                 matches: vec![Match {
                     destination: HERE,
-                    subscriptions: vec![(SubscriptionId(2), Outcome::Kill)],
+                    subscriptions: vec![(SubscriptionId(2), KillOutcome::Kill)],
                     in_time: true,
                 }],
                 ..arrival(9, 0, &[])
@@ -357,8 +357,8 @@ async fn nothing_is_written_of_what_was_forgotten_or_withdrawn_meanwhile() {
 #[test]
 fn a_battle_that_ended_meanwhile_is_not_begun_again() {
     let (_dir, outbox) = outbox();
-    let quiet = 20 + u64::try_from(QUIET.as_millis()).unwrap();
-    let sent = || BatchEnd {
+    let quiet = 20 + u64::try_from(IDLE_TIMEOUT.as_millis()).unwrap();
+    let sent = || BatchResult {
         state: PostState::Sent,
         message_id: 99,
         detail: "",
@@ -367,7 +367,7 @@ fn a_battle_that_ended_meanwhile_is_not_begun_again() {
         embeds: &[],
     };
     let begin = |id| {
-        outbox.arrive(&[arrival(id, 0, &[&HERE])], None, 10).unwrap();
+        outbox.enqueue(&[arrival(id, 0, &[&HERE])], None, 10).unwrap();
         let batch = BatchRow {
             battle: 30_002_086,
             ..batch_of(&outbox.head(&HERE, 1).unwrap())
@@ -383,7 +383,7 @@ fn a_battle_that_ended_meanwhile_is_not_begun_again() {
             killmail_id: id,
             ..Default::default()
         };
-        let joined = Joined {
+        let joined = BattleUpdate {
             killmails: &[(sequence, row)],
             revisions: &[0],
             guild: Some(3),
@@ -391,7 +391,7 @@ fn a_battle_that_ended_meanwhile_is_not_begun_again() {
         outbox.join_battle(&HERE, 30_002_086, battle, &joined, quiet).unwrap();
     };
     let battle = begin(7);
-    outbox.arrive(&[arrival(8, 0, &[&HERE, &THERE])], None, 22).unwrap();
+    outbox.enqueue(&[arrival(8, 0, &[&HERE, &THERE])], None, 22).unwrap();
     assert_eq!(outbox.end_quiet_battles(quiet).unwrap(), 1);
     join(&battle, 8);
     assert_eq!(
@@ -405,7 +405,7 @@ fn a_battle_that_ended_meanwhile_is_not_begun_again() {
     assert_eq!(outbox.posts_today(3, quiet).unwrap().posted, 2);
     // And one that was forgotten leaves nothing.
     let battle = begin(9);
-    outbox.arrive(&[arrival(10, 0, &[&HERE])], None, 22).unwrap();
+    outbox.enqueue(&[arrival(10, 0, &[&HERE])], None, 22).unwrap();
     outbox.forget(&HERE, 23).unwrap();
     outbox.forget_guild(3).unwrap();
     join(&battle, 10);
@@ -420,12 +420,12 @@ fn who_wants_a_later_revision_wants_what_waits() {
     let (_dir, outbox) = outbox();
     let of = |revision, subscriptions: &[u64]| {
         let mut one = arrival(7, revision, &[&HERE]);
-        let wanted = subscriptions.iter().map(|id| (SubscriptionId(*id), Outcome::Kill));
+        let wanted = subscriptions.iter().map(|id| (SubscriptionId(*id), KillOutcome::Kill));
         one.matches[0].subscriptions = wanted.collect();
         one
     };
-    outbox.arrive(&[of(0, &[1])], None, 10).unwrap();
-    outbox.arrive(&[of(1, &[1, 2])], None, 11).unwrap();
+    outbox.enqueue(&[of(0, &[1])], None, 10).unwrap();
+    outbox.enqueue(&[of(1, &[1, 2])], None, 11).unwrap();
     let ids = |matches: &[crate::database::MatchRow]| matches.iter().map(|one| one.subscription).collect::<Vec<_>>();
     let head = outbox.head(&HERE, 9).unwrap();
     assert_eq!((head.waiting, ids(&head.rows[0].1.matches)), (1, vec![1, 2]));
@@ -437,6 +437,6 @@ fn who_wants_a_later_revision_wants_what_waits() {
     // What a sealed message carries does not change.
     let batch = batch_of(&outbox.head(&HERE, 1).unwrap());
     outbox.seal(&HERE, &[], Some(&batch), 13).unwrap().unwrap();
-    outbox.arrive(&[of(2, &[2, 3])], None, 14).unwrap();
+    outbox.enqueue(&[of(2, &[2, 3])], None, 14).unwrap();
     assert_eq!(ids(&outbox.head(&HERE, 9).unwrap().rows[0].1.matches), [2]);
 }

@@ -6,16 +6,16 @@ use std::cell::{Cell, RefCell};
 use prost::Message as _;
 use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _, TransactionalTree};
 
-use super::{Outbox, tally::Tally};
+use super::{Outbox, counters::Tally};
 use crate::{
     database::{
-        BATCH_SEQUENCE, BatchRow, KillmailRow, PostRow, PostState, PostsRow, QueueRow, StorageError, decode,
+        BATCH_SEQUENCE, BatchRow, DailyPostsRow, KillmailRow, PostRow, PostState, QueueRow, StorageError, decode,
         decode_number, id_key, meta, post_key, queue_key,
     },
     sink::Destination,
 };
 
-pub(super) type Written<T> = Result<T, Abort<StorageError>>;
+pub(super) type TxResult<T> = Result<T, Abort<StorageError>>;
 
 /// Milliseconds.
 pub(super) const DAY: u64 = 86_400_000;
@@ -39,7 +39,7 @@ impl Outbox {
         &self,
         destination: &Destination,
         now: u64,
-        write: impl Fn(&Transaction<'_>) -> Written<T>,
+        write: impl Fn(&Transaction<'_>) -> TxResult<T>,
     ) -> Result<T, StorageError> {
         let database = &self.database;
         let trees = (
@@ -82,7 +82,7 @@ impl Transaction<'_> {
 
     /// Whether this batch is the destination's sealed one. It is not any more once it was forgotten, or given up with its channel,
     /// while its message was on its way.
-    pub(super) fn is_sealed(&self, batch: &BatchRow) -> Written<bool> {
+    pub(super) fn is_sealed(&self, batch: &BatchRow) -> TxResult<bool> {
         let sealed = self.queue.get(queue_key(self.destination, BATCH_SEQUENCE))?;
         let sealed = sealed.map(|bytes| decode::<BatchRow>("queue", &bytes)).transpose();
         Ok(sealed
@@ -91,12 +91,12 @@ impl Transaction<'_> {
     }
 
     /// Whether the row still waits.
-    pub(super) fn waits(&self, sequence: u64) -> Written<bool> {
+    pub(super) fn waits(&self, sequence: u64) -> TxResult<bool> {
         Ok(self.queue.get(queue_key(self.destination, sequence))?.is_some())
     }
 
     /// Whoever the row is for now is who the post will be for.
-    pub(super) fn now_wanted_by(&self, row: &QueueRow) -> Written<()> {
+    pub(super) fn now_wanted_by(&self, row: &QueueRow) -> TxResult<()> {
         let key = post_key(self.destination, row.killmail_id);
         if let Some(bytes) = self.posts.get(key)? {
             let mut post: PostRow = decode("posts", &bytes).map_err(Abort::Abort)?;
@@ -107,7 +107,7 @@ impl Transaction<'_> {
     }
 
     /// Takes a row out of the queue and writes how it ended.
-    pub(super) fn end(&self, sequence: u64, write: impl FnOnce(&mut PostRow)) -> Written<()> {
+    pub(super) fn end(&self, sequence: u64, write: impl FnOnce(&mut PostRow)) -> TxResult<()> {
         let Some(bytes) = self.queue.remove(&queue_key(self.destination, sequence))? else {
             return Ok(());
         };
@@ -132,7 +132,7 @@ impl Transaction<'_> {
     }
 
     /// Writes a post; where it shows an earlier revision than the newest one it waits again, to be edited.
-    pub(super) fn settle(&self, key: &[u8], post: &mut PostRow, mut row: QueueRow) -> Written<()> {
+    pub(super) fn settle(&self, key: &[u8], post: &mut PostRow, mut row: QueueRow) -> TxResult<()> {
         let late = post.state() == PostState::Sent && post.revision > post.posted_revision && !post.embed.is_empty();
         if !late {
             self.posts.insert(key, post.encode_to_vec())?;
@@ -148,7 +148,7 @@ impl Transaction<'_> {
     }
 
     /// One more user of a killmail's bytes.
-    pub(super) fn hold(&self, killmail_id: u64) -> Written<()> {
+    pub(super) fn hold(&self, killmail_id: u64) -> TxResult<()> {
         let key = id_key(killmail_id);
         if let Some(bytes) = self.killmails.get(key)? {
             let mut row: KillmailRow = decode("killmails", &bytes).map_err(Abort::Abort)?;
@@ -159,7 +159,7 @@ impl Transaction<'_> {
     }
 
     /// One user less; without any the bytes go.
-    pub(super) fn release(&self, killmail_id: u64) -> Written<()> {
+    pub(super) fn release(&self, killmail_id: u64) -> TxResult<()> {
         let key = id_key(killmail_id);
         let Some(bytes) = self.killmails.get(key)? else {
             return Ok(());
@@ -175,15 +175,15 @@ impl Transaction<'_> {
     }
 
     /// Changes what a guild got today.
-    pub(super) fn change_posts(&self, guild: u64, change: impl FnOnce(&mut PostsRow)) -> Written<()> {
+    pub(super) fn change_posts(&self, guild: u64, change: impl FnOnce(&mut DailyPostsRow)) -> TxResult<()> {
         let key = posts_key(guild);
         let day = self.now / DAY;
         let row = self.numbers.get(&key)?;
-        let row = row.map(|bytes| decode::<PostsRow>("meta", &bytes)).transpose();
+        let row = row.map(|bytes| decode::<DailyPostsRow>("meta", &bytes)).transpose();
         let mut row = row
             .map_err(Abort::Abort)?
             .filter(|row| row.day == day)
-            .unwrap_or(PostsRow {
+            .unwrap_or(DailyPostsRow {
                 day,
                 ..Default::default()
             });

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Rows looked at in one transaction: a long queue must not hold up the stream.
-const AT_A_TIME: usize = 200;
+const MAX_BATCH: usize = 200;
 
 impl Outbox {
     /// Takes `subscriptions` out of every row that waits for the destination, and ends the rows that nobody else wants.
@@ -42,7 +42,7 @@ impl Outbox {
             }
         }
         let mut ended = 0;
-        for some in sequences.chunks(AT_A_TIME) {
+        for some in sequences.chunks(MAX_BATCH) {
             ended += self.transact(destination, now, |transaction| {
                 let mut ended = 0;
                 for &sequence in some {
@@ -73,7 +73,7 @@ impl Outbox {
     /// Deletes everything about a destination: what waits, what became of its killmails, its battles and cooldowns. Not
     /// acknowledged before [`Outbox::flush`].
     pub fn forget(&self, destination: &Destination, now: u64) -> Result<(), StorageError> {
-        self.abandon(destination, "forgotten", now)?;
+        self.drop_queue(destination, "forgotten", now)?;
         self.end_battles(destination)?;
         let prefix = destination_key(destination);
         for tree in [&self.database.posts, &self.database.cooldowns] {
@@ -112,17 +112,19 @@ mod tests {
 
     use super::*;
     use crate::{
-        database::{self, Outcome},
+        database::{self, KillOutcome},
         matching::Match,
-        outbox::Arrival,
+        outbox::IncomingKillmail,
         subscriptions::SubscriptionId,
     };
 
     const HERE: Destination = Destination::Channel(2);
 
-    fn arrival(killmail_id: u64, subscriptions: &[u64]) -> Arrival {
-        let wanted = subscriptions.iter().map(|id| (SubscriptionId(*id), Outcome::Neutral));
-        Arrival {
+    fn arrival(killmail_id: u64, subscriptions: &[u64]) -> IncomingKillmail {
+        let wanted = subscriptions
+            .iter()
+            .map(|id| (SubscriptionId(*id), KillOutcome::Neutral));
+        IncomingKillmail {
             killmail_id,
             revision: 0,
             bytes: vec![],
@@ -145,7 +147,7 @@ mod tests {
         let database = Arc::new(database::open(dir.path(), SystemTime::now()).unwrap().database);
         let outbox = Outbox::new(database.clone());
         let arrivals = [arrival(10, &[1]), arrival(11, &[1, 2]), arrival(12, &[2])];
-        outbox.arrive(&arrivals, None, 5).unwrap();
+        outbox.enqueue(&arrivals, None, 5).unwrap();
         assert_eq!(outbox.withdraw(&HERE, &BTreeSet::from([1]), 6).unwrap(), 1);
         let left: Vec<u64> = outbox
             .head(&HERE, 9)

@@ -8,13 +8,13 @@ use killfeed::{filter::Distance, v1::Killmail};
 
 use self::sides::Party;
 use super::{
-    Item, full, limits,
-    names::{self, Names, counted},
+    PostItem, full, limits,
+    names::{self, NameFormatter, counted},
     place,
     text::{self, grouped},
 };
 use crate::{
-    database::Outcome,
+    database::KillOutcome,
     sink::{Embed, Message, Picture},
     subscriptions::Ping,
 };
@@ -30,7 +30,7 @@ const SIDE: usize = 700;
 
 /// The digest of a battle, and how many of `items` it links: as many as fit, the most valuable first; the rest is counted.
 /// In the order of the log, all of one system. The same items always make the same message, so that it can be edited.
-pub fn battle(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
+pub fn battle(items: &[PostItem<'_>], pings: &[Ping]) -> (Message, usize) {
     let mut message = Message {
         content: super::mentions(pings),
         allowed_mentions: super::allowed(pings),
@@ -76,7 +76,7 @@ pub fn battle(items: &[Item<'_>], pings: &[Ping]) -> (Message, usize) {
 }
 
 /// `Battle in Turnur: 14 killmails · 12.3b ISK`.
-fn title(items: &[Item<'_>]) -> String {
+fn title(items: &[PostItem<'_>]) -> String {
     let location = items.first().and_then(|item| item.killmail.location.as_ref());
     let place = location.map_or_else(
         || "an unknown system".to_owned(),
@@ -100,7 +100,7 @@ fn place(killmail: &Killmail, distances: &[Distance]) -> Vec<String> {
 }
 
 /// How far the system is from what anybody watches who wanted one of them, the nearest first, each origin once.
-fn distances(items: &[Item<'_>]) -> Vec<Distance> {
+fn distances(items: &[PostItem<'_>]) -> Vec<Distance> {
     let all = items.iter().flat_map(|item| item.distances.iter().cloned());
     let all: BTreeSet<Distance> = all.collect();
     let mut seen = BTreeSet::new();
@@ -128,8 +128,8 @@ fn when(killmails: &[&Killmail]) -> Vec<String> {
 }
 
 /// `3 kills, 4.20b ISK` and `1 loss, 900m ISK`; without an `us` how much was lost in all.
-fn result(items: &[Item<'_>]) -> Vec<String> {
-    let line = |outcomes: &[Outcome], one: &str, many: &str| {
+fn result(items: &[PostItem<'_>]) -> Vec<String> {
+    let line = |outcomes: &[KillOutcome], one: &str, many: &str| {
         let those: Vec<_> = items.iter().filter(|item| outcomes.contains(&item.outcome)).collect();
         match those.len() {
             0 => String::new(),
@@ -138,14 +138,14 @@ fn result(items: &[Item<'_>]) -> Vec<String> {
         }
     };
     vec![
-        line(&[Outcome::Kill], "kill", "kills"),
-        line(&[Outcome::Loss], "loss", "losses"),
-        line(&[Outcome::FriendlyFire], "friendly fire", "friendly fire"),
-        line(&[Outcome::Neutral], "ship lost", "ships lost"),
+        line(&[KillOutcome::Kill], "kill", "kills"),
+        line(&[KillOutcome::Loss], "loss", "losses"),
+        line(&[KillOutcome::FriendlyFire], "friendly fire", "friendly fire"),
+        line(&[KillOutcome::Neutral], "ship lost", "ships lost"),
     ]
 }
 
-fn sides_of(items: &[Item<'_>], killmails: &[&Killmail]) -> Vec<Option<crate::sink::Field>> {
+fn sides_of(items: &[PostItem<'_>], killmails: &[&Killmail]) -> Vec<Option<crate::sink::Field>> {
     let sides = sides::sides(killmails);
     let mut fields = Vec::new();
     for (letter, parties) in ["A", "B"].into_iter().zip(&sides) {
@@ -153,7 +153,7 @@ fn sides_of(items: &[Item<'_>], killmails: &[&Killmail]) -> Vec<Option<crate::si
             continue;
         }
         let members: BTreeSet<Party> = parties.iter().copied().collect();
-        let lost: Vec<&Item<'_>> = items
+        let lost: Vec<&PostItem<'_>> = items
             .iter()
             .filter(|item| party_of_victim(item.killmail).is_some_and(|party| members.contains(&party)))
             .collect();
@@ -183,10 +183,10 @@ fn sides_of(items: &[Item<'_>], killmails: &[&Killmail]) -> Vec<Option<crate::si
 }
 
 /// The side that lost what is a loss to those who subscribed is theirs, if that is so of one side alone.
-fn whose(items: &[Item<'_>], members: &BTreeSet<Party>) -> &'static str {
-    let losses = items.iter().filter(|item| item.outcome == Outcome::Loss);
-    let kills = items.iter().filter(|item| item.outcome == Outcome::Kill);
-    let here = |item: &&Item<'_>| party_of_victim(item.killmail).is_some_and(|party| members.contains(&party));
+fn whose(items: &[PostItem<'_>], members: &BTreeSet<Party>) -> &'static str {
+    let losses = items.iter().filter(|item| item.outcome == KillOutcome::Loss);
+    let kills = items.iter().filter(|item| item.outcome == KillOutcome::Kill);
+    let here = |item: &&PostItem<'_>| party_of_victim(item.killmail).is_some_and(|party| members.contains(&party));
     let (losses_here, losses_elsewhere): (Vec<_>, Vec<_>) = losses.partition(here);
     let kills_here = kills.filter(here).count();
     if !losses_here.is_empty() && losses_elsewhere.is_empty() && kills_here == 0 {
@@ -232,13 +232,13 @@ fn name(killmails: &[&Killmail], party: Party) -> String {
         })
         .or(killmails.first());
     named
-        .and_then(|killmail| Names::plain(killmail).party(ids.0, ids.1, 0))
+        .and_then(|killmail| NameFormatter::plain(killmail).party(ids.0, ids.1, 0))
         .unwrap_or_else(|| "somebody".to_owned())
 }
 
 /// The killmails as links, and how many of them: each on its own line with all there is to say if that fits, else the
 /// shortest that links; the most valuable first, and those that do not fit are counted.
-fn list(items: &[Item<'_>], room: usize) -> (String, usize) {
+fn list(items: &[PostItem<'_>], room: usize) -> (String, usize) {
     let order = dearest(items);
     let long: Vec<String> = order.iter().map(|index| long_line(&items[*index])).collect();
     let all = long.join("\n");
@@ -266,29 +266,29 @@ fn list(items: &[Item<'_>], room: usize) -> (String, usize) {
 }
 
 /// Places in `items`, the most valuable first; of equal ones as they came.
-fn dearest(items: &[Item<'_>]) -> Vec<usize> {
+fn dearest(items: &[PostItem<'_>]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..items.len()).collect();
     let value = |index: &usize| total(items[*index].killmail).unwrap_or_default();
     order.sort_by(|a, b| value(b).total_cmp(&value(a)));
     order
 }
 
-fn ship(item: &Item<'_>) -> String {
+fn ship(item: &PostItem<'_>) -> String {
     let ship = item.killmail.victim.as_ref().map_or(0, |victim| victim.ship_type_id);
-    let name = Names::plain(item.killmail).ship_label(ship, "something");
+    let name = NameFormatter::plain(item.killmail).ship_label(ship, "something");
     text::link(&name, &super::link(item.killmail.killmail_id))
 }
 
-fn long_line(item: &Item<'_>) -> String {
+fn long_line(item: &PostItem<'_>) -> String {
     let victim = item.killmail.victim.as_ref();
     let who = victim
-        .and_then(|victim| Names::plain(item.killmail).brief_victim(victim))
+        .and_then(|victim| NameFormatter::plain(item.killmail).brief_victim(victim))
         .unwrap_or_else(|| "somebody".to_owned());
     let word = match item.outcome {
-        Outcome::Neutral => "",
-        Outcome::Kill => "Kill: ",
-        Outcome::Loss => "Loss: ",
-        Outcome::FriendlyFire => "Friendly fire: ",
+        KillOutcome::Neutral => "",
+        KillOutcome::Kill => "Kill: ",
+        KillOutcome::Loss => "Loss: ",
+        KillOutcome::FriendlyFire => "Friendly fire: ",
     };
     format!(
         "{word}{} · {who} · {}",
@@ -297,15 +297,15 @@ fn long_line(item: &Item<'_>) -> String {
     )
 }
 
-fn color(items: &[Item<'_>]) -> u32 {
-    let of = |wanted: &[Outcome]| {
+fn color(items: &[PostItem<'_>]) -> u32 {
+    let of = |wanted: &[KillOutcome]| {
         let those = items.iter().filter(|item| wanted.contains(&item.outcome));
         those.fold((0_usize, 0.0), |(count, value), item| {
             (count + 1, value + total(item.killmail).unwrap_or_default())
         })
     };
-    let (kills, killed) = of(&[Outcome::Kill]);
-    let (losses, lost) = of(&[Outcome::Loss, Outcome::FriendlyFire]);
+    let (kills, killed) = of(&[KillOutcome::Kill]);
+    let (losses, lost) = of(&[KillOutcome::Loss, KillOutcome::FriendlyFire]);
     match (kills, losses) {
         (0, 0) => full::NEUTRAL,
         _ if killed > lost || (killed == lost && kills > losses) => full::KILL,
@@ -314,7 +314,7 @@ fn color(items: &[Item<'_>]) -> u32 {
 }
 
 /// Every subscription that matches one of them, each once, in the order they come.
-fn subscriptions<'a>(items: &[Item<'a>]) -> Vec<&'a str> {
+fn subscriptions<'a>(items: &[PostItem<'a>]) -> Vec<&'a str> {
     let mut seen = BTreeSet::new();
     let all = items.iter().flat_map(|item| item.subscriptions.iter().copied());
     all.filter(|name| seen.insert(*name)).collect()
@@ -330,7 +330,7 @@ fn total(killmail: &Killmail) -> Option<f64> {
 }
 
 /// What these are worth together; `unknown` if not one of them says, `at least` if some do not.
-fn sum<'a, 'b: 'a>(items: impl Iterator<Item = &'a Item<'b>>) -> String {
+fn sum<'a, 'b: 'a>(items: impl Iterator<Item = &'a PostItem<'b>>) -> String {
     let (mut known, mut unknown, mut sum) = (0, 0, 0.0);
     for item in items {
         match total(item.killmail) {

@@ -1,13 +1,13 @@
 //! The style `compact`: two lines, the title and one below it.
 
 use super::{
-    Item, full, limits,
-    names::{self, Names},
+    PostItem, full, limits,
+    names::{self, NameFormatter},
     place, text,
 };
 use crate::sink::{Embed, Picture};
 
-pub(super) fn embed(item: &Item<'_>) -> Embed {
+pub(super) fn embed(item: &PostItem<'_>) -> Embed {
     let killmail = item.killmail;
     let place = killmail.location.as_ref().map(|location| {
         let region = names::region(location, false);
@@ -23,7 +23,7 @@ pub(super) fn embed(item: &Item<'_>) -> Embed {
     let value = (!total.is_some_and(text::is_amount)).then(|| "value unknown".to_owned());
     let blow = full::final_blow(killmail)
         .filter(|attacker| attacker.character_id != 0 && attacker.ship_type_id != 0)
-        .map(|attacker| names::with_article(&Names::plain(killmail).ship(attacker.ship_type_id, "")))
+        .map(|attacker| names::with_article(&NameFormatter::plain(killmail).ship(attacker.ship_type_id, "")))
         .map(|ship| format!("by {ship}"));
     let when = full::kill_seconds(killmail).map(|seconds| format!("<t:{seconds}:R>"));
     let gate = killmail.location.as_ref().and_then(place::gate);

@@ -3,12 +3,12 @@
 use killfeed::v1::{Attacker, Killmail};
 
 use super::{
-    Item, Room, fleet, limits,
-    names::{self, Names},
+    Detail, PostItem, attackers, limits,
+    names::{self, NameFormatter},
     place, text,
 };
 use crate::{
-    database::Outcome,
+    database::KillOutcome,
     sink::{Embed, Footer, Picture},
 };
 
@@ -20,18 +20,18 @@ pub(super) const NEUTRAL: u32 = 0x0099_9999;
 /// What took longer than this to arrive is late: the default of `ping_max_age`, beyond which nobody is woken either.
 const LATE: i64 = 15 * 60;
 
-pub(super) fn embed(item: &Item<'_>, room: Room) -> Embed {
+pub(super) fn embed(item: &PostItem<'_>, room: Detail) -> Embed {
     let killmail = item.killmail;
-    let linked = room == Room::Plenty;
+    let linked = room == Detail::Plenty;
     let (most, limit, origins) = match room {
-        Room::Plenty => (8, 600, 3),
-        Room::Little => (3, 150, 1),
-        Room::Least => (2, 60, 1),
+        Detail::Plenty => (8, 600, 3),
+        Detail::Little => (3, 150, 1),
+        Detail::Least => (2, 60, 1),
     };
-    let (names, plain) = (Names::new(killmail, linked), Names::plain(killmail));
+    let (names, plain) = (NameFormatter::new(killmail, linked), NameFormatter::plain(killmail));
     let victim = killmail.victim.as_ref().map(|victim| {
         let mut lines = briefly(names.victim(victim), room);
-        if room != Room::Least {
+        if room != Detail::Least {
             lines.push(lost(killmail, plain));
         }
         lines
@@ -48,10 +48,10 @@ pub(super) fn embed(item: &Item<'_>, room: Room) -> Embed {
         limits::field("Final blow", &blow.unwrap_or_default(), true),
         limits::field("Where", &place.unwrap_or_default(), true),
         limits::field("Value", &value(killmail, room), true),
-        limits::field("Attackers", &fleet::attackers(killmail), true),
+        limits::field("Attackers", &attackers::attackers(killmail), true),
         limits::field("When", &when(killmail), true),
-        limits::field("Ships", &fleet::by_ship_group(killmail, plain, most, limit), false),
-        limits::field("Fleet", &fleet::by_alliance(killmail, plain, most, limit), false),
+        limits::field("Ships", &attackers::by_ship_group(killmail, plain, most, limit), false),
+        limits::field("Fleet", &attackers::by_alliance(killmail, plain, most, limit), false),
         limits::field("Links", &if linked { links(killmail) } else { Vec::new() }, false),
     ];
     Embed {
@@ -61,7 +61,7 @@ pub(super) fn embed(item: &Item<'_>, room: Room) -> Embed {
 }
 
 /// What every style that is an embed has: title, link, picture, colour, footer.
-pub(super) fn frame(item: &Item<'_>) -> Embed {
+pub(super) fn frame(item: &PostItem<'_>) -> Embed {
     let ship = item.killmail.victim.as_ref().map_or(0, |victim| victim.ship_type_id);
     Embed {
         title: text::cut(&title(item), limits::TITLE),
@@ -76,9 +76,9 @@ pub(super) fn frame(item: &Item<'_>) -> Embed {
 }
 
 /// `Loss: Ama Vey [WATCH] lost a Naglfar to Rook Ontari [EMBER] +2 · 2.41b ISK`.
-fn title(item: &Item<'_>) -> String {
+fn title(item: &PostItem<'_>) -> String {
     let killmail = item.killmail;
-    let names = Names::plain(killmail);
+    let names = NameFormatter::plain(killmail);
     let victim = killmail.victim.as_ref();
     let who = victim
         .and_then(|victim| names.brief_victim(victim))
@@ -133,7 +133,7 @@ pub(super) fn late(killmail: &Killmail) -> Option<String> {
 }
 
 /// `Naglfar (Dreadnought), 1,234,567 damage`.
-fn lost(killmail: &Killmail, names: Names<'_>) -> String {
+fn lost(killmail: &Killmail, names: NameFormatter<'_>) -> String {
     let Some(victim) = &killmail.victim else {
         return String::new();
     };
@@ -152,19 +152,19 @@ fn lost(killmail: &Killmail, names: Names<'_>) -> String {
 }
 
 /// Pilot and the largest of those it flies for, where there is little room.
-fn briefly(mut lines: Vec<String>, room: Room) -> Vec<String> {
-    if room == Room::Least && lines.len() > 2 {
+fn briefly(mut lines: Vec<String>, room: Detail) -> Vec<String> {
+    if room == Detail::Least && lines.len() > 2 {
         lines.drain(1..lines.len() - 1);
     }
     lines
 }
 
-fn value(killmail: &Killmail, room: Room) -> Vec<String> {
+fn value(killmail: &Killmail, room: Detail) -> Vec<String> {
     let value = killmail.value.as_ref();
     let total = value.and_then(|value| value.total);
     let dropped = text::isk_or_unknown(value.and_then(|value| value.dropped));
     // An amount stands in the title already.
-    let again = room == Room::Least && total.is_some_and(text::is_amount);
+    let again = room == Detail::Least && total.is_some_and(text::is_amount);
     let total = (!again).then(|| text::isk_or_unknown(total));
     total.into_iter().chain([format!("dropped: {dropped}")]).collect()
 }
@@ -222,19 +222,19 @@ pub(super) fn footer(subscriptions: &[&str]) -> Option<Footer> {
     (!text.is_empty()).then_some(Footer { text })
 }
 
-fn word(outcome: Outcome) -> Option<&'static str> {
+fn word(outcome: KillOutcome) -> Option<&'static str> {
     match outcome {
-        Outcome::Neutral => None,
-        Outcome::Kill => Some("Kill"),
-        Outcome::Loss => Some("Loss"),
-        Outcome::FriendlyFire => Some("Friendly fire"),
+        KillOutcome::Neutral => None,
+        KillOutcome::Kill => Some("Kill"),
+        KillOutcome::Loss => Some("Loss"),
+        KillOutcome::FriendlyFire => Some("Friendly fire"),
     }
 }
 
-fn color(outcome: Outcome) -> u32 {
+fn color(outcome: KillOutcome) -> u32 {
     match outcome {
-        Outcome::Neutral => NEUTRAL,
-        Outcome::Kill => KILL,
-        Outcome::Loss | Outcome::FriendlyFire => LOSS,
+        KillOutcome::Neutral => NEUTRAL,
+        KillOutcome::Kill => KILL,
+        KillOutcome::Loss | KillOutcome::FriendlyFire => LOSS,
     }
 }

@@ -14,12 +14,12 @@ const IN_URL: usize = 100;
 
 /// The names of one killmail.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Names<'a> {
+pub(super) struct NameFormatter<'a> {
     killmail: &'a Killmail,
     linked: bool,
 }
 
-impl<'a> Names<'a> {
+impl<'a> NameFormatter<'a> {
     /// Names that are text only.
     pub(super) fn plain(killmail: &'a Killmail) -> Self {
         Self {

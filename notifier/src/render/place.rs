@@ -13,8 +13,8 @@ pub(super) fn gate(location: &Location) -> Option<String> {
     (location.gate_to_system_id != 0).then(|| format!("gate to {name}"))
 }
 
-/// `2.14 ly, 3 jumps from Turnur`, a line for each of the nearest `most` origins.
-pub(super) fn distances(distances: &[Distance], most: usize) -> Vec<String> {
+/// `2.14 ly, 3 jumps from Turnur`, a line for each of the nearest `max` origins.
+pub(super) fn distances(distances: &[Distance], max: usize) -> Vec<String> {
     let line = |distance: &Distance| {
         let light_years = f64::from(distance.milli_light_years) / 1_000.0;
         let jumps = match distance.jumps {
@@ -26,7 +26,7 @@ pub(super) fn distances(distances: &[Distance], most: usize) -> Vec<String> {
         let origin = named(&distance.origin_name, distance.origin);
         format!("{light_years:.2} ly{jumps} from {origin}")
     };
-    distances.iter().take(most).map(line).collect()
+    distances.iter().take(max).map(line).collect()
 }
 
 fn named(name: &str, id: u64) -> String {

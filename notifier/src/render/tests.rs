@@ -123,8 +123,8 @@ pub(crate) fn hostile(id: u64) -> Killmail {
     }
 }
 
-fn item(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
-    Item {
+fn item(killmail: &Killmail, outcome: KillOutcome, style: Style) -> PostItem<'_> {
+    PostItem {
         killmail,
         outcome,
         style,
@@ -143,8 +143,8 @@ fn from(origin_name: &str, milli_light_years: u32, jumps: Option<u32>) -> Distan
 }
 
 /// At the gate to Bosena, within reach of what three watch.
-fn near(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
-    Item {
+fn near(killmail: &Killmail, outcome: KillOutcome, style: Style) -> PostItem<'_> {
+    PostItem {
         distances: vec![
             from("Vard", 2_144, Some(1)),
             from("Amamake", 3_500, Some(4)),
@@ -155,7 +155,7 @@ fn near(killmail: &Killmail, outcome: Outcome, style: Style) -> Item<'_> {
     }
 }
 
-fn rendered(killmail: &Killmail, outcome: Outcome, style: Style, pings: &[Ping]) -> Message {
+fn rendered(killmail: &Killmail, outcome: KillOutcome, style: Style, pings: &[Ping]) -> Message {
     let (message, taken) = super::killmails(&[item(killmail, outcome, style)], pings);
     assert_eq!(taken, 1);
     message
@@ -166,46 +166,49 @@ fn goldens() {
     let everyone = [Ping::Everyone, Ping::Role(42)];
     insta::assert_json_snapshot!(
         "full_loss",
-        rendered(&dreadnought(1), Outcome::Loss, Style::Full, &everyone)
+        rendered(&dreadnought(1), KillOutcome::Loss, Style::Full, &everyone)
     );
     insta::assert_json_snapshot!(
         "full_hostile",
-        rendered(&hostile(2), Outcome::Neutral, Style::Full, &[])
+        rendered(&hostile(2), KillOutcome::Neutral, Style::Full, &[])
     );
     insta::assert_json_snapshot!(
         "compact_kill",
-        rendered(&dreadnought(1), Outcome::Kill, Style::Compact, &[])
+        rendered(&dreadnought(1), KillOutcome::Kill, Style::Compact, &[])
     );
     insta::assert_json_snapshot!(
         "link",
-        rendered(&dreadnought(1), Outcome::FriendlyFire, Style::Link, &[])
+        rendered(&dreadnought(1), KillOutcome::FriendlyFire, Style::Link, &[])
     );
     insta::assert_json_snapshot!(
         "nothing_known",
-        rendered(&Killmail::default(), Outcome::FriendlyFire, Style::Full, &[])
+        rendered(&Killmail::default(), KillOutcome::FriendlyFire, Style::Full, &[])
     );
     let systems = [(30_002_086, "Turnur".to_owned(), 9)];
     insta::assert_json_snapshot!("folded", folded(12, &[3.4e9; 12], &systems));
     let mut late = dreadnought(1);
     late.published_time.as_mut().unwrap().seconds += 3 * 3_600 + 12 * 60;
-    insta::assert_json_snapshot!("full_late", rendered(&late, Outcome::Kill, Style::Full, &[]));
-    insta::assert_json_snapshot!("compact_late", rendered(&late, Outcome::Neutral, Style::Compact, &[]));
+    insta::assert_json_snapshot!("full_late", rendered(&late, KillOutcome::Kill, Style::Full, &[]));
+    insta::assert_json_snapshot!(
+        "compact_late",
+        rendered(&late, KillOutcome::Neutral, Style::Compact, &[])
+    );
     insta::assert_json_snapshot!(
         "compact_hostile",
-        rendered(&hostile(2), Outcome::Neutral, Style::Compact, &[])
+        rendered(&hostile(2), KillOutcome::Neutral, Style::Compact, &[])
     );
     let mut at_gate = dreadnought(1);
     let location = at_gate.location.as_mut().unwrap();
     (location.gate_to_system_id, location.gate_to_system_name) = (30_002_060, "Bosena".into());
     for (name, style) in [("full_near", Style::Full), ("compact_near", Style::Compact)] {
-        let (message, _) = super::killmails(&[near(&at_gate, Outcome::Neutral, style)], &[]);
+        let (message, _) = super::killmails(&[near(&at_gate, KillOutcome::Neutral, style)], &[]);
         insta::assert_json_snapshot!(name, message);
     }
 }
 
 /// The dreadnought's side loses it, and takes two ships of the other.
-pub(crate) fn engagement() -> Vec<(Killmail, Outcome)> {
-    let mut killmails = vec![(dreadnought(1), Outcome::Loss)];
+pub(crate) fn engagement() -> Vec<(Killmail, KillOutcome)> {
+    let mut killmails = vec![(dreadnought(1), KillOutcome::Loss)];
     for id in [2, 3] {
         let mut killmail = dreadnought(id);
         let victim = killmail.victim.as_mut().unwrap();
@@ -219,12 +222,12 @@ pub(crate) fn engagement() -> Vec<(Killmail, Outcome)> {
             total: Some(95_000_000.0),
             ..Default::default()
         });
-        killmails.push((killmail, Outcome::Kill));
+        killmails.push((killmail, KillOutcome::Kill));
     }
     killmails
 }
 
-fn fought(killmails: &[(Killmail, Outcome)]) -> Vec<Item<'_>> {
+fn fought(killmails: &[(Killmail, KillOutcome)]) -> Vec<PostItem<'_>> {
     let items = killmails.iter();
     items
         .map(|(killmail, outcome)| item(killmail, *outcome, Style::Battle))
@@ -247,7 +250,7 @@ fn battles() {
     watched[2].distances = vec![from("Dodixie", 900, None)];
     insta::assert_json_snapshot!("battle_near", battle(&watched, &[]).0);
 
-    let many: Vec<_> = (1..=400).map(|id| (dreadnought(id), Outcome::Neutral)).collect();
+    let many: Vec<_> = (1..=400).map(|id| (dreadnought(id), KillOutcome::Neutral)).collect();
     let (message, linked) = battle(&fought(&many), &[]);
     let text = &message.embeds[0].description;
     assert_eq!(text.matches("https://zkillboard.com/kill/").count(), linked);
@@ -262,7 +265,7 @@ fn as_many_as_fit_and_never_more() {
     for style in [Style::Full, Style::Compact, Style::Link, Style::Battle] {
         let items: Vec<_> = many
             .iter()
-            .map(|killmail| item(killmail, Outcome::Neutral, style))
+            .map(|killmail| item(killmail, KillOutcome::Neutral, style))
             .collect();
         let (message, taken) = super::killmails(&items, &[Ping::Here]);
         assert!(taken >= 10, "{taken} {style:?}");
@@ -271,7 +274,7 @@ fn as_many_as_fit_and_never_more() {
     }
     assert_eq!(super::killmails(&[], &[]).1, 0);
     let roles: Vec<Ping> = (0..500).map(|n| Ping::Role(u64::MAX - n)).collect();
-    let (message, taken) = super::killmails(&[item(&many[0], Outcome::Kill, Style::Link)], &roles);
+    let (message, taken) = super::killmails(&[item(&many[0], KillOutcome::Kill, Style::Link)], &roles);
     assert_eq!(taken, 1);
     assert!(message.content.len() <= 2_000 && message.allowed_mentions.roles.len() <= 100);
 }
@@ -299,7 +302,12 @@ fn every_style_is_what_discord_takes() {
     let killmails = [dreadnought(1), hostile(2), Killmail::default(), monstrous()];
     for killmail in &killmails {
         for style in [Style::Full, Style::Compact, Style::Link, Style::Battle] {
-            for outcome in [Outcome::Neutral, Outcome::Kill, Outcome::Loss, Outcome::FriendlyFire] {
+            for outcome in [
+                KillOutcome::Neutral,
+                KillOutcome::Kill,
+                KillOutcome::Loss,
+                KillOutcome::FriendlyFire,
+            ] {
                 check(
                     &validator,
                     &rendered(killmail, outcome, style, &[Ping::Here, Ping::Role(1)]),
@@ -311,15 +319,15 @@ fn every_style_is_what_discord_takes() {
         .iter()
         .cycle()
         .take(30)
-        .map(|k| item(k, Outcome::Kill, Style::Full))
+        .map(|k| item(k, KillOutcome::Kill, Style::Full))
         .collect();
     check(&validator, &super::killmails(&items, &[]).0);
     let systems = [1, 2, 3].map(|id| (id, "🚀*".repeat(5_000), 9));
     check(&validator, &folded(10_000, &[f64::MAX; 10_000], &systems));
     check(&validator, &folded(1, &[], &[]));
-    let all = killmails.map(|killmail| (killmail, Outcome::Loss));
+    let all = killmails.map(|killmail| (killmail, KillOutcome::Loss));
     check(&validator, &battle(&fought(&all), &[Ping::Here]).0);
-    let crowd: Vec<_> = (0..60).map(|_| (monstrous(), Outcome::Kill)).collect();
+    let crowd: Vec<_> = (0..60).map(|_| (monstrous(), KillOutcome::Kill)).collect();
     check(&validator, &battle(&fought(&crowd), &[]).0);
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Edit, Found, Post, SendOutcome, Sink};
+use super::{Edit, LookupOutcome, Post, SendOutcome, Sink};
 
 /// Prints posts.
 pub struct Console {
@@ -94,8 +94,8 @@ impl Sink for Console {
     }
 
     /// What was printed cannot be looked up. "No" means that after a kill -9 the last post is printed again rather than lost.
-    async fn find(&self, _post: &Post, _since: SystemTime) -> Found {
-        Found::No
+    async fn lookup(&self, _post: &Post, _since: SystemTime) -> LookupOutcome {
+        LookupOutcome::No
     }
 }
 

@@ -18,37 +18,37 @@ use killfeed_notifier::{
 
 /// Which of the two; `None` = standard output or input.
 #[derive(Debug)]
-pub(crate) enum Wanted {
+pub(crate) enum BackupCommand {
     Export(Option<PathBuf>),
     Import(Option<PathBuf>),
 }
 
 /// What was asked for.
-pub(crate) fn read(name: &str, arguments: &ArgMatches) -> Wanted {
+pub(crate) fn read(name: &str, arguments: &ArgMatches) -> BackupCommand {
     let file = arguments.get_one::<String>("file").map(PathBuf::from);
     match name {
-        "export" => Wanted::Export(file),
-        _ => Wanted::Import(file),
+        "export" => BackupCommand::Export(file),
+        _ => BackupCommand::Import(file),
     }
 }
 
 /// Does it, and returns what to print; or why not, for a person.
-pub(crate) async fn run(wanted: Wanted, settings: &Settings) -> Result<String, String> {
+pub(crate) async fn run(wanted: BackupCommand, settings: &Settings) -> Result<String, String> {
     match wanted {
-        Wanted::Export(file) => {
+        BackupCommand::Export(file) => {
             let json = export_all(settings).await?;
             let Some(path) = file else { return Ok(json) };
             write(&path, &json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
             Ok(String::new())
         }
-        Wanted::Import(file) => import_all(file, settings).await,
+        BackupCommand::Import(file) => import_all(file, settings).await,
     }
 }
 
 async fn export_all(settings: &Settings) -> Result<String, String> {
     match offline::read(&settings.data_dir) {
         Ok(all) => Ok(export::json(all.iter().map(|one| &**one))),
-        Err(error) if error.is_running() => cli::run(cli::Wanted::Export { guild: 0 }, settings).await,
+        Err(error) if error.is_running() => cli::run(cli::SubscriptionsCommand::Export { guild: 0 }, settings).await,
         Err(error) => Err(error.to_string()),
     }
 }
@@ -69,7 +69,7 @@ async fn import_all(file: Option<PathBuf>, settings: &Settings) -> Result<String
     match offline::add(&settings.data_dir, &text, api_url, limit, now).await {
         Ok(added) => Ok(format!("{added} added\n")),
         Err(error) if error.is_running() && file.is_some() => {
-            cli::run(cli::Wanted::Import { file: path }, settings).await
+            cli::run(cli::SubscriptionsCommand::Import { file: path }, settings).await
         }
         Err(error @ OfflineError::Storage(_)) if error.is_running() => {
             Err(format!("{error}; a running one takes a file: give --file"))

@@ -12,7 +12,7 @@ use killfeed::{
     v1::{Diagnostic, Filter},
 };
 
-use super::{Subscription, Subscriptions, Wish};
+use super::{Subscription, SubscriptionSpec, Subscriptions};
 use crate::database::{CompiledRow, StorageError};
 
 /// Why a text has no tree.
@@ -68,7 +68,7 @@ pub async fn compile_pending(
         if !needs(&subscription, &build) {
             continue;
         }
-        let (compiled, problem) = match trees(compile, &subscription.wish, &build).await {
+        let (compiled, problem) = match trees(compile, &subscription.spec, &build).await {
             Ok(compiled) => {
                 round.compiled += 1;
                 (Some(compiled), String::new())
@@ -87,7 +87,7 @@ pub async fn compile_pending(
             }
         };
         done.push((subscription, compiled, problem));
-        if done.len() == STORE_AT_ONCE {
+        if done.len() == MAX_STORE_BATCH {
             subscriptions.set_compiled_all(std::mem::take(&mut done)).await?;
         }
     }
@@ -96,7 +96,7 @@ pub async fn compile_pending(
 }
 
 /// Trees stored in one transaction: each one makes the snapshot anew.
-const STORE_AT_ONCE: usize = 200;
+const MAX_STORE_BATCH: usize = 200;
 
 /// Asks for each text once.
 struct Remembering<'a> {
@@ -139,7 +139,7 @@ fn needs(subscription: &Subscription, build: &str) -> bool {
 /// The trees of a wish, made with the static data `build`; or which of its fields has none, and why.
 pub async fn trees(
     compile: &dyn Compile,
-    wish: &Wish,
+    wish: &SubscriptionSpec,
     build: &str,
 ) -> Result<CompiledRow, (&'static str, CompileError)> {
     let filter = compile.compile(&wish.filter).await.map_err(|error| ("filter", error))?;
@@ -178,7 +178,7 @@ fn shifted(error: CompileError, by: usize, length: usize) -> CompileError {
 }
 
 fn say(subscription: &Subscription, field: &str, error: &CompileError) {
-    let wish = &subscription.wish;
+    let wish = &subscription.spec;
     let consequence = match subscription.compiled {
         Some(_) => "it goes on with the tree it has",
         None => "it is not active",

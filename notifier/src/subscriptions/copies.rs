@@ -13,7 +13,7 @@ use super::{Subscription, Subscriptions, store};
 use crate::database::{StorageError, SubscriptionRow};
 
 /// So many days are kept.
-const KEPT: usize = 7;
+const MAX_COPIES: usize = 7;
 /// Of the copies' form.
 const VERSION: u32 = 1;
 
@@ -24,7 +24,7 @@ const UNFINISHED: &str = "new";
 static WRITING: Mutex<()> = Mutex::new(());
 
 #[derive(Serialize, Deserialize)]
-struct Copy {
+struct DailyCopy {
     version: u32,
     /// Milliseconds.
     made: u64,
@@ -33,7 +33,7 @@ struct Copy {
 
 /// A copy that was read.
 #[derive(Debug)]
-pub struct Found {
+pub struct LoadedCopy {
     /// Which file.
     pub path: PathBuf,
     /// When it was made, milliseconds.
@@ -51,28 +51,28 @@ pub fn write(data_dir: &Path, subscriptions: &Subscriptions, now: u64) -> io::Re
         return Ok(false);
     }
     let list = subscriptions.list();
-    let copy = Copy {
+    let copy = DailyCopy {
         version: VERSION,
         made: now,
         subscriptions: list.iter().map(|one| store::row(one)).collect(),
     };
     put(&dir, &name, &copy)?;
     let old = copies(data_dir)?;
-    for path in old.iter().skip(KEPT) {
+    for path in old.iter().skip(MAX_COPIES) {
         fs::remove_file(path)?;
     }
     Ok(true)
 }
 
 /// The newest copy that can be read.
-pub fn newest(data_dir: &Path) -> Option<Found> {
+pub fn newest(data_dir: &Path) -> Option<LoadedCopy> {
     copies(data_dir).unwrap_or_default().into_iter().find_map(|path| {
         let read = read(&path);
         if let Err(error) = &read {
             tracing::warn!(path = %path.display(), %error, "a copy of the subscriptions cannot be read: trying an older one");
         }
         let copy = read.ok()?;
-        Some(Found {
+        Some(LoadedCopy {
             path,
             made: copy.made,
             rows: copy.subscriptions,
@@ -108,7 +108,7 @@ pub fn without(data_dir: &Path, guilds: &[u64]) -> io::Result<()> {
 
 impl Subscriptions {
     /// Fills an empty database from a copy; returns how many subscriptions that were.
-    pub async fn restore(&self, found: &Found) -> Result<usize, StorageError> {
+    pub async fn restore(&self, found: &LoadedCopy) -> Result<usize, StorageError> {
         let rows: Result<Vec<Subscription>, _> = found.rows.iter().cloned().map(store::read).collect();
         let rows = rows?;
         self.put_all(&rows).await?;
@@ -143,8 +143,8 @@ fn files(data_dir: &Path, ending: &str) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn read(path: &Path) -> io::Result<Copy> {
-    let copy: Copy = serde_json::from_slice(&fs::read(path)?)?;
+fn read(path: &Path) -> io::Result<DailyCopy> {
+    let copy: DailyCopy = serde_json::from_slice(&fs::read(path)?)?;
     if copy.version == VERSION {
         Ok(copy)
     } else {
@@ -156,7 +156,7 @@ fn read(path: &Path) -> io::Result<Copy> {
 }
 
 /// Whole or not at all: under another name first. It holds webhooks' URLs, which are nobody else's business.
-fn put(dir: &Path, name: &str, copy: &Copy) -> io::Result<()> {
+fn put(dir: &Path, name: &str, copy: &DailyCopy) -> io::Result<()> {
     let unfinished = dir.join(format!("{name}.{UNFINISHED}"));
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true);
@@ -232,7 +232,7 @@ filter = ""
         assert_eq!((&found.path, found.made), (&kept[1], start + 8 * DAY));
         let second = subscriptions(&dir.path().join("two")).await;
         assert_eq!(second.restore(&found).await.unwrap(), 2);
-        let wishes = |of: &Subscriptions| of.list().iter().map(|one| one.wish.clone()).collect::<Vec<_>>();
+        let wishes = |of: &Subscriptions| of.list().iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
         assert_eq!(wishes(&second), wishes(&first));
         // What the file says is what is there: nothing is made anew.
         let counts = second

@@ -5,12 +5,12 @@ use std::{collections::HashSet, time::Duration};
 use killfeed::setting;
 use serde::Deserialize;
 
-use super::{MaxAge, WEBHOOK_GUILD, Wish};
+use super::{MaxAge, SubscriptionSpec, WEBHOOK_GUILD};
 use crate::{settings::Secret, sink::Destination};
 
 /// What is wrong with the file.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadFile {
+pub enum SubscriptionsFileError {
     /// Not TOML or JSON, or not of this shape.
     #[error("{0}")]
     Syntax(String),
@@ -29,17 +29,20 @@ pub enum BadFile {
 }
 
 /// Reads the file. JSON begins with a brace, TOML never does. Webhooks may also lie under `api_url`.
-pub fn parse(text: &str, api_url: &str) -> Result<Vec<Wish>, BadFile> {
+pub fn parse(text: &str, api_url: &str) -> Result<Vec<SubscriptionSpec>, SubscriptionsFileError> {
     parse_each(text, api_url)?.into_iter().collect()
 }
 
 /// As [`parse`], with every row that cannot be used in its place.
-pub fn parse_each(text: &str, api_url: &str) -> Result<Vec<Result<Wish, BadFile>>, BadFile> {
+pub fn parse_each(
+    text: &str,
+    api_url: &str,
+) -> Result<Vec<Result<SubscriptionSpec, SubscriptionsFileError>>, SubscriptionsFileError> {
     let text = text.trim_start_matches('\u{feff}');
-    let document: Document = if text.trim_start().starts_with('{') {
-        serde_json::from_str(text).map_err(|error| BadFile::Syntax(error.to_string()))?
+    let document: SubscriptionsFile = if text.trim_start().starts_with('{') {
+        serde_json::from_str(text).map_err(|error| SubscriptionsFileError::Syntax(error.to_string()))?
     } else {
-        toml::from_str(text).map_err(|error| BadFile::Syntax(one_line(&error, text)))?
+        toml::from_str(text).map_err(|error| SubscriptionsFileError::Syntax(one_line(&error, text)))?
     };
     let mut names = HashSet::new();
     let rows = document.subscription.into_iter().enumerate();
@@ -50,14 +53,14 @@ pub fn parse_each(text: &str, api_url: &str) -> Result<Vec<Result<Wish, BadFile>
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Document {
+struct SubscriptionsFile {
     #[serde(default)]
-    subscription: Vec<Row>,
+    subscription: Vec<FileRow>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct FileRow {
     name: Option<String>,
     guild: Option<Id>,
     channel: Option<Id>,
@@ -90,13 +93,18 @@ impl Id {
     }
 }
 
-fn wish(number: usize, row: Row, api_url: &str, names: &mut HashSet<(u64, String)>) -> Result<Wish, BadFile> {
+fn wish(
+    number: usize,
+    row: FileRow,
+    api_url: &str,
+    names: &mut HashSet<(u64, String)>,
+) -> Result<SubscriptionSpec, SubscriptionsFileError> {
     let shown = row
         .name
         .as_deref()
         .map(|name| format!(" ({name:?})"))
         .unwrap_or_default();
-    let bad = |field: &'static str, expected: &str| BadFile::Row {
+    let bad = |field: &'static str, expected: &str| SubscriptionsFileError::Row {
         row: number,
         name: shown.clone(),
         field,
@@ -148,7 +156,7 @@ fn wish(number: usize, row: Row, api_url: &str, names: &mut HashSet<(u64, String
             .map(Some)
             .ok_or_else(|| bad(field, "a duration of at least 1s, like 10m, 6h or 7d")),
     };
-    Ok(Wish {
+    Ok(SubscriptionSpec {
         ping_max_age: age("ping_max_age", &row.ping_max_age)?,
         max_age: match row.max_age.as_deref() {
             Some("unlimited") => MaxAge::Unlimited,

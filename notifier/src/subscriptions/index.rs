@@ -19,7 +19,7 @@ use crate::{
 
 /// A subscription that can match: compiled and not paused, its defaults filled in.
 #[derive(Debug)]
-pub struct Active {
+pub struct ActiveSubscription {
     /// Which.
     pub id: SubscriptionId,
     /// Whose.
@@ -44,13 +44,13 @@ pub struct Active {
     pub style: Style,
     /// Milliseconds: what was published before is not its business.
     pub active_from: u64,
-    made_of: Arc<Subscription>,
+    source: Arc<Subscription>,
 }
 
-impl Active {
+impl ActiveSubscription {
     /// How far a system is from the origins of the `near( )` in its filter, the nearest first.
     pub fn distances(&self, system: u32) -> Vec<Distance> {
-        let tree = self.made_of.compiled.as_ref().and_then(|row| row.filter.as_ref());
+        let tree = self.source.compiled.as_ref().and_then(|row| row.filter.as_ref());
         tree.map_or_else(Vec::new, |tree| filter::distances(tree, system))
     }
 }
@@ -71,9 +71,9 @@ pub struct Snapshot {
     set: FilterSet,
     /// Of those that can match, and the guild of the first of them.
     destinations: BTreeMap<Destination, u64>,
-    by_id: HashMap<SubscriptionId, Arc<Active>>,
+    by_id: HashMap<SubscriptionId, Arc<ActiveSubscription>>,
     suspensions: BTreeMap<Destination, SuspensionRow>,
-    elsewhere: BTreeSet<Destination>,
+    served_elsewhere: BTreeSet<Destination>,
     /// Of all subscriptions, whether they can match or not.
     here: BTreeSet<Destination>,
 }
@@ -82,12 +82,12 @@ impl Snapshot {
     /// Those of `subscriptions` that can match; `max_age` is the notifier's own limit.
     pub fn new<'a>(subscriptions: impl IntoIterator<Item = &'a Subscription>, max_age: Duration) -> Self {
         let subscriptions: Vec<_> = subscriptions.into_iter().cloned().map(Arc::new).collect();
-        Self::made_of(subscriptions.iter(), max_age, &Self::default())
+        Self::source(subscriptions.iter(), max_age, &Self::default())
     }
 
     /// The same, where those that have not changed are taken over from `before`: programs are made once, not at every change
     /// of some other subscription.
-    pub(super) fn made_of<'a>(
+    pub(super) fn source<'a>(
         subscriptions: impl Iterator<Item = &'a Arc<Subscription>>,
         max_age: Duration,
         before: &Self,
@@ -97,7 +97,7 @@ impl Snapshot {
             ..Self::default()
         };
         for subscription in subscriptions {
-            let destination = &subscription.wish.destination;
+            let destination = &subscription.spec.destination;
             snapshot.here.insert(destination.clone());
             if let Some(suspension) = &subscription.suspension {
                 snapshot.suspensions.insert(destination.clone(), suspension.clone());
@@ -106,12 +106,12 @@ impl Snapshot {
                 .suspension
                 .as_ref()
                 .is_some_and(|suspension| suspension.retired);
-            if subscription.wish.paused || retired {
+            if subscription.spec.paused || retired {
                 continue;
             }
             let unchanged = before.by_id.get(&subscription.id);
             let unchanged = unchanged
-                .filter(|active| Arc::ptr_eq(&active.made_of, subscription))
+                .filter(|active| Arc::ptr_eq(&active.source, subscription))
                 .cloned();
             let active = unchanged.or_else(|| active(subscription, max_age, &mut snapshot.set).map(Arc::new));
             if let Some(active) = active {
@@ -126,9 +126,9 @@ impl Snapshot {
     }
 
     /// What may want this killmail: all whose filter and `us` match it, and hardly any other. Ordered by destination, then name.
-    pub fn candidates(&self, killmail: &Killmail) -> Vec<&Active> {
+    pub fn candidates(&self, killmail: &Killmail) -> Vec<&ActiveSubscription> {
         let found = self.set.matches(killmail).into_iter();
-        let mut candidates: Vec<&Active> = found.filter_map(|id| self.get(SubscriptionId(id))).collect();
+        let mut candidates: Vec<&ActiveSubscription> = found.filter_map(|id| self.get(SubscriptionId(id))).collect();
         candidates.sort_unstable_by(|a, b| (&a.destination, &a.name, a.id).cmp(&(&b.destination, &b.name, b.id)));
         candidates
     }
@@ -139,7 +139,7 @@ impl Snapshot {
     }
 
     /// One of them; `None` if it was deleted, paused or retired, or has no filter.
-    pub fn get(&self, id: SubscriptionId) -> Option<&Active> {
+    pub fn get(&self, id: SubscriptionId) -> Option<&ActiveSubscription> {
         self.by_id.get(&id).map(Arc::as_ref)
     }
 
@@ -157,12 +157,12 @@ impl Snapshot {
     /// Says which destinations only subscriptions that another process serves post to.
     pub(super) fn set_elsewhere(&mut self, destinations: impl Iterator<Item = Destination>) {
         let elsewhere = destinations.filter(|destination| !self.here.contains(destination));
-        self.elsewhere = elsewhere.collect();
+        self.served_elsewhere = elsewhere.collect();
     }
 
     /// Whether another process serves the destination: what waits for it here waits for being moved.
     pub fn is_elsewhere(&self, destination: &Destination) -> bool {
-        self.elsewhere.contains(destination)
+        self.served_elsewhere.contains(destination)
     }
 
     /// The guild of a destination that something may match for.
@@ -182,9 +182,9 @@ impl Snapshot {
 }
 
 /// Made ready, and put into the set in the place of what had its id before.
-fn active(subscription: &Arc<Subscription>, max_age: Duration, set: &mut FilterSet) -> Option<Active> {
+fn active(subscription: &Arc<Subscription>, max_age: Duration, set: &mut FilterSet) -> Option<ActiveSubscription> {
     set.remove(subscription.id.0);
-    let wish = &subscription.wish;
+    let wish = &subscription.spec;
     let compiled = subscription.compiled.as_ref()?;
     let program = |filter: &Option<Filter>| filter.as_ref().map(Program::new).transpose();
     let mut programs = || -> Result<_, InvalidFilter> {
@@ -207,8 +207,8 @@ fn active(subscription: &Arc<Subscription>, max_age: Duration, set: &mut FilterS
             return None;
         }
     };
-    Some(Active {
-        made_of: subscription.clone(),
+    Some(ActiveSubscription {
+        source: subscription.clone(),
         id: subscription.id,
         guild: wish.guild,
         name: wish.name.clone(),

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Source, Subscription, Subscriptions, Wish, file, service};
+use super::{Subscription, SubscriptionSource, SubscriptionSpec, Subscriptions, file, service};
 use crate::database::{self, StorageError};
 
 /// Why there is no backup, or why it was not put back. Nothing was stored.
@@ -18,7 +18,7 @@ pub enum OfflineError {
     Nothing(String),
     /// What was given is no file of subscriptions.
     #[error("the file is not what `killfeed-notifier export` writes: {0}")]
-    File(#[from] file::BadFile),
+    File(#[from] file::SubscriptionsFileError),
     /// Some are there already.
     #[error(
         "the data folder has some of these already, so nothing was imported: {0}; expected a folder without them, like an empty one"
@@ -71,7 +71,7 @@ pub async fn add(data_dir: &Path, text: &str, api_url: &str, limit: usize, now: 
         return Err(OfflineError::There(there.join(", ")));
     }
     for wish in &wishes {
-        let of_guild = |other: &&Wish| other.guild == wish.guild;
+        let of_guild = |other: &&SubscriptionSpec| other.guild == wish.guild;
         let would_be = subscriptions.of_guild(wish.guild).len() + wishes.iter().filter(of_guild).count();
         if would_be > limit {
             let guild = wish.guild;
@@ -80,7 +80,7 @@ pub async fn add(data_dir: &Path, text: &str, api_url: &str, limit: usize, now: 
     }
     let put = wishes.into_iter().map(|wish| Subscription {
         // Its people may change it: it is not the operator's file that says it.
-        source: Source::Command,
+        source: SubscriptionSource::Command,
         ..service::new(wish, now)
     });
     let put: Vec<Subscription> = put.collect();
@@ -135,9 +135,12 @@ paused = true
         let text = export::json(all.iter().map(|one| &**one));
         assert_eq!(add(two.path(), &text, "", 5, 20).await.unwrap(), 2);
         let again = read(two.path()).unwrap();
-        let wishes = |of: &[Arc<Subscription>]| of.iter().map(|one| one.wish.clone()).collect::<Vec<_>>();
+        let wishes = |of: &[Arc<Subscription>]| of.iter().map(|one| one.spec.clone()).collect::<Vec<_>>();
         assert_eq!(wishes(&again), wishes(&all));
-        assert_eq!((again[0].active_from, again[0].source), (20, Source::Command));
+        assert_eq!(
+            (again[0].active_from, again[0].source),
+            (20, SubscriptionSource::Command)
+        );
 
         let error = add(two.path(), &text, "", 5, 30).await.unwrap_err().to_string();
         assert!(error.contains("\"a\" of guild 7, \"a\" of guild 8"), "{error}");

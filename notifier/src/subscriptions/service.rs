@@ -1,6 +1,6 @@
 //! The subscriptions of this process: on disk first, then in the snapshot. One writer at a time.
 
-mod change;
+mod edit;
 
 use std::{
     collections::BTreeMap,
@@ -9,16 +9,16 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-pub use change::{By, ChangeError};
+pub use edit::{Actor, ChangeError};
 
-use super::{Snapshot, Source, Subscription, SubscriptionId, WEBHOOK_GUILD, Wish, store};
+use super::{Snapshot, Subscription, SubscriptionId, SubscriptionSource, SubscriptionSpec, WEBHOOK_GUILD, store};
 use crate::{
     database::{CompiledRow, Database, StorageError, SuspensionRow},
     settings::Secret,
     sink::Destination,
 };
 
-type Key = (u64, String);
+type SubscriptionKey = (u64, String);
 
 /// Subscriptions on disk and the snapshot made of them.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Subscriptions {
     max_age: Duration,
     serves: Serves,
     /// Held by a writer over its read-decide-write, which never waits for anything but the disk: a std mutex is enough.
-    all: Mutex<BTreeMap<Key, Arc<Subscription>>>,
+    all: Mutex<BTreeMap<SubscriptionKey, Arc<Subscription>>>,
     snapshot: ArcSwap<Snapshot>,
 }
 
@@ -43,7 +43,7 @@ impl std::fmt::Debug for Serves {
 
 /// What taking over the subscriptions file changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Reconciled {
+pub struct ReconcileStats {
     /// New rows.
     pub added: usize,
     /// Rows that say something else now.
@@ -79,10 +79,10 @@ impl Subscriptions {
         Ok(opened)
     }
 
-    fn snapshot_of(&self, all: &BTreeMap<Key, Arc<Subscription>>) -> Snapshot {
+    fn snapshot_of(&self, all: &BTreeMap<SubscriptionKey, Arc<Subscription>>) -> Snapshot {
         let (here, elsewhere): (Vec<_>, Vec<_>) = all.values().partition(|one| (self.serves.0)(one));
-        let mut snapshot = Snapshot::made_of(here.into_iter(), self.max_age, &self.snapshot.load());
-        snapshot.set_elsewhere(elsewhere.into_iter().map(|one| one.wish.destination.clone()));
+        let mut snapshot = Snapshot::source(here.into_iter(), self.max_age, &self.snapshot.load());
+        snapshot.set_elsewhere(elsewhere.into_iter().map(|one| one.spec.destination.clone()));
         snapshot
     }
 
@@ -103,20 +103,20 @@ impl Subscriptions {
         let of_webhooks = all.range((WEBHOOK_GUILD, String::new())..);
         of_webhooks
             .take_while(|((guild, _), _)| *guild == WEBHOOK_GUILD)
-            .find(|(_, one)| one.wish.destination == Destination::Webhook(id))
-            .and_then(|(_, one)| one.wish.webhook_url.clone())
+            .find(|(_, one)| one.spec.destination == Destination::Webhook(id))
+            .and_then(|(_, one)| one.spec.webhook_url.clone())
     }
 
     /// Makes the file's rows be exactly `wishes`: those that say the same as before keep everything, an edited one keeps
     /// its id and starts at the log's head, one that is gone is removed. Others' subscriptions are not touched.
-    pub async fn take_file(&self, wishes: Vec<Wish>, now: u64) -> Result<Reconciled, StorageError> {
-        let mut counts = Reconciled::default();
+    pub async fn take_file(&self, wishes: Vec<SubscriptionSpec>, now: u64) -> Result<ReconcileStats, StorageError> {
+        let mut counts = ReconcileStats::default();
         {
             let mut all = self.lock();
             let mut put = Vec::new();
-            let mut gone: BTreeMap<Key, ()> = all
+            let mut gone: BTreeMap<SubscriptionKey, ()> = all
                 .iter()
-                .filter(|(_, subscription)| subscription.source == Source::File)
+                .filter(|(_, subscription)| subscription.source == SubscriptionSource::File)
                 .map(|(key, _)| (key.clone(), ()))
                 .collect();
             for wish in wishes {
@@ -127,7 +127,7 @@ impl Subscriptions {
                         counts.added += 1;
                         put.push(new(wish, now));
                     }
-                    Some(old) if old.source != Source::File => {
+                    Some(old) if old.source != SubscriptionSource::File => {
                         counts.taken += 1;
                         tracing::warn!(
                             name = wish.name,
@@ -135,14 +135,14 @@ impl Subscriptions {
                             "row of the subscriptions file skipped: a command made a subscription of this name"
                         );
                     }
-                    Some(old) if old.wish == wish => counts.kept += 1,
+                    Some(old) if old.spec == wish => counts.kept += 1,
                     Some(old) => {
                         counts.changed += 1;
                         put.push(edited(old, wish, now));
                     }
                 }
             }
-            let remove: Vec<Key> = gone.into_keys().collect();
+            let remove: Vec<SubscriptionKey> = gone.into_keys().collect();
             counts.removed = remove.len();
             self.write(&mut all, &put, &remove)?;
         }
@@ -170,9 +170,9 @@ impl Subscriptions {
             let mut all = self.lock();
             let mut put = Vec::new();
             for (of, compiled, problem) in answers {
-                let key = (of.wish.guild, of.wish.name.clone());
+                let key = (of.spec.guild, of.spec.name.clone());
                 let same = |now: &&Arc<Subscription>| {
-                    now.id == of.id && now.wish.filter == of.wish.filter && now.wish.us == of.wish.us
+                    now.id == of.id && now.spec.filter == of.spec.filter && now.spec.us == of.spec.us
                 };
                 let Some(current) = all.get(&key).filter(same) else {
                     continue;
@@ -201,7 +201,7 @@ impl Subscriptions {
             let mut all = self.lock();
             let put: Vec<Subscription> = all
                 .values()
-                .filter(|subscription| subscription.wish.destination == *destination)
+                .filter(|subscription| subscription.spec.destination == *destination)
                 .filter(|subscription| subscription.suspension != suspension)
                 .map(|subscription| Subscription {
                     suspension: suspension.clone(),
@@ -232,9 +232,9 @@ impl Subscriptions {
     /// The disk first, then the map, then the snapshot.
     fn write(
         &self,
-        all: &mut BTreeMap<Key, Arc<Subscription>>,
+        all: &mut BTreeMap<SubscriptionKey, Arc<Subscription>>,
         put: &[Subscription],
-        remove: &[Key],
+        remove: &[SubscriptionKey],
     ) -> Result<(), StorageError> {
         let written = store::write(&self.database, put, remove)?;
         for key in remove {
@@ -245,27 +245,27 @@ impl Subscriptions {
         Ok(())
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Subscription>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<SubscriptionKey, Arc<Subscription>>> {
         // A writer that panicked had either written the disk and the map or neither: the map is what was last on disk.
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn by_key(subscriptions: Vec<Subscription>) -> BTreeMap<Key, Arc<Subscription>> {
+fn by_key(subscriptions: Vec<Subscription>) -> BTreeMap<SubscriptionKey, Arc<Subscription>> {
     subscriptions
         .into_iter()
         .map(|subscription| {
-            let key = (subscription.wish.guild, subscription.wish.name.clone());
+            let key = (subscription.spec.guild, subscription.spec.name.clone());
             (key, Arc::new(subscription))
         })
         .collect()
 }
 
-pub(super) fn new(wish: Wish, now: u64) -> Subscription {
+pub(super) fn new(wish: SubscriptionSpec, now: u64) -> Subscription {
     Subscription {
         id: SubscriptionId(0),
-        wish,
-        source: Source::File,
+        spec: wish,
+        source: SubscriptionSource::File,
         created: (0, now),
         changed: (0, now),
         active_from: now,
@@ -275,9 +275,9 @@ pub(super) fn new(wish: Wish, now: u64) -> Subscription {
     }
 }
 
-fn edited(old: &Subscription, wish: Wish, now: u64) -> Subscription {
-    let same_filters = old.wish.filter == wish.filter && old.wish.us == wish.us;
-    let same_place = old.wish.destination == wish.destination;
+fn edited(old: &Subscription, wish: SubscriptionSpec, now: u64) -> Subscription {
+    let same_filters = old.spec.filter == wish.filter && old.spec.us == wish.us;
+    let same_place = old.spec.destination == wish.destination;
     Subscription {
         id: old.id,
         source: old.source,
@@ -291,7 +291,7 @@ fn edited(old: &Subscription, wish: Wish, now: u64) -> Subscription {
             String::new()
         },
         compiled: old.compiled.clone().filter(|_| same_filters),
-        wish,
+        spec: wish,
     }
 }
 
@@ -302,7 +302,7 @@ mod tests {
     use super::*;
     use crate::{database, subscriptions::file};
 
-    fn wishes(names: &[&str]) -> Vec<Wish> {
+    fn wishes(names: &[&str]) -> Vec<SubscriptionSpec> {
         let row = |name: &&str| format!("[[subscription]]\nname = \"{name}\"\nguild = 1\nchannel = 2\nfilter = \"\"\n");
         let text: String = names.iter().map(row).collect();
         file::parse(&text, "").unwrap()
@@ -339,7 +339,7 @@ mod tests {
         let mut next = wishes(&["b", "c"]);
         next[0].paused = true;
         let counts = subscriptions.take_file(next, 20).await.unwrap();
-        let expected = Reconciled {
+        let expected = ReconcileStats {
             added: 1,
             changed: 1,
             removed: 1,
@@ -349,7 +349,7 @@ mod tests {
         let list = subscriptions.list();
         let seen: Vec<_> = list
             .iter()
-            .map(|s| (s.wish.name.as_str(), s.id.0, s.active_from))
+            .map(|s| (s.spec.name.as_str(), s.id.0, s.active_from))
             .collect();
         assert_eq!(seen, [("b", 2, 20), ("c", 3, 20)]);
         // b is paused, c not compiled yet.
@@ -360,7 +360,7 @@ mod tests {
         );
         // An answer that comes too late for the filter it was asked for is dropped.
         let mut old = Subscription::clone(&list[1]);
-        old.wish.filter = "npc".into();
+        old.spec.filter = "npc".into();
         subscriptions
             .set_compiled(&old, Some(everything), String::new())
             .await

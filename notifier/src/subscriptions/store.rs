@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _};
 
-use super::{MaxAge, Ping, Side, Source, Style, Subscription, SubscriptionId, Wish};
+use super::{MaxAge, Ping, Side, Style, Subscription, SubscriptionId, SubscriptionSource, SubscriptionSpec};
 use crate::{
     database::{
         Database, StorageError, SubscriptionRow, counters_key, decode, decode_number, destination_key, meta,
@@ -51,7 +51,7 @@ pub(super) fn write(
             }
             // One that comes from a copy brings its id along.
             next = next.max(subscription.id.0 + 1);
-            let key = subscription_key(subscription.wish.guild, &subscription.wish.name);
+            let key = subscription_key(subscription.spec.guild, &subscription.spec.name);
             subscriptions.insert(key, prost::Message::encode_to_vec(&row(subscription)))?;
         }
         numbers.insert(meta::NEXT_SUBSCRIPTION, &next.to_be_bytes())?;
@@ -92,7 +92,7 @@ fn gone_key(guild: u64) -> Vec<u8> {
 
 pub(super) fn row(subscription: &Subscription) -> SubscriptionRow {
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let wish = &subscription.wish;
+    let wish = &subscription.spec;
     SubscriptionRow {
         id: subscription.id.0,
         guild: wish.guild,
@@ -143,11 +143,11 @@ pub(super) fn read(row: SubscriptionRow) -> Result<Subscription, StorageError> {
     };
     Ok(Subscription {
         id: SubscriptionId(row.id),
-        source: row.source.parse::<Source>().map_err(|_| bad("source"))?,
+        source: row.source.parse::<SubscriptionSource>().map_err(|_| bad("source"))?,
         created: (row.created_by, row.created_at),
         changed: (row.changed_by, row.changed_at),
         active_from: row.active_from,
-        wish: Wish {
+        spec: SubscriptionSpec {
             guild: row.guild,
             destination: read_destination(&row.destination).ok_or_else(|| bad("destination"))?,
             side: row.side.parse::<Side>().map_err(|_| bad("side"))?,
@@ -185,7 +185,7 @@ mod tests {
         let database = database::open(dir.path(), SystemTime::now()).unwrap().database;
         let subscription = Subscription {
             id: SubscriptionId(0),
-            wish: Wish {
+            spec: SubscriptionSpec {
                 name: "caps".into(),
                 guild: 7,
                 destination: Destination::Channel(8),
@@ -199,7 +199,7 @@ mod tests {
                 paused: true,
                 webhook_url: Some(Secret::new("https://discord.com/api/webhooks/1/x")),
             },
-            source: Source::Command,
+            source: SubscriptionSource::Command,
             created: (1, 2),
             changed: (3, 4),
             active_from: 5,
@@ -218,9 +218,9 @@ mod tests {
             }),
         };
         let mut unlimited = subscription.clone();
-        unlimited.wish.name = "all".into();
-        unlimited.wish.max_age = MaxAge::Unlimited;
-        unlimited.wish.ping = None;
+        unlimited.spec.name = "all".into();
+        unlimited.spec.max_age = MaxAge::Unlimited;
+        unlimited.spec.ping = None;
         let written = write(&database, &[subscription, unlimited], &[]).unwrap();
         assert_eq!(written.iter().map(|s| s.id.0).collect::<Vec<_>>(), [1, 2]);
         let loaded = load(&database).unwrap();
@@ -229,7 +229,7 @@ mod tests {
         let counters = counters_key(1);
         database.meta.insert(&counters, vec![]).unwrap();
         let mut renamed = written[0].clone();
-        renamed.wish.name = "capitals".into();
+        renamed.spec.name = "capitals".into();
         write(&database, &[renamed], &[(7, "caps".into())]).unwrap();
         assert!(database.meta.contains_key(&counters).unwrap());
         write(&database, &[], &[(7, "capitals".into())]).unwrap();

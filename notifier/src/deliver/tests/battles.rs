@@ -2,11 +2,11 @@
 
 use super::*;
 
-async fn battle() -> Bench {
-    Bench::start("style = \"battle\"").await
+async fn battle() -> DeliveryHarness {
+    DeliveryHarness::start("style = \"battle\"").await
 }
 
-fn edits(bench: &Bench) -> Vec<Edit> {
+fn edits(bench: &DeliveryHarness) -> Vec<Edit> {
     bench.fake.state.lock().unwrap().edits.clone()
 }
 
@@ -33,12 +33,12 @@ async fn a_battle_is_one_post_that_is_edited_and_links_each_killmail() {
     }
     assert_eq!(last.added, (4..=9).collect::<Vec<_>>());
     // Quiet for a while: the next killmail begins another battle.
-    tokio::time::sleep(crate::outbox::QUIET).await;
+    tokio::time::sleep(crate::outbox::IDLE_TIMEOUT).await;
     bench.arrive([10], &[HERE]);
     bench.drained().await;
     assert_eq!(bench.fake.state.lock().unwrap().posted.len(), 2);
     assert!(bench.outbox().killmail(5).unwrap().is_none());
-    tokio::time::sleep(crate::outbox::QUIET).await;
+    tokio::time::sleep(crate::outbox::IDLE_TIMEOUT).await;
     assert_eq!(bench.outbox().end_quiet_battles(bench.clock.now()).unwrap(), 1);
     assert!(bench.outbox().killmail(10).unwrap().is_none());
 }

@@ -4,8 +4,8 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn what_matched_and_what_was_posted_is_counted_once_whatever_dies() {
-    let mut bench = Bench::start("").await;
-    let counters = |bench: &Bench, id| bench.outbox().counters(SubscriptionId(id)).unwrap();
+    let mut bench = DeliveryHarness::start("").await;
+    let counters = |bench: &DeliveryHarness, id| bench.outbox().counters(SubscriptionId(id)).unwrap();
     bench.fake.fault(HERE, [Fault::PostedHang]);
     bench.arrive(1..=4, &[HERE, THERE]);
     bench.outbox().flush().await.unwrap();
@@ -30,7 +30,7 @@ async fn what_matched_and_what_was_posted_is_counted_once_whatever_dies() {
 
 #[tokio::test(start_paused = true)]
 async fn a_battle_counts_what_comes_to_it() {
-    let bench = Bench::start("style = \"battle\"").await;
+    let bench = DeliveryHarness::start("style = \"battle\"").await;
     for id in 1..=3 {
         bench.arrive([id], &[HERE]);
         bench.drained().await;

@@ -2,7 +2,7 @@
 
 use super::*;
 
-impl Bench {
+impl DeliveryHarness {
     /// A later revision of a killmail, which says what it is worth. `to` still match it.
     fn revised(&self, killmail_id: u64, revision: u32, value: f64, to: &[Destination], posted: &[Destination]) {
         let time = self.clock.now();
@@ -23,10 +23,10 @@ impl Bench {
         };
         let matched = |destination: &Destination| Match {
             destination: destination.clone(),
-            subscriptions: vec![(SubscriptionId(subscription(destination)), Outcome::Neutral)],
+            subscriptions: vec![(SubscriptionId(subscription(destination)), KillOutcome::Neutral)],
             in_time: true,
         };
-        let arrival = Arrival {
+        let arrival = IncomingKillmail {
             killmail_id,
             revision,
             bytes: killmail.encode_to_vec(),
@@ -37,7 +37,7 @@ impl Bench {
             matches: to.iter().map(matched).collect(),
             posted: posted.to_vec(),
         };
-        self.outbox().arrive(&[arrival], None, self.clock.now()).unwrap();
+        self.outbox().enqueue(&[arrival], None, self.clock.now()).unwrap();
     }
 
     fn edits(&self) -> Vec<Edit> {
@@ -51,7 +51,7 @@ fn text(edit: &Edit) -> String {
 
 #[tokio::test(start_paused = true)]
 async fn a_later_revision_edits_the_post_also_where_it_no_longer_matches() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.arrive([1, 2, 3], &[HERE, THERE]);
     bench.drained().await;
     let post = bench.outbox().post(&HERE, 2).unwrap().unwrap();
@@ -90,7 +90,7 @@ async fn a_later_revision_edits_the_post_also_where_it_no_longer_matches() {
 
 #[tokio::test(start_paused = true)]
 async fn a_revision_that_comes_while_the_post_is_on_its_way_edits_it_afterwards() {
-    let mut bench = Bench::start("").await;
+    let mut bench = DeliveryHarness::start("").await;
     bench.fake.fault(HERE, [Fault::PostedHang]);
     bench.arrive([1], &[HERE]);
     bench.outbox().flush().await.unwrap();
@@ -107,7 +107,7 @@ async fn a_revision_that_comes_while_the_post_is_on_its_way_edits_it_afterwards(
 
 #[tokio::test(start_paused = true)]
 async fn an_edit_is_tried_until_it_is_there_and_let_go_where_it_cannot_be() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.arrive([1, 2], &[HERE]);
     bench.drained().await;
     bench.fake.state.lock().unwrap().edit_answers = [
@@ -135,7 +135,7 @@ async fn an_edit_is_tried_until_it_is_there_and_let_go_where_it_cannot_be() {
 
 #[tokio::test(start_paused = true)]
 async fn a_death_in_the_middle_of_an_edit_repeats_it() {
-    let mut bench = Bench::start("").await;
+    let mut bench = DeliveryHarness::start("").await;
     bench.arrive([1], &[HERE]);
     bench.drained().await;
     bench.revised(1, 1, 3e9, &[HERE], &[]);

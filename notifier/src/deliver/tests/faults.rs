@@ -5,7 +5,7 @@ use crate::render;
 
 #[tokio::test(start_paused = true)]
 async fn a_rate_limit_is_waited_for() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     let limited = SendOutcome::RateLimited {
         retry_after: Duration::from_secs(30),
     };
@@ -23,7 +23,7 @@ async fn a_rate_limit_is_waited_for() {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_is_the_same_body_and_nonce_and_then_a_look() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.fault(HERE, [Fault::PostedUnknown]);
     bench.arrive([1], &[HERE]);
     bench.drained().await;
@@ -51,8 +51,12 @@ async fn an_unknown_outcome_is_the_same_body_and_nonce_and_then_a_look() {
 
 #[tokio::test(start_paused = true)]
 async fn what_cannot_be_told_is_not_posted_again() {
-    let bench = Bench::start("").await;
-    bench.fake.state.lock().unwrap().finds = [Found::Failed { reason: "cut".into() }, Found::CannotTell].into();
+    let bench = DeliveryHarness::start("").await;
+    bench.fake.state.lock().unwrap().finds = [
+        LookupOutcome::Failed { reason: "cut".into() },
+        LookupOutcome::Inconclusive,
+    ]
+    .into();
     bench.fake.fault(HERE, [Fault::PostedUnknown, Fault::Hang, Fault::Hang]);
     bench.arrive([1], &[HERE]);
     bench.drained().await;
@@ -63,7 +67,7 @@ async fn what_cannot_be_told_is_not_posted_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_poisonous_killmail_is_the_only_one_lost() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.state.lock().unwrap().poison = vec![4];
     bench.arrive(1..=7, &[HERE]);
     bench.drained().await;
@@ -77,7 +81,7 @@ async fn a_poisonous_killmail_is_the_only_one_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_without_permissions_is_suspended_probed_and_resumes() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.fault(HERE, vec![Fault::Answer(refused(403, 50013)); 3]);
     bench.arrive([1, 2], &[HERE]);
     tokio::time::sleep(Duration::from_secs(10)).await;
@@ -110,7 +114,7 @@ async fn a_channel_without_permissions_is_suspended_probed_and_resumes() {
 /// As when somebody removes the subscription of a channel that takes no posts, and makes it anew.
 #[tokio::test(start_paused = true)]
 async fn a_suspension_that_is_gone_is_not_waited_out() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.fault(HERE, vec![Fault::Answer(refused(403, 50013)); 4]);
     bench.arrive([1], &[HERE]);
     tokio::time::sleep(Duration::from_secs(2_000)).await;
@@ -140,7 +144,7 @@ async fn a_suspension_that_is_gone_is_not_waited_out() {
 
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_is_gone_is_never_tried_again() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.fault(HERE, [Fault::Answer(refused(404, 10003))]);
     bench.arrive([1, 2], &[HERE]);
     bench.drained().await;
@@ -162,7 +166,7 @@ async fn a_channel_that_is_gone_is_never_tried_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_dead_token_ends_the_process_and_loses_nothing() {
-    let mut bench = Bench::start("").await;
+    let mut bench = DeliveryHarness::start("").await;
     bench.fake.fault(HERE, [Fault::Answer(SendOutcome::Unauthorized)]);
     bench.arrive([1], &[HERE]);
     let error = (&mut bench.running.as_mut().unwrap().task).await.unwrap().unwrap_err();
@@ -176,7 +180,7 @@ async fn a_dead_token_ends_the_process_and_loses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn late_ones_and_too_many_become_one_post_that_links_nothing() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.arrive_aged(1..=30, &[HERE], 2 * 3_600_000);
     bench.arrive([31], &[HERE]);
     bench.drained().await;
@@ -195,8 +199,8 @@ async fn late_ones_and_too_many_become_one_post_that_links_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn pings_have_an_age_and_a_cooldown_that_survives() {
-    let mut bench = Bench::start("ping = \"here\"\nping_max_age = \"1m\"").await;
-    let pings = |bench: &Bench| {
+    let mut bench = DeliveryHarness::start("ping = \"here\"\nping_max_age = \"1m\"").await;
+    let pings = |bench: &DeliveryHarness| {
         let state = bench.fake.state.lock().unwrap();
         state
             .posted
@@ -224,7 +228,7 @@ async fn pings_have_an_age_and_a_cooldown_that_survives() {
 async fn deaths_at_any_point_lose_nothing_and_post_nothing_twice() {
     for seed in 0..25 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let mut bench = Bench::start("").await;
+        let mut bench = DeliveryHarness::start("").await;
         let mut next = 1;
         for _ in 0..8 {
             let more = random.u64(0..15);

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn beyond_the_posts_of_a_day_killmails_are_counted_and_that_is_said_once() {
-    let mut bench = Bench::start("").await;
+    let mut bench = DeliveryHarness::start("").await;
     bench.max_posts = 12;
     bench.restart().await;
     // Both channels are of one guild, which has one allowance.
@@ -21,7 +21,7 @@ async fn beyond_the_posts_of_a_day_killmails_are_counted_and_that_is_said_once()
     tokio::time::sleep(Duration::from_secs(60)).await;
     bench.arrive(18..=20, &[HERE]);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    let contents = |bench: &Bench| {
+    let contents = |bench: &DeliveryHarness| {
         let state = bench.fake.state.lock().unwrap();
         let limit = |post: &Post| post.message.content.contains("12 killmails of today");
         state.posted.iter().filter(|(_, post)| limit(post)).count()
@@ -41,7 +41,7 @@ async fn beyond_the_posts_of_a_day_killmails_are_counted_and_that_is_said_once()
 
 #[tokio::test(start_paused = true)]
 async fn whoever_made_the_subscription_is_told_once_and_in_private() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     let by_somebody = {
         let list = bench.running().subscriptions.list();
         let mut one =

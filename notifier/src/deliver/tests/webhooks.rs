@@ -10,7 +10,7 @@ fn unknown() -> Fault {
 
 #[tokio::test(start_paused = true)]
 async fn an_unknown_outcome_is_sent_once_more_and_not_again() {
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.fault(HOOK, [unknown()]);
     bench.arrive([1], &[HOOK]);
     bench.drained().await;
@@ -30,7 +30,7 @@ async fn an_unknown_outcome_is_sent_once_more_and_not_again() {
 
 #[tokio::test(start_paused = true)]
 async fn the_tries_are_counted_over_deaths() {
-    let mut bench = Bench::start("").await;
+    let mut bench = DeliveryHarness::start("").await;
     bench.fake.fault(HOOK, vec![Fault::Hang; 5]);
     bench.arrive([1], &[HOOK]);
     bench.outbox().flush().await.unwrap();
@@ -51,7 +51,7 @@ async fn a_refusal_of_the_second_try_costs_none_and_gives_none() {
             retry_after: Duration::from_secs(2),
         })
     };
-    let bench = Bench::start("").await;
+    let bench = DeliveryHarness::start("").await;
     bench.fake.fault(HOOK, [unknown(), limited(), limited()]);
     bench.arrive([1], &[HOOK]);
     bench.drained().await;

@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use killfeed::{filter::Distance, v1::Killmail};
 
-use super::{Pace, Turn, Worker, edit::Tried};
+use super::{SendPermit, Worker, WorkerStep, edit::EditAttempt};
 use crate::{
     database::{BatchEntryRow, BatchKind, BatchRow, BattleKillmailRow, BattleRow, StorageError},
-    deliver::{DeliverError, choose::Chosen},
-    outbox::{Ended, Joined},
-    render::{self, Item},
+    deliver::{DeliverError, plan::PlannedPost},
+    outbox::{BattleUpdate, SkippedRow},
+    render::{self, PostItem},
     sink::Edit,
     subscriptions::{Ping, Style},
 };
 
 impl Worker {
     /// The post that a battle begins with; `None` if not one of its killmails can be read.
-    pub(super) fn open(
+    pub(super) fn start_battle(
         &self,
         system: u32,
-        chosen: &[Chosen],
-        ended: &mut Vec<Ended>,
+        chosen: &[PlannedPost],
+        ended: &mut Vec<SkippedRow>,
         now: u64,
     ) -> Result<Option<BatchRow>, StorageError> {
         // One that is over, or as large as it may be, goes first: its killmails' bytes are not needed any more.
@@ -35,7 +35,7 @@ impl Worker {
             .map(|(post, killmail)| item(killmail, post.outcome, &post.names, post.distances.clone()))
             .collect();
         let (message, _) = render::battle(&items, &pings);
-        let entry = |(post, killmail): &(&Chosen, Killmail)| BatchEntryRow {
+        let entry = |(post, killmail): &(&PlannedPost, Killmail)| BatchEntryRow {
             sequence: post.sequence,
             killmail_id: post.killmail_id,
             revision: killmail.revision,
@@ -46,7 +46,7 @@ impl Worker {
         let entries = readable.iter().map(entry).collect();
         Ok(Some(BatchRow {
             pings: pings.iter().map(Ping::to_string).collect(),
-            pings_held_back: held_back.iter().map(Ping::to_string).collect(),
+            suppressed_pings: held_back.iter().map(Ping::to_string).collect(),
             style: Style::Battle.word().to_owned(),
             battle: system,
             ..self.batch(BatchKind::Post, entries, &message, now)?
@@ -54,13 +54,13 @@ impl Worker {
     }
 
     /// Edits the digest so that it shows these killmails too. The same edit twice is the same as once: nothing is sealed.
-    pub(super) async fn grow(
+    pub(super) async fn extend_battle(
         &mut self,
         system: u32,
         battle: &BattleRow,
-        chosen: &[Chosen],
-        turn: Turn<'_>,
-    ) -> Result<Pace, DeliverError> {
+        chosen: &[PlannedPost],
+        turn: SendPermit<'_>,
+    ) -> Result<WorkerStep, DeliverError> {
         let new: Vec<(u64, BattleKillmailRow)> = chosen
             .iter()
             .map(|post| {
@@ -80,7 +80,7 @@ impl Worker {
             let Some(killmail) = self.shared.outbox.killmail(row.killmail_id)? else {
                 self.shared.outbox.end_battle(&self.destination, system)?;
                 self.shared.outbox.flush().await?;
-                return Ok(Pace::Go);
+                return Ok(WorkerStep::Go);
             };
             let post = self.shared.outbox.post(&self.destination, row.killmail_id)?;
             distances.push(post.map_or_else(Vec::new, |post| self.distances(&post, &killmail)));
@@ -103,9 +103,9 @@ impl Worker {
             .map(|it| (it.killmail_id, it.revision))
             .collect();
         match self.try_edit(&edit, &shown, Duration::ZERO, turn).await? {
-            Tried::Done => {
+            EditAttempt::Done => {
                 let revisions: Vec<u32> = shown.iter().map(|(_, revision)| *revision).collect();
-                let joined = Joined {
+                let joined = BattleUpdate {
                     killmails: &new,
                     revisions: &revisions,
                     guild: self.shared.subscriptions.snapshot().guild(&self.destination),
@@ -115,25 +115,25 @@ impl Worker {
                     .outbox
                     .join_battle(&self.destination, system, battle, &joined, now)?;
             }
-            Tried::Later(pace) => return Ok(pace),
+            EditAttempt::Later(pace) => return Ok(pace),
             // Deleted by somebody, or refused as it is: what came now begins a post of its own.
-            Tried::Never(after) => {
+            EditAttempt::Never(after) => {
                 tracing::warn!(destination = ?self.destination, system, ?after, "the digest of a battle cannot be edited: another one begins");
                 self.shared.outbox.end_battle(&self.destination, system)?;
             }
         }
         self.shared.outbox.flush().await?;
-        Ok(Pace::Go)
+        Ok(WorkerStep::Go)
     }
 }
 
 fn item<'a>(
     killmail: &'a Killmail,
-    outcome: crate::database::Outcome,
+    outcome: crate::database::KillOutcome,
     names: &'a [String],
     distances: Vec<Distance>,
-) -> Item<'a> {
-    Item {
+) -> PostItem<'a> {
+    PostItem {
         killmail,
         outcome,
         style: Style::Battle,

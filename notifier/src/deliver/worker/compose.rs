@@ -8,11 +8,11 @@ use super::{Worker, unreadable};
 use crate::{
     database::{BatchEntryRow, BatchKind, BatchRow, PostState, StorageError},
     deliver::{
-        choose::{Chosen, Folded},
         nonce,
+        plan::{Folded, PlannedPost},
     },
-    outbox::Ended,
-    render::{self, Item},
+    outbox::SkippedRow,
+    render::{self, PostItem},
     sink::Message,
     subscriptions::Ping,
 };
@@ -59,12 +59,12 @@ impl Worker {
     /// As many of the chosen killmails as fit into one message; `None` if not one of them can be read.
     pub(super) fn compose(
         &self,
-        chosen: &[Chosen],
-        ended: &mut Vec<Ended>,
+        chosen: &[PlannedPost],
+        ended: &mut Vec<SkippedRow>,
         now: u64,
     ) -> Result<Option<BatchRow>, StorageError> {
         let readable = self.readable(chosen, ended)?;
-        let entry = |(post, killmail): &(&Chosen, Killmail)| BatchEntryRow {
+        let entry = |(post, killmail): &(&PlannedPost, Killmail)| BatchEntryRow {
             sequence: post.sequence,
             killmail_id: post.killmail_id,
             revision: killmail.revision,
@@ -73,9 +73,9 @@ impl Worker {
             outcome: post.outcome.into(),
         };
         let mut entries: Vec<_> = readable.iter().map(entry).collect();
-        let items: Vec<Item<'_>> = readable
+        let items: Vec<PostItem<'_>> = readable
             .iter()
-            .map(|(post, killmail)| Item {
+            .map(|(post, killmail)| PostItem {
                 killmail,
                 outcome: post.outcome,
                 style: post.style,
@@ -97,7 +97,7 @@ impl Worker {
         let style = readable.iter().take(taken).map(|(post, _)| post.style).max();
         Ok(Some(BatchRow {
             pings: pings.iter().map(Ping::to_string).collect(),
-            pings_held_back: held_back.iter().map(Ping::to_string).collect(),
+            suppressed_pings: held_back.iter().map(Ping::to_string).collect(),
             style: style.unwrap_or_default().word().to_owned(),
             ..self.batch(BatchKind::Post, entries, &message, now)?
         }))
@@ -106,9 +106,9 @@ impl Worker {
     /// The chosen ones with what happened; those without it end, and are named in the log.
     pub(super) fn readable<'a>(
         &self,
-        chosen: &'a [Chosen],
-        ended: &mut Vec<Ended>,
-    ) -> Result<Vec<(&'a Chosen, Killmail)>, StorageError> {
+        chosen: &'a [PlannedPost],
+        ended: &mut Vec<SkippedRow>,
+    ) -> Result<Vec<(&'a PlannedPost, Killmail)>, StorageError> {
         let mut readable = Vec::new();
         for post in chosen {
             match self.shared.outbox.killmail(post.killmail_id)? {
@@ -118,7 +118,7 @@ impl Worker {
                         killmail = post.killmail_id,
                         "a queued killmail has no bytes: it cannot be posted"
                     );
-                    ended.push(Ended {
+                    ended.push(SkippedRow {
                         sequence: post.sequence,
                         state: PostState::Dead,
                     });
@@ -150,7 +150,7 @@ impl Worker {
     /// Whom these ping now, and whom they would ping but for the cooldown. Each target has its own.
     pub(super) fn pings(
         &self,
-        posts: &[(&Chosen, Killmail)],
+        posts: &[(&PlannedPost, Killmail)],
         now: u64,
     ) -> Result<(Vec<Ping>, Vec<Ping>), StorageError> {
         let mut wanted: Vec<Ping> = posts.iter().flat_map(|(post, _)| post.pings.iter().copied()).collect();

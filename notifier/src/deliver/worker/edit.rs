@@ -3,43 +3,48 @@
 use killfeed::{filter::Distance, v1::Killmail};
 
 use crate::{
-    database::{BatchKind, BatchRow, Outcome, PostRow, QueueRow, StorageError},
+    database::{BatchKind, BatchRow, KillOutcome, PostRow, QueueRow, StorageError},
     deliver::{
         DeliverError,
-        after::{self, After, Attempt},
+        outcome::{self, Attempt, NextStep},
     },
     matching, metrics,
     outbox::Edited,
-    render::{self, Item},
+    render::{self, PostItem},
     sink::{Edit, Embed, Message, SendOutcome},
     subscriptions::{Style, SubscriptionId},
 };
 
-use super::{Pace, SEND_TIMEOUT, Turn, Worker, unreadable};
+use super::{SEND_TIMEOUT, SendPermit, Worker, WorkerStep, unreadable};
 
 /// What came of a try to edit.
-pub(super) enum Tried {
+pub(super) enum EditAttempt {
     /// It shows what it should.
     Done,
     /// To be tried again, at this pace.
-    Later(Pace),
+    Later(WorkerStep),
     /// It stays as it is, and why.
-    Never(After),
+    Never(NextStep),
 }
 
 impl Worker {
     /// Edits the post of the row at the head. An edit is the same however often it is made, so an unknown outcome is simply
     /// tried again.
-    pub(super) async fn edit(&mut self, sequence: u64, row: &QueueRow, turn: Turn<'_>) -> Result<Pace, DeliverError> {
+    pub(super) async fn edit(
+        &mut self,
+        sequence: u64,
+        row: &QueueRow,
+        turn: SendPermit<'_>,
+    ) -> Result<WorkerStep, DeliverError> {
         let Some((edit, edited)) = self.compose_edit(row.killmail_id)? else {
             return self.end_edit(sequence, &Edited::default()).await;
         };
         let revision = edited.shows.as_ref().map_or(0, |(_, revision)| *revision);
         let age = std::time::Duration::from_millis(self.now().saturating_sub(row.queued));
         match self.try_edit(&edit, &[(row.killmail_id, revision)], age, turn).await? {
-            Tried::Done => self.end_edit(sequence, &edited).await,
-            Tried::Later(pace) => Ok(pace),
-            Tried::Never(after) => {
+            EditAttempt::Done => self.end_edit(sequence, &edited).await,
+            EditAttempt::Later(pace) => Ok(pace),
+            EditAttempt::Never(after) => {
                 let body = serde_json::to_string(&edit.embeds).unwrap_or_default();
                 tracing::warn!(destination = ?self.destination, killmail = row.killmail_id, ?after, body, "a post stays as it is");
                 self.end_edit(sequence, &Edited::default()).await
@@ -54,8 +59,8 @@ impl Worker {
         edit: &Edit,
         killmails: &[(u64, u32)],
         age: std::time::Duration,
-        turn: Turn<'_>,
-    ) -> Result<Tried, DeliverError> {
+        turn: SendPermit<'_>,
+    ) -> Result<EditAttempt, DeliverError> {
         let begun = self.shared.traces.now();
         let editing = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.edit(edit));
         let outcome = editing.await.unwrap_or_else(|_| SendOutcome::Unknown {
@@ -72,36 +77,36 @@ impl Worker {
             age,
             again: false,
         };
-        Ok(match after::edited(&outcome, attempt) {
-            After::Sent(_) => {
-                self.takes_posts().await?;
+        Ok(match outcome::edited(&outcome, attempt) {
+            NextStep::Sent(_) => {
+                self.resume().await?;
                 self.failures = 0;
-                Tried::Done
+                EditAttempt::Done
             }
-            After::Wait(wait) | After::Hold(wait) => Tried::Later(Pace::Sleep(wait)),
-            After::Unsure(at_most) => Tried::Later(Pace::Sleep(at_most.mul_f64(fastrand::f64()))),
-            After::Suspend { code, reason, .. } => Tried::Later(self.suspend(code, reason).await?),
-            After::Retire(reason) => {
+            NextStep::Wait(wait) | NextStep::Hold(wait) => EditAttempt::Later(WorkerStep::Sleep(wait)),
+            NextStep::RetryUnknown(at_most) => EditAttempt::Later(WorkerStep::Sleep(at_most.mul_f64(fastrand::f64()))),
+            NextStep::Suspend { code, reason, .. } => EditAttempt::Later(self.suspend(code, reason).await?),
+            NextStep::Retire(reason) => {
                 let pace = self.retire(reason).await?;
                 self.shared.outbox.flush().await?;
-                Tried::Later(pace)
+                EditAttempt::Later(pace)
             }
-            After::Stop => return Err(DeliverError::Unauthorized),
+            NextStep::Stop => return Err(DeliverError::Unauthorized),
             given_up => {
                 self.failures = 0;
-                Tried::Never(given_up)
+                EditAttempt::Never(given_up)
             }
         })
     }
 
-    async fn end_edit(&mut self, sequence: u64, edited: &Edited) -> Result<Pace, DeliverError> {
+    async fn end_edit(&mut self, sequence: u64, edited: &Edited) -> Result<WorkerStep, DeliverError> {
         self.failures = 0;
         let now = self.now();
         self.shared
             .outbox
             .finish_edit(&self.destination, sequence, edited, now)?;
         self.shared.outbox.flush().await?;
-        Ok(Pace::Go)
+        Ok(WorkerStep::Go)
     }
 
     /// How far it is from what those watch who wanted it and are still there.
@@ -140,7 +145,7 @@ impl Worker {
         let style: Style = post.style.parse().unwrap_or_default();
         let distances = self.distances(&post, &killmail);
         for style in [style, Style::Compact] {
-            let item = Item {
+            let item = PostItem {
                 killmail: &killmail,
                 outcome: outcome(&post),
                 style,
@@ -179,7 +184,7 @@ pub(super) fn embeds(batch: &BatchRow) -> Result<Vec<Vec<u8>>, StorageError> {
     message.embeds.iter().map(json).collect()
 }
 
-fn outcome(post: &PostRow) -> Outcome {
+fn outcome(post: &PostRow) -> KillOutcome {
     matching::agreed(post.matches.iter().map(|found| found.outcome()))
 }
 

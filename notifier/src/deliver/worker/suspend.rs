@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 
-use super::{LONGEST_PROBE, Pace, Probing, SEND_TIMEOUT, Worker};
+use super::{MAX_PROBE_INTERVAL, ProbeState, SEND_TIMEOUT, Worker, WorkerStep};
 use crate::{
     database::{StorageError, SuspensionRow},
     deliver::DeliverError,
@@ -13,7 +13,7 @@ use crate::{
 
 impl Worker {
     /// A suspension, if there was one, is over.
-    pub(super) async fn takes_posts(&mut self) -> Result<(), StorageError> {
+    pub(super) async fn resume(&mut self) -> Result<(), StorageError> {
         if self.probing.take().is_none() {
             return Ok(());
         }
@@ -23,20 +23,20 @@ impl Worker {
     }
 
     /// The channel is gone, and with it everything that waits for it.
-    pub(super) async fn retire(&mut self, reason: String) -> Result<Pace, DeliverError> {
+    pub(super) async fn retire(&mut self, reason: String) -> Result<WorkerStep, DeliverError> {
         tracing::warn!(destination = ?self.destination, reason, "the channel is gone: its subscriptions are retired");
-        self.shared.outbox.abandon(&self.destination, &reason, self.now())?;
+        self.shared.outbox.drop_queue(&self.destination, &reason, self.now())?;
         let row = self.suspension(0, reason, true);
         self.shared
             .subscriptions
             .set_suspension(&self.destination, Some(row))
             .await?;
-        self.tell(&format!(
+        self.notify_owners(&format!(
             "The channel {} that killfeed posted in is gone. Its subscriptions are retired: they are listed, and never tried again.",
             self.channel()
         ))
         .await;
-        Ok(Pace::Idle)
+        Ok(WorkerStep::Idle)
     }
 
     pub(super) fn channel(&self) -> u64 {
@@ -47,17 +47,17 @@ impl Worker {
 
     /// Tells those who made the subscriptions of this channel, each once and in private: a channel's name may be a secret, and
     /// who cannot be told is not told elsewhere.
-    pub(super) async fn tell(&self, text: &str) {
+    pub(super) async fn notify_owners(&self, text: &str) {
         let list = self.shared.subscriptions.list();
-        let here = list.iter().filter(|one| one.wish.destination == self.destination);
+        let here = list.iter().filter(|one| one.spec.destination == self.destination);
         let people: BTreeSet<u64> = here.map(|one| one.created.0).filter(|user| *user != 0).collect();
         for user in people {
-            let told = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.tell(user, text)).await;
+            let told = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.send_dm(user, text)).await;
             tracing::debug!(user, told = told.unwrap_or(false), "told by direct message");
         }
     }
 
-    pub(super) async fn suspend(&mut self, code: u32, reason: String) -> Result<Pace, DeliverError> {
+    pub(super) async fn suspend(&mut self, code: u32, reason: String) -> Result<WorkerStep, DeliverError> {
         let interval = match self.probing {
             None => {
                 tracing::warn!(destination = ?self.destination, code, reason, "the destination takes no posts: suspended, tried again by itself");
@@ -66,7 +66,7 @@ impl Worker {
                     .subscriptions
                     .set_suspension(&self.destination, Some(row))
                     .await?;
-                self.tell(&format!(
+                self.notify_owners(&format!(
                     "killfeed cannot post in <#{}> any more: {reason}. Its subscriptions there are suspended. It tries again by \
                      itself, and goes on once it may.",
                     self.channel()
@@ -74,13 +74,13 @@ impl Worker {
                 .await;
                 self.shared.probe_interval
             }
-            Some(probing) => (probing.interval * 2).min(LONGEST_PROBE.max(self.shared.probe_interval)),
+            Some(probing) => (probing.interval * 2).min(MAX_PROBE_INTERVAL.max(self.shared.probe_interval)),
         };
-        self.probing = Some(Probing {
+        self.probing = Some(ProbeState {
             next: Instant::now() + interval,
             interval,
         });
-        Ok(Pace::Sleep(interval))
+        Ok(WorkerStep::Sleep(interval))
     }
 
     pub(super) fn suspension(&self, code: u32, reason: String, retired: bool) -> SuspensionRow {
@@ -94,7 +94,7 @@ impl Worker {
 
     pub(super) fn probe_now(&mut self) {
         if let Some(probing) = &mut self.probing {
-            *probing = Probing {
+            *probing = ProbeState {
                 next: Instant::now(),
                 interval: self.shared.probe_interval,
             };

@@ -259,18 +259,18 @@ async fn names(desk: &Desk<'_>, call: &Call, subcommand: &str, typed: &str) -> V
     }
     let mut fitting: Vec<_> = all
         .iter()
-        .filter(|one| one.wish.name.to_lowercase().contains(&folded) && seen.sees(one))
+        .filter(|one| one.spec.name.to_lowercase().contains(&folded) && seen.sees(one))
         // Only what can have an effect.
         .filter(|one| match subcommand {
-            "pause" => !one.wish.paused,
-            "resume" => one.wish.paused,
+            "pause" => !one.spec.paused,
+            "resume" => one.spec.paused,
             _ => true,
         })
         .collect();
-    fitting.sort_by_key(|one| !one.wish.name.to_lowercase().starts_with(&folded));
+    fitting.sort_by_key(|one| !one.spec.name.to_lowercase().starts_with(&folded));
     choices.extend(fitting.into_iter().map(|one| Choice {
-        name: crate::render::text::plain(&one.wish.name, LENGTH),
-        value: one.wish.name.clone(),
+        name: crate::render::text::plain(&one.spec.name, LENGTH),
+        value: one.spec.name.clone(),
     }));
     choices.retain(|choice| fits(&choice.value) && !choice.name.is_empty());
     choices.truncate(CHOICES);

@@ -5,11 +5,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Desk, seen::Seen, words};
 use crate::{
-    commands::{NotListed, filters},
+    commands::{QueryError, filters},
     discord::interactions::{Button, CAREFUL, GOOD, Look, Reply},
     matching,
     sink::Destination,
-    subscriptions::{MaxAge, Subscription, Wish},
+    subscriptions::{MaxAge, Subscription, SubscriptionSpec},
 };
 
 pub(super) const DAY: u64 = 86_400_000;
@@ -46,7 +46,7 @@ pub(super) struct Counted {
 }
 
 /// Counts over the last `ms` of the log.
-pub(super) async fn count(desk: &Desk<'_>, wish: &Wish, ms: u64) -> Result<Counted, NotListed> {
+pub(super) async fn count(desk: &Desk<'_>, wish: &SubscriptionSpec, ms: u64) -> Result<Counted, QueryError> {
     let until = desk.commands.now();
     let status = desk.commands.feed_status().await?;
     let begins = status.earliest_time.map(|time| matching::millis(&Some(time)));
@@ -70,7 +70,7 @@ pub(super) async fn count(desk: &Desk<'_>, wish: &Wish, ms: u64) -> Result<Count
         let counted = count(term);
         async move {
             match counted.await {
-                Err(NotListed::Refused(_)) => Ok(None),
+                Err(QueryError::Rejected(_)) => Ok(None),
                 counted => counted.map(Some),
             }
         }
@@ -149,7 +149,7 @@ pub(super) async fn reply(
     subscription: &Subscription,
     meaning: &CompileFilterResponse,
 ) -> Reply {
-    let wish = &subscription.wish;
+    let wish = &subscription.spec;
     let id = subscription.id.0;
     let counted = count(desk, wish, DAY).await;
     let mut warnings: Vec<String> = meaning
@@ -172,8 +172,8 @@ pub(super) async fn reply(
             }
             counted.say()
         }
-        Err(NotListed::Away(away)) => format!("Cannot be counted now: {}", words::plain(&away.0)),
-        Err(NotListed::Refused(reason)) => words::too_much(reason),
+        Err(QueryError::Unavailable(away)) => format!("Cannot be counted now: {}", words::plain(&away.0)),
+        Err(QueryError::Rejected(reason)) => words::too_much(reason),
     };
     let mut suggestions = Vec::new();
     let of = fingerprint(&wish.filter);

@@ -30,7 +30,7 @@ pub(super) async fn edit(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
 /// The button `Edit`: a form with what is there now.
 pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
     let subscription = by_id(desk, call, id).await?;
-    let wish = &subscription.wish;
+    let wish = &subscription.spec;
     let input = |id, label, value: String, most, long| Input {
         id,
         label,
@@ -72,7 +72,7 @@ pub(super) async fn without(desk: &Desk<'_>, call: &Call, id: u64, part: u64) ->
     let Some((.., term)) = part else {
         return Err(super::outdated());
     };
-    if subscription.wish.filter.ends_with(term) {
+    if subscription.spec.filter.ends_with(term) {
         return Err(say("Done already", "Its filter leaves them out already."));
     }
     Ok(Answer::Update(
@@ -89,10 +89,10 @@ pub(super) async fn take_suggestion(desk: &Desk<'_>, call: &Call, id: u64, at: (
             "The filter is another one by now: `/killfeed edit` changes it.",
         )
     };
-    if describe::fingerprint(&subscription.wish.filter) != of {
+    if describe::fingerprint(&subscription.spec.filter) != of {
         return Err(changed());
     }
-    let meaning = desk.commands.describe(&subscription.wish.filter).await?;
+    let meaning = desk.commands.describe(&subscription.spec.filter).await?;
     let index = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
     let warning = meaning.warnings.get(index(at.0));
     let suggestion = warning.and_then(|warning| warning.suggestions.get(index(at.1)));
@@ -103,24 +103,24 @@ pub(super) async fn take_suggestion(desk: &Desk<'_>, call: &Call, id: u64, at: (
 }
 
 async fn store(desk: &Desk<'_>, call: &Call, old: &Arc<Subscription>, changes: Changes) -> Result<Reply, Stop> {
-    let wish = changes.apply(old.wish.clone())?;
+    let wish = changes.apply(old.spec.clone())?;
     let seen = match wish.destination {
         Destination::Channel(channel) => {
             let seen = Seen::with(desk, call, &[channel]).await?;
             if !seen.sees(old) {
                 return Err(seen::not_yours());
             }
-            if wish.destination != old.wish.destination {
+            if wish.destination != old.spec.destination {
                 seen.must_post(channel)?;
             }
-            if wish.ping != old.wish.ping || wish.destination != old.wish.destination {
+            if wish.ping != old.spec.ping || wish.destination != old.spec.destination {
                 seen.must_ping(wish.ping, channel)?;
             }
             seen
         }
         Destination::Webhook(_) => return Err(super::outdated()),
     };
-    if wish == old.wish {
+    if wish == old.spec {
         return Err(say("Nothing to change", "It is like that already."));
     }
     let (meaning, compiled) = wish::compile(desk, &wish).await?;
@@ -128,12 +128,12 @@ async fn store(desk: &Desk<'_>, call: &Call, old: &Arc<Subscription>, changes: C
     tracing::info!(
         guild = call.guild,
         user = call.user,
-        name = edited.wish.name,
+        name = edited.spec.name,
         "subscription edited"
     );
     let mut reply = describe::reply(desk, &seen, "Changed", &edited, &meaning).await;
-    if edited.wish.filter != old.wish.filter {
-        reply = reply.field("It was", words::short_block(&old.wish.filter));
+    if edited.spec.filter != old.spec.filter {
+        reply = reply.field("It was", words::short_block(&old.spec.filter));
     }
     Ok(reply)
 }

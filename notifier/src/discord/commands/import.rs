@@ -7,10 +7,10 @@ use super::{
     words,
 };
 use crate::{
-    commands::{Offender, compile_all, foreign},
+    commands::{RowError, compile_all, other_bots},
     discord::interactions::{Answer, CAREFUL, Call, GOOD, Given, LARGEST_FILE, Reply},
     sink::Destination,
-    subscriptions::{Wish, file},
+    subscriptions::{SubscriptionSpec, file},
 };
 
 /// Named at most.
@@ -32,9 +32,9 @@ pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done 
     })?;
     let (wishes, untranslated, from) = read(desk, call, &text)?;
     let existing = desk.commands.subscriptions(call.guild);
-    let mut offenders: Vec<Offender> = wishes
+    let mut offenders: Vec<RowError> = wishes
         .iter()
-        .filter(|wish| existing.iter().any(|one| one.wish.name == wish.name))
+        .filter(|wish| existing.iter().any(|one| one.spec.name == wish.name))
         .map(|wish| offender(wish, "there is a subscription of this name already"))
         .collect();
     let limit = desk.commands.terms().max_subscriptions;
@@ -64,7 +64,7 @@ pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done 
             let names: Vec<String> = added
                 .iter()
                 .take(NAMED)
-                .map(|one| words::bold(&one.wish.name))
+                .map(|one| words::bold(&one.spec.name))
                 .collect();
             let more = added.len().saturating_sub(names.len());
             let more = if more > 0 {
@@ -91,12 +91,12 @@ pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done 
     }
 }
 
-type Read = (Vec<Wish>, Vec<Offender>, &'static str);
+type Read = (Vec<SubscriptionSpec>, Vec<RowError>, &'static str);
 
 /// The wishes in the text, for this guild.
 fn read(desk: &Desk<'_>, call: &Call, text: &str) -> Result<Read, Stop> {
-    if let Some(foreign) = foreign::read(text) {
-        let wishes = foreign.rows.into_iter().map(|row| Wish {
+    if let Some(foreign) = other_bots::read(text) {
+        let wishes = foreign.rows.into_iter().map(|row| SubscriptionSpec {
             name: row.name,
             filter: row.filter,
             ping: row.ping,
@@ -118,7 +118,7 @@ fn read(desk: &Desk<'_>, call: &Call, text: &str) -> Result<Read, Stop> {
             Ok(wish) if wish.webhook_url.is_some() => offenders.push(offender(&wish, "webhooks cannot be imported")),
             Ok(wish) if wish.guild != call.guild => offenders.push(offender(&wish, "it belongs to another server")),
             Ok(wish) => wishes.push(wish),
-            Err(error) => offenders.push(Offender {
+            Err(error) => offenders.push(RowError {
                 name: String::new(),
                 why: error.to_string(),
             }),
@@ -132,7 +132,7 @@ fn read(desk: &Desk<'_>, call: &Call, text: &str) -> Result<Read, Stop> {
 }
 
 /// The invoker's own permissions bind for each row.
-async fn not_allowed(desk: &Desk<'_>, call: &Call, wishes: &[Wish]) -> Result<Vec<Offender>, Stop> {
+async fn not_allowed(desk: &Desk<'_>, call: &Call, wishes: &[SubscriptionSpec]) -> Result<Vec<RowError>, Stop> {
     let mut channels: Vec<u64> = wishes
         .iter()
         .filter_map(|wish| match wish.destination {
@@ -159,7 +159,7 @@ async fn not_allowed(desk: &Desk<'_>, call: &Call, wishes: &[Wish]) -> Result<Ve
                     .first()
                     .map(|embed| embed.description.clone())
                     .unwrap_or_default();
-                offenders.push(Offender {
+                offenders.push(RowError {
                     name: wish.name.clone(),
                     why,
                 });
@@ -170,21 +170,21 @@ async fn not_allowed(desk: &Desk<'_>, call: &Call, wishes: &[Wish]) -> Result<Ve
     Ok(offenders)
 }
 
-fn offender(wish: &Wish, why: &str) -> Offender {
-    Offender {
+fn offender(wish: &SubscriptionSpec, why: &str) -> RowError {
+    RowError {
         name: wish.name.clone(),
         why: why.to_owned(),
     }
 }
 
-fn refused(offenders: &[Offender]) -> Stop {
+fn refused(offenders: &[RowError]) -> Stop {
     say(
         "Nothing was stored",
         format!("All rows or none; these stand in the way:\n{}", named(offenders)),
     )
 }
 
-fn named(offenders: &[Offender]) -> String {
+fn named(offenders: &[RowError]) -> String {
     let mut lines: Vec<String> = offenders
         .iter()
         .take(NAMED)

@@ -11,7 +11,7 @@ use crate::{
     commands::Activity,
     database::CountersRow,
     discord::interactions::{Answer, Button, Call, GOOD, Given, Look, Reply},
-    subscriptions::{Source, Subscription},
+    subscriptions::{Subscription, SubscriptionSource},
 };
 
 /// Each entry has a row of buttons, and one row is for the pages.
@@ -32,7 +32,7 @@ pub(super) async fn page(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) 
 /// A button of an entry, and the page again.
 pub(super) async fn pause(desk: &Desk<'_>, call: &Call, id: u64, paused: bool, back: (u64, u64)) -> Done {
     let subscription = by_id(desk, call, id).await?;
-    let names = std::slice::from_ref(&subscription.wish.name);
+    let names = std::slice::from_ref(&subscription.spec.name);
     desk.commands
         .set_paused(call.guild, names, paused, by(desk, call))
         .await?;
@@ -62,15 +62,15 @@ async fn render(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Result
     let pages = wanted.len().div_ceil(A_PAGE);
     let page = usize::try_from(page).unwrap_or(0).min(pages - 1);
     let shown = &wanted[page * A_PAGE..wanted.len().min((page + 1) * A_PAGE)];
-    let destinations: BTreeSet<_> = shown.iter().map(|one| one.wish.destination.clone()).collect();
+    let destinations: BTreeSet<_> = shown.iter().map(|one| one.spec.destination.clone()).collect();
     let history = desk.commands.history(destinations).await?;
     let mut reply = Reply::new(GOOD, "Subscriptions", "");
     for one in shown {
         let counters = desk.commands.counters(one.id)?;
         let entry = entry(one, history.of(one.id), counters);
-        reply = reply.field(&format!("{} {}", state(one).0, one.wish.name), entry);
+        reply = reply.field(&format!("{} {}", state(one).0, one.spec.name), entry);
         let (id, back) = (one.id.0, format!("{channel}:{page}"));
-        let toggle = if one.wish.paused {
+        let toggle = if one.spec.paused {
             Button::new(
                 Look::Primary,
                 &format!("Resume {}", short(one)),
@@ -129,7 +129,7 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
             ("[suspended]", format!("Suspended, tried again by itself: {why}"))
         };
     }
-    if one.wish.paused {
+    if one.spec.paused {
         return ("[paused]", format!("Paused {}", words::ago(one.changed.1)));
     }
     if one.compiled.is_none() {
@@ -149,7 +149,7 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
 }
 
 fn entry(one: &Subscription, activity: Activity, counters: CountersRow) -> String {
-    let wish = &one.wish;
+    let wish = &one.spec;
     let Activity {
         last_match,
         last_post,
@@ -201,7 +201,7 @@ fn entry(one: &Subscription, activity: Activity, counters: CountersRow) -> Strin
 
 fn made(one: &Subscription) -> String {
     let who = |user: u64| match (user, one.source) {
-        (0, Source::File) => "the operator's file".to_owned(),
+        (0, SubscriptionSource::File) => "the operator's file".to_owned(),
         (0, _) => "the operator".to_owned(),
         (user, _) => format!("<@{user}>"),
     };
@@ -219,5 +219,5 @@ fn made(one: &Subscription) -> String {
 
 /// The name, as far as a button has room for it.
 fn short(one: &Subscription) -> String {
-    crate::render::text::cut(&one.wish.name, 30)
+    crate::render::text::cut(&one.spec.name, 30)
 }

@@ -9,7 +9,7 @@ pub(super) async fn pause(desk: &Desk<'_>, call: &Call, given: &Given, paused: b
         unsubscribe::names_here(desk, call).await?
     } else {
         let (_, subscription) = seen::named(desk, call, name).await?;
-        vec![subscription.wish.name.clone()]
+        vec![subscription.spec.name.clone()]
     };
     if names.is_empty() {
         return Err(say("Nothing here", "This channel has no subscriptions."));
@@ -25,7 +25,7 @@ pub(super) async fn pause(desk: &Desk<'_>, call: &Call, given: &Given, paused: b
         count = changed.len(),
         "paused or resumed"
     );
-    let shown: Vec<String> = changed.iter().take(20).map(|one| words::bold(&one.wish.name)).collect();
+    let shown: Vec<String> = changed.iter().take(20).map(|one| words::bold(&one.spec.name)).collect();
     let more = changed.len().saturating_sub(shown.len());
     let more = if more > 0 {
         format!(" and {more} more")

@@ -5,11 +5,13 @@ use killfeed::v1::Killmail;
 use super::{Desk, Done, describe, registration::MOST_HOURS, say, seen, wish, words};
 use crate::{
     commands::filters,
-    database::{CompiledRow, Outcome},
+    database::{CompiledRow, KillOutcome},
     discord::interactions::{Answer, Button, CAREFUL, CUSTOM_ID, Call, GOOD, Given, Look, Reply},
     matching,
-    render::{self, Item},
-    subscriptions::{PING_MAX_AGE, Snapshot, Source, Style, Subscription, SubscriptionId, Wish},
+    render::{self, PostItem},
+    subscriptions::{
+        PING_MAX_AGE, Snapshot, Style, Subscription, SubscriptionId, SubscriptionSource, SubscriptionSpec,
+    },
 };
 
 const HOUR: u64 = 3_600_000;
@@ -27,7 +29,7 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
         }
         (None, Some(name)) => {
             let (_, subscription) = seen::named(desk, call, name).await?;
-            (subscription.wish.clone(), Some(subscription))
+            (subscription.spec.clone(), Some(subscription))
         }
         _ => {
             return Err(say("Which?", "Give either a `filter` or the `name` of a subscription."));
@@ -52,7 +54,7 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
         .collect();
     let title = known
         .as_ref()
-        .map_or("Preview".to_owned(), |one| format!("Preview of {}", one.wish.name));
+        .map_or("Preview".to_owned(), |one| format!("Preview of {}", one.spec.name));
     let text = format!(
         "{}{}",
         words::block(&wish.filter),
@@ -67,7 +69,7 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
         reply = reply.footer(&format!("The newest {} as they would look", newest.len()));
     }
     let example = example(&wish, compiled);
-    let items: Vec<Item<'_>> = newest
+    let items: Vec<PostItem<'_>> = newest
         .iter()
         .map(|killmail| item(&wish, Some(&example), killmail))
         .collect();
@@ -90,15 +92,15 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
 }
 
 /// The wish as if it were a subscription, to be matched with.
-pub(super) fn example(wish: &Wish, compiled: CompiledRow) -> Snapshot {
+pub(super) fn example(wish: &SubscriptionSpec, compiled: CompiledRow) -> Snapshot {
     let subscription = Subscription {
         id: SubscriptionId(1),
-        wish: Wish {
+        spec: SubscriptionSpec {
             paused: false,
             style: Style::Full,
             ..wish.clone()
         },
-        source: Source::Command,
+        source: SubscriptionSource::Command,
         created: (0, 0),
         changed: (0, 0),
         active_from: 0,
@@ -110,13 +112,13 @@ pub(super) fn example(wish: &Wish, compiled: CompiledRow) -> Snapshot {
 }
 
 /// The killmail as the wish would have it posted; without its `us` and distances where it has no trees.
-pub(super) fn item<'a>(wish: &'a Wish, example: Option<&Snapshot>, killmail: &'a Killmail) -> Item<'a> {
+pub(super) fn item<'a>(wish: &'a SubscriptionSpec, example: Option<&Snapshot>, killmail: &'a Killmail) -> PostItem<'a> {
     let active = example.and_then(|example| example.get(SubscriptionId(1)));
     let outcome = active.and_then(|active| matching::outcome(killmail, active));
     let system = killmail.location.as_ref().map_or(0, |location| location.system_id);
-    Item {
+    PostItem {
         killmail,
-        outcome: outcome.unwrap_or(Outcome::Neutral),
+        outcome: outcome.unwrap_or(KillOutcome::Neutral),
         style: wish.style,
         subscriptions: vec![wish.name.as_str()],
         distances: matching::distances(active, system),

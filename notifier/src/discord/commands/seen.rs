@@ -194,7 +194,7 @@ pub(super) fn not_yours() -> Stop {
 
 /// The channel of a subscription; `None` for a webhook.
 pub(super) fn channel_of(subscription: &Subscription) -> Option<u64> {
-    match subscription.wish.destination {
+    match subscription.spec.destination {
         Destination::Channel(channel) => Some(channel),
         Destination::Webhook(_) => None,
     }
@@ -216,11 +216,11 @@ pub(super) async fn named<'a>(
     let (seen, all) = Seen::all(desk, call).await?;
     let name = name.trim();
     let visible: Vec<_> = all.into_iter().filter(|one| seen.sees(one)).collect();
-    let exact = visible.iter().find(|one| one.wish.name == name);
+    let exact = visible.iter().find(|one| one.spec.name == name);
     let alike = || {
         visible
             .iter()
-            .find(|one| one.wish.name.to_lowercase() == name.to_lowercase())
+            .find(|one| one.spec.name.to_lowercase() == name.to_lowercase())
     };
     let found = exact.or_else(alike).cloned();
     match found {
@@ -232,10 +232,10 @@ pub(super) async fn named<'a>(
 fn no_such(name: &str, visible: &[Arc<Subscription>]) -> Stop {
     let folded = name.to_lowercase();
     let alike = visible.iter().filter(|one| {
-        let known = one.wish.name.to_lowercase();
+        let known = one.spec.name.to_lowercase();
         known.contains(&folded) || folded.contains(&known)
     });
-    let alike: Vec<String> = alike.take(5).map(|one| super::words::bold(&one.wish.name)).collect();
+    let alike: Vec<String> = alike.take(5).map(|one| super::words::bold(&one.spec.name)).collect();
     let hint = if alike.is_empty() {
         "`/killfeed list` shows those that are there.".to_owned()
     } else {

@@ -14,7 +14,7 @@ pub(super) async fn status(desk: &Desk<'_>, call: &Call) -> Done {
     let standing = desk.commands.standing()?;
     let history = desk
         .commands
-        .history(all.iter().map(|one| one.wish.destination.clone()).collect())
+        .history(all.iter().map(|one| one.spec.destination.clone()).collect())
         .await?;
     let feed = desk.commands.feed_status().await;
     let mut color = GOOD;

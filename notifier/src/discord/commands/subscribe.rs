@@ -9,7 +9,7 @@ use crate::{
     commands::filters,
     discord::interactions::{Answer, Call, Given},
     sink::Destination,
-    subscriptions::Wish,
+    subscriptions::SubscriptionSpec,
 };
 
 pub(super) async fn subscribe(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
@@ -41,7 +41,7 @@ pub(super) async fn from_preview(desk: &Desk<'_>, call: &Call, carried: &str, sh
     store(desk, call, wish).await
 }
 
-async fn store(desk: &Desk<'_>, call: &Call, wish: Wish) -> Done {
+async fn store(desk: &Desk<'_>, call: &Call, wish: SubscriptionSpec) -> Done {
     let Destination::Channel(channel) = wish.destination else {
         return Err(super::outdated());
     };
@@ -49,9 +49,9 @@ async fn store(desk: &Desk<'_>, call: &Call, wish: Wish) -> Done {
         .commands
         .subscriptions(call.guild)
         .iter()
-        .any(|one| one.wish.name == wish.name)
+        .any(|one| one.spec.name == wish.name)
     {
-        return Err(Stop::from(crate::commands::ChangeError::Taken(wish.name)));
+        return Err(Stop::from(crate::commands::ChangeError::NameTaken(wish.name)));
     }
     let seen = Seen::with(desk, call, &[channel]).await?;
     seen.must_post(channel)?;
@@ -64,7 +64,7 @@ async fn store(desk: &Desk<'_>, call: &Call, wish: Wish) -> Done {
     tracing::info!(
         guild = call.guild,
         user = call.user,
-        name = subscription.wish.name,
+        name = subscription.spec.name,
         "subscribed"
     );
     let reply = describe::reply(desk, &seen, "Subscribed", subscription, &meaning).await;

@@ -12,7 +12,7 @@ use crate::{
 
 pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     let (seen, subscription) = seen::named(desk, call, given.text("name").unwrap_or_default()).await?;
-    let wish = &subscription.wish;
+    let wish = &subscription.spec;
     let Destination::Channel(channel) = wish.destination else {
         return Err(super::outdated());
     };
@@ -66,7 +66,7 @@ pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
                 Reply::new(GOOD, "Test posted", text).field("What I lack there", lacking),
             ))
         }
-        SendOutcome::Refused { status, code, message } => Err(say(
+        SendOutcome::Rejected { status, code, message } => Err(say(
             "Discord refused it",
             format!("{} (HTTP {status}, code {code}).\n{lacking}", words::plain(&message)),
         )),

@@ -14,18 +14,18 @@ pub(super) async fn unsubscribe(desk: &Desk<'_>, call: &Call, given: &Given) -> 
     }
     let (_, subscription) = seen::named(desk, call, name).await?;
     desk.commands
-        .remove(call.guild, std::slice::from_ref(&subscription.wish.name))
+        .remove(call.guild, std::slice::from_ref(&subscription.spec.name))
         .await?;
     tracing::info!(
         guild = call.guild,
         user = call.user,
-        name = subscription.wish.name,
+        name = subscription.spec.name,
         "unsubscribed"
     );
     let text = format!(
         "{} is removed; what waited only for it is dropped. Its filter was:\n{}",
-        words::bold(&subscription.wish.name),
-        words::block(&subscription.wish.filter)
+        words::bold(&subscription.spec.name),
+        words::block(&subscription.spec.filter)
     );
     Ok(Answer::Say(Reply::new(GOOD, "Unsubscribed", text)))
 }
@@ -81,9 +81,9 @@ pub(super) async fn ask(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64))
     let (channel, page) = back;
     let text = format!(
         "{} in {}:\n{}",
-        words::bold(&subscription.wish.name),
-        words::channel(&subscription.wish.destination),
-        words::block(&subscription.wish.filter)
+        words::bold(&subscription.spec.name),
+        words::channel(&subscription.spec.destination),
+        words::block(&subscription.spec.filter)
     );
     let reply = Reply::new(CAREFUL, "Remove this subscription?", text).row([
         Button::new(Look::Danger, "Remove", format!("kf:removed:{id}:{channel}:{page}")),
@@ -95,12 +95,12 @@ pub(super) async fn ask(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64))
 pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64)) -> Done {
     let subscription = by_id(desk, call, id).await?;
     desk.commands
-        .remove(call.guild, std::slice::from_ref(&subscription.wish.name))
+        .remove(call.guild, std::slice::from_ref(&subscription.spec.name))
         .await?;
     tracing::info!(
         guild = call.guild,
         user = call.user,
-        name = subscription.wish.name,
+        name = subscription.spec.name,
         "unsubscribed"
     );
     list::page(desk, call, back.0, back.1).await
@@ -112,5 +112,5 @@ pub(super) async fn names_here(desk: &Desk<'_>, call: &Call) -> Result<Vec<Strin
     let here = all
         .iter()
         .filter(|one| channel_of(one) == Some(call.channel) && seen.sees(one));
-    Ok(here.map(|one| one.wish.name.clone()).collect())
+    Ok(here.map(|one| one.spec.name.clone()).collect())
 }

@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     commands::{
-        Away,
+        Unavailable,
+        arrival::{ArrivalStatus, reach},
         explain::{self, Clause},
         export,
-        reach::{Reach, reach},
     },
     database::{PostRow, PostState},
     discord::interactions::{Answer, BAD, Call, GOOD, Given, Reply},
@@ -55,7 +55,7 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     let killmail = desk.commands.killmail(id).await;
     let mut cases = Vec::new();
     for subscription in subscriptions {
-        let post = desk.commands.post(&subscription.wish.destination, id)?;
+        let post = desk.commands.post(&subscription.spec.destination, id)?;
         cases.push(Case {
             matches: killmail
                 .as_ref()
@@ -71,7 +71,7 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
         (
             case.post.is_none(),
             case.matches != Some(true),
-            case.subscription.wish.name.clone(),
+            case.subscription.spec.name.clone(),
         )
     });
     let known = killmail.as_ref().ok().and_then(Option::as_ref);
@@ -94,7 +94,7 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
             said.push('\n');
             said.push_str(&clauses(&case.subscription, killmail, room.saturating_sub(said.len())));
         }
-        reply = reply.field(&case.subscription.wish.name, said);
+        reply = reply.field(&case.subscription.spec.name, said);
     }
     let mut footer = Vec::new();
     if cases.len() > MOST {
@@ -133,7 +133,7 @@ fn killmail_id(text: &str) -> Option<u64> {
     digits.parse().ok().filter(|id| plain && *id != 0)
 }
 
-fn head(killmail: &Result<Option<Killmail>, Away>, reach: Reach, now: u64) -> String {
+fn head(killmail: &Result<Option<Killmail>, Unavailable>, reach: ArrivalStatus, now: u64) -> String {
     match killmail {
         Ok(Some(killmail)) => {
             let kill = matching::millis(&killmail.kill_time);
@@ -149,22 +149,22 @@ fn head(killmail: &Result<Option<Killmail>, Away>, reach: Reach, now: u64) -> St
                 said.push_str(&format!(" ({} later)", words::span(published.saturating_sub(kill))));
             }
             match reach {
-                Reach::Came | Reach::Unknown => {}
-                Reach::Ahead => {
+                ArrivalStatus::Received | ArrivalStatus::Unknown => {}
+                ArrivalStatus::Pending => {
                     said.push_str("\n**Not received yet**: it is in the log, but this bot's stream has not come to it.");
                 }
-                Reach::Before(began) => said.push_str(&format!(
+                ArrivalStatus::Before(began) => said.push_str(&format!(
                     "\n**Never received**: it was in the log before this bot's stream began ({}). A new bot, and one whose backlog is \
                      skipped, begins with what comes next.",
                     words::ago(began)
                 )),
-                Reach::Past => said.push_str(
+                ArrivalStatus::Expired => said.push_str(
                     "\n**Nothing is known** of its coming: this bot's stream is past it, and what came is known for 7 days.",
                 ),
             }
             said
         }
-        Ok(None) if reach == Reach::Came => {
+        Ok(None) if reach == ArrivalStatus::Received => {
             "It came through here, but is **not in the log any more**: the log keeps a few days.".to_owned()
         }
         Ok(None) => {
@@ -180,27 +180,27 @@ fn head(killmail: &Result<Option<Killmail>, Away>, reach: Reach, now: u64) -> St
 }
 
 /// What became of it for this subscription.
-fn fate(desk: &Desk<'_>, call: &Call, case: &Case, killmail: Option<&Killmail>, reach: Reach) -> String {
+fn fate(desk: &Desk<'_>, call: &Call, case: &Case, killmail: Option<&Killmail>, reach: ArrivalStatus) -> String {
     let one = &case.subscription;
     let mut lines = Vec::new();
     let own = |post: &PostRow| post.matches.iter().any(|found| found.subscription == one.id.0);
     match &case.post {
         Some(post) => lines.push(outcome(call, one, post, own(post), killmail, desk)),
         None => lines.push(match (case.matches, reach) {
-            (Some(true), Reach::Came) => not_queued(one, killmail),
-            (Some(true), Reach::Ahead) => not_yet(one, killmail, desk),
-            (Some(true), Reach::Before(_)) => {
+            (Some(true), ArrivalStatus::Received) => not_queued(one, killmail),
+            (Some(true), ArrivalStatus::Pending) => not_yet(one, killmail, desk),
+            (Some(true), ArrivalStatus::Before(_)) => {
                 "**Not posted**: it matches, but was in the log before this bot's stream began.".to_owned()
             }
-            (Some(true), Reach::Past) => {
+            (Some(true), ArrivalStatus::Expired) => {
                 "**Not posted**, as far as is known: it matches, but came longer ago than is kept (7 days), or never."
                     .to_owned()
             }
             (Some(false), _) => "**Not posted**: it does not match.".to_owned(),
-            (Some(true), Reach::Unknown) | (None, _) => "**Nothing is known** of it here.".to_owned(),
+            (Some(true), ArrivalStatus::Unknown) | (None, _) => "**Nothing is known** of it here.".to_owned(),
         }),
     }
-    if one.wish.paused {
+    if one.spec.paused {
         lines.push("It is **paused** now.".to_owned());
     }
     if let Some(suspension) = &one.suspension {
@@ -221,7 +221,7 @@ fn outcome(
     desk: &Desk<'_>,
 ) -> String {
     let since = words::ago(post.since);
-    let link = match (&one.wish.destination, post.message_id) {
+    let link = match (&one.spec.destination, post.message_id) {
         (Destination::Channel(channel), 1..) => {
             format!(
                 ": https://discord.com/channels/{}/{channel}/{}",
@@ -267,7 +267,7 @@ fn outcome(
 
 /// The oldest that a kill may be.
 fn limit(one: &Subscription, desk: &Desk<'_>) -> Option<Duration> {
-    match one.wish.max_age {
+    match one.spec.max_age {
         MaxAge::Limit(limit) => Some(limit),
         MaxAge::Default => Some(desk.commands.terms().max_age),
         MaxAge::Unlimited => None,
@@ -276,7 +276,7 @@ fn limit(one: &Subscription, desk: &Desk<'_>) -> Option<Duration> {
 
 /// Age and limit.
 fn ages(one: &Subscription, killmail: Option<&Killmail>, (at, when): (u64, &str), desk: &Desk<'_>) -> String {
-    let limit = match (limit(one, desk), one.wish.max_age) {
+    let limit = match (limit(one, desk), one.spec.max_age) {
         (Some(limit), MaxAge::Default) => format!("{} (the default)", export::duration(limit)),
         (Some(limit), _) => export::duration(limit),
         (None, _) => "none".to_owned(),
@@ -301,7 +301,7 @@ fn not_yet(one: &Subscription, killmail: Option<&Killmail>, desk: &Desk<'_>) -> 
     let too_old = kill_time(killmail)
         .zip(limit(one, desk))
         .is_some_and(|(kill, limit)| u128::from(now.saturating_sub(kill)) > limit.as_millis());
-    if before_active(one, killmail) || one.wish.paused || one.compiled.is_none() {
+    if before_active(one, killmail) || one.spec.paused || one.compiled.is_none() {
         return format!("**Not received yet**, and then:\n{}", not_queued(one, killmail));
     }
     if too_old {
@@ -327,7 +327,7 @@ fn not_queued(one: &Subscription, killmail: Option<&Killmail>) -> String {
             words::ago(one.active_from)
         );
     }
-    if one.wish.paused {
+    if one.spec.paused {
         return "**Not posted**: it was paused.".to_owned();
     }
     if one.compiled.is_none() {
@@ -342,7 +342,7 @@ fn matches(subscription: &Subscription, killmail: &Killmail) -> bool {
     let Some(compiled) = subscription.compiled.clone() else {
         return false;
     };
-    let example = super::preview::example(&subscription.wish, compiled);
+    let example = super::preview::example(&subscription.spec, compiled);
     let active = example.get(crate::subscriptions::SubscriptionId(1));
     active.is_some_and(|active| matching::outcome(killmail, active).is_some())
 }
@@ -365,7 +365,7 @@ fn clauses(subscription: &Subscription, killmail: &Killmail, room: usize) -> Str
     if let (Some(victim), Some(attacker)) = (&compiled.victim_is_us, &compiled.attacker_is_us) {
         let holds = |filter| killfeed::filter::Program::new(filter).is_ok_and(|program| program.matches(killmail));
         let (victim, attacker) = (holds(victim), holds(attacker));
-        let holds = match subscription.wish.side {
+        let holds = match subscription.spec.side {
             Side::Both => victim || attacker,
             Side::Kills => attacker && !victim,
             Side::Losses => victim,
@@ -374,7 +374,7 @@ fn clauses(subscription: &Subscription, killmail: &Killmail, room: usize) -> Str
         all.push(format!(
             "{} us, {}: victim is us: {}, some attacker is us: {}",
             mark(holds),
-            subscription.wish.side.word(),
+            subscription.spec.side.word(),
             say(victim),
             say(attacker)
         ));

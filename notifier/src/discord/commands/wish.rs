@@ -6,11 +6,11 @@ use killfeed::{setting, v1::CompileFilterResponse};
 
 use super::{Desk, Stop, say, words};
 use crate::{
-    commands::{Away, filters},
+    commands::{Unavailable, filters},
     database::CompiledRow,
     discord::interactions::Given,
     sink::Destination,
-    subscriptions::{CompileError, MaxAge, Side, Style, Wish},
+    subscriptions::{CompileError, MaxAge, Side, Style, SubscriptionSpec},
 };
 
 /// The contract's longest name.
@@ -106,7 +106,7 @@ impl Changes {
     }
 
     /// The wish with these changes.
-    pub(super) fn apply(self, mut wish: Wish) -> Result<Wish, Stop> {
+    pub(super) fn apply(self, mut wish: SubscriptionSpec) -> Result<SubscriptionSpec, Stop> {
         if let Some(name) = self.name {
             wish.name = name;
         }
@@ -163,8 +163,8 @@ impl Changes {
 }
 
 /// A new subscription before its options.
-pub(super) fn blank(guild: u64, channel: u64) -> Wish {
-    Wish {
+pub(super) fn blank(guild: u64, channel: u64) -> SubscriptionSpec {
+    SubscriptionSpec {
         name: String::new(),
         guild,
         destination: Destination::Channel(channel),
@@ -183,7 +183,7 @@ pub(super) fn blank(guild: u64, channel: u64) -> Wish {
 /// A name made from a filter that nothing in the guild bears.
 pub(super) fn name_for(desk: &Desk<'_>, guild: u64, filter: &str) -> String {
     let all = desk.commands.subscriptions(guild);
-    let taken = |name: &str| all.iter().any(|one| one.wish.name == name);
+    let taken = |name: &str| all.iter().any(|one| one.spec.name == name);
     let base: String = match filter.trim() {
         "" => "everything".to_owned(),
         filter => filter.chars().take(NAME - 8).collect::<String>().trim().to_owned(),
@@ -198,7 +198,10 @@ pub(super) fn name_for(desk: &Desk<'_>, guild: u64, filter: &str) -> String {
 }
 
 /// What the filter means, and its trees; or the filter with a caret where it is wrong.
-pub(super) async fn compile(desk: &Desk<'_>, wish: &Wish) -> Result<(CompileFilterResponse, CompiledRow), Stop> {
+pub(super) async fn compile(
+    desk: &Desk<'_>,
+    wish: &SubscriptionSpec,
+) -> Result<(CompileFilterResponse, CompiledRow), Stop> {
     let meaning = desk.commands.describe(&wish.filter).await?;
     if meaning.filter.is_none() {
         return Err(say(
@@ -207,7 +210,7 @@ pub(super) async fn compile(desk: &Desk<'_>, wish: &Wish) -> Result<(CompileFilt
         ));
     }
     let build = desk.commands.build().await?;
-    match desk.commands.trees(wish, &build).await {
+    match desk.commands.compile(wish, &build).await {
         Ok(compiled) => Ok((meaning, compiled)),
         Err(("us", CompileError::Bad(diagnostics))) => Err(say(
             "`us` is not understood",
@@ -218,7 +221,7 @@ pub(super) async fn compile(desk: &Desk<'_>, wish: &Wish) -> Result<(CompileFilt
             "This filter is not understood",
             words::wrong(&wish.filter, &diagnostics),
         )),
-        Err((_, CompileError::Unavailable(reason))) => Err(Away(reason).into()),
+        Err((_, CompileError::Unavailable(reason))) => Err(Unavailable(reason).into()),
     }
 }
 
@@ -279,8 +282,8 @@ mod tests {
         }
     }
 
-    fn named() -> Wish {
-        Wish {
+    fn named() -> SubscriptionSpec {
+        SubscriptionSpec {
             name: "x".into(),
             filter: "npc OR solo".into(),
             us: "alliance:1".into(),
@@ -291,7 +294,7 @@ mod tests {
         }
     }
 
-    fn changed(options: &[(&str, &str)]) -> Result<Wish, String> {
+    fn changed(options: &[(&str, &str)]) -> Result<SubscriptionSpec, String> {
         let applied = Changes::given(&given(options), "new_name").apply(named());
         applied.map_err(|stop| match stop {
             Stop::Say(reply) => reply.embeds[0].description.clone(),

@@ -6,7 +6,7 @@ use crate::{
     commands::export,
     render::text,
     sink::Destination,
-    subscriptions::{MaxAge, PING_MAX_AGE, Ping, Side, Wish},
+    subscriptions::{MaxAge, PING_MAX_AGE, Ping, Side, SubscriptionSpec},
 };
 
 pub(super) use text::grouped as number;
@@ -174,7 +174,7 @@ pub(super) fn ping(ping: Ping) -> String {
 }
 
 /// Ages, style and ping of a subscription, one a line.
-pub(super) fn manner(wish: &Wish, default_max_age: std::time::Duration) -> String {
+pub(super) fn manner(wish: &SubscriptionSpec, default_max_age: std::time::Duration) -> String {
     let mut lines = Vec::new();
     if !wish.us.is_empty() {
         let side = match wish.side {

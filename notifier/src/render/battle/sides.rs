@@ -13,7 +13,7 @@ pub(super) enum Party {
 
 /// Only so many parties are weighed against each other, the busiest first; hundreds of small ones take part in the largest
 /// battles, and each is compared with each.
-const MOST_PARTIES: usize = 64;
+const MAX_PARTIES: usize = 64;
 /// How often everybody may change sides before it is left as it is.
 const ROUNDS: usize = 8;
 /// Ids of NPC corporations: their members have nothing in common.
@@ -102,7 +102,7 @@ fn busiest(killmails: &[&Killmail]) -> Vec<Party> {
     }
     let mut parties: Vec<(Party, u64)> = involved.into_iter().collect();
     parties.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(&b.0)));
-    parties.truncate(MOST_PARTIES);
+    parties.truncate(MAX_PARTIES);
     parties.into_iter().map(|(party, _)| party).collect()
 }
 

@@ -147,7 +147,12 @@ fn every_real_killmail_in_every_style_is_what_discord_takes() {
         return;
     };
     assert!(killmails.len() >= 1_540, "{}", killmails.len());
-    let outcomes = [Outcome::Neutral, Outcome::Kill, Outcome::Loss, Outcome::FriendlyFire];
+    let outcomes = [
+        KillOutcome::Neutral,
+        KillOutcome::Kill,
+        KillOutcome::Loss,
+        KillOutcome::FriendlyFire,
+    ];
     for (killmail, outcome) in killmails.iter().zip(outcomes.iter().cycle()) {
         for style in [Style::Full, Style::Compact, Style::Link, Style::Battle] {
             let message = rendered(killmail, *outcome, style, &[Ping::Here]);
@@ -157,7 +162,7 @@ fn every_real_killmail_in_every_style_is_what_discord_takes() {
     }
     // Packed: as many as fit, until all are through.
     for style in [Style::Full, Style::Compact, Style::Link] {
-        let items: Vec<_> = killmails.iter().map(|k| item(k, Outcome::Kill, style)).collect();
+        let items: Vec<_> = killmails.iter().map(|k| item(k, KillOutcome::Kill, style)).collect();
         let mut rest = &items[..];
         while !rest.is_empty() {
             let next = &rest[..rest.len().min(EMBEDS)];
@@ -169,7 +174,10 @@ fn every_real_killmail_in_every_style_is_what_discord_takes() {
     }
     for size in [1, 7, 60, 400] {
         for part in killmails.chunks(size) {
-            let items: Vec<_> = part.iter().map(|k| item(k, Outcome::Neutral, Style::Battle)).collect();
+            let items: Vec<_> = part
+                .iter()
+                .map(|k| item(k, KillOutcome::Neutral, Style::Battle))
+                .collect();
             check(&validator, &battle(&items, &[]).0);
         }
     }
@@ -193,9 +201,9 @@ fn ten_ordinary_killmails_are_one_message() {
     }
     let items: Vec<_> = killmails
         .iter()
-        .map(|killmail| Item {
+        .map(|killmail| PostItem {
             subscriptions: vec!["caps near staging", "everything"],
-            ..near(killmail, Outcome::Loss, Style::Full)
+            ..near(killmail, KillOutcome::Loss, Style::Full)
         })
         .collect();
     let (mut whole, mut all) = (0, 0);

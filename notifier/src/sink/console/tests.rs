@@ -6,7 +6,7 @@ use std::{
 
 use super::*;
 use crate::{
-    database::Outcome,
+    database::KillOutcome,
     render::{
         self,
         tests::{dreadnought, hostile},
@@ -47,8 +47,8 @@ async fn printed(message: crate::sink::Message, killmails: Vec<u64>, colour: boo
     String::from_utf8(bytes).unwrap()
 }
 
-fn items<'a>(killmails: &'a [(killfeed::v1::Killmail, Outcome, Style)]) -> Vec<render::Item<'a>> {
-    let item = |(killmail, outcome, style): &'a (_, _, _)| render::Item {
+fn items<'a>(killmails: &'a [(killfeed::v1::Killmail, KillOutcome, Style)]) -> Vec<render::PostItem<'a>> {
+    let item = |(killmail, outcome, style): &'a (_, _, _)| render::PostItem {
         killmail,
         outcome: *outcome,
         style: *style,
@@ -61,10 +61,10 @@ fn items<'a>(killmails: &'a [(killfeed::v1::Killmail, Outcome, Style)]) -> Vec<r
 #[tokio::test]
 async fn every_style_is_readable_and_links_once() {
     let killmails = [
-        (dreadnought(1), Outcome::Loss, Style::Full),
-        (hostile(2), Outcome::Neutral, Style::Full),
-        (dreadnought(3), Outcome::Kill, Style::Compact),
-        (dreadnought(4), Outcome::Neutral, Style::Link),
+        (dreadnought(1), KillOutcome::Loss, Style::Full),
+        (hostile(2), KillOutcome::Neutral, Style::Full),
+        (dreadnought(3), KillOutcome::Kill, Style::Compact),
+        (dreadnought(4), KillOutcome::Neutral, Style::Link),
     ];
     let (message, taken) = render::killmails(&items(&killmails), &[Ping::Here]);
     assert_eq!(taken, 4);
@@ -91,7 +91,7 @@ async fn folded_ones_link_nothing() {
 
 #[tokio::test]
 async fn colours_and_nothing_else_of_a_terminal_s_codes() {
-    let (message, _) = render::killmails(&items(&[(hostile(1), Outcome::Kill, Style::Full)]), &[]);
+    let (message, _) = render::killmails(&items(&[(hostile(1), KillOutcome::Kill, Style::Full)]), &[]);
     let text = printed(message, vec![1], true).await;
     let codes = text.matches('\x1b').count();
     assert!(codes > 0 && text.matches("\x1b[").count() == codes);
@@ -105,9 +105,9 @@ async fn the_documentation_shows_each_style() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/posts.md");
     let mut examples = String::new();
     for (style, outcome) in [
-        (Style::Full, Outcome::Loss),
-        (Style::Compact, Outcome::Kill),
-        (Style::Link, Outcome::Neutral),
+        (Style::Full, KillOutcome::Loss),
+        (Style::Compact, KillOutcome::Kill),
+        (Style::Link, KillOutcome::Neutral),
     ] {
         let killmails = [(dreadnought(1), outcome, style)];
         let (message, _) = render::killmails(&items(&killmails), &[]);

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{Key, Subscriptions, by_key};
+use super::{SubscriptionKey, Subscriptions, by_key};
 use crate::{
     database::{CompiledRow, StorageError},
     sink::Destination,
-    subscriptions::{Source, Subscription, SubscriptionId, Wish},
+    subscriptions::{Subscription, SubscriptionId, SubscriptionSource, SubscriptionSpec},
 };
 
 /// Why a change was not made. Nothing was stored.
@@ -14,13 +14,13 @@ use crate::{
 pub enum ChangeError {
     /// Another subscription of the guild bears the name.
     #[error("there is already a subscription called {0:?} in this server")]
-    Taken(String),
+    NameTaken(String),
     /// No subscription of the guild bears the name.
     #[error("there is no subscription called {0:?} in this server")]
-    NoSuch(String),
+    NotFound(String),
     /// It is not any more what the change was made from.
     #[error("{0:?} was changed by somebody else meanwhile: look at it again, then change it")]
-    Changed(String),
+    Conflict(String),
     /// The guild has as many as it may have.
     #[error("a server may have {limit} subscriptions, and this would make {would_be}: remove some first")]
     TooMany {
@@ -33,7 +33,7 @@ pub enum ChangeError {
     #[error(
         "{0:?} stands in the operator's subscriptions file and would be back at its next load: pause it, or have it taken out of the file"
     )]
-    InFile(String),
+    ManagedByFile(String),
     /// The database failed: the process must end.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -41,11 +41,11 @@ pub enum ChangeError {
 
 /// Who changes something, and when (milliseconds).
 #[derive(Debug, Clone, Copy)]
-pub struct By {
+pub struct Actor {
     /// Discord's id of the user; 0 = not through Discord.
     pub user: u64,
     /// Through what.
-    pub source: Source,
+    pub source: SubscriptionSource,
     /// Now.
     pub now: u64,
 }
@@ -64,9 +64,9 @@ impl Subscriptions {
     /// Adds every wish with its trees, or none. Each begins at the log's head.
     pub async fn add(
         &self,
-        wishes: Vec<(Wish, CompiledRow)>,
+        wishes: Vec<(SubscriptionSpec, CompiledRow)>,
         limit: usize,
-        by: By,
+        by: Actor,
     ) -> Result<Vec<Arc<Subscription>>, ChangeError> {
         let added;
         {
@@ -77,15 +77,15 @@ impl Subscriptions {
                 let key = (wish.guild, wish.name.clone());
                 let twice = put
                     .iter()
-                    .any(|other| other.wish.guild == wish.guild && other.wish.name == wish.name);
+                    .any(|other| other.spec.guild == wish.guild && other.spec.name == wish.name);
                 if twice || all.contains_key(&key) {
-                    return Err(ChangeError::Taken(wish.name));
+                    return Err(ChangeError::NameTaken(wish.name));
                 }
                 *new.entry(wish.guild).or_default() += 1;
                 put.push(Subscription {
                     id: SubscriptionId(0),
                     suspension: suspension(&all, &wish.destination),
-                    wish,
+                    spec: wish,
                     source: by.source,
                     created: (by.user, by.now),
                     changed: (by.user, by.now),
@@ -100,7 +100,7 @@ impl Subscriptions {
                     return Err(ChangeError::TooMany { limit, would_be });
                 }
             }
-            let keys: Vec<Key> = put.iter().map(|one| (one.wish.guild, one.wish.name.clone())).collect();
+            let keys: Vec<SubscriptionKey> = put.iter().map(|one| (one.spec.guild, one.spec.name.clone())).collect();
             self.write(&mut all, &put, &[])?;
             added = keys.iter().filter_map(|key| all.get(key).cloned()).collect();
         }
@@ -113,28 +113,28 @@ impl Subscriptions {
     pub async fn edit(
         &self,
         seen: &Subscription,
-        wish: Wish,
+        wish: SubscriptionSpec,
         compiled: CompiledRow,
-        by: By,
+        by: Actor,
     ) -> Result<Arc<Subscription>, ChangeError> {
         let edited;
         {
             let mut all = self.lock();
-            let old_key = (seen.wish.guild, seen.wish.name.clone());
-            let new_key = (seen.wish.guild, wish.name.clone());
+            let old_key = (seen.spec.guild, seen.spec.name.clone());
+            let new_key = (seen.spec.guild, wish.name.clone());
             let Some(old) = all.get(&old_key) else {
-                return Err(ChangeError::NoSuch(old_key.1));
+                return Err(ChangeError::NotFound(old_key.1));
             };
-            if old.id != seen.id || old.wish != seen.wish {
-                return Err(ChangeError::Changed(old_key.1));
+            if old.id != seen.id || old.spec != seen.spec {
+                return Err(ChangeError::Conflict(old_key.1));
             }
             if new_key != old_key && all.contains_key(&new_key) {
-                return Err(ChangeError::Taken(wish.name));
+                return Err(ChangeError::NameTaken(wish.name));
             }
-            if new_key != old_key && old.source == Source::File {
-                return Err(ChangeError::InFile(old_key.1));
+            if new_key != old_key && old.source == SubscriptionSource::File {
+                return Err(ChangeError::ManagedByFile(old_key.1));
             }
-            let same_place = old.wish.destination == wish.destination;
+            let same_place = old.spec.destination == wish.destination;
             let put = Subscription {
                 id: old.id,
                 suspension: if same_place {
@@ -142,7 +142,7 @@ impl Subscriptions {
                 } else {
                     suspension(&all, &wish.destination)
                 },
-                wish,
+                spec: wish,
                 // What a person has changed is no longer the file's to change back.
                 source: by.source,
                 created: old.created,
@@ -165,7 +165,7 @@ impl Subscriptions {
         guild: u64,
         names: &[String],
         paused: bool,
-        by: By,
+        by: Actor,
     ) -> Result<Vec<Arc<Subscription>>, ChangeError> {
         let changed: Vec<Arc<Subscription>>;
         {
@@ -173,11 +173,11 @@ impl Subscriptions {
             let mut put = Vec::new();
             for name in names {
                 let Some(old) = all.get(&(guild, name.clone())) else {
-                    return Err(ChangeError::NoSuch(name.clone()));
+                    return Err(ChangeError::NotFound(name.clone()));
                 };
-                if old.wish.paused != paused {
+                if old.spec.paused != paused {
                     let mut one = Subscription::clone(old);
-                    one.wish.paused = paused;
+                    one.spec.paused = paused;
                     one.changed = (by.user, by.now);
                     one.source = by.source;
                     one.active_from = by.now;
@@ -196,11 +196,13 @@ impl Subscriptions {
         let mut removed = Vec::new();
         {
             let mut all = self.lock();
-            let keys: Vec<Key> = names.iter().map(|name| (guild, name.clone())).collect();
+            let keys: Vec<SubscriptionKey> = names.iter().map(|name| (guild, name.clone())).collect();
             for key in &keys {
                 match all.get(key) {
-                    None => return Err(ChangeError::NoSuch(key.1.clone())),
-                    Some(one) if one.source == Source::File => return Err(ChangeError::InFile(key.1.clone())),
+                    None => return Err(ChangeError::NotFound(key.1.clone())),
+                    Some(one) if one.source == SubscriptionSource::File => {
+                        return Err(ChangeError::ManagedByFile(key.1.clone()));
+                    }
                     Some(one) => removed.push(one.clone()),
                 }
             }
@@ -216,7 +218,7 @@ impl Subscriptions {
         {
             let mut all = self.lock();
             removed = of_guild(&all, guild);
-            let keys: Vec<Key> = removed.iter().map(|one| (guild, one.wish.name.clone())).collect();
+            let keys: Vec<SubscriptionKey> = removed.iter().map(|one| (guild, one.spec.name.clone())).collect();
             self.write(&mut all, &[], &keys)?;
         }
         self.database.flush().await?;
@@ -224,7 +226,7 @@ impl Subscriptions {
     }
 }
 
-fn of_guild(all: &BTreeMap<Key, Arc<Subscription>>, guild: u64) -> Vec<Arc<Subscription>> {
+fn of_guild(all: &BTreeMap<SubscriptionKey, Arc<Subscription>>, guild: u64) -> Vec<Arc<Subscription>> {
     let of_guild = all.range((guild, String::new())..);
     of_guild
         .take_while(|((of, _), _)| *of == guild)
@@ -234,10 +236,10 @@ fn of_guild(all: &BTreeMap<Key, Arc<Subscription>>, guild: u64) -> Vec<Arc<Subsc
 
 /// Why the destination takes no posts, as its other subscriptions have it.
 fn suspension(
-    all: &BTreeMap<Key, Arc<Subscription>>,
+    all: &BTreeMap<SubscriptionKey, Arc<Subscription>>,
     destination: &Destination,
 ) -> Option<crate::database::SuspensionRow> {
-    let there = all.values().filter(|one| one.wish.destination == *destination);
+    let there = all.values().filter(|one| one.spec.destination == *destination);
     // A retired channel is gone for good: whoever can choose it again has another one, or has it back.
     there
         .filter_map(|one| one.suspension.clone())
@@ -251,25 +253,25 @@ mod tests {
     use super::*;
     use crate::{database, matching::tests::subscription};
 
-    fn by(now: u64) -> By {
-        By {
+    fn by(now: u64) -> Actor {
+        Actor {
             user: 5,
-            source: Source::Command,
+            source: SubscriptionSource::Command,
             now,
         }
     }
 
-    fn wish(name: &str) -> (Wish, CompiledRow) {
+    fn wish(name: &str) -> (SubscriptionSpec, CompiledRow) {
         let template = subscription(1);
-        let wish = Wish {
+        let wish = SubscriptionSpec {
             name: name.into(),
-            ..template.wish
+            ..template.spec
         };
         (wish, template.compiled.unwrap())
     }
 
     fn names(all: &[Arc<Subscription>]) -> Vec<&str> {
-        all.iter().map(|one| one.wish.name.as_str()).collect()
+        all.iter().map(|one| one.spec.name.as_str()).collect()
     }
 
     #[tokio::test]
@@ -289,12 +291,12 @@ mod tests {
             .add(vec![wish("c"), wish("a")], 9, by(11))
             .await
             .unwrap_err();
-        assert!(matches!(taken, ChangeError::Taken(name) if name == "a"));
+        assert!(matches!(taken, ChangeError::NameTaken(name) if name == "a"));
         let twice = subscriptions
             .add(vec![wish("c"), wish("c")], 9, by(11))
             .await
             .unwrap_err();
-        assert!(matches!(twice, ChangeError::Taken(name) if name == "c"));
+        assert!(matches!(twice, ChangeError::NameTaken(name) if name == "c"));
         let many = subscriptions
             .add(vec![wish("c"), wish("d")], 3, by(11))
             .await
@@ -317,7 +319,7 @@ mod tests {
             .edit(&edited, wish("b").0, compiled, by(21))
             .await
             .unwrap_err();
-        assert!(matches!(taken, ChangeError::Taken(_)));
+        assert!(matches!(taken, ChangeError::NameTaken(_)));
 
         let paused = subscriptions
             .set_paused(1, &["b".into(), "z".into()], true, by(30))
@@ -334,7 +336,7 @@ mod tests {
             .remove(1, &["b".into(), "nobody".into()])
             .await
             .unwrap_err();
-        assert!(matches!(missing, ChangeError::NoSuch(name) if name == "nobody"));
+        assert!(matches!(missing, ChangeError::NotFound(name) if name == "nobody"));
         drop(subscriptions);
         let subscriptions = open();
         assert_eq!(names(&subscriptions.of_guild(1)), ["b", "z"]);
@@ -356,7 +358,7 @@ mod tests {
             .edit(&seen, wish("a").0, wish("a").1, by(2))
             .await
             .unwrap_err();
-        assert!(matches!(gone, ChangeError::NoSuch(name) if name == "a"));
+        assert!(matches!(gone, ChangeError::NotFound(name) if name == "a"));
 
         let (mut other, compiled) = wish("a");
         other.filter = "npc".into();
@@ -369,7 +371,7 @@ mod tests {
             .edit(&seen, wish("a").0, wish("a").1, by(4))
             .await
             .unwrap_err();
-        assert!(matches!(changed, ChangeError::Changed(name) if name == "a"));
+        assert!(matches!(changed, ChangeError::Conflict(name) if name == "a"));
         assert_eq!(subscriptions.get(1, "a").unwrap(), other);
 
         subscriptions.set_paused(1, &["a".into()], true, by(5)).await.unwrap();
@@ -377,8 +379,8 @@ mod tests {
             .edit(&other, wish("b").0, wish("b").1, by(6))
             .await
             .unwrap_err();
-        assert!(matches!(changed, ChangeError::Changed(_)));
-        assert!(subscriptions.get(1, "a").unwrap().wish.paused);
+        assert!(matches!(changed, ChangeError::Conflict(_)));
+        assert!(subscriptions.get(1, "a").unwrap().spec.paused);
     }
 
     #[tokio::test]
@@ -388,12 +390,12 @@ mod tests {
         let subscriptions = Subscriptions::open(database, Duration::from_secs(60)).unwrap();
         subscriptions.take_file(vec![wish("a").0], 1).await.unwrap();
         let refused = subscriptions.remove(1, &["a".into()]).await.unwrap_err();
-        assert!(matches!(refused, ChangeError::InFile(_)));
+        assert!(matches!(refused, ChangeError::ManagedByFile(_)));
         subscriptions.set_paused(1, &["a".into()], true, by(2)).await.unwrap();
         let counts = subscriptions.take_file(vec![wish("a").0], 3).await.unwrap();
         assert_eq!(counts.taken, 1);
         assert!(
-            subscriptions.get(1, "a").unwrap().wish.paused,
+            subscriptions.get(1, "a").unwrap().spec.paused,
             "an answered command outlives a reload"
         );
     }

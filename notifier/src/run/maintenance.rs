@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// How often what is too old to be asked for is deleted, and counts are taken anew.
-const UPKEEP: Duration = Duration::from_secs(3_600);
-const COUNT: Duration = Duration::from_secs(15);
+const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(3_600);
+const COUNT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Until `stop`; what it cannot do because the database failed ends the process.
 pub(super) async fn upkeep(
@@ -29,8 +29,8 @@ pub(super) async fn upkeep(
     clock: Clock,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let mut expire = tokio::time::interval(UPKEEP);
-    let mut count = tokio::time::interval(COUNT);
+    let mut expire = tokio::time::interval(MAINTENANCE_INTERVAL);
+    let mut count = tokio::time::interval(COUNT_INTERVAL);
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
@@ -68,7 +68,7 @@ async fn forget(
     let before = now.saturating_sub(u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
     for guild in subscriptions.gone_since(before)? {
         let removed = subscriptions.forget(guild).await?;
-        let destinations: BTreeSet<_> = removed.iter().map(|one| &one.wish.destination).collect();
+        let destinations: BTreeSet<_> = removed.iter().map(|one| &one.spec.destination).collect();
         for destination in destinations {
             outbox.forget(destination, now)?;
         }

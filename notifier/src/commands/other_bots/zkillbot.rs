@@ -3,14 +3,14 @@
 
 use serde_json::Value;
 
-use super::{Foreign, Row, any_of, isk, of_id};
-use crate::commands::Offender;
+use super::{BotImport, ImportedRow, any_of, isk, of_id};
+use crate::commands::RowError;
 
 const FROM: &str = "zKillBot";
 const ADVANCED: &str = "advanced filters name raw fields of the document: say it anew in the filter language";
 
-pub(super) fn list(text: &str) -> Option<Foreign> {
-    let mut foreign = Foreign {
+pub(super) fn list(text: &str) -> Option<BotImport> {
+    let mut foreign = BotImport {
         from: FROM,
         ..Default::default()
     };
@@ -45,7 +45,7 @@ pub(super) fn list(text: &str) -> Option<Foreign> {
         };
         understood |= rows.is_some();
         match rows {
-            Some(rows) => foreign.rows.extend(rows.into_iter().map(|filter| Row {
+            Some(rows) => foreign.rows.extend(rows.into_iter().map(|filter| ImportedRow {
                 name: if title.is_empty() {
                     filter.clone()
                 } else {
@@ -54,7 +54,7 @@ pub(super) fn list(text: &str) -> Option<Foreign> {
                 filter,
                 ..Default::default()
             })),
-            None => foreign.untranslated.push(Offender {
+            None => foreign.untranslated.push(RowError {
                 name: line.chars().take(80).collect(),
                 why: if lower.starts_with("advanced") {
                     ADVANCED
@@ -68,7 +68,7 @@ pub(super) fn list(text: &str) -> Option<Foreign> {
     understood.then_some(foreign)
 }
 
-pub(super) fn document(value: &Value) -> Option<Foreign> {
+pub(super) fn document(value: &Value) -> Option<BotImport> {
     let known = ["entityIds", "labels", "iskValue", "advanced"];
     if !known.iter().any(|key| value.get(key).is_some()) {
         return None;

@@ -4,9 +4,9 @@ use killfeed::{Timestamp, client::Position, v1::Killmail};
 
 use super::*;
 use crate::{
-    database::{self, BatchEntryRow, BatchKind, Outcome, PostState},
+    database::{self, BatchEntryRow, BatchKind, KillOutcome, PostState},
     matching::Match,
-    outbox::{Arrival, BatchEnd, Outbox},
+    outbox::{BatchResult, IncomingKillmail, Outbox},
     sink::Destination,
     subscriptions::{SubscriptionId, Subscriptions, copies, file},
 };
@@ -53,8 +53,8 @@ fn position(seconds: i64) -> Position {
     }
 }
 
-fn arrival(killmail_id: u64, to: &[(Destination, u64)]) -> Arrival {
-    Arrival {
+fn arrival(killmail_id: u64, to: &[(Destination, u64)]) -> IncomingKillmail {
+    IncomingKillmail {
         killmail_id,
         revision: 0,
         bytes: Killmail {
@@ -70,7 +70,7 @@ fn arrival(killmail_id: u64, to: &[(Destination, u64)]) -> Arrival {
             .iter()
             .map(|(destination, id)| Match {
                 destination: destination.clone(),
-                subscriptions: vec![(SubscriptionId(*id), Outcome::Neutral)],
+                subscriptions: vec![(SubscriptionId(*id), KillOutcome::Neutral)],
                 in_time: true,
             })
             .collect(),
@@ -112,10 +112,10 @@ fn waiting(outbox: &Outbox, destination: &Destination) -> Vec<u64> {
 async fn source(dir: &Path) {
     let folder = folder(dir, &[("even", EVEN, 20), ("odd", ODD, 30)]).await;
     let both = [(OF_EVEN, 1), (OF_ODD, 2)];
-    folder.outbox.arrive(&[arrival(1, &both)], None, 3).unwrap();
+    folder.outbox.enqueue(&[arrival(1, &both)], None, 3).unwrap();
     for destination in [OF_EVEN, OF_ODD] {
         let batch = sealed(&folder.outbox, &destination);
-        let end = BatchEnd {
+        let end = BatchResult {
             state: PostState::Sent,
             message_id: 77,
             detail: "",
@@ -126,7 +126,7 @@ async fn source(dir: &Path) {
         folder.outbox.finish(&destination, &batch, end, 6).unwrap();
     }
     let arrivals = [arrival(2, &both), arrival(3, &both), arrival(4, &[])];
-    folder.outbox.arrive(&arrivals, Some(&position(100)), 7).unwrap();
+    folder.outbox.enqueue(&arrivals, Some(&position(100)), 7).unwrap();
     for destination in [OF_EVEN, OF_ODD] {
         sealed(&folder.outbox, &destination);
     }
@@ -142,7 +142,7 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
     {
         let own = folder(to.path(), &[("mine", ODD + (2 << 22), 50)]).await;
         let arrivals = [arrival(3, &[(Destination::Channel(50), 1)])];
-        own.outbox.arrive(&arrivals, Some(&position(200)), 3).unwrap();
+        own.outbox.enqueue(&arrivals, Some(&position(200)), 3).unwrap();
         own.outbox.flush().await.unwrap();
     }
     let mut file = Vec::new();
@@ -159,7 +159,7 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
             .subscriptions
             .list()
             .iter()
-            .map(|one| one.wish.name.clone())
+            .map(|one| one.spec.name.clone())
             .collect();
         assert_eq!(names, ["even"]);
         assert_eq!(waiting(&left.outbox, &OF_EVEN), [2, 3]);
@@ -177,13 +177,13 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
     }
     // A second export finds nothing, and says so instead of writing an empty file.
     let error = export(from.path(), shards("1/2"), &mut Vec::new(), || Ok(())).unwrap_err();
-    assert!(matches!(error, MoveError::Nothing(_)), "{error}");
+    assert!(matches!(error, TransferError::Nothing(_)), "{error}");
 
     assert_eq!(import(to.path(), shards("1/2"), &mut &file[..]).unwrap(), expected);
     let there = opened(to.path());
     let id = |name: &str| {
         let list = there.subscriptions.list();
-        list.iter().find(|one| one.wish.name == name).unwrap().id
+        list.iter().find(|one| one.spec.name == name).unwrap().id
     };
     assert_ne!(id("odd"), id("mine"));
     assert_eq!(waiting(&there.outbox, &OF_ODD), [2, 3], "in their order");
@@ -212,11 +212,11 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
         arrival(5, &[(OF_ODD, id("odd").0)]),
     ];
     there.outbox.arrive_late(&late, &pieces[0].0, None, 9).unwrap();
-    there.outbox.arrive(&late, None, 10).unwrap();
+    there.outbox.enqueue(&late, None, 10).unwrap();
     assert_eq!(waiting(&there.outbox, &OF_ODD), [2, 3, 5]);
     assert!(there.outbox.catch_ups().unwrap().is_empty());
     // Killmail 3 waits twice: its bytes stay until both are done.
-    there.outbox.abandon(&OF_ODD, "test", 11).unwrap();
+    there.outbox.drop_queue(&OF_ODD, "test", 11).unwrap();
     assert!(there.outbox.killmail(3).unwrap().is_some());
     drop(there);
     // The same file again.
@@ -248,7 +248,7 @@ async fn a_new_folder_goes_on_where_the_old_one_was() {
 async fn what_cannot_be_moved_is_said_and_stays() {
     let dir = tempfile::tempdir().unwrap();
     let nowhere = export(&dir.path().join("x"), shards("0/1"), &mut Vec::new(), || Ok(()));
-    assert!(matches!(nowhere, Err(MoveError::NoFolder(_))));
+    assert!(matches!(nowhere, Err(TransferError::NoFolder(_))));
     assert!(!dir.path().join("x").exists(), "a mistyped folder is not made");
     source(dir.path()).await;
     let full = || Err(io::Error::other("disk full"));

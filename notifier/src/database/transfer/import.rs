@@ -10,12 +10,12 @@ use super::{
         BATCH_SEQUENCE, Database, HandledRow, KillmailRow, MatchRow, PositionRow, StorageError, counters_key, decode,
         decode_number, id_key, meta, subscription_key,
     },
-    CatchUpRow, MoveError, Moved,
+    CatchUpRow, Transfer, TransferError,
     export::key,
     guilds,
 };
 
-pub(super) fn write(database: &Database, moved: &Moved) -> Result<(), MoveError> {
+pub(super) fn write(database: &Database, moved: &Transfer) -> Result<(), TransferError> {
     let mut there = Vec::new();
     for row in &moved.subscriptions {
         if database
@@ -27,7 +27,7 @@ pub(super) fn write(database: &Database, moved: &Moved) -> Result<(), MoveError>
         }
     }
     if !there.is_empty() {
-        return Err(MoveError::There(there.join(", ")));
+        return Err(TransferError::There(there.join(", ")));
     }
     let trees = (
         &database.subscriptions,

@@ -4,7 +4,7 @@ use killfeed::client::Position;
 use prost::Message as _;
 use sled::transaction::{ConflictableTransactionError as Abort, Transactional as _, TransactionalTree};
 
-use super::{Arrival, Arrived, Outbox, tally::Tally, transaction::Written};
+use super::{EnqueueStats, IncomingKillmail, Outbox, counters::Tally, transaction::TxResult};
 use crate::{
     database::{
         CatchUpRow, HandledRow, KillmailRow, MatchRow, PositionRow, PostRow, PostState, QueueRow, StorageError, decode,
@@ -16,7 +16,12 @@ use crate::{
 
 impl Outbox {
     /// Writes what a run of events caused, and the position after them. Not acknowledged before [`Outbox::flush`].
-    pub fn arrive(&self, arrivals: &[Arrival], position: Option<&Position>, now: u64) -> Result<Arrived, StorageError> {
+    pub fn enqueue(
+        &self,
+        arrivals: &[IncomingKillmail],
+        position: Option<&Position>,
+        now: u64,
+    ) -> Result<EnqueueStats, StorageError> {
         let row = position.map(|position| {
             let row = PositionRow {
                 cursor: position.cursor.clone(),
@@ -24,23 +29,28 @@ impl Outbox {
             };
             (row.encode_to_vec(), millis(&row.time))
         });
-        self.write(arrivals, &Mark::Position(row), now)
+        self.write(arrivals, &PositionUpdate::Position(row), now)
     }
 
     /// The same for moved guilds that read a piece of the log later than everyone else: what was handled for others was not for
     /// them; what they have is told by their posts. `left` is what is still to be read; `None` = nothing.
     pub fn arrive_late(
         &self,
-        arrivals: &[Arrival],
+        arrivals: &[IncomingKillmail],
         key: &[u8],
         left: Option<&CatchUpRow>,
         now: u64,
-    ) -> Result<Arrived, StorageError> {
-        let mark = Mark::CatchUp(key, left.map(|row| row.encode_to_vec()));
+    ) -> Result<EnqueueStats, StorageError> {
+        let mark = PositionUpdate::CatchUp(key, left.map(|row| row.encode_to_vec()));
         self.write(arrivals, &mark, now)
     }
 
-    fn write(&self, arrivals: &[Arrival], mark: &Mark<'_>, now: u64) -> Result<Arrived, StorageError> {
+    fn write(
+        &self,
+        arrivals: &[IncomingKillmail],
+        mark: &PositionUpdate<'_>,
+        now: u64,
+    ) -> Result<EnqueueStats, StorageError> {
         let database = &self.database;
         let trees = (
             &database.queue,
@@ -52,34 +62,34 @@ impl Outbox {
         let arrived = trees.transaction(|(queue, posts, killmails, handled, numbers)| {
             let number = numbers.get(meta::NEXT_SEQUENCE)?;
             let first = decode_number(number.as_deref()).map_err(Abort::Abort)?.unwrap_or(1);
-            let mut transaction = Transaction {
+            let mut transaction = EnqueueTx {
                 queue,
                 posts,
                 killmails,
                 handled,
                 next: first,
                 now,
-                late: matches!(mark, Mark::CatchUp(..)),
-                arrived: Arrived::default(),
+                late: matches!(mark, PositionUpdate::CatchUp(..)),
+                arrived: EnqueueStats::default(),
                 tally: Tally::default(),
             };
             for arrival in arrivals {
-                transaction.arrive(arrival)?;
+                transaction.enqueue(arrival)?;
             }
             if transaction.next != first {
                 numbers.insert(meta::NEXT_SEQUENCE, &transaction.next.to_be_bytes())?;
             }
             transaction.tally.write(numbers)?;
             match mark {
-                Mark::Position(None) => {}
-                Mark::Position(Some((row, time))) => {
+                PositionUpdate::Position(None) => {}
+                PositionUpdate::Position(Some((row, time))) => {
                     // The first one: the stream begins here.
                     if numbers.insert(meta::POSITION, &row[..])?.is_none() {
                         numbers.insert(meta::BEGAN, &time.to_be_bytes())?;
                     }
                 }
-                Mark::CatchUp(key, Some(row)) => drop(numbers.insert(*key, &row[..])?),
-                Mark::CatchUp(key, None) => drop(numbers.remove(*key)?),
+                PositionUpdate::CatchUp(key, Some(row)) => drop(numbers.insert(*key, &row[..])?),
+                PositionUpdate::CatchUp(key, None) => drop(numbers.remove(*key)?),
             }
             Ok(transaction.arrived)
         })?;
@@ -93,13 +103,13 @@ impl Outbox {
 }
 
 /// How far the events reach, encoded.
-enum Mark<'a> {
+enum PositionUpdate<'a> {
     /// And its time, in milliseconds.
     Position(Option<(Vec<u8>, u64)>),
     CatchUp(&'a [u8], Option<Vec<u8>>),
 }
 
-struct Transaction<'a> {
+struct EnqueueTx<'a> {
     queue: &'a TransactionalTree,
     posts: &'a TransactionalTree,
     killmails: &'a TransactionalTree,
@@ -107,12 +117,12 @@ struct Transaction<'a> {
     next: u64,
     now: u64,
     late: bool,
-    arrived: Arrived,
+    arrived: EnqueueStats,
     tally: Tally,
 }
 
-impl Transaction<'_> {
-    fn arrive(&mut self, arrival: &Arrival) -> Written<()> {
+impl EnqueueTx<'_> {
+    fn enqueue(&mut self, arrival: &IncomingKillmail) -> TxResult<()> {
         if !self.late && self.was_handled(arrival)? {
             self.arrived.repeated += 1;
             return Ok(());
@@ -134,7 +144,7 @@ impl Transaction<'_> {
     }
 
     /// Whether this revision or a later one was; if not, it is from now on.
-    fn was_handled(&self, arrival: &Arrival) -> Written<bool> {
+    fn was_handled(&self, arrival: &IncomingKillmail) -> TxResult<bool> {
         let key = id_key(arrival.killmail_id);
         if let Some(bytes) = self.handled.get(key)? {
             let row: HandledRow = decode("handled", &bytes).map_err(Abort::Abort)?;
@@ -151,7 +161,12 @@ impl Transaction<'_> {
     }
 
     /// Whether the post was put into the queue to be edited: it is there, and shows an earlier revision.
-    fn edit_later(&mut self, arrival: &Arrival, destination: &Destination, post: &mut PostRow) -> Written<bool> {
+    fn edit_later(
+        &mut self,
+        arrival: &IncomingKillmail,
+        destination: &Destination,
+        post: &mut PostRow,
+    ) -> TxResult<bool> {
         let shown = post.state() == PostState::Sent && !post.embed.is_empty();
         if !shown || arrival.revision <= post.posted_revision {
             return Ok(false);
@@ -177,7 +192,7 @@ impl Transaction<'_> {
     }
 
     /// Whether a row was put into the destination's queue.
-    fn queue_for(&mut self, arrival: &Arrival, found: &Match) -> Written<bool> {
+    fn queue_for(&mut self, arrival: &IncomingKillmail, found: &Match) -> TxResult<bool> {
         let key = post_key(&found.destination, arrival.killmail_id);
         let mut post = match self.posts.get(key)? {
             Some(bytes) => decode::<PostRow>("posts", &bytes).map_err(Abort::Abort)?,
@@ -230,7 +245,7 @@ impl Transaction<'_> {
     }
 
     /// A later revision matches where the killmail waits: whoever wants it by now wants the row that is there, unless it is sealed.
-    fn wanted_by_more(&mut self, found: &Match, post: &mut PostRow) -> Written<()> {
+    fn wanted_by_more(&mut self, found: &Match, post: &mut PostRow) -> TxResult<()> {
         let key = queue_key(&found.destination, post.sequence);
         let Some(bytes) = self.queue.get(key)? else {
             return Ok(());
@@ -249,7 +264,7 @@ impl Transaction<'_> {
     }
 
     /// Where the killmail waits already, its newest revision replaces the bytes: what is posted is what is known then.
-    fn keep_bytes(&mut self, arrival: &Arrival, users: u64) -> Written<()> {
+    fn keep_bytes(&mut self, arrival: &IncomingKillmail, users: u64) -> TxResult<()> {
         let key = id_key(arrival.killmail_id);
         let own = match self.killmails.get(key)? {
             Some(bytes) => decode::<KillmailRow>("killmails", &bytes).map_err(Abort::Abort)?,
@@ -274,9 +289,10 @@ impl Transaction<'_> {
 }
 
 fn rows(found: &Match) -> Vec<MatchRow> {
-    let row = |(subscription, outcome): &(crate::subscriptions::SubscriptionId, crate::database::Outcome)| MatchRow {
-        subscription: subscription.0,
-        outcome: (*outcome).into(),
-    };
+    let row =
+        |(subscription, outcome): &(crate::subscriptions::SubscriptionId, crate::database::KillOutcome)| MatchRow {
+            subscription: subscription.0,
+            outcome: (*outcome).into(),
+        };
     found.subscriptions.iter().map(row).collect()
 }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Foreign, Row, any_of};
-use crate::{commands::Offender, subscriptions::Ping};
+use super::{BotImport, ImportedRow, any_of};
+use crate::{commands::RowError, subscriptions::Ping};
 
 const FROM: &str = "zk-activity";
 /// Deeper trees than the filter language has parentheses for are not written by people.
-const DEEPEST: usize = 50;
+const MAX_DEPTH: usize = 50;
 
 type Translated = Result<String, String>;
 
-pub(super) fn read(value: &Value) -> Option<Foreign> {
-    let mut foreign = Foreign {
+pub(super) fn read(value: &Value) -> Option<BotImport> {
+    let mut foreign = BotImport {
         from: FROM,
         ..Default::default()
     };
@@ -31,7 +31,7 @@ pub(super) fn read(value: &Value) -> Option<Foreign> {
         Value::Object(document) if document.contains_key("channels") => {
             for (channel, of_channel) in document["channels"].as_object()? {
                 for (name, row) in of_channel["subscriptions"].as_object().into_iter().flatten() {
-                    let row = old::filter(row).map(|filter| Row {
+                    let row = old::filter(row).map(|filter| ImportedRow {
                         name: format!("{name} in {channel}"),
                         filter,
                         channel: channel.parse().ok(),
@@ -46,17 +46,17 @@ pub(super) fn read(value: &Value) -> Option<Foreign> {
     Some(foreign)
 }
 
-fn take(foreign: &mut Foreign, name: &str, row: Result<Row, String>) {
+fn take(foreign: &mut BotImport, name: &str, row: Result<ImportedRow, String>) {
     match row {
         Ok(row) => foreign.rows.push(row),
-        Err(why) => foreign.untranslated.push(Offender {
+        Err(why) => foreign.untranslated.push(RowError {
             name: name.chars().take(80).collect(),
             why,
         }),
     }
 }
 
-fn subscription(row: &Value, name: &str) -> Result<Row, String> {
+fn subscription(row: &Value, name: &str) -> Result<ImportedRow, String> {
     let action = &row["action"];
     let channel = match &action["channel_id"] {
         Value::String(id) => id.parse().ok(),
@@ -79,7 +79,7 @@ fn subscription(row: &Value, name: &str) -> Result<Row, String> {
         }
         _ => return Err("its ping is not known here".to_owned()),
     };
-    Ok(Row {
+    Ok(ImportedRow {
         name: name.chars().take(100).collect(),
         filter: node(&row["filter"], 0)?,
         channel,
@@ -89,7 +89,7 @@ fn subscription(row: &Value, name: &str) -> Result<Row, String> {
 }
 
 fn node(value: &Value, depth: usize) -> Translated {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Err("its filter is nested too deeply".to_owned());
     }
     let (word, inner) = variant(value)?;

@@ -20,7 +20,7 @@ const MAGIC: &[u8; 16] = b"killfeed-moved-1";
 
 /// What moves.
 #[derive(Clone, PartialEq, prost::Message)]
-struct Moved {
+struct Transfer {
     #[prost(uint32, tag = "1")]
     schema: u32,
     #[prost(message, optional, tag = "2")]
@@ -28,7 +28,7 @@ struct Moved {
     #[prost(message, repeated, tag = "3")]
     subscriptions: Vec<SubscriptionRow>,
     #[prost(message, repeated, tag = "4")]
-    queue: Vec<Waiting>,
+    queue: Vec<QueueEntry>,
     #[prost(message, repeated, tag = "5")]
     batches: Vec<Sealed>,
     #[prost(message, repeated, tag = "6")]
@@ -44,7 +44,7 @@ struct Moved {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct Waiting {
+struct QueueEntry {
     #[prost(bytes = "vec", tag = "1")]
     destination: Vec<u8>,
     #[prost(uint64, tag = "2")]
@@ -130,7 +130,7 @@ pub struct Summary {
 
 /// Why nothing was moved.
 #[derive(Debug, thiserror::Error)]
-pub enum MoveError {
+pub enum TransferError {
     /// The data folder.
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -154,7 +154,7 @@ pub enum MoveError {
     },
     /// Not such a file.
     #[error("this is no file made by killfeed-notifier export: {0}")]
-    Strange(String),
+    NotAnExport(String),
     /// Made by another version.
     #[error(
         "the file has schema {0}, this version knows {SCHEMA}: use the same killfeed-notifier for export and import"
@@ -177,20 +177,20 @@ pub fn export(
     shards: Shards,
     out: &mut dyn io::Write,
     kept: impl FnOnce() -> io::Result<()>,
-) -> Result<Summary, MoveError> {
+) -> Result<Summary, TransferError> {
     if !dir.join("sled").exists() {
-        return Err(MoveError::NoFolder(dir.display().to_string()));
+        return Err(TransferError::NoFolder(dir.display().to_string()));
     }
     let opened = open(dir, SystemTime::now())?;
     if let Some(aside) = opened.moved_aside {
-        return Err(MoveError::Damaged(aside.to.display().to_string()));
+        return Err(TransferError::Damaged(aside.to.display().to_string()));
     }
     let database = opened.database;
     let moved = export::read(&database, shards)?;
     if moved.subscriptions.is_empty() {
-        return Err(MoveError::Nothing(shards));
+        return Err(TransferError::Nothing(shards));
     }
-    let written = |error| MoveError::File { what: "written", error };
+    let written = |error| TransferError::File { what: "written", error };
     out.write_all(MAGIC).map_err(written)?;
     out.write_all(&moved.encode_to_vec()).map_err(written)?;
     out.flush().and_then(|()| kept()).map_err(written)?;
@@ -201,34 +201,34 @@ pub fn export(
 }
 
 /// Puts what was exported into a data folder, all of it or nothing; of it only the guilds of `shards`.
-pub fn import(dir: &Path, shards: Shards, from: &mut dyn io::Read) -> Result<Summary, MoveError> {
+pub fn import(dir: &Path, shards: Shards, from: &mut dyn io::Read) -> Result<Summary, TransferError> {
     let mut bytes = Vec::new();
     from.read_to_end(&mut bytes)
-        .map_err(|error| MoveError::File { what: "read", error })?;
+        .map_err(|error| TransferError::File { what: "read", error })?;
     let Some(body) = bytes.strip_prefix(&MAGIC[..]) else {
-        return Err(MoveError::Strange("it does not begin as one".into()));
+        return Err(TransferError::NotAnExport("it does not begin as one".into()));
     };
-    let mut moved = Moved::decode(body).map_err(|error| MoveError::Strange(error.to_string()))?;
+    let mut moved = Transfer::decode(body).map_err(|error| TransferError::NotAnExport(error.to_string()))?;
     if moved.schema != SCHEMA {
-        return Err(MoveError::Schema(moved.schema));
+        return Err(TransferError::Schema(moved.schema));
     }
     export::keep_only(&mut moved, shards);
     if moved.subscriptions.is_empty() {
-        return Err(MoveError::Nothing(shards));
+        return Err(TransferError::Nothing(shards));
     }
     let opened = open(dir, SystemTime::now())?;
     if let Some(aside) = opened.moved_aside {
-        return Err(MoveError::Damaged(aside.to.display().to_string()));
+        return Err(TransferError::Damaged(aside.to.display().to_string()));
     }
     import::write(&opened.database, &moved)?;
     Ok(summary(&moved))
 }
 
-fn guilds(moved: &Moved) -> BTreeSet<u64> {
+fn guilds(moved: &Transfer) -> BTreeSet<u64> {
     moved.subscriptions.iter().map(|row| row.guild).collect()
 }
 
-fn summary(moved: &Moved) -> Summary {
+fn summary(moved: &Transfer) -> Summary {
     Summary {
         guilds: guilds(moved).len(),
         subscriptions: moved.subscriptions.len(),

@@ -9,23 +9,23 @@ mod zkillbot;
 
 use std::time::Duration;
 
-use super::Offender;
+use super::RowError;
 use crate::subscriptions::Ping;
 
 /// What was read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Foreign {
+pub struct BotImport {
     /// The bot it comes from.
     pub from: &'static str,
     /// Rows that say the same here.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ImportedRow>,
     /// Rows that have no equivalent, and why.
-    pub untranslated: Vec<Offender>,
+    pub untranslated: Vec<RowError>,
 }
 
 /// One subscription of another bot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Row {
+pub struct ImportedRow {
     /// Made of what stood there.
     pub name: String,
     /// Filter language.
@@ -39,7 +39,7 @@ pub struct Row {
 }
 
 /// Reads what another bot wrote; `None` = this is no such thing.
-pub fn read(text: &str) -> Option<Foreign> {
+pub fn read(text: &str) -> Option<BotImport> {
     let text = text.trim_start_matches('\u{feff}').trim();
     let mut foreign = match text.chars().next()? {
         '{' | '[' if !text.starts_with("[[") => {
@@ -53,7 +53,7 @@ pub fn read(text: &str) -> Option<Foreign> {
 }
 
 /// Two rows of one name: the later ones are numbered.
-fn unique_names(rows: &mut [Row]) {
+fn unique_names(rows: &mut [ImportedRow]) {
     let mut seen = std::collections::HashSet::new();
     for row in rows {
         let base: String = row.name.chars().take(90).collect();
@@ -152,10 +152,10 @@ mod tests {
 
     #[test]
     fn a_guild_file_of_zk_activity() {
-        insta::assert_snapshot!("zk_activity", shown(include_str!("foreign/tests/zk_activity.json")));
+        insta::assert_snapshot!("zk_activity", shown(include_str!("other_bots/tests/zk_activity.json")));
         insta::assert_snapshot!(
             "zk_activity_old",
-            shown(include_str!("foreign/tests/zk_activity_old.json"))
+            shown(include_str!("other_bots/tests/zk_activity_old.json"))
         );
     }
 

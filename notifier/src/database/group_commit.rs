@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use super::StorageError;
 
 #[derive(Debug, Default)]
-pub(super) struct Flushes {
+pub(super) struct GroupCommit {
     /// Whoever holds it flushes. What it guards is a turn and nothing else.
     turn: Mutex<()>,
     /// How many have begun.
@@ -20,7 +20,7 @@ pub(super) struct Flushes {
     done: AtomicU64,
 }
 
-impl Flushes {
+impl GroupCommit {
     /// Waits until everything written before this call is on disk.
     pub(super) async fn flush(self: &Arc<Self>, db: &sled::Db) -> Result<(), StorageError> {
         // One that has begun already may have missed what was written just now.
@@ -56,7 +56,7 @@ mod tests {
     async fn one_is_for_all_who_asked_before_it_began() {
         let dir = tempfile::tempdir().unwrap();
         let db = sled::open(dir.path()).unwrap();
-        let flushes = Arc::new(Flushes::default());
+        let flushes = Arc::new(GroupCommit::default());
         let begun = || flushes.begun.load(Ordering::SeqCst);
         let all = futures::future::join_all((0..100).map(|_| flushes.flush(&db))).await;
         assert!(all.iter().all(Result::is_ok));
@@ -72,7 +72,7 @@ mod tests {
     async fn who_is_not_polled_any_more_holds_up_nobody() {
         let dir = tempfile::tempdir().unwrap();
         let db = sled::open(dir.path()).unwrap();
-        let flushes = Arc::new(Flushes::default());
+        let flushes = Arc::new(GroupCommit::default());
         let mut idle = Box::pin(flushes.flush(&db));
         assert!(futures::poll!(&mut idle).is_pending());
         flushes.flush(&db).await.unwrap();

@@ -10,7 +10,7 @@ use std::{
 
 use clap::{Arg, ArgMatches, Command};
 use killfeed_notifier::{
-    database::moving::{self, MoveError, Summary},
+    database::transfer::{self, Summary, TransferError},
     shards::{ShardSetting, Shards},
 };
 
@@ -61,8 +61,8 @@ pub(crate) fn run(name: &str, settings: &ArgMatches, arguments: &ArgMatches) -> 
         Err(error) => {
             eprintln!("{error}");
             let configuration = match &error {
-                MoveError::Storage(error) => error.is_configuration(),
-                MoveError::File { .. } => false,
+                TransferError::Storage(error) => error.is_configuration(),
+                TransferError::File { .. } => false,
                 _ => true,
             };
             if configuration {
@@ -74,8 +74,8 @@ pub(crate) fn run(name: &str, settings: &ArgMatches, arguments: &ArgMatches) -> 
     }
 }
 
-fn export(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Result<Summary, MoveError> {
-    let failed = |error| MoveError::File { what: "written", error };
+fn export(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Result<Summary, TransferError> {
+    let failed = |error| TransferError::File { what: "written", error };
     let Some(path) = file else {
         let mut out = io::stdout().lock();
         if out.is_terminal() {
@@ -83,7 +83,7 @@ fn export(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Re
                 "standard output is a terminal: redirect it into a file, or give --file",
             )));
         }
-        return moving::export(folder, shards, &mut out, || Ok(()));
+        return transfer::export(folder, shards, &mut out, || Ok(()));
     };
     // Never over a file that is there: it may be the only place where other guilds are.
     let mut options = File::options();
@@ -92,11 +92,11 @@ fn export(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Re
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&path).map_err(failed)?;
     let handle = file.try_clone().map_err(failed)?;
-    let moved = moving::export(folder, shards, &mut file, move || handle.sync_all());
+    let moved = transfer::export(folder, shards, &mut file, move || handle.sync_all());
     // After a failed flush nobody knows whether the database still has them: then the file stays.
     if moved
         .as_ref()
-        .is_err_and(|error| !matches!(error, MoveError::Storage(_)))
+        .is_err_and(|error| !matches!(error, TransferError::Storage(_)))
     {
         // Half a file is of no use to anybody; that it cannot be deleted changes nothing for the worse.
         let _ = file.flush();
@@ -105,12 +105,12 @@ fn export(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Re
     moved
 }
 
-fn import(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Result<Summary, MoveError> {
+fn import(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Result<Summary, TransferError> {
     match file {
-        None => moving::import(folder, shards, &mut io::stdin().lock()),
+        None => transfer::import(folder, shards, &mut io::stdin().lock()),
         Some(path) => {
-            let mut file = File::open(path).map_err(|error| MoveError::File { what: "read", error })?;
-            moving::import(folder, shards, &mut file)
+            let mut file = File::open(path).map_err(|error| TransferError::File { what: "read", error })?;
+            transfer::import(folder, shards, &mut file)
         }
     }
 }

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use crate::sink::{Found, SendOutcome};
+use crate::sink::{LookupOutcome, SendOutcome};
 
 /// How long the same body and nonce may be sent again: Discord remembers a nonce for a few minutes.
 pub(super) const NONCE_LIFE: Duration = Duration::from_secs(120);
 /// The first wait after an unknown outcome is at most this long, each one after it twice as long, up to the second.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
+const MAX_BACKOFF: Duration = Duration::from_secs(60);
 /// An outcome that is unknown for this long stays unknown.
-const GIVE_UP: Duration = Duration::from_secs(86_400);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
 /// Whatever Discord asks for, a channel is tried again within this.
-const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(3_600);
 
 /// The batch, as far as it matters for what comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub(super) struct Attempt {
 
 /// What to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum NextStep {
     /// Done.
     Sent(u64),
     /// Not posted for sure: unseal, wait this long, choose anew.
@@ -40,13 +40,13 @@ pub(super) enum After {
     /// Not posted for sure: unseal and go on.
     Unseal,
     /// It may be there: keep it sealed, wait at most this long (with jitter), then send the same again, or look, by its age.
-    Unsure(Duration),
+    RetryUnknown(Duration),
     /// Discord refuses the message as such: unseal, then each killmail alone.
-    EachAlone,
+    Split,
     /// Discord refuses this one killmail: never again.
     Dead(String),
     /// Nothing can tell whether it was posted: not again. In words.
-    Lost(&'static str),
+    GiveUp(&'static str),
     /// The channel takes no posts now: suspend, probe.
     Suspend {
         /// It may be there from an earlier try: it stays sealed, and is looked for when the channel is back.
@@ -63,40 +63,40 @@ pub(super) enum After {
 }
 
 /// After a try to send.
-pub(super) fn sent(outcome: &SendOutcome, attempt: Attempt) -> After {
+pub(super) fn sent(outcome: &SendOutcome, attempt: Attempt) -> NextStep {
     match outcome {
-        SendOutcome::Sent { message_id } => After::Sent(*message_id),
+        SendOutcome::Sent { message_id } => NextStep::Sent(*message_id),
         SendOutcome::RateLimited { retry_after } => {
-            let wait = (*retry_after).min(LONGEST_ASKED);
+            let wait = (*retry_after).min(MAX_RETRY_AFTER);
             if attempt.again {
-                After::Hold(wait)
+                NextStep::Hold(wait)
             } else {
-                After::Wait(wait)
+                NextStep::Wait(wait)
             }
         }
-        SendOutcome::Unauthorized => After::Stop,
+        SendOutcome::Unauthorized => NextStep::Stop,
         SendOutcome::Unknown { .. } => unsure(attempt),
-        SendOutcome::Refused { status, code, message } => refused(*status, *code, message, attempt),
+        SendOutcome::Rejected { status, code, message } => refused(*status, *code, message, attempt),
     }
 }
 
 /// After a look for a batch whose outcome is unknown and whose nonce may be forgotten.
-pub(super) fn looked(found: &Found, attempt: Attempt) -> After {
+pub(super) fn after_lookup(found: &LookupOutcome, attempt: Attempt) -> NextStep {
     match found {
-        Found::Yes { message_id } => After::Sent(*message_id),
-        Found::No => After::Unseal,
-        Found::CannotTell => After::Lost(CANNOT_LOOK),
-        Found::Failed { .. } => unsure(attempt),
+        LookupOutcome::Yes { message_id } => NextStep::Sent(*message_id),
+        LookupOutcome::No => NextStep::Unseal,
+        LookupOutcome::Inconclusive => NextStep::GiveUp(CANNOT_LOOK),
+        LookupOutcome::Failed { .. } => unsure(attempt),
     }
 }
 
 /// After a try to edit: the same, but that a message is let go that somebody has deleted, or that another bot has posted.
-pub(super) fn edited(outcome: &SendOutcome, attempt: Attempt) -> After {
+pub(super) fn edited(outcome: &SendOutcome, attempt: Attempt) -> NextStep {
     match outcome {
         // Unknown message.
-        SendOutcome::Refused { code: 10008, .. } => After::Dead("the message was deleted".into()),
+        SendOutcome::Rejected { code: 10008, .. } => NextStep::Dead("the message was deleted".into()),
         // Says nothing about the channel: it came from the application that the token was of before.
-        SendOutcome::Refused { code: 50005, .. } => After::Dead("the message is another bot's".into()),
+        SendOutcome::Rejected { code: 50005, .. } => NextStep::Dead("the message is another bot's".into()),
         outcome => sent(outcome, attempt),
     }
 }
@@ -106,15 +106,15 @@ const CANNOT_LOOK: &str = "it cannot be told whether this was posted: the bot la
 /// The same of a webhook, which has neither a nonce nor a history.
 pub(super) const SENT_TWICE: &str = "it cannot be told whether this was posted: the webhook gave no answer twice";
 
-fn unsure(attempt: Attempt) -> After {
-    if attempt.age >= GIVE_UP {
-        After::Lost("it cannot be told whether this was posted: no answer for a day")
+fn unsure(attempt: Attempt) -> NextStep {
+    if attempt.age >= GIVE_UP_AFTER {
+        NextStep::GiveUp("it cannot be told whether this was posted: no answer for a day")
     } else {
-        After::Unsure(backoff(attempt.failures))
+        NextStep::RetryUnknown(backoff(attempt.failures))
     }
 }
 
-fn refused(status: u16, code: u32, message: &str, attempt: Attempt) -> After {
+fn refused(status: u16, code: u32, message: &str, attempt: Attempt) -> NextStep {
     let reason = if message.is_empty() {
         format!("status {status}")
     } else {
@@ -122,17 +122,17 @@ fn refused(status: u16, code: u32, message: &str, attempt: Attempt) -> After {
     };
     match (status, code) {
         // Unknown channel, unknown webhook.
-        (_, 10003 | 10015) => After::Retire(reason),
+        (_, 10003 | 10015) => NextStep::Retire(reason),
         // What is wrong is the message: bad request, too large, not processable.
         (400 | 413 | 422, code) if !is_about_the_channel(code) => {
             if attempt.divisible {
-                After::EachAlone
+                NextStep::Split
             } else {
-                After::Dead(reason)
+                NextStep::Dead(reason)
             }
         }
         // Everything else is about the place or the moment, never about the killmail: it is kept.
-        _ => After::Suspend {
+        _ => NextStep::Suspend {
             keep: attempt.again,
             code,
             reason,
@@ -147,7 +147,7 @@ fn is_about_the_channel(code: u32) -> bool {
 
 fn backoff(failures: u32) -> Duration {
     let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
-    FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+    INITIAL_BACKOFF.saturating_mul(doubled).min(MAX_BACKOFF)
 }
 
 #[cfg(test)]
@@ -164,12 +164,12 @@ mod tests {
 
     #[test]
     fn every_outcome_has_its_consequence() {
-        let refused = |status, code| SendOutcome::Refused {
+        let refused = |status, code| SendOutcome::Rejected {
             status,
             code,
             message: "words".into(),
         };
-        let suspend = |code| After::Suspend {
+        let suspend = |code| NextStep::Suspend {
             keep: false,
             code,
             reason: "words".into(),
@@ -179,28 +179,32 @@ mod tests {
         };
         let unknown = || SendOutcome::Unknown { reason: "cut".into() };
         for (outcome, attempt, expected) in [
-            (SendOutcome::Sent { message_id: 5 }, ONE, After::Sent(5)),
-            (limited(3), ONE, After::Wait(Duration::from_secs(3))),
-            (limited(90_000), ONE, After::Wait(LONGEST_ASKED)),
-            (refused(404, 10003), ONE, After::Retire("words".into())),
-            (refused(404, 10015), ONE, After::Retire("words".into())),
+            (SendOutcome::Sent { message_id: 5 }, ONE, NextStep::Sent(5)),
+            (limited(3), ONE, NextStep::Wait(Duration::from_secs(3))),
+            (limited(90_000), ONE, NextStep::Wait(MAX_RETRY_AFTER)),
+            (refused(404, 10003), ONE, NextStep::Retire("words".into())),
+            (refused(404, 10015), ONE, NextStep::Retire("words".into())),
             (refused(404, 0), ONE, suspend(0)),
             (refused(403, 50001), ONE, suspend(50001)),
             (refused(403, 50013), SEVERAL, suspend(50013)),
             (refused(403, 0), ONE, suspend(0)),
             (refused(400, 50083), SEVERAL, suspend(50083)),
-            (refused(400, 50035), SEVERAL, After::EachAlone),
-            (refused(400, 50035), ONE, After::Dead("words".into())),
-            (refused(413, 0), SEVERAL, After::EachAlone),
+            (refused(400, 50035), SEVERAL, NextStep::Split),
+            (refused(400, 50035), ONE, NextStep::Dead("words".into())),
+            (refused(413, 0), SEVERAL, NextStep::Split),
             (refused(405, 0), ONE, suspend(0)),
-            (SendOutcome::Unauthorized, ONE, After::Stop),
-            (unknown(), ONE, After::Unsure(FIRST_WAIT)),
+            (SendOutcome::Unauthorized, ONE, NextStep::Stop),
+            (unknown(), ONE, NextStep::RetryUnknown(INITIAL_BACKOFF)),
             (
                 unknown(),
                 Attempt { failures: 4, ..ONE },
-                After::Unsure(Duration::from_secs(8)),
+                NextStep::RetryUnknown(Duration::from_secs(8)),
             ),
-            (unknown(), Attempt { failures: 99, ..ONE }, After::Unsure(LONGEST_WAIT)),
+            (
+                unknown(),
+                Attempt { failures: 99, ..ONE },
+                NextStep::RetryUnknown(MAX_BACKOFF),
+            ),
         ] {
             assert_eq!(sent(&outcome, attempt), expected, "{outcome:?}");
         }
@@ -214,49 +218,55 @@ mod tests {
         let limited = SendOutcome::RateLimited {
             retry_after: Duration::from_secs(3),
         };
-        assert_eq!(sent(&limited, again), After::Hold(Duration::from_secs(3)));
-        let forbidden = SendOutcome::Refused {
+        assert_eq!(sent(&limited, again), NextStep::Hold(Duration::from_secs(3)));
+        let forbidden = SendOutcome::Rejected {
             status: 403,
             code: 50013,
             message: String::new(),
         };
-        assert!(matches!(sent(&forbidden, again), After::Suspend { keep: true, .. }));
+        assert!(matches!(sent(&forbidden, again), NextStep::Suspend { keep: true, .. }));
     }
 
     #[test]
     fn a_day_without_an_answer_is_enough() {
         let old = |age| Attempt { age, ..ONE };
         let unknown = SendOutcome::Unknown { reason: "502".into() };
-        let failed = Found::Failed { reason: "cut".into() };
-        for after in [sent(&unknown, old(GIVE_UP)), looked(&failed, old(GIVE_UP))] {
-            assert!(matches!(after, After::Lost(_)), "{after:?}");
+        let failed = LookupOutcome::Failed { reason: "cut".into() };
+        for after in [
+            sent(&unknown, old(GIVE_UP_AFTER)),
+            after_lookup(&failed, old(GIVE_UP_AFTER)),
+        ] {
+            assert!(matches!(after, NextStep::GiveUp(_)), "{after:?}");
         }
-        let almost = GIVE_UP - Duration::from_millis(1);
-        assert!(matches!(sent(&unknown, old(almost)), After::Unsure(_)));
+        let almost = GIVE_UP_AFTER - Duration::from_millis(1);
+        assert!(matches!(sent(&unknown, old(almost)), NextStep::RetryUnknown(_)));
     }
 
     #[test]
     fn a_message_that_is_gone_or_another_bots_is_not_edited_and_suspends_nothing() {
         for (status, code) in [(404, 10008), (403, 50005)] {
-            let refused = SendOutcome::Refused {
+            let refused = SendOutcome::Rejected {
                 status,
                 code,
                 message: "words".into(),
             };
-            assert!(matches!(edited(&refused, ONE), After::Dead(_)), "{code}");
+            assert!(matches!(edited(&refused, ONE), NextStep::Dead(_)), "{code}");
         }
-        assert_eq!(edited(&SendOutcome::Sent { message_id: 5 }, ONE), After::Sent(5));
+        assert_eq!(edited(&SendOutcome::Sent { message_id: 5 }, ONE), NextStep::Sent(5));
     }
 
     #[test]
     fn what_a_look_proves() {
         for (found, expected) in [
-            (Found::Yes { message_id: 5 }, After::Sent(5)),
-            (Found::No, After::Unseal),
-            (Found::CannotTell, After::Lost(CANNOT_LOOK)),
-            (Found::Failed { reason: "cut".into() }, After::Unsure(FIRST_WAIT)),
+            (LookupOutcome::Yes { message_id: 5 }, NextStep::Sent(5)),
+            (LookupOutcome::No, NextStep::Unseal),
+            (LookupOutcome::Inconclusive, NextStep::GiveUp(CANNOT_LOOK)),
+            (
+                LookupOutcome::Failed { reason: "cut".into() },
+                NextStep::RetryUnknown(INITIAL_BACKOFF),
+            ),
         ] {
-            assert_eq!(looked(&found, ONE), expected);
+            assert_eq!(after_lookup(&found, ONE), expected);
         }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::{Away, Commands};
+use super::{Commands, Unavailable};
 use crate::{
     database::CompiledRow,
-    subscriptions::{CompileError, Wish},
+    subscriptions::{CompileError, SubscriptionSpec},
 };
 
 /// A row that cannot be used, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Offender {
+pub struct RowError {
     /// Its name, or what stands for it.
     pub name: String,
     /// Why, for a person.
@@ -20,8 +20,8 @@ pub struct Offender {
 /// The trees of every wish. Equal texts are asked about once.
 pub async fn compile_all(
     commands: &dyn Commands,
-    wishes: Vec<Wish>,
-) -> Result<Result<Vec<(Wish, CompiledRow)>, Vec<Offender>>, Away> {
+    wishes: Vec<SubscriptionSpec>,
+) -> Result<Result<Vec<(SubscriptionSpec, CompiledRow)>, Vec<RowError>>, Unavailable> {
     let build = commands.build().await?;
     let mut known: HashMap<(String, String), CompiledRow> = HashMap::new();
     let mut compiled = Vec::with_capacity(wishes.len());
@@ -30,14 +30,14 @@ pub async fn compile_all(
         let key = (wish.filter.clone(), wish.us.clone());
         let row = match known.get(&key) {
             Some(row) => row.clone(),
-            None => match commands.trees(&wish, &build).await {
+            None => match commands.compile(&wish, &build).await {
                 Ok(row) => {
                     known.insert(key, row.clone());
                     row
                 }
-                Err((_, CompileError::Unavailable(reason))) => return Err(Away(reason)),
+                Err((_, CompileError::Unavailable(reason))) => return Err(Unavailable(reason)),
                 Err((field, error)) => {
-                    offenders.push(Offender {
+                    offenders.push(RowError {
                         name: wish.name,
                         why: format!("{field}: {error}"),
                     });

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use prost::Message as _;
 use sled::transaction::{ConflictableTransactionError as Abort, TransactionalTree};
 
-use super::{Outbox, transaction::Written};
+use super::{Outbox, transaction::TxResult};
 use crate::{
     database::{CountersRow, MatchRow, StorageError, counters_key, decode},
     subscriptions::SubscriptionId,
@@ -34,7 +34,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn write(&self, numbers: &TransactionalTree) -> Written<()> {
+    pub(super) fn write(&self, numbers: &TransactionalTree) -> TxResult<()> {
         for (subscription, more) in &self.0 {
             let key = counters_key(*subscription);
             let row = match numbers.get(&key)? {

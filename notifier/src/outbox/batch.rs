@@ -4,9 +4,9 @@ use prost::Message as _;
 use sled::transaction::ConflictableTransactionError as Abort;
 
 use super::{
-    Ended, Outbox,
+    Outbox, SkippedRow,
     battle::battle_key,
-    transaction::{Transaction, Written},
+    transaction::{Transaction, TxResult},
 };
 use crate::{
     database::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// What became of a sealed batch.
 #[derive(Debug, Clone, Copy)]
-pub struct BatchEnd<'a> {
+pub struct BatchResult<'a> {
     /// The same for all its killmails.
     pub state: PostState,
     /// Discord's id of the message, 0 = none.
@@ -46,7 +46,7 @@ impl Outbox {
     pub fn seal(
         &self,
         destination: &Destination,
-        ended: &[Ended],
+        ended: &[SkippedRow],
         batch: Option<&BatchRow>,
         now: u64,
     ) -> Result<Option<BatchRow>, StorageError> {
@@ -66,7 +66,7 @@ impl Outbox {
             batch.id = transaction.number();
             mark(transaction, &batch, batch.id)?;
             if batch.tells_limit != 0 {
-                transaction.change_posts(batch.tells_limit, |row| row.told = true)?;
+                transaction.change_posts(batch.tells_limit, |row| row.limit_announced = true)?;
             }
             let key = queue_key(destination, BATCH_SEQUENCE);
             transaction.queue.insert(&key, batch.encode_to_vec())?;
@@ -82,7 +82,7 @@ impl Outbox {
             }
             mark(transaction, batch, 0)?;
             if batch.tells_limit != 0 {
-                transaction.change_posts(batch.tells_limit, |row| row.told = false)?;
+                transaction.change_posts(batch.tells_limit, |row| row.limit_announced = false)?;
             }
             transaction.queue.remove(&queue_key(destination, BATCH_SEQUENCE))?;
             Ok(())
@@ -149,7 +149,7 @@ impl Outbox {
         &self,
         destination: &Destination,
         batch: &BatchRow,
-        end: BatchEnd<'_>,
+        end: BatchResult<'_>,
         now: u64,
     ) -> Result<(), StorageError> {
         let together: Vec<u64> = batch.entries.iter().map(|entry| entry.killmail_id).collect();
@@ -172,7 +172,7 @@ impl Outbox {
                     post.message_id = end.message_id;
                     post.batch = batch.id;
                     post.detail = end.detail.to_owned();
-                    post.ping_held_back = !batch.pings_held_back.is_empty();
+                    post.ping_held_back = !batch.suppressed_pings.is_empty();
                     post.posted_revision = entry.revision;
                     if end.state == PostState::Dead {
                         post.refused.clone_from(&batch.message);
@@ -200,7 +200,7 @@ impl Outbox {
     }
 
     /// A destination whose channel is gone: every row of it ends, and so does its sealed batch.
-    pub fn abandon(&self, destination: &Destination, detail: &str, now: u64) -> Result<usize, StorageError> {
+    pub fn drop_queue(&self, destination: &Destination, detail: &str, now: u64) -> Result<usize, StorageError> {
         let mut ended = 0;
         loop {
             let head = self.head(destination, 500)?;
@@ -223,7 +223,7 @@ impl Outbox {
 }
 
 /// The digest that the batch opened goes on from here.
-fn begin_battle(transaction: &Transaction<'_>, batch: &BatchRow, message_id: u64) -> Written<()> {
+fn begin_battle(transaction: &Transaction<'_>, batch: &BatchRow, message_id: u64) -> TxResult<()> {
     let killmails = batch.entries.iter().map(|entry| BattleKillmailRow {
         killmail_id: entry.killmail_id,
         outcome: entry.outcome,
@@ -240,7 +240,7 @@ fn begin_battle(transaction: &Transaction<'_>, batch: &BatchRow, message_id: u64
 }
 
 /// Writes the batch's id into its rows; 0 = none.
-fn mark(transaction: &Transaction<'_>, batch: &BatchRow, id: u64) -> Written<()> {
+fn mark(transaction: &Transaction<'_>, batch: &BatchRow, id: u64) -> TxResult<()> {
     for entry in &batch.entries {
         let key = queue_key(transaction.destination, entry.sequence);
         let Some(bytes) = transaction.queue.get(key)? else {

@@ -28,7 +28,7 @@ impl Worker {
             SendOutcome::Sent { .. } => None,
             SendOutcome::RateLimited { .. } => Some("rate limited".to_owned()),
             SendOutcome::Unauthorized => Some("the token is not accepted".to_owned()),
-            SendOutcome::Refused { status, message, .. } => Some(format!("{status}: {message}")),
+            SendOutcome::Rejected { status, message, .. } => Some(format!("{status}: {message}")),
             SendOutcome::Unknown { reason } => Some(reason.clone()),
         };
         for (killmail_id, revision) in killmails {

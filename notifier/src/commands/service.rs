@@ -6,23 +6,27 @@ use async_trait::async_trait;
 use killfeed::v1::{CompileFilterResponse, Entity, EntityKind, GetFeedStatusResponse, Killmail};
 use tokio::sync::watch;
 
-use super::{Away, By, ChangeError, Commands, Forgotten, History, NotListed, Standing, Terms};
+use super::{
+    ActivityReport, Actor, ChangeError, Commands, ForgetReport, OperatorLimits, QueryError, StreamStatus, Unavailable,
+};
 use crate::{
     clock::Clock,
     database::{CompiledRow, CountersRow, PostRow, StorageError},
-    ingestor::Ingestor,
+    ingestor::IngestorClient,
     matching, metrics,
     outbox::Outbox,
     sink::{Destination, Post, SendOutcome, Sink},
-    subscriptions::{self, Compile, CompileError, Subscription, SubscriptionId, Subscriptions, Wish, copies},
+    subscriptions::{
+        self, Compile, CompileError, Subscription, SubscriptionId, SubscriptionSpec, Subscriptions, copies,
+    },
 };
 
 /// Everything that the commands stand on.
-pub struct Office {
+pub struct CommandService {
     /// What the operator has set.
-    pub terms: Terms,
+    pub terms: OperatorLimits,
     /// Who is asked about filters, names and the log.
-    pub ingestor: Ingestor,
+    pub ingestor: IngestorClient,
     /// What is changed.
     pub subscriptions: Arc<Subscriptions>,
     /// What became of killmails.
@@ -37,12 +41,12 @@ pub struct Office {
     pub clock: Clock,
 }
 
-impl Office {
+impl CommandService {
     /// Drops, at once, what waits only for these; they match nothing any more.
     async fn withdraw(&self, gone: &[Arc<Subscription>]) -> Result<(), StorageError> {
-        let destinations: BTreeSet<&Destination> = gone.iter().map(|one| &one.wish.destination).collect();
+        let destinations: BTreeSet<&Destination> = gone.iter().map(|one| &one.spec.destination).collect();
         for destination in destinations {
-            let here = gone.iter().filter(|one| one.wish.destination == *destination);
+            let here = gone.iter().filter(|one| one.spec.destination == *destination);
             let ids: BTreeSet<u64> = here.map(|one| one.id.0).collect();
             let dropped = self.outbox.withdraw(destination, &ids, self.clock.now())?;
             if dropped > 0 {
@@ -59,8 +63,8 @@ impl Office {
 }
 
 #[async_trait]
-impl Commands for Office {
-    fn terms(&self) -> &Terms {
+impl Commands for CommandService {
+    fn terms(&self) -> &OperatorLimits {
         &self.terms
     }
 
@@ -68,36 +72,36 @@ impl Commands for Office {
         self.clock.now()
     }
 
-    async fn describe(&self, filter: &str) -> Result<CompileFilterResponse, Away> {
+    async fn describe(&self, filter: &str) -> Result<CompileFilterResponse, Unavailable> {
         self.ingestor.describe(filter).await
     }
 
-    async fn build(&self) -> Result<String, Away> {
+    async fn build(&self) -> Result<String, Unavailable> {
         let build = self.ingestor.static_data_build().await;
-        build.map_err(|error| Away(error.to_string()))
+        build.map_err(|error| Unavailable(error.to_string()))
     }
 
-    async fn trees(&self, wish: &Wish, build: &str) -> Result<CompiledRow, (&'static str, CompileError)> {
+    async fn compile(&self, wish: &SubscriptionSpec, build: &str) -> Result<CompiledRow, (&'static str, CompileError)> {
         subscriptions::trees(&self.ingestor, wish, build).await
     }
 
-    async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Result<Vec<Entity>, Away> {
+    async fn search(&self, query: &str, kinds: &[EntityKind], limit: usize) -> Result<Vec<Entity>, Unavailable> {
         self.ingestor.search(query, kinds, limit).await
     }
 
-    async fn feed_status(&self) -> Result<GetFeedStatusResponse, Away> {
+    async fn feed_status(&self) -> Result<GetFeedStatusResponse, Unavailable> {
         self.ingestor.feed_status().await
     }
 
-    async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, NotListed> {
+    async fn count(&self, filter: &str, since: u64, until: u64) -> Result<u64, QueryError> {
         self.ingestor.count(filter, since, until).await
     }
 
-    async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, NotListed> {
+    async fn newest(&self, filter: &str, since: u64, limit: usize) -> Result<Vec<Killmail>, QueryError> {
         self.ingestor.newest(filter, since, limit).await
     }
 
-    async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Away> {
+    async fn killmail(&self, killmail_id: u64) -> Result<Option<Killmail>, Unavailable> {
         self.ingestor.killmail(killmail_id).await
     }
 
@@ -109,7 +113,11 @@ impl Commands for Office {
         self.subscriptions.list()
     }
 
-    async fn add(&self, wishes: Vec<(Wish, CompiledRow)>, by: By) -> Result<Vec<Arc<Subscription>>, ChangeError> {
+    async fn add(
+        &self,
+        wishes: Vec<(SubscriptionSpec, CompiledRow)>,
+        by: Actor,
+    ) -> Result<Vec<Arc<Subscription>>, ChangeError> {
         let added = self.subscriptions.add(wishes, self.terms.max_subscriptions, by).await?;
         metrics::subscriptions(self.subscriptions.snapshot().len());
         Ok(added)
@@ -118,9 +126,9 @@ impl Commands for Office {
     async fn edit(
         &self,
         seen: &Arc<Subscription>,
-        wish: Wish,
+        wish: SubscriptionSpec,
         compiled: CompiledRow,
-        by: By,
+        by: Actor,
     ) -> Result<Arc<Subscription>, ChangeError> {
         let edited = self.subscriptions.edit(seen, wish, compiled, by).await?;
         self.withdraw(std::slice::from_ref(seen)).await?;
@@ -132,7 +140,7 @@ impl Commands for Office {
         guild: u64,
         names: &[String],
         paused: bool,
-        by: By,
+        by: Actor,
     ) -> Result<Vec<Arc<Subscription>>, ChangeError> {
         let changed = self.subscriptions.set_paused(guild, names, paused, by).await?;
         if paused {
@@ -149,9 +157,9 @@ impl Commands for Office {
         Ok(removed)
     }
 
-    async fn forget(&self, guild: u64, channels: BTreeSet<u64>) -> Result<Forgotten, StorageError> {
+    async fn forget(&self, guild: u64, channels: BTreeSet<u64>) -> Result<ForgetReport, StorageError> {
         let removed = self.subscriptions.forget(guild).await?;
-        let of_rows = removed.iter().map(|one| one.wish.destination.clone());
+        let of_rows = removed.iter().map(|one| one.spec.destination.clone());
         let destinations: BTreeSet<Destination> =
             channels.into_iter().map(Destination::Channel).chain(of_rows).collect();
         for destination in &destinations {
@@ -175,7 +183,7 @@ impl Commands for Office {
                  are deleted; expected a data folder that can be written to"
             );
         }
-        Ok(Forgotten {
+        Ok(ForgetReport {
             subscriptions: removed.len(),
             copies,
         })
@@ -189,11 +197,11 @@ impl Commands for Office {
         self.outbox.seen(killmail_id, 0)
     }
 
-    async fn history(&self, destinations: BTreeSet<Destination>) -> Result<History, StorageError> {
+    async fn history(&self, destinations: BTreeSet<Destination>) -> Result<ActivityReport, StorageError> {
         let (outbox, now) = (self.outbox.clone(), self.clock.now());
         // Thousands of rows a channel, perhaps: off the runtime.
         let counted = tokio::task::spawn_blocking(move || {
-            let mut history = History::default();
+            let mut history = ActivityReport::default();
             for destination in &destinations {
                 for row in outbox.posts(destination) {
                     history.count(destination, &row?.1, now);
@@ -210,9 +218,9 @@ impl Commands for Office {
         self.outbox.counters(id)
     }
 
-    fn standing(&self) -> Result<Standing, StorageError> {
+    fn standing(&self) -> Result<StreamStatus, StorageError> {
         let position = self.outbox.position()?;
-        Ok(Standing {
+        Ok(StreamStatus {
             following: *self.following.borrow(),
             time: position
                 .as_ref()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use killfeed::v1::{Attacker, Killmail};
 
 use super::{
-    names::{Names, counted},
+    names::{NameFormatter, counted},
     text::grouped,
 };
 
@@ -38,21 +38,21 @@ pub(super) fn attackers(killmail: &Killmail) -> Vec<String> {
 }
 
 /// `5 Dreadnought · 2 Carrier`: the attackers by the group of their ships. Nothing for a single one, who is named anyway.
-pub(super) fn by_ship_group(killmail: &Killmail, names: Names<'_>, most: usize, limit: usize) -> Vec<String> {
+pub(super) fn by_ship_group(killmail: &Killmail, names: NameFormatter<'_>, max: usize, limit: usize) -> Vec<String> {
     let count = |attacker: &Attacker| attacker.ship_group_id;
     let named = |group: &u32| names.ship_group(*group);
-    compose(killmail, count, named, "unknown ship", most, limit)
+    compose(killmail, count, named, "unknown ship", max, limit)
 }
 
 /// `18 Ember Pact [EMBER] · 2 NPC`: the attackers by alliance; corporations without one count by themselves.
-pub(super) fn by_alliance(killmail: &Killmail, names: Names<'_>, most: usize, limit: usize) -> Vec<String> {
+pub(super) fn by_alliance(killmail: &Killmail, names: NameFormatter<'_>, max: usize, limit: usize) -> Vec<String> {
     let count = |attacker: &Attacker| match (attacker.alliance_id, attacker.corporation_id) {
         (0, 0) => (0, 0, attacker.faction_id),
         (0, corporation) => (0, corporation, 0),
         (alliance, _) => (alliance, 0, 0),
     };
     let named = |(alliance, corporation, faction): &(u64, u64, u32)| names.party(*alliance, *corporation, *faction);
-    compose(killmail, count, named, "of nobody", most, limit)
+    compose(killmail, count, named, "of nobody", max, limit)
 }
 
 fn compose<K: Ord>(
@@ -60,7 +60,7 @@ fn compose<K: Ord>(
     key: impl Fn(&Attacker) -> K,
     name: impl Fn(&K) -> Option<String>,
     nameless: &str,
-    most: usize,
+    max: usize,
     limit: usize,
 ) -> Vec<String> {
     if killmail.attackers.len() < 2 {
@@ -73,7 +73,7 @@ fn compose<K: Ord>(
     let mut counts: Vec<(K, u64)> = counts.into_iter().collect();
     counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
     // Looking up a name takes a walk through all names of the killmail: only those that are shown are worth it.
-    let rest = counts.split_off(counts.len().min(most));
+    let rest = counts.split_off(counts.len().min(max));
     let named = counts
         .iter()
         .map(|(key, count)| (name(key).unwrap_or_else(|| nameless.to_owned()), *count));

@@ -5,15 +5,15 @@ use std::time::Duration;
 use killfeed::filter::Distance;
 
 use crate::{
-    database::{Outcome, PostState, QueueRow},
+    database::{KillOutcome, PostState, QueueRow},
     matching,
-    outbox::{Ended, Head},
+    outbox::{QueueHead, SkippedRow},
     render::EMBEDS,
-    subscriptions::{Active, Ping, Snapshot, Style, SubscriptionId},
+    subscriptions::{ActiveSubscription, Ping, Snapshot, Style, SubscriptionId},
 };
 
 /// While more than this wait for a channel, `full` is sent as `compact`.
-const CALM: usize = 20;
+const COMPACT_ABOVE: usize = 20;
 
 /// What the operator allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,20 +28,20 @@ pub struct Limits {
 
 /// What to do next for a destination.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(super) struct Choice {
+pub(super) struct DeliveryPlan {
     /// Rows that are not posted.
-    pub(super) ended: Vec<Ended>,
+    pub(super) ended: Vec<SkippedRow>,
     /// What is posted.
-    pub(super) draft: Option<Draft>,
+    pub(super) draft: Option<PlannedMessage>,
 }
 
 /// The next message.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Draft {
+pub(super) enum PlannedMessage {
     /// Killmails, at most as many as a message has embeds.
-    Posts(Vec<Chosen>),
+    Posts(Vec<PlannedPost>),
     /// Killmails of a battle in this system.
-    Battle(u32, Vec<Chosen>),
+    Battle(u32, Vec<PlannedPost>),
     /// `N more killmails`.
     Fold(Vec<Folded>),
 }
@@ -59,10 +59,10 @@ pub(super) struct Folded {
 
 /// A killmail to be posted.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Chosen {
+pub(super) struct PlannedPost {
     pub(super) sequence: u64,
     pub(super) killmail_id: u64,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: KillOutcome,
     pub(super) style: Style,
     /// Names of the subscriptions that match.
     pub(super) names: Vec<String>,
@@ -73,39 +73,39 @@ pub(super) struct Chosen {
 }
 
 /// Chooses from the rows at the head. Up to the sequence `alone_until` each killmail goes alone.
-/// `spent`: the guild has had its posts of the day.
-pub(super) fn choose(
-    head: &Head,
+/// `daily_limit_reached`: the guild has had its posts of the day.
+pub(super) fn plan(
+    head: &QueueHead,
     snapshot: &Snapshot,
     limits: &Limits,
-    spent: bool,
+    daily_limit_reached: bool,
     alone_until: u64,
     now: u64,
-) -> Choice {
+) -> DeliveryPlan {
     let overflow = head.waiting.saturating_sub(limits.max_backlog);
-    let mut choice = Choice::default();
+    let mut choice = DeliveryPlan::default();
     // An edit has its turn when it is the first.
     let posts = head.rows.iter().take_while(|(_, row)| !row.edit);
     for (index, (sequence, row)) in posts.enumerate() {
         let fate = match fate(row, snapshot, limits, index < overflow, now) {
-            Fate::Post(_) if spent => Fate::Fold,
+            RowDecision::Post(_) if daily_limit_reached => RowDecision::Fold,
             fate => fate,
         };
         match (fate, &mut choice.draft) {
-            (Fate::End(state), _) => choice.ended.push(Ended {
+            (RowDecision::End(state), _) => choice.ended.push(SkippedRow {
                 sequence: *sequence,
                 state,
             }),
-            (Fate::Fold, None) => choice.draft = Some(Draft::Fold(vec![folded(*sequence, row)])),
-            (Fate::Fold, Some(Draft::Fold(all))) => all.push(folded(*sequence, row)),
-            (Fate::Post(live), None) => {
+            (RowDecision::Fold, None) => choice.draft = Some(PlannedMessage::Fold(vec![folded(*sequence, row)])),
+            (RowDecision::Fold, Some(PlannedMessage::Fold(all))) => all.push(folded(*sequence, row)),
+            (RowDecision::Post(live), None) => {
                 let post = chosen(*sequence, row, &live, head.waiting, now);
                 choice.draft = Some(match post.style {
-                    Style::Battle if row.system != 0 => Draft::Battle(row.system, vec![post]),
-                    _ => Draft::Posts(vec![post]),
+                    Style::Battle if row.system != 0 => PlannedMessage::Battle(row.system, vec![post]),
+                    _ => PlannedMessage::Posts(vec![post]),
                 });
             }
-            (Fate::Post(live), Some(Draft::Battle(system, posts))) => {
+            (RowDecision::Post(live), Some(PlannedMessage::Battle(system, posts))) => {
                 let post = chosen(*sequence, row, &live, head.waiting, now);
                 // Another battle, or a post of its own, has its turn after this one.
                 if post.style != Style::Battle || row.system != *system || *sequence <= alone_until {
@@ -113,7 +113,7 @@ pub(super) fn choose(
                 }
                 posts.push(post);
             }
-            (Fate::Post(live), Some(Draft::Posts(posts))) => {
+            (RowDecision::Post(live), Some(PlannedMessage::Posts(posts))) => {
                 let post = chosen(*sequence, row, &live, head.waiting, now);
                 // Links stand in the content, above all embeds: a message has one or the other, or the order would break.
                 let alike = posts
@@ -130,21 +130,22 @@ pub(super) fn choose(
                 }
                 posts.push(post);
             }
-            (Fate::Fold, Some(Draft::Posts(_) | Draft::Battle(..))) | (Fate::Post(_), Some(Draft::Fold(_))) => break,
+            (RowDecision::Fold, Some(PlannedMessage::Posts(_) | PlannedMessage::Battle(..)))
+            | (RowDecision::Post(_), Some(PlannedMessage::Fold(_))) => break,
         }
     }
     choice
 }
 
-enum Fate<'a> {
+enum RowDecision<'a> {
     End(PostState),
     Fold,
-    Post(Vec<(&'a Active, Outcome)>),
+    Post(Vec<(&'a ActiveSubscription, KillOutcome)>),
 }
 
-fn fate<'a>(row: &QueueRow, snapshot: &'a Snapshot, limits: &Limits, overflows: bool, now: u64) -> Fate<'a> {
+fn fate<'a>(row: &QueueRow, snapshot: &'a Snapshot, limits: &Limits, overflows: bool, now: u64) -> RowDecision<'a> {
     let age = now.saturating_sub(row.kill_time);
-    let there: Vec<(&Active, Outcome)> = row
+    let there: Vec<(&ActiveSubscription, KillOutcome)> = row
         .matches
         .iter()
         .filter_map(|found| Some((snapshot.get(SubscriptionId(found.subscription))?, found.outcome())))
@@ -152,35 +153,41 @@ fn fate<'a>(row: &QueueRow, snapshot: &'a Snapshot, limits: &Limits, overflows: 
         .filter(|(active, _)| row.queued >= active.active_from)
         .collect();
     if there.is_empty() {
-        return Fate::End(PostState::Dropped);
+        return RowDecision::End(PostState::Dropped);
     }
     let live: Vec<_> = there
         .into_iter()
         .filter(|(active, _)| matching::admits(active, age))
         .collect();
     if live.is_empty() {
-        return Fate::End(PostState::TooOld);
+        return RowDecision::End(PostState::TooOld);
     }
     let delay = Duration::from_millis(now.saturating_sub(row.published));
     let pings = live.iter().any(|(active, _)| ping(active, age).is_some());
     if delay > limits.max_delay || (overflows && !pings) {
-        Fate::Fold
+        RowDecision::Fold
     } else {
-        Fate::Post(live)
+        RowDecision::Post(live)
     }
 }
 
-fn chosen(sequence: u64, row: &QueueRow, live: &[(&Active, Outcome)], waiting: usize, now: u64) -> Chosen {
+fn chosen(
+    sequence: u64,
+    row: &QueueRow,
+    live: &[(&ActiveSubscription, KillOutcome)],
+    waiting: usize,
+    now: u64,
+) -> PlannedPost {
     let age = now.saturating_sub(row.kill_time);
     let style = live.iter().map(|(active, _)| active.style).max().unwrap_or_default();
     let mut pings: Vec<Ping> = live.iter().filter_map(|(active, _)| ping(active, age)).collect();
     pings.sort_unstable();
     pings.dedup();
-    Chosen {
+    PlannedPost {
         sequence,
         killmail_id: row.killmail_id,
         outcome: matching::agreed(live.iter().map(|(_, outcome)| *outcome)),
-        style: if style == Style::Full && waiting > CALM {
+        style: if style == Style::Full && waiting > COMPACT_ABOVE {
             Style::Compact
         } else {
             style
@@ -200,7 +207,7 @@ fn folded(sequence: u64, row: &QueueRow) -> Folded {
     }
 }
 
-fn ping(active: &Active, age: u64) -> Option<Ping> {
+fn ping(active: &ActiveSubscription, age: u64) -> Option<Ping> {
     active
         .ping
         .filter(|_| Duration::from_millis(age) <= active.ping_max_age)
@@ -225,7 +232,7 @@ mod tests {
     fn row(subscriptions: &[u64], age: u64) -> QueueRow {
         let found = |id: &u64| MatchRow {
             subscription: *id,
-            outcome: Outcome::Neutral.into(),
+            outcome: KillOutcome::Neutral.into(),
         };
         QueueRow {
             killmail_id: 1,
@@ -236,24 +243,26 @@ mod tests {
         }
     }
 
-    fn head(rows: Vec<QueueRow>) -> Head {
-        Head {
+    fn head(rows: Vec<QueueRow>) -> QueueHead {
+        QueueHead {
             batch: None,
             waiting: rows.len(),
             rows: (1..).zip(rows).collect(),
         }
     }
 
-    fn sequences(choice: &Choice) -> Vec<u64> {
+    fn sequences(choice: &DeliveryPlan) -> Vec<u64> {
         match &choice.draft {
             None => vec![],
-            Some(Draft::Posts(posts) | Draft::Battle(_, posts)) => posts.iter().map(|post| post.sequence).collect(),
-            Some(Draft::Fold(folded)) => folded.iter().map(|one| one.sequence).collect(),
+            Some(PlannedMessage::Posts(posts) | PlannedMessage::Battle(_, posts)) => {
+                posts.iter().map(|post| post.sequence).collect()
+            }
+            Some(PlannedMessage::Fold(folded)) => folded.iter().map(|one| one.sequence).collect(),
         }
     }
 
-    fn folded(choice: &Choice) -> Vec<u64> {
-        assert!(matches!(choice.draft, Some(Draft::Fold(_))), "{choice:?}");
+    fn folded(choice: &DeliveryPlan) -> Vec<u64> {
+        assert!(matches!(choice.draft, Some(PlannedMessage::Fold(_))), "{choice:?}");
         sequences(choice)
     }
 
@@ -261,22 +270,26 @@ mod tests {
     fn one_post_when_nothing_waits_ten_at_most_when_many_do() {
         let snapshot = snapshot(&[subscription(1)]);
         for (waiting, expected) in [(1, 1), (3, 3), (25, 10)] {
-            let choice = choose(&head(vec![row(&[1], 0); waiting]), &snapshot, &LIMITS, false, 0, NOW);
+            let choice = plan(&head(vec![row(&[1], 0); waiting]), &snapshot, &LIMITS, false, 0, NOW);
             assert_eq!(sequences(&choice).len(), expected);
-            let Some(Draft::Posts(posts)) = choice.draft else {
+            let Some(PlannedMessage::Posts(posts)) = choice.draft else {
                 panic!("posts")
             };
-            let style = if waiting > CALM { Style::Compact } else { Style::Full };
+            let style = if waiting > COMPACT_ABOVE {
+                Style::Compact
+            } else {
+                Style::Full
+            };
             assert_eq!(posts[0].style, style);
         }
-        let choice = choose(&head(vec![row(&[1], 0); 5]), &snapshot, &LIMITS, false, 2, NOW);
+        let choice = plan(&head(vec![row(&[1], 0); 5]), &snapshot, &LIMITS, false, 2, NOW);
         assert_eq!(sequences(&choice), [1], "alone after a refusal");
     }
 
     #[test]
     fn nobody_left_or_too_old_is_not_posted() {
         let mut short = subscription(2);
-        short.wish.max_age = crate::subscriptions::MaxAge::Limit(Duration::from_secs(60));
+        short.spec.max_age = crate::subscriptions::MaxAge::Limit(Duration::from_secs(60));
         let snapshot = snapshot(&[subscription(1), short]);
         let rows = vec![
             row(&[9], 0),
@@ -284,13 +297,13 @@ mod tests {
             row(&[2, 1], 61_000),
             row(&[1], 7 * HOUR),
         ];
-        let choice = choose(&head(rows), &snapshot, &LIMITS, false, 0, NOW);
+        let choice = plan(&head(rows), &snapshot, &LIMITS, false, 0, NOW);
         let ended: Vec<_> = choice.ended.iter().map(|end| (end.sequence, end.state)).collect();
         assert_eq!(
             ended,
             [(1, PostState::Dropped), (2, PostState::TooOld), (4, PostState::TooOld)]
         );
-        let Some(Draft::Posts(posts)) = choice.draft else {
+        let Some(PlannedMessage::Posts(posts)) = choice.draft else {
             panic!("posts")
         };
         assert_eq!(posts[0].names, ["sub 1"], "whose age limit is over does not count");
@@ -299,11 +312,11 @@ mod tests {
     #[test]
     fn late_ones_and_too_many_are_folded_in_order() {
         let mut pinging = subscription(2);
-        pinging.wish.ping = Some(Ping::Here);
+        pinging.spec.ping = Some(Ping::Here);
         let snapshot = snapshot(&[subscription(1), pinging]);
         let mut late = row(&[1], 2 * HOUR);
         late.published = NOW - HOUR - 1;
-        let choice = choose(
+        let choice = plan(
             &head(vec![late.clone(), late.clone(), row(&[1], 0)]),
             &snapshot,
             &LIMITS,
@@ -312,16 +325,16 @@ mod tests {
             NOW,
         );
         assert_eq!(folded(&choice), [1, 2]);
-        let choice = choose(&head(vec![row(&[1], 0), late]), &snapshot, &LIMITS, false, 0, NOW);
+        let choice = plan(&head(vec![row(&[1], 0), late]), &snapshot, &LIMITS, false, 0, NOW);
         assert_eq!(sequences(&choice), [1], "what is late comes after it, as in the log");
         let tight = Limits {
             max_backlog: 1,
             ..LIMITS
         };
         let rows = vec![row(&[1], 0), row(&[1], 0), row(&[2], 0), row(&[1], 0)];
-        let choice = choose(&head(rows.clone()), &snapshot, &tight, false, 0, NOW);
+        let choice = plan(&head(rows.clone()), &snapshot, &tight, false, 0, NOW);
         assert_eq!(folded(&choice), [1, 2]);
-        let choice = choose(&head(rows[2..].to_vec()), &snapshot, &tight, false, 0, NOW);
+        let choice = plan(&head(rows[2..].to_vec()), &snapshot, &tight, false, 0, NOW);
         assert_eq!(sequences(&choice), [1, 2], "a ping is not folded");
     }
 
@@ -329,12 +342,12 @@ mod tests {
     fn styles_and_pings_of_several_subscriptions() {
         let with = |id, style, ping| {
             let mut subscription = subscription(id);
-            subscription.wish.style = style;
-            subscription.wish.ping = ping;
+            subscription.spec.style = style;
+            subscription.spec.ping = ping;
             subscription
         };
         let mut brief = with(4, Style::Link, Some(Ping::Everyone));
-        brief.wish.ping_max_age = Some(Duration::from_secs(60));
+        brief.spec.ping_max_age = Some(Duration::from_secs(60));
         let all = [
             with(1, Style::Link, Some(Ping::Role(7))),
             with(2, Style::Compact, Some(Ping::Here)),
@@ -357,13 +370,13 @@ mod tests {
             ),
             (vec![3], 16 * 60_000, Style::Battle, vec![]),
         ] {
-            let choice = choose(&head(vec![row(&ids, age)]), &snapshot, &LIMITS, false, 0, NOW);
-            let Some(Draft::Posts(posts)) = choice.draft else {
+            let choice = plan(&head(vec![row(&ids, age)]), &snapshot, &LIMITS, false, 0, NOW);
+            let Some(PlannedMessage::Posts(posts)) = choice.draft else {
                 panic!("posts")
             };
             assert_eq!((posts[0].style, posts[0].pings.clone()), (style, pings));
         }
-        let choice = choose(
+        let choice = plan(
             &head(vec![row(&[1], 0), row(&[2], 0)]),
             &snapshot,
             &LIMITS,

@@ -1,12 +1,12 @@
 //! hazardous-killbot: its commands as they were typed, one a line.
 
-use super::{Foreign, Row, any_of, isk};
-use crate::commands::Offender;
+use super::{BotImport, ImportedRow, any_of, isk};
+use crate::commands::RowError;
 
 const COMMAND: &str = "zkill-subscribe";
 
-pub(super) fn read(text: &str) -> Option<Foreign> {
-    let mut foreign = Foreign {
+pub(super) fn read(text: &str) -> Option<BotImport> {
+    let mut foreign = BotImport {
         from: "hazardous-killbot",
         ..Default::default()
     };
@@ -15,7 +15,7 @@ pub(super) fn read(text: &str) -> Option<Foreign> {
     }
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         match command(line) {
-            Ok(filter) => foreign.rows.push(Row {
+            Ok(filter) => foreign.rows.push(ImportedRow {
                 name: line
                     .split_once(COMMAND)
                     .map_or(line, |(_, rest)| rest)
@@ -26,7 +26,7 @@ pub(super) fn read(text: &str) -> Option<Foreign> {
                 filter,
                 ..Default::default()
             }),
-            Err(why) => foreign.untranslated.push(Offender {
+            Err(why) => foreign.untranslated.push(RowError {
                 name: line.chars().take(80).collect(),
                 why: why.to_owned(),
             }),

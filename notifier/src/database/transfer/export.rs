@@ -10,15 +10,15 @@ use super::{
         BATCH_SEQUENCE, CooldownRow, Database, HandledRow, KillmailRow, PositionRow, SCHEMA, StorageError,
         SubscriptionRow, counters_key, decode, id_key, meta, read_id, subscription_key,
     },
-    Bytes, Cooldown, Counted, Handled, Moved, Post, Sealed, Waiting, belongs,
+    Bytes, Cooldown, Counted, Handled, Post, QueueEntry, Sealed, Transfer, belongs,
 };
 use crate::shards::Shards;
 
 /// Length of a destination at the beginning of a key.
 const DESTINATION: usize = 9;
 
-pub(super) fn read(database: &Database, shards: Shards) -> Result<Moved, StorageError> {
-    let mut moved = Moved {
+pub(super) fn read(database: &Database, shards: Shards) -> Result<Transfer, StorageError> {
+    let mut moved = Transfer {
         schema: SCHEMA,
         ..Default::default()
     };
@@ -48,7 +48,7 @@ pub(super) fn read(database: &Database, shards: Shards) -> Result<Moved, Storage
             } else {
                 let row: super::QueueRow = decode("queue", &bytes)?;
                 wanted.insert(row.killmail_id);
-                moved.queue.push(Waiting {
+                moved.queue.push(QueueEntry {
                     destination: destination.clone(),
                     sequence,
                     row,
@@ -93,7 +93,7 @@ pub(super) fn read(database: &Database, shards: Shards) -> Result<Moved, Storage
 }
 
 /// Leaves only what belongs to these shards.
-pub(super) fn keep_only(moved: &mut Moved, shards: Shards) {
+pub(super) fn keep_only(moved: &mut Transfer, shards: Shards) {
     moved.subscriptions.retain(|row| belongs(row.guild, shards));
     let there: BTreeSet<Vec<u8>> = moved.subscriptions.iter().map(|row| row.destination.clone()).collect();
     moved.queue.retain(|one| there.contains(&one.destination));
@@ -107,7 +107,7 @@ pub(super) fn keep_only(moved: &mut Moved, shards: Shards) {
 }
 
 /// Takes it out of the database, all or nothing.
-pub(super) fn remove(database: &Database, moved: &Moved) -> Result<(), StorageError> {
+pub(super) fn remove(database: &Database, moved: &Transfer) -> Result<(), StorageError> {
     let mut users: BTreeMap<u64, u64> = BTreeMap::new();
     for one in &moved.queue {
         *users.entry(one.row.killmail_id).or_default() += 1;
