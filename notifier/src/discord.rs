@@ -3,14 +3,14 @@
 //! - [`start()`] asks Discord whether it may connect at all, then starts the gateway; `gateway` runs it: readiness, events,
 //!   fatal ends; `probe` finds out why a shard does not get in.
 //! - `webhook` sends through webhooks, without a bot.
-//! - `interactions` answers people; what the commands do and say is in `commands`, one file each; `world` knows who may do
+//! - `interactions` answers people; what the commands do and say is in `commands`, one file each; `guild_directory` knows who may do
 //!   what in which channel.
-//! - `sink` sends messages and `find` looks for them, both through `api`, whose `limiter` keeps Discord's rate limits. Nothing
+//! - `sink` sends messages and `message_lookup` looks for them, both through `api`, whose `limiter` keeps Discord's rate limits. Nothing
 //!   of it goes through serenity's own HTTP client.
 
 mod api;
 mod commands;
-mod find;
+mod message_lookup;
 mod gateway;
 mod interactions;
 mod invite;
@@ -20,7 +20,7 @@ mod probe;
 mod sink;
 mod start;
 mod webhook;
-mod world;
+mod guild_directory;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -39,7 +39,7 @@ pub use {
     interactions::{Interactions, METRIC_DROPPED, METRIC_INTERACTIONS},
     invite::invitation,
     limiter::METRIC_PAUSED,
-    start::{StartError, start},
+    start::{ConnectError, start},
     webhook::{Routed, WebhookUrls, Webhooks},
 };
 
@@ -47,7 +47,7 @@ pub use {
 #[derive(Debug, Clone)]
 pub struct DiscordSettings {
     /// The bot's token.
-    pub token: Token,
+    pub token: BotToken,
     /// `https://discord.com`, or a proxy or stand-in; plain `http://` is accepted.
     pub api_url: String,
     /// Which shards to serve.
@@ -56,7 +56,7 @@ pub struct DiscordSettings {
 
 /// A bot's token. It appears in no log, error or debug output.
 #[derive(Clone)]
-pub struct Token(String);
+pub struct BotToken(String);
 
 /// A bot that is connecting, or connected.
 pub struct Discord {
@@ -120,7 +120,7 @@ impl FatalError {
     }
 }
 
-impl Token {
+impl BotToken {
     /// Takes it with or without the word `Bot` before it.
     pub fn new(text: &str) -> Self {
         let text = text.trim();
@@ -132,7 +132,7 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for BotToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(...)")
     }
@@ -164,9 +164,9 @@ fn meaning(code: u16) -> &'static str {
 
 /// The bot's own user id: from the gateway's READY, else asked for.
 #[derive(Debug, Clone, Default)]
-struct Identity(Arc<OnceCell<u64>>);
+struct BotUser(Arc<OnceCell<u64>>);
 
-impl Identity {
+impl BotUser {
     fn set(&self, id: u64) {
         // It never changes, so a second READY says nothing new.
         let _ = self.0.set(id);
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn the_token_is_never_shown() {
-        let token = Token::new(" Bot abc.def ");
+        let token = BotToken::new(" Bot abc.def ");
         assert_eq!(token.expose(), "abc.def");
         let settings = DiscordSettings {
             token,

@@ -8,7 +8,7 @@ use killfeed::setting::{Setting, SettingError};
 use killfeed_notifier::{
     Hooks,
     database::StorageError,
-    discord::{FatalError, StartError},
+    discord::{ConnectError, FatalError},
     run_with,
     settings::{self, LogFormat, SETTINGS, Settings},
 };
@@ -105,8 +105,8 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
             .downcast_ref::<StorageError>()
             .is_some_and(StorageError::is_configuration)
         || error
-            .downcast_ref::<StartError>()
-            .is_some_and(StartError::is_configuration)
+            .downcast_ref::<ConnectError>()
+            .is_some_and(ConnectError::is_configuration)
         || error
             .downcast_ref::<FatalError>()
             .is_some_and(FatalError::is_configuration);

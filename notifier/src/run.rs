@@ -25,7 +25,7 @@ use crate::{
     commands::{CommandService, Commands, OperatorLimits},
     database::{self, Database},
     deliver::{Deliver, Limits},
-    discord::{self, Discord, DiscordSettings, Token},
+    discord::{self, BotToken, Discord, DiscordSettings},
     follow::{self, StreamConsumer},
     guilds, http,
     ingestor::{self, IngestorClient},
@@ -134,7 +134,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     };
     let (sink, bot) = match started {
         // Asked to end before anything was begun that could be drained.
-        Err(error) if matches!(error.downcast_ref(), Some(discord::StartError::ShutDown)) => return Ok(()),
+        Err(error) if matches!(error.downcast_ref(), Some(discord::ConnectError::ShutDown)) => return Ok(()),
         started => started?,
     };
     let office: Arc<dyn Commands> = Arc::new(CommandService {
@@ -303,7 +303,7 @@ async fn start_sink(
         (SinkKind::Console, _) => Ok((Arc::new(Console::stdout()), None)),
         (SinkKind::Discord, Some(token)) => {
             let discord = DiscordSettings {
-                token: Token::new(token.reveal()),
+                token: BotToken::new(token.reveal()),
                 api_url: settings.discord_api_url.clone(),
                 shards: settings.shards,
             };

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use killfeed::v1::Subscription;
 use killfeed_notifier::{
     admin::cli,
-    discord::{self, Token},
+    discord::{self, BotToken},
     settings::Settings,
 };
 
@@ -199,7 +199,7 @@ pub(crate) fn run(wanted: Subcommand, settings: &Settings) -> ExitCode {
             Subcommand::Backup(wanted) => backup::run(wanted, settings).await,
             Subcommand::Health => health(settings.http_addr).await,
             Subcommand::Invite => match &settings.discord_token {
-                Some(token) => discord::invitation(&Token::new(token.reveal()), &settings.discord_api_url).await,
+                Some(token) => discord::invitation(&BotToken::new(token.reveal()), &settings.discord_api_url).await,
                 None => Err("NOTIFIER_DISCORD_TOKEN: expected the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE)".to_owned()),
             },
         }

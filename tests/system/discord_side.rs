@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use killfeed_notifier::{
-    discord::{self, DiscordSettings, FatalError, GatewayEvent, StartError, Token},
+    discord::{self, BotToken, ConnectError, DiscordSettings, FatalError, GatewayEvent},
     shards::{ShardSetting, Shards},
     sink::{AllowedMentions, Destination, Embed, LookupOutcome, Message, Post, SendOutcome},
 };
@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 fn settings(stand_in: &Discord) -> DiscordSettings {
     DiscordSettings {
-        token: Token::new(TOKEN),
+        token: BotToken::new(TOKEN),
         api_url: stand_in.url(),
         shards: ShardSetting::Auto,
     }
@@ -120,7 +120,7 @@ async fn does_not_connect_where_that_is_not_safe() {
     let start = || discord::start(settings(&stand_in), CancellationToken::new());
 
     stand_in.bot_gateway(|bot| bot.fails = Some(403));
-    assert!(matches!(start().await, Err(StartError::NoGateway { .. })));
+    assert!(matches!(start().await, Err(ConnectError::NoGateway { .. })));
     stand_in.bot_gateway(|bot| {
         bot.fails = None;
         bot.shards = 3;
@@ -130,7 +130,7 @@ async fn does_not_connect_where_that_is_not_safe() {
     assert!(
         matches!(
             error,
-            StartError::TooFewIdentifies {
+            ConnectError::TooFewIdentifies {
                 needed: 3,
                 remaining: 2,
                 ..
@@ -139,11 +139,11 @@ async fn does_not_connect_where_that_is_not_safe() {
         "{error}"
     );
     let wrong = DiscordSettings {
-        token: Token::new("another.token"),
+        token: BotToken::new("another.token"),
         ..settings(&stand_in)
     };
     let error = discord::start(wrong, CancellationToken::new()).await.err().unwrap();
-    assert!(matches!(error, StartError::Unauthorized { .. }), "{error}");
+    assert!(matches!(error, ConnectError::Unauthorized { .. }), "{error}");
     assert!(!format!("{error} {error:?}").contains("another"), "{error}");
     assert_eq!(stand_in.identifies(), 0);
 }

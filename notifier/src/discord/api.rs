@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
 use super::{
-    Token,
+    BotToken,
     limiter::{Feedback, Limiter, Route, Wait},
 };
 
@@ -25,12 +25,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// From the first byte sent to the last one read.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a request may wait for its rate limit before it is handed back: a bucket of messages resets within about 5 s.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RATE_LIMIT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A page of 100 messages with ten full embeds each is below 8 MiB.
-const LARGEST_BODY: usize = 16 << 20;
+const MAX_BODY_BYTES: usize = 16 << 20;
 /// How long to wait after Discord could not be reached at all: at least, and at most.
-const UNREACHABLE_WAIT: Duration = Duration::from_secs(5);
-const LONGEST_UNREACHABLE_WAIT: Duration = Duration::from_secs(60);
+const INITIAL_UNREACHABLE_BACKOFF: Duration = Duration::from_secs(5);
+const MAX_UNREACHABLE_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Discord's REST API with one token.
 pub(super) struct Api {
@@ -55,7 +55,7 @@ impl Unreachable {
     fn again(&self, now: Instant) -> Duration {
         let mut since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let lasted = now.saturating_duration_since(*since.get_or_insert(now));
-        lasted.clamp(UNREACHABLE_WAIT, LONGEST_UNREACHABLE_WAIT)
+        lasted.clamp(INITIAL_UNREACHABLE_BACKOFF, MAX_UNREACHABLE_BACKOFF)
     }
 
     fn over(&self) {
@@ -74,7 +74,7 @@ pub(super) struct Request<'a> {
 
 /// An answer, read whole.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) feedback: Feedback,
     pub(super) body: Bytes,
@@ -82,7 +82,7 @@ pub(super) struct Answer {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoAnswer {
+pub(super) enum RequestError {
     /// It was definitely not sent; try again after this long.
     #[error("not sent: {reason}")]
     NotSent { retry_after: Duration, reason: String },
@@ -96,7 +96,7 @@ pub(super) enum NoAnswer {
 
 impl Api {
     /// Refused if the token cannot be a token, or no HTTP client can be made.
-    pub(super) fn new(api_url: &str, token: &Token) -> Result<Self, String> {
+    pub(super) fn new(api_url: &str, token: &BotToken) -> Result<Self, String> {
         let mut authorization = HeaderValue::from_str(&format!("Bot {}", token.expose()))
             .map_err(|_| "the token has characters that no token has".to_owned())?;
         authorization.set_sensitive(true);
@@ -128,15 +128,15 @@ impl Api {
     }
 
     /// Sends one request once. Bounded by the patience for a permit and the timeout of a request.
-    pub(super) async fn call(&self, request: Request<'_>) -> Result<Answer, NoAnswer> {
+    pub(super) async fn call(&self, request: Request<'_>) -> Result<ApiResponse, RequestError> {
         if self.dead.load(Ordering::Relaxed) {
-            return Err(NoAnswer::TokenDead);
+            return Err(RequestError::TokenDead);
         }
         let permit = self
             .limiter
-            .permit(request.route, PATIENCE)
+            .permit(request.route, RATE_LIMIT_TIMEOUT)
             .await
-            .map_err(|Wait(retry_after)| NoAnswer::NotSent {
+            .map_err(|Wait(retry_after)| RequestError::NotSent {
                 retry_after,
                 reason: "the rate limit does not allow it yet".into(),
             })?;
@@ -166,20 +166,20 @@ impl Api {
         } else {
             body.unwrap_or_default()
         };
-        Ok(Answer { status, feedback, body })
+        Ok(ApiResponse { status, feedback, body })
     }
 
-    fn no_answer(&self, error: &reqwest::Error) -> NoAnswer {
+    fn no_answer(&self, error: &reqwest::Error) -> RequestError {
         if error.is_connect() {
             let wait = self.unreachable.again(Instant::now());
-            return NoAnswer::NotSent {
+            return RequestError::NotSent {
                 // Channels that wait for the same should not come back together.
                 retry_after: wait.mul_f64(0.75 + fastrand::f64() / 2.0),
                 reason: format!("cannot connect: {}", chain(error)),
             };
         }
         self.unreachable.over();
-        NoAnswer::Lost(chain(error))
+        RequestError::Lost(chain(error))
     }
 
     /// A GET whose answer is JSON.
@@ -192,7 +192,7 @@ impl Api {
         };
         let answer = self.call(request).await?;
         if !answer.status.is_success() {
-            return Err(GetError::Refused(answer.refusal()));
+            return Err(GetError::Rejected(answer.refusal()));
         }
         serde_json::from_slice(&answer.body).map_err(|error| GetError::Unreadable(error.to_string()))
     }
@@ -202,9 +202,9 @@ impl Api {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GetError {
     #[error(transparent)]
-    NoAnswer(#[from] NoAnswer),
+    NoAnswer(#[from] RequestError),
     #[error("{0}")]
-    Refused(Refusal),
+    Rejected(ApiError),
     #[error("cannot read the answer: {0}")]
     Unreadable(String),
 }
@@ -212,7 +212,7 @@ pub(super) enum GetError {
 /// What Discord says when it refuses.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("HTTP {status}: {message} (code {code})")]
-pub(super) struct Refusal {
+pub(super) struct ApiError {
     pub(super) status: u16,
     pub(super) code: u32,
     pub(super) message: String,
@@ -220,17 +220,17 @@ pub(super) struct Refusal {
     pub(super) retry_after: Option<Duration>,
 }
 
-impl Answer {
+impl ApiResponse {
     /// The error of an answer that is not a success.
-    pub(super) fn refusal(&self) -> Refusal {
+    pub(super) fn refusal(&self) -> ApiError {
         #[derive(serde::Deserialize, Default)]
         #[serde(default)]
-        struct Said {
+        struct ErrorBody {
             code: u32,
             message: String,
             errors: Option<serde_json::Value>,
         }
-        let said: Said = serde_json::from_slice(&self.body).unwrap_or_default();
+        let said: ErrorBody = serde_json::from_slice(&self.body).unwrap_or_default();
         let mut message = said.message;
         if let Some(errors) = said.errors {
             // Names the field that was wrong; without it a 400 is a riddle.
@@ -239,7 +239,7 @@ impl Answer {
         if message.is_empty() {
             message = self.status.canonical_reason().unwrap_or("no reason given").into();
         }
-        Refusal {
+        ApiError {
             status: self.status.as_u16(),
             code: said.code,
             message: message.chars().take(1_000).collect(),
@@ -259,12 +259,16 @@ fn chain(error: &reqwest::Error) -> String {
     text
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Bytes, NoAnswer> {
+async fn read(mut response: reqwest::Response) -> Result<Bytes, RequestError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| NoAnswer::Lost(chain(&error)))? {
-        if body.len() + chunk.len() > LARGEST_BODY {
-            return Err(NoAnswer::Lost(format!(
-                "the answer is larger than {LARGEST_BODY} bytes"
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| RequestError::Lost(chain(&error)))?
+    {
+        if body.len() + chunk.len() > MAX_BODY_BYTES {
+            return Err(RequestError::Lost(format!(
+                "the answer is larger than {MAX_BODY_BYTES} bytes"
             )));
         }
         body.extend_from_slice(&chunk);

@@ -1,5 +1,5 @@
-//! `/killfeed`: what each subcommand, button and form does and says. One file per subcommand; what they share is in `wish`
-//! (options → a subscription), `words` (how things are said), `describe` (what a subscription will do) and `seen` (whose
+//! `/killfeed`: what each subcommand, button and form does and says. One file per subcommand; what they share is in `options`
+//! (options → a subscription), `format` (how things are said), `describe` (what a subscription will do) and `access` (whose
 //! channels somebody may know of).
 
 mod check;
@@ -14,14 +14,14 @@ mod list;
 mod pause;
 mod preview;
 mod registration;
-mod seen;
+mod access;
 mod status;
 mod subscribe;
 mod test;
 mod unsubscribe;
 mod why;
-mod wish;
-mod words;
+mod options;
+mod format;
 
 use std::sync::Arc;
 
@@ -30,8 +30,8 @@ pub(super) use registration::registration;
 
 use super::{
     api::GetError,
-    interactions::{Answer, Answers, BAD, Call, Given, Reply, What},
-    world::World,
+    guild_directory::GuildDirectory,
+    interactions::{BAD, CommandOptions, InteractionClient, InteractionResponse, Invocation, InvocationKind, Reply},
 };
 use crate::{
     commands::{Actor, ChangeError, Commands, QueryError, Unavailable},
@@ -40,58 +40,62 @@ use crate::{
 };
 
 /// What the commands stand on.
-pub(super) struct Desk<'a> {
+pub(super) struct CommandContext<'a> {
     pub(super) commands: &'a dyn Commands,
-    pub(super) world: World,
-    pub(super) answers: &'a Answers,
+    pub(super) world: GuildDirectory,
+    pub(super) answers: &'a InteractionClient,
     /// Another process answered an interaction of this one's shards.
     pub(super) foreign: bool,
 }
 
 /// Why a command ends before its end.
-enum Stop {
+enum CommandError {
     /// Something stands in the way: what to say.
     Say(Box<Reply>),
     /// The process must end.
     Storage(StorageError),
 }
 
-type Done = Result<Answer, Stop>;
+type CommandResult = Result<InteractionResponse, CommandError>;
 
 /// Carries it out. `Err` = the process must end.
-pub(super) async fn answer(desk: &Desk<'_>, call: &Call) -> Result<Answer, StorageError> {
+pub(super) async fn answer(desk: &CommandContext<'_>, call: &Invocation) -> Result<InteractionResponse, StorageError> {
     let done = match &call.what {
-        What::Command(given) => command(desk, call, given).await,
-        What::Button { custom_id, shown } => button(desk, call, custom_id, shown).await,
-        What::Form { custom_id, inputs } => match custom_id.strip_prefix("kf:form:").and_then(|id| id.parse().ok()) {
-            Some(id) => edit::form(desk, call, id, inputs).await,
-            None => Err(outdated()),
-        },
-        What::Typing(..) => Ok(Answer::Choices(complete(desk, call).await)),
+        InvocationKind::Command(given) => command(desk, call, given).await,
+        InvocationKind::Button { custom_id, shown } => button(desk, call, custom_id, shown).await,
+        InvocationKind::Form { custom_id, inputs } => {
+            match custom_id.strip_prefix("kf:form:").and_then(|id| id.parse().ok()) {
+                Some(id) => edit::form(desk, call, id, inputs).await,
+                None => Err(outdated()),
+            }
+        }
+        InvocationKind::Autocomplete(..) => Ok(InteractionResponse::Choices(complete(desk, call).await)),
     };
     match done {
         Ok(answer) => Ok(answer),
-        Err(Stop::Say(reply)) => Ok(Answer::Say(*reply)),
-        Err(Stop::Storage(error)) => Err(error),
+        Err(CommandError::Say(reply)) => Ok(InteractionResponse::Say(*reply)),
+        Err(CommandError::Storage(error)) => Err(error),
     }
 }
 
 /// Whether it takes its turn in the guild.
-pub(super) fn changes(call: &Call) -> bool {
+pub(super) fn changes(call: &Invocation) -> bool {
     match &call.what {
-        What::Command(given) => matches!(
+        InvocationKind::Command(given) => matches!(
             given.subcommand.as_str(),
             "subscribe" | "unsubscribe" | "pause" | "resume" | "edit" | "import" | "forget"
         ),
-        What::Button { custom_id, .. } => !custom_id.starts_with("kf:list:") && !custom_id.starts_with("kf:edit:"),
-        What::Form { .. } => true,
-        What::Typing(..) => false,
+        InvocationKind::Button { custom_id, .. } => {
+            !custom_id.starts_with("kf:list:") && !custom_id.starts_with("kf:edit:")
+        }
+        InvocationKind::Form { .. } => true,
+        InvocationKind::Autocomplete(..) => false,
     }
 }
 
 /// Whether the answer comes in place of the message whose button was pressed: it is deferred in another way.
-pub(super) fn updates(call: &Call) -> bool {
-    let What::Button { custom_id, .. } = &call.what else {
+pub(super) fn updates(call: &Invocation) -> bool {
+    let InvocationKind::Button { custom_id, .. } = &call.what else {
         return false;
     };
     !custom_id.starts_with("kf:sub:")
@@ -111,7 +115,7 @@ pub(super) fn took_too_long() -> Reply {
     )
 }
 
-async fn command(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+async fn command(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     if given.command != "killfeed" {
         return Err(outdated());
     }
@@ -135,7 +139,7 @@ async fn command(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     }
 }
 
-async fn button(desk: &Desk<'_>, call: &Call, custom_id: &str, shown: &str) -> Done {
+async fn button(desk: &CommandContext<'_>, call: &Invocation, custom_id: &str, shown: &str) -> CommandResult {
     let mut parts = custom_id.splitn(3, ':');
     let (Some("kf"), Some(verb)) = (parts.next(), parts.next()) else {
         return Err(outdated());
@@ -150,7 +154,7 @@ async fn button(desk: &Desk<'_>, call: &Call, custom_id: &str, shown: &str) -> D
         ("remove", [id, channel, page]) => unsubscribe::ask(desk, call, *id, (*channel, *page)).await,
         ("removed", [id, channel, page]) => unsubscribe::confirmed(desk, call, *id, (*channel, *page)).await,
         ("removeall", [channel]) => unsubscribe::all_confirmed(desk, call, *channel).await,
-        ("keep", []) => Ok(Answer::Update(Reply::new(
+        ("keep", []) => Ok(InteractionResponse::Update(Reply::new(
             super::interactions::GOOD,
             "Kept",
             "Nothing was changed.",
@@ -167,7 +171,7 @@ async fn button(desk: &Desk<'_>, call: &Call, custom_id: &str, shown: &str) -> D
 }
 
 /// A button or command of another version.
-fn outdated() -> Stop {
+fn outdated() -> CommandError {
     say(
         "Not known",
         "This belongs to another version of the bot: give the command again.",
@@ -175,11 +179,11 @@ fn outdated() -> Stop {
 }
 
 /// Something stands in the way.
-fn say(title: &str, text: impl Into<String>) -> Stop {
-    Stop::Say(Box::new(Reply::new(BAD, title, text)))
+fn say(title: &str, text: impl Into<String>) -> CommandError {
+    CommandError::Say(Box::new(Reply::new(BAD, title, text)))
 }
 
-fn by(desk: &Desk<'_>, call: &Call) -> Actor {
+fn by(desk: &CommandContext<'_>, call: &Invocation) -> Actor {
     Actor {
         user: call.user,
         source: SubscriptionSource::Command,
@@ -188,59 +192,59 @@ fn by(desk: &Desk<'_>, call: &Call) -> Actor {
 }
 
 /// The subscription of an id that a button carries. Who could see its channel when the button was shown may not see it any more.
-async fn by_id(desk: &Desk<'_>, call: &Call, id: u64) -> Result<Arc<Subscription>, Stop> {
+async fn by_id(desk: &CommandContext<'_>, call: &Invocation, id: u64) -> Result<Arc<Subscription>, CommandError> {
     let all = desk.commands.subscriptions(call.guild);
     let found = all.into_iter().find(|one| one.id.0 == id);
     let found = found.ok_or_else(|| say("Gone", "This subscription is not there any more. Nothing was changed."))?;
-    if seen::Seen::of(desk, call, &found).await?.sees(&found) {
+    if access::ChannelAccess::of(desk, call, &found).await?.can_see(&found) {
         Ok(found)
     } else {
-        Err(seen::not_yours())
+        Err(access::not_yours())
     }
 }
 
-impl From<StorageError> for Stop {
+impl From<StorageError> for CommandError {
     fn from(error: StorageError) -> Self {
         Self::Storage(error)
     }
 }
 
-impl From<Unavailable> for Stop {
+impl From<Unavailable> for CommandError {
     fn from(away: Unavailable) -> Self {
         let text = format!(
             "No ingestor can say that now ({}). Nothing was stored or changed: try again in a minute.",
-            words::plain(&away.0)
+            format::escape(&away.0)
         );
         say("No ingestor answers", text)
     }
 }
 
-impl From<QueryError> for Stop {
+impl From<QueryError> for CommandError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Unavailable(away) => away.into(),
-            QueryError::Rejected(reason) => say("Too much to look for at once", words::too_much(&reason)),
+            QueryError::Rejected(reason) => say("Too much to look for at once", format::too_much(&reason)),
         }
     }
 }
 
-impl From<ChangeError> for Stop {
+impl From<ChangeError> for CommandError {
     fn from(error: ChangeError) -> Self {
         match error {
             ChangeError::Storage(error) => Self::Storage(error),
             other => {
-                let text = words::capitalised(&words::plain(&other.to_string()));
+                let text = format::capitalised(&format::escape(&other.to_string()));
                 say("Nothing was changed", format!("{text}."))
             }
         }
     }
 }
 
-impl From<GetError> for Stop {
+impl From<GetError> for CommandError {
     fn from(error: GetError) -> Self {
         let text = format!(
             "Discord did not say who may do what in this server ({}). Nothing was changed: try again in a minute.",
-            words::plain(&error.to_string())
+            format::escape(&error.to_string())
         );
         say("Discord did not answer", text)
     }

@@ -24,13 +24,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    FatalError, Identity, Readiness, Token,
-    api::{Api, GetError, NoAnswer},
-    interactions::Heard,
+    BotToken, BotUser, FatalError, Readiness,
+    api::{Api, GetError, RequestError},
+    interactions::GatewayInput,
     probe, start,
 };
 use crate::shards::Shards;
-use events::Events;
+use events::EventHandler;
 pub use events::{GatewayEvent, METRIC_EVENTS_DROPPED, METRIC_GUILDS};
 
 /// How many shards served here are connected.
@@ -39,34 +39,34 @@ pub const METRIC_SHARDS_READY: &str = "notifier_discord_shards_ready";
 /// Threads for serenity: a stuck shard must not stop the others.
 const THREADS: usize = 2;
 /// How often the shards' states are read.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const CHECK_INTERVAL: Duration = Duration::from_millis(250);
 /// A shard not connected for this long is looked into; Discord answers an IDENTIFY within a few seconds.
-const LOOK_INTO_AFTER: Duration = Duration::from_secs(15);
+const DIAGNOSE_AFTER: Duration = Duration::from_secs(15);
 /// How often it is looked into: each look costs one of the day's 1,000 IDENTIFYs.
-const LOOK_INTO_EVERY: Duration = Duration::from_secs(120);
+const DIAGNOSE_INTERVAL: Duration = Duration::from_secs(120);
 /// serenity starts one shard every 5 s.
-const START_EVERY: Duration = Duration::from_secs(5);
+const START_INTERVAL: Duration = Duration::from_secs(5);
 /// For saying goodbye to the gateway.
-const GOODBYE: Duration = Duration::from_secs(5);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The limit of connecting: below this many IDENTIFYs left, a shard that cannot connect is given up.
-const FEW_IDENTIFIES: u64 = 50;
+const IDENTIFY_THRESHOLD: u64 = 50;
 
 /// All that is needed to connect.
-pub(super) struct Plan {
+pub(super) struct GatewayConfig {
     pub(super) api: Arc<Api>,
     pub(super) api_url: String,
     pub(super) gateway_url: String,
-    pub(super) token: Token,
+    pub(super) token: BotToken,
     pub(super) shards: Shards,
-    pub(super) identity: Identity,
+    pub(super) identity: BotUser,
     pub(super) ready: watch::Sender<Readiness>,
     pub(super) events: mpsc::Sender<GatewayEvent>,
-    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) heard: mpsc::Sender<GatewayInput>,
 }
 
 /// serenity, running.
 pub(super) struct Gateway {
-    plan: Plan,
+    plan: GatewayConfig,
     manager: Arc<ShardManager>,
     client: JoinHandle<Result<(), serenity::Error>>,
     threads: Threads,
@@ -89,7 +89,7 @@ impl Drop for Threads {
 
 impl Gateway {
     /// Starts serenity with these shards.
-    pub(super) async fn connect(plan: Plan) -> Result<Self, String> {
+    pub(super) async fn connect(plan: GatewayConfig) -> Result<Self, String> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(THREADS)
             .thread_name("discord-gateway")
@@ -98,7 +98,7 @@ impl Gateway {
             .map_err(|error| format!("no threads for the gateway: {error}"))?;
         let handle = runtime.handle().clone();
         let threads = Threads(Some(runtime));
-        let handler = Events {
+        let handler = EventHandler {
             identity: plan.identity.clone(),
             events: plan.events.clone(),
             guilds: Default::default(),
@@ -124,7 +124,7 @@ impl Gateway {
         let now = Instant::now();
         let overdue = (0..)
             .zip(shards.iter())
-            .map(|(n, shard)| (shard, now + START_EVERY * n));
+            .map(|(n, shard)| (shard, now + START_INTERVAL * n));
         Ok(Self {
             overdue: overdue.collect(),
             plan,
@@ -137,7 +137,7 @@ impl Gateway {
 
     /// Watches it until `shutdown`, or until it cannot go on.
     pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<(), FatalError> {
-        let mut looks = interval(LOOK_EVERY);
+        let mut looks = interval(CHECK_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
             tokio::select! {
@@ -145,10 +145,10 @@ impl Gateway {
                 ended = &mut self.client => break Err(reason(ended)),
                 _ = looks.tick() => {}
             }
-            self.look().await;
+            self.check().await;
             if let Some(shard) = self.next_overdue(Instant::now()) {
                 // Boxed: a TLS handshake is large, and rare here.
-                let looked = shutdown.run_until_cancelled(Box::pin(self.look_into(shard))).await;
+                let looked = shutdown.run_until_cancelled(Box::pin(self.diagnose(shard))).await;
                 if let Some(Err(fatal)) = looked {
                     break Err(fatal);
                 }
@@ -160,8 +160,8 @@ impl Gateway {
     }
 
     /// Reads which shards are connected. The manager's own list is the truth: not every loss is an event.
-    async fn look(&mut self) {
-        let Ok(runners) = timeout(LOOK_EVERY, self.manager.runners.lock()).await else {
+    async fn check(&mut self) {
+        let Ok(runners) = timeout(CHECK_INTERVAL, self.manager.runners.lock()).await else {
             return;
         };
         let connected = runners
@@ -194,29 +194,29 @@ impl Gateway {
         self.connected = connected;
     }
 
-    /// A shard that should be connected by now, at most every [`LOOK_INTO_EVERY`].
+    /// A shard that should be connected by now, at most every [`DIAGNOSE_INTERVAL`].
     fn next_overdue(&mut self, now: Instant) -> Option<u32> {
         let (shard, since) = self
             .overdue
             .iter_mut()
-            .find(|(_, since)| now.saturating_duration_since(*since) >= LOOK_INTO_AFTER)?;
-        *since = now + LOOK_INTO_EVERY - LOOK_INTO_AFTER;
+            .find(|(_, since)| now.saturating_duration_since(*since) >= DIAGNOSE_AFTER)?;
+        *since = now + DIAGNOSE_INTERVAL - DIAGNOSE_AFTER;
         Some(*shard)
     }
 
     /// Finds out why a shard is not connected: serenity tries again for ever, also where that resets the token.
-    async fn look_into(&self, shard: u32) -> Result<(), FatalError> {
+    async fn diagnose(&self, shard: u32) -> Result<(), FatalError> {
         let bot = match start::ask(&self.plan.api).await {
             Ok(bot) => bot,
-            Err(GetError::NoAnswer(NoAnswer::TokenDead)) => return Err(FatalError::Unauthorized),
-            Err(GetError::Refused(refusal)) if refusal.status == 401 => return Err(FatalError::Unauthorized),
+            Err(GetError::NoAnswer(RequestError::TokenDead)) => return Err(FatalError::Unauthorized),
+            Err(GetError::Rejected(refusal)) if refusal.status == 401 => return Err(FatalError::Unauthorized),
             Err(error) => {
                 tracing::warn!(shard, %error, "a shard is not connected, and discord does not say why");
                 return Ok(());
             }
         };
         let limit = &bot.session_start_limit;
-        if limit.remaining < FEW_IDENTIFIES.max(u64::from(self.plan.shards.count())) {
+        if limit.remaining < IDENTIFY_THRESHOLD.max(u64::from(self.plan.shards.count())) {
             return Err(FatalError::IdentifiesSpent {
                 shards: self.plan.shards.to_string(),
                 remaining: limit.remaining,
@@ -225,7 +225,7 @@ impl Gateway {
         }
         let total = self.plan.shards.total();
         match probe::probe(&self.plan.gateway_url, &self.plan.token, shard, total).await {
-            Ok(probe::Answer::Closed(code)) if super::is_fatal(code) => Err(FatalError::Closed { code }),
+            Ok(probe::IdentifyOutcome::Closed(code)) if super::is_fatal(code) => Err(FatalError::Closed { code }),
             Ok(answer) => {
                 tracing::warn!(
                     shard,
@@ -242,14 +242,14 @@ impl Gateway {
     }
 
     async fn say_goodbye(&self) -> Result<(), FatalError> {
-        if timeout(GOODBYE, self.manager.shutdown_all()).await.is_err() {
+        if timeout(CLOSE_TIMEOUT, self.manager.shutdown_all()).await.is_err() {
             tracing::warn!("discord's gateway did not say goodbye in time");
         }
         Ok(())
     }
 }
 
-fn client(plan: &Plan, handler: Events) -> ClientBuilder {
+fn client(plan: &GatewayConfig, handler: EventHandler) -> ClientBuilder {
     let mut http = HttpBuilder::new(plan.token.expose());
     if plan.api_url != "https://discord.com" {
         // serenity's rate limiter builds its requests without the proxy.

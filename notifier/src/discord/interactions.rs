@@ -25,17 +25,19 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub(super) use answer::{Answers, LARGEST_FILE};
-pub(super) use call::{Call, Chosen, Given, What};
-pub(super) use reply::{Answer, BAD, Button, CAREFUL, CUSTOM_ID, Choice, File, Form, GOOD, Input, Look, Reply};
+pub(super) use answer::{InteractionClient, MAX_FILE_BYTES};
+pub(super) use call::{Chosen, CommandOptions, Invocation, InvocationKind};
+pub(super) use reply::{
+    Attachment, BAD, Button, ButtonStyle, CAREFUL, CUSTOM_ID, Choice, Form, GOOD, Input, InteractionResponse, Reply,
+};
 
 use super::{
-    Identity,
+    BotUser,
     api::{Api, Request},
-    commands::{self, Desk},
+    commands::{self, CommandContext},
+    guild_directory::GuildDirectory,
     invite,
     limiter::Route,
-    world::World,
 };
 use crate::{commands::Commands, database::StorageError, shards::Shards};
 
@@ -45,20 +47,20 @@ pub const METRIC_DROPPED: &str = "notifier_interactions_dropped_total";
 pub const METRIC_INTERACTIONS: &str = "notifier_interactions_total";
 
 /// Interactions not begun yet, and begun ones: people type far less than this.
-pub(super) const WAITING: usize = 256;
-const AT_ONCE: usize = 128;
+pub(super) const QUEUE_CAPACITY: usize = 256;
+const INTERACTION_CONCURRENCY: usize = 128;
 /// An answer that is not there by then is deferred: half of what Discord waits.
 const DEFER_AFTER: Duration = Duration::from_millis(1_500);
 /// An autocomplete that is not there by then is empty.
-const TYPING: Duration = Duration::from_millis(900);
+const AUTOCOMPLETE_TIMEOUT: Duration = Duration::from_millis(900);
 /// An interaction's token lives 15 minutes.
-const LONGEST: Duration = Duration::from_secs(14 * 60);
+const INTERACTION_TIMEOUT: Duration = Duration::from_secs(14 * 60);
 /// Between tries to register the commands, doubling.
-const REGISTER_AGAIN: Duration = Duration::from_secs(5);
-const REGISTER_AT_MOST: Duration = Duration::from_secs(600);
+const INITIAL_REGISTER_BACKOFF: Duration = Duration::from_secs(5);
+const MAX_REGISTER_BACKOFF: Duration = Duration::from_secs(600);
 
 /// What the gateway hands over.
-pub(super) enum Heard {
+pub(super) enum GatewayInput {
     /// A shard is ready: the application's id, and how many guilds it is in.
     Ready { application: u64, guilds: usize },
     /// Somebody asks something.
@@ -67,33 +69,33 @@ pub(super) enum Heard {
 
 /// Answers interactions, once it is served.
 pub struct Interactions {
-    pub(super) heard: mpsc::Receiver<Heard>,
+    pub(super) heard: mpsc::Receiver<GatewayInput>,
     pub(super) api: Arc<Api>,
     pub(super) api_url: String,
-    pub(super) identity: Identity,
+    pub(super) identity: BotUser,
     pub(super) shards: Shards,
 }
 
-struct Shared {
+struct Dispatcher {
     commands: Arc<dyn Commands>,
-    answers: Answers,
+    answers: InteractionClient,
     api: Arc<Api>,
-    identity: Identity,
+    identity: BotUser,
     /// Another process answered one of ours.
-    foreign: AtomicBool,
+    answered_elsewhere: AtomicBool,
     turns: Mutex<HashMap<u64, Arc<Turn<()>>>>,
 }
 
 impl Interactions {
     /// Serves until `shutdown`; then those begun may end.
     pub async fn serve(mut self, commands: Arc<dyn Commands>, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let answers = Answers::new(&self.api_url).map_err(anyhow::Error::msg)?;
-        let shared = Arc::new(Shared {
+        let answers = InteractionClient::new(&self.api_url).map_err(anyhow::Error::msg)?;
+        let shared = Arc::new(Dispatcher {
             commands,
             answers,
             api: self.api.clone(),
             identity: self.identity,
-            foreign: AtomicBool::new(false),
+            answered_elsewhere: AtomicBool::new(false),
             turns: Mutex::default(),
         });
         let mut registered = !self.shards.contains(0);
@@ -104,8 +106,8 @@ impl Interactions {
                 biased;
                 () = shutdown.cancelled() => break,
                 Some(ended) = running.join_next() => flatten(ended)?,
-                heard = self.heard.recv(), if running.len() < AT_ONCE => match heard {
-                    Some(Heard::Ready { application, guilds }) => {
+                heard = self.heard.recv(), if running.len() < INTERACTION_CONCURRENCY => match heard {
+                    Some(GatewayInput::Ready { application, guilds }) => {
                         if guilds == 0 {
                             let application = application.to_string();
                             tracing::info!(
@@ -119,9 +121,9 @@ impl Interactions {
                             registering.spawn(register(self.api.clone(), application));
                         }
                     }
-                    Some(Heard::Interaction(interaction, cache)) => {
+                    Some(GatewayInput::Interaction(interaction, cache)) => {
                         let began = Instant::now();
-                        if let Some(call) = Call::read(&interaction) {
+                        if let Some(call) = Invocation::read(&interaction) {
                             running.spawn(shared.clone().handle(call, cache, began));
                         }
                     }
@@ -147,50 +149,50 @@ fn flatten(ended: Result<Result<(), StorageError>, tokio::task::JoinError>) -> R
     }
 }
 
-impl Shared {
-    async fn handle(self: Arc<Self>, call: Call, cache: Arc<Cache>, began: Instant) -> Result<(), StorageError> {
+impl Dispatcher {
+    async fn handle(self: Arc<Self>, call: Invocation, cache: Arc<Cache>, began: Instant) -> Result<(), StorageError> {
         if !self.commands.terms().serves(call.guild) {
             let answer = match call.what {
-                What::Typing(..) => Answer::Choices(vec![]),
-                _ => Answer::Say(commands::not_served()),
+                InvocationKind::Autocomplete(..) => InteractionResponse::Choices(vec![]),
+                _ => InteractionResponse::Say(commands::not_served()),
             };
-            let sent = self.answers.first(call.id, &call.token, &answer).await;
+            let sent = self.answers.respond(call.id, &call.token, &answer).await;
             self.note(&call, sent);
             return Ok(());
         }
-        let desk = Desk {
+        let desk = CommandContext {
             commands: &*self.commands,
-            world: World {
+            world: GuildDirectory {
                 cache,
                 api: self.api.clone(),
                 identity: self.identity.clone(),
             },
             answers: &self.answers,
-            foreign: self.foreign.load(Ordering::Relaxed),
+            foreign: self.answered_elsewhere.load(Ordering::Relaxed),
         };
-        if matches!(call.what, What::Typing(..)) {
-            let choices = timeout_at(began + TYPING, commands::complete(&desk, &call)).await;
-            let answer = Answer::Choices(choices.unwrap_or_default());
-            let sent = self.answers.first(call.id, &call.token, &answer).await;
+        if matches!(call.what, InvocationKind::Autocomplete(..)) {
+            let choices = timeout_at(began + AUTOCOMPLETE_TIMEOUT, commands::complete(&desk, &call)).await;
+            let answer = InteractionResponse::Choices(choices.unwrap_or_default());
+            let sent = self.answers.respond(call.id, &call.token, &answer).await;
             self.note(&call, sent);
             return Ok(());
         }
         let work = async {
-            let _turn = self.turn(&call).await;
+            let _turn = self.lock_guild(&call).await;
             commands::answer(&desk, &call).await
         };
         tokio::pin!(work);
         let sent = match timeout_at(began + DEFER_AFTER, &mut work).await {
-            Ok(answer) => self.answers.first(call.id, &call.token, &answer?).await,
+            Ok(answer) => self.answers.respond(call.id, &call.token, &answer?).await,
             Err(_) => {
                 let deferred = reply::deferred(commands::updates(&call));
                 let deferred = self.answers.callback(call.id, &call.token, &deferred, None).await;
                 // What was begun is carried out, whether it can be answered or not: it may be half done.
-                let answer = timeout_at(began + LONGEST, work).await;
-                let answer = answer.unwrap_or_else(|_| Ok(Answer::Say(commands::took_too_long())))?;
+                let answer = timeout_at(began + INTERACTION_TIMEOUT, work).await;
+                let answer = answer.unwrap_or_else(|_| Ok(InteractionResponse::Say(commands::took_too_long())))?;
                 match (deferred, answer) {
-                    (Ok(()), Answer::Say(reply) | Answer::Update(reply)) => {
-                        self.answers.later(call.application, &call.token, &reply).await
+                    (Ok(()), InteractionResponse::Say(reply) | InteractionResponse::Update(reply)) => {
+                        self.answers.edit_response(call.application, &call.token, &reply).await
                     }
                     (deferred, _) => deferred,
                 }
@@ -201,7 +203,7 @@ impl Shared {
     }
 
     /// Those that change something take turns in their guild.
-    async fn turn(&self, call: &Call) -> Option<OwnedMutexGuard<()>> {
+    async fn lock_guild(&self, call: &Invocation) -> Option<OwnedMutexGuard<()>> {
         if !commands::changes(call) {
             return None;
         }
@@ -214,11 +216,11 @@ impl Shared {
         Some(turn.lock_owned().await)
     }
 
-    fn note(&self, call: &Call, sent: Result<(), answer::NotAnswered>) {
+    fn note(&self, call: &Invocation, sent: Result<(), answer::RespondError>) {
         let outcome = match &sent {
             Ok(()) => "answered",
             Err(error) if error.by_another() => {
-                self.foreign.store(true, Ordering::Relaxed);
+                self.answered_elsewhere.store(true, Ordering::Relaxed);
                 tracing::error!(
                     guild = call.guild,
                     "discord says that an interaction was answered already: another process serves this shard. Expected one \
@@ -238,7 +240,7 @@ impl Shared {
 /// Registers the command with Discord, for all guilds at once, and tries for as long as it takes.
 async fn register(api: Arc<Api>, application: u64) {
     let body = serde_json::Value::Array(vec![commands::registration()]).to_string();
-    let mut pause = REGISTER_AGAIN;
+    let mut pause = INITIAL_REGISTER_BACKOFF;
     loop {
         let path = format!("/applications/{application}/commands");
         let request = Request {
@@ -271,6 +273,6 @@ async fn register(api: Arc<Api>, application: u64) {
             "the command /killfeed could not be registered, trying again"
         );
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = (pause * 2).min(REGISTER_AT_MOST);
+        pause = (pause * 2).min(MAX_REGISTER_BACKOFF);
     }
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::{
-    Token,
+    BotToken,
     api::Api,
     limiter::Route,
     permissions::{
@@ -14,19 +14,19 @@ use super::{
 const NEEDED: u64 = VIEW_CHANNEL | SEND_MESSAGES | SEND_MESSAGES_IN_THREADS | EMBED_LINKS | READ_MESSAGE_HISTORY;
 
 /// Asks Discord who the bot is, and gives the links as text to print.
-pub async fn invitation(token: &Token, api_url: &str) -> Result<String, String> {
+pub async fn invitation(token: &BotToken, api_url: &str) -> Result<String, String> {
     #[derive(Deserialize)]
-    struct Named {
+    struct Application {
         id: String,
     }
     let api = Api::new(api_url, token)?;
     let route = |template| Route { template, major: 0 };
     // For bots of before 2016 the application's id is not the user's.
-    let application: Result<Named, _> = api.get(route("GET /applications/@me"), "/applications/@me").await;
+    let application: Result<Application, _> = api.get(route("GET /applications/@me"), "/applications/@me").await;
     let named = match application {
         Ok(application) => application,
         Err(_) => {
-            let user: Result<Named, _> = api.get(route("GET /users/@me"), "/users/@me").await;
+            let user: Result<Application, _> = api.get(route("GET /users/@me"), "/users/@me").await;
             user.map_err(|error| format!("{api_url} does not say who this bot is: {error}"))?
         }
     };

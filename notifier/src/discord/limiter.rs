@@ -17,9 +17,9 @@ use buckets::{Buckets, Decision};
 pub(crate) use {buckets::Route, feedback::Feedback};
 
 /// Requests that may wait to be heard by the limiter; beyond it callers wait, which they do anyway.
-const INBOX: usize = 256;
+const QUEUE_CAPACITY: usize = 256;
 /// What a caller is told to wait whose turn did not come in time though nothing is known to be closed.
-const BUSY: Duration = Duration::from_secs(1);
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// 1 while sending is paused because too many requests were invalid.
 pub const METRIC_PAUSED: &str = "notifier_discord_paused";
@@ -27,7 +27,7 @@ pub const METRIC_PAUSED: &str = "notifier_discord_paused";
 /// Hands out permits. Clones share one task, which ends with the last of them.
 #[derive(Debug, Clone)]
 pub(crate) struct Limiter {
-    inbox: mpsc::Sender<Want>,
+    inbox: mpsc::Sender<PermitRequest>,
 }
 
 /// Permission to send one request. Dropping it says that nobody knows what became of the request.
@@ -40,7 +40,7 @@ pub(crate) struct Permit {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait(pub(crate) Duration);
 
-struct Want {
+struct PermitRequest {
     route: Route,
     deadline: Instant,
     reply: Reply,
@@ -50,7 +50,7 @@ type Reply = oneshot::Sender<Result<Permit, Wait>>;
 
 impl Limiter {
     pub(crate) fn start() -> Self {
-        let (inbox, wants) = mpsc::channel(INBOX);
+        let (inbox, wants) = mpsc::channel(QUEUE_CAPACITY);
         tokio::spawn(run(wants));
         Self { inbox }
     }
@@ -59,13 +59,13 @@ impl Limiter {
     pub(crate) async fn permit(&self, route: Route, patience: Duration) -> Result<Permit, Wait> {
         let deadline = Instant::now() + patience;
         let (reply, answer) = oneshot::channel();
-        let want = Want { route, deadline, reply };
+        let want = PermitRequest { route, deadline, reply };
         let asked = async {
             // The task outlives its handles: neither half fails while `self` is there.
-            self.inbox.send(want).await.map_err(|_| Wait(BUSY))?;
-            answer.await.map_err(|_| Wait(BUSY))?
+            self.inbox.send(want).await.map_err(|_| Wait(BUSY_RETRY_AFTER))?;
+            answer.await.map_err(|_| Wait(BUSY_RETRY_AFTER))?
         };
-        timeout_at(deadline, asked).await.unwrap_or(Err(Wait(BUSY)))
+        timeout_at(deadline, asked).await.unwrap_or(Err(Wait(BUSY_RETRY_AFTER)))
     }
 }
 
@@ -77,7 +77,7 @@ impl Permit {
     }
 }
 
-async fn run(mut wants: mpsc::Receiver<Want>) {
+async fn run(mut wants: mpsc::Receiver<PermitRequest>) {
     let mut buckets = Buckets::<Reply>::default();
     let mut in_flight = FuturesUnordered::new();
     let mut paused = false;
@@ -89,7 +89,7 @@ async fn run(mut wants: mpsc::Receiver<Want>) {
             biased;
             Some((route, feedback)) = in_flight.next() => buckets.done(Instant::now(), route, feedback),
             want = wants.recv() => match want {
-                Some(Want { route, deadline, reply }) => buckets.want(Instant::now(), route, deadline, reply),
+                Some(PermitRequest { route, deadline, reply }) => buckets.want(Instant::now(), route, deadline, reply),
                 None => return,
             },
             () = sleep_until(wake.unwrap_or(now)), if wake.is_some() => {}
@@ -138,7 +138,7 @@ mod tests {
         template: "POST /channels/{}/messages",
         major: 7,
     };
-    const PATIENCE: Duration = Duration::from_secs(10);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
     fn answer(status: u16, headers: &[(&'static str, &str)]) -> Feedback {
         let headers: HeaderMap = headers
@@ -164,14 +164,14 @@ mod tests {
         let limiter = Limiter::start();
         let start = Instant::now();
         for remaining in ["2", "1", "0"] {
-            let permit = limiter.permit(ROUTE, PATIENCE).await.unwrap();
+            let permit = limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap();
             permit.complete(bucket(remaining));
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
-        let permit = limiter.permit(ROUTE, PATIENCE).await.unwrap();
+        let permit = limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 5);
         permit.complete(answer(429, &[("retry-after", "60"), ("x-ratelimit-scope", "user")]));
-        let refused = limiter.permit(ROUTE, PATIENCE).await.unwrap_err();
+        let refused = limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap_err();
         assert_eq!(refused.0.as_secs(), 60, "said at once");
         assert_eq!(start.elapsed().as_secs(), 5);
     }
@@ -179,30 +179,33 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_dropped_permit_frees_its_place_and_a_dropped_caller_his() {
         let limiter = Limiter::start();
-        let first = limiter.permit(ROUTE, PATIENCE).await.unwrap();
-        let gone = tokio::time::timeout(Duration::from_secs(1), limiter.permit(ROUTE, PATIENCE)).await;
+        let first = limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap();
+        let gone = tokio::time::timeout(Duration::from_secs(1), limiter.permit(ROUTE, TEST_TIMEOUT)).await;
         assert!(gone.is_err(), "waits for the first");
         drop(first);
-        limiter.permit(ROUTE, PATIENCE).await.unwrap();
+        limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap();
     }
 
     #[tokio::test(start_paused = true)]
     async fn patience_ends_behind_a_slow_request() {
         let limiter = Limiter::start();
-        let _slow = limiter.permit(ROUTE, PATIENCE).await.unwrap();
+        let _slow = limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap();
         let start = Instant::now();
-        assert_eq!(limiter.permit(ROUTE, PATIENCE).await.unwrap_err(), Wait(BUSY));
-        assert_eq!(start.elapsed(), PATIENCE);
+        assert_eq!(
+            limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap_err(),
+            Wait(BUSY_RETRY_AFTER)
+        );
+        assert_eq!(start.elapsed(), TEST_TIMEOUT);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_global_429_stops_every_route() {
         let limiter = Limiter::start();
-        let permit = limiter.permit(ROUTE, PATIENCE).await.unwrap();
+        let permit = limiter.permit(ROUTE, TEST_TIMEOUT).await.unwrap();
         permit.complete(answer(429, &[("retry-after", "3"), ("x-ratelimit-global", "true")]));
         let start = Instant::now();
         let other = Route { major: 8, ..ROUTE };
-        limiter.permit(other, PATIENCE).await.unwrap();
+        limiter.permit(other, TEST_TIMEOUT).await.unwrap();
         assert_eq!(start.elapsed().as_secs(), 3);
     }
 }

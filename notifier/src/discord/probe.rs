@@ -13,10 +13,10 @@ use tokio_tungstenite::{
     },
 };
 
-use super::Token;
+use super::BotToken;
 
 /// For the whole try; Discord answers an IDENTIFY within a few seconds.
-const WHOLE: Duration = Duration::from_secs(15);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 /// GUILDS, as serenity is told.
 const INTENTS: u64 = 1 << 0;
 
@@ -27,29 +27,34 @@ const HELLO: u64 = 10;
 
 /// How the gateway answered an IDENTIFY.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum IdentifyOutcome {
     /// With READY: the shard is welcome.
-    Welcome,
+    Ready,
     /// Not now: too many at once.
-    Later,
+    Throttled,
     /// Closed with this code.
     Closed(u16),
 }
 
 /// Connects and identifies once, and says goodbye at once where that succeeds. Costs one IDENTIFY.
-pub(super) async fn probe(gateway_url: &str, token: &Token, shard: u32, total: u32) -> Result<Answer, String> {
-    timeout(WHOLE, ask(gateway_url, token, shard, total))
+pub(super) async fn probe(
+    gateway_url: &str,
+    token: &BotToken,
+    shard: u32,
+    total: u32,
+) -> Result<IdentifyOutcome, String> {
+    timeout(PROBE_TIMEOUT, ask(gateway_url, token, shard, total))
         .await
         .unwrap_or_else(|_| Err("timed out".into()))
 }
 
-async fn ask(gateway_url: &str, token: &Token, shard: u32, total: u32) -> Result<Answer, String> {
+async fn ask(gateway_url: &str, token: &BotToken, shard: u32, total: u32) -> Result<IdentifyOutcome, String> {
     let url = format!("{}/?v=10&encoding=json", gateway_url.trim_end_matches('/'));
     let (mut socket, _) = connect_async(url).await.map_err(|error| error.to_string())?;
     while let Some(message) = socket.next().await {
         let text = match message.map_err(|error| error.to_string())? {
             Message::Text(text) => text,
-            Message::Close(Some(CloseFrame { code, .. })) => return Ok(Answer::Closed(code.into())),
+            Message::Close(Some(CloseFrame { code, .. })) => return Ok(IdentifyOutcome::Closed(code.into())),
             Message::Close(None) => break,
             _ => continue,
         };
@@ -63,8 +68,8 @@ async fn ask(gateway_url: &str, token: &Token, shard: u32, total: u32) -> Result
                     .map_err(|error| error.to_string())?;
                 continue;
             }
-            (Some(DISPATCH), Some("READY")) => Answer::Welcome,
-            (Some(INVALID_SESSION), _) => Answer::Later,
+            (Some(DISPATCH), Some("READY")) => IdentifyOutcome::Ready,
+            (Some(INVALID_SESSION), _) => IdentifyOutcome::Throttled,
             _ => continue,
         };
         let goodbye = CloseFrame {
@@ -78,7 +83,7 @@ async fn ask(gateway_url: &str, token: &Token, shard: u32, total: u32) -> Result
     Err("the connection was closed without a code".into())
 }
 
-fn identify(token: &Token, shard: u32, total: u32) -> Value {
+fn identify(token: &BotToken, shard: u32, total: u32) -> Value {
     json!({
         "op": IDENTIFY,
         "d": {

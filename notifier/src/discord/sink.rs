@@ -7,9 +7,9 @@ use http::Method;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    api::{Answer, Api, NoAnswer, Request},
-    find,
+    api::{Api, ApiResponse, Request, RequestError},
     limiter::Route,
+    message_lookup,
 };
 use crate::sink::{AllowedMentions, Destination, Edit, Embed, LookupOutcome, Message, Post, SendOutcome, Sink};
 
@@ -19,7 +19,7 @@ const EDIT_MESSAGE: &str = "PATCH /channels/{}/messages/{}";
 /// Sends to Discord with a bot's token.
 pub(super) struct DiscordSink {
     pub(super) api: Arc<Api>,
-    pub(super) identity: super::Identity,
+    pub(super) identity: super::BotUser,
 }
 
 /// The message with what makes sending it twice harmless.
@@ -81,7 +81,7 @@ impl Sink for DiscordSink {
     }
 
     async fn send_dm(&self, user: u64, text: &str) -> bool {
-        match tell(&self.api, user, text).await {
+        match send_dm(&self.api, user, text).await {
             SendOutcome::Sent { .. } => true,
             outcome => {
                 tracing::info!(user, ?outcome, "somebody cannot be told by direct message");
@@ -92,14 +92,16 @@ impl Sink for DiscordSink {
 
     async fn lookup(&self, post: &Post, since: SystemTime) -> LookupOutcome {
         match post.destination {
-            Destination::Channel(channel) => find::find(&self.api, &self.identity, channel, post, since).await,
+            Destination::Channel(channel) => {
+                message_lookup::find(&self.api, &self.identity, channel, post, since).await
+            }
             Destination::Webhook(_) => LookupOutcome::Inconclusive,
         }
     }
 }
 
 /// Opens the channel between the bot and a person, which Discord gives again if it is there, and writes into it.
-async fn tell(api: &Api, user: u64, text: &str) -> SendOutcome {
+async fn send_dm(api: &Api, user: u64, text: &str) -> SendOutcome {
     let route = |template, major| Route { template, major };
     let recipient = serde_json::json!({"recipient_id": user.to_string()});
     let opening = call(
@@ -144,15 +146,15 @@ pub(super) async fn call(
 }
 
 /// What became of the message, from the answer alone.
-fn outcome(answer: Result<Answer, NoAnswer>) -> SendOutcome {
+fn outcome(answer: Result<ApiResponse, RequestError>) -> SendOutcome {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(NoAnswer::NotSent { retry_after, reason }) => {
+        Err(RequestError::NotSent { retry_after, reason }) => {
             tracing::debug!(reason, "a message waits");
             return SendOutcome::RateLimited { retry_after };
         }
-        Err(NoAnswer::TokenDead) => return SendOutcome::Unauthorized,
-        Err(NoAnswer::Lost(reason)) => return SendOutcome::Unknown { reason },
+        Err(RequestError::TokenDead) => return SendOutcome::Unauthorized,
+        Err(RequestError::Lost(reason)) => return SendOutcome::Unknown { reason },
     };
     match answer.status.as_u16() {
         200..=299 => sent(&answer),
@@ -174,7 +176,7 @@ fn outcome(answer: Result<Answer, NoAnswer>) -> SendOutcome {
     }
 }
 
-fn sent(answer: &Answer) -> SendOutcome {
+fn sent(answer: &ApiResponse) -> SendOutcome {
     #[derive(Deserialize)]
     struct Created<'a> {
         #[serde(borrow)]
@@ -218,7 +220,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
             .collect();
-        outcome(Ok(Answer {
+        outcome(Ok(ApiResponse {
             status,
             feedback: Feedback::read(status, &headers),
             body: Bytes::from_static(body.as_bytes()),
@@ -265,12 +267,12 @@ mod tests {
         let retry_after = Duration::from_secs(3);
         let reason = String::new();
         assert_eq!(
-            outcome(Err(NoAnswer::NotSent { retry_after, reason })),
+            outcome(Err(RequestError::NotSent { retry_after, reason })),
             SendOutcome::RateLimited { retry_after }
         );
-        assert_eq!(outcome(Err(NoAnswer::TokenDead)), SendOutcome::Unauthorized);
+        assert_eq!(outcome(Err(RequestError::TokenDead)), SendOutcome::Unauthorized);
         assert!(matches!(
-            outcome(Err(NoAnswer::Lost("cut".into()))),
+            outcome(Err(RequestError::Lost("cut".into()))),
             SendOutcome::Unknown { .. }
         ));
     }

@@ -11,27 +11,27 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Discord, DiscordSettings, Identity, Readiness,
-    api::{Api, GetError, NoAnswer},
+    BotUser, Discord, DiscordSettings, Readiness,
+    api::{Api, GetError, RequestError},
     gateway,
-    interactions::{Interactions, WAITING},
+    interactions::{Interactions, QUEUE_CAPACITY},
     limiter::Route,
     sink::DiscordSink,
 };
 use crate::shards::Shards;
 
 /// Tries before giving up: together about 15 s, then whoever runs the process starts it anew.
-const TRIES: u32 = 6;
+const MAX_ATTEMPTS: u32 = 6;
 /// Ceiling of the first pause; doubled for each further one, with full jitter.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
 /// The longest pause a 429 is obeyed for before giving up.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Events not taken yet: all guilds of a full shard (2,500) and more.
-const EVENTS: usize = 4_096;
+const EVENT_CAPACITY: usize = 4_096;
 
 /// Why the bot was not started. Nothing was connected.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum ConnectError {
     /// 401.
     #[error("{api_url} refused the token (HTTP 401): expected a valid one in NOTIFIER_DISCORD_TOKEN")]
     Unauthorized {
@@ -72,7 +72,7 @@ pub enum StartError {
     ShutDown,
 }
 
-impl StartError {
+impl ConnectError {
     /// Whether Discord refuses the token, so that a restart changes nothing (exit code 78).
     pub fn is_configuration(&self) -> bool {
         matches!(self, Self::Unauthorized { .. })
@@ -96,12 +96,12 @@ pub(super) struct SessionStartLimit {
 }
 
 /// Checks everything with Discord, then connects. Returns before the shards are connected: [`Discord::ready`] tells.
-pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Result<Discord, StartError> {
+pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Result<Discord, ConnectError> {
     keep_frames_out_of_the_log();
     let api_url = settings.api_url.trim_end_matches('/').to_owned();
-    let api = Arc::new(Api::new(&api_url, &settings.token).map_err(StartError::Local)?);
+    let api = Arc::new(Api::new(&api_url, &settings.token).map_err(ConnectError::Local)?);
     let asked = shutdown.run_until_cancelled(ask_patiently(&api, &api_url)).await;
-    let bot = asked.ok_or(StartError::ShutDown)??;
+    let bot = asked.ok_or(ConnectError::ShutDown)??;
     let shards = settings.shards.resolve(bot.shards);
     check(&bot, shards, &api_url)?;
     if shards.total() < bot.shards {
@@ -117,13 +117,13 @@ pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Re
         gateway = bot.url,
         "connecting to discord"
     );
-    let identity = Identity::default();
+    let identity = BotUser::default();
     let (ready_in, ready) = watch::channel(Readiness {
         shards,
         connected: Default::default(),
     });
-    let (events_in, events) = mpsc::channel(EVENTS);
-    let (heard_in, heard) = mpsc::channel(WAITING);
+    let (events_in, events) = mpsc::channel(EVENT_CAPACITY);
+    let (heard_in, heard) = mpsc::channel(QUEUE_CAPACITY);
     let interactions = Interactions {
         heard,
         api: Arc::clone(&api),
@@ -131,7 +131,7 @@ pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Re
         identity: identity.clone(),
         shards,
     };
-    let plan = gateway::Plan {
+    let plan = gateway::GatewayConfig {
         api: Arc::clone(&api),
         api_url,
         gateway_url: bot.url,
@@ -142,7 +142,7 @@ pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Re
         events: events_in,
         heard: heard_in,
     };
-    let gateway = gateway::Gateway::connect(plan).await.map_err(StartError::Local)?;
+    let gateway = gateway::Gateway::connect(plan).await.map_err(ConnectError::Local)?;
     Ok(Discord {
         sink: Arc::new(DiscordSink { api, identity }),
         ready,
@@ -167,7 +167,7 @@ pub(super) async fn ask(api: &Api) -> Result<BotGateway, GetError> {
     api.get(route, "/gateway/bot").await
 }
 
-async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, StartError> {
+async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, ConnectError> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -176,12 +176,12 @@ async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, StartErro
             Err(error) => error,
         };
         let give_up = |error: GetError| match error {
-            GetError::NoAnswer(NoAnswer::TokenDead) => unauthorized(api_url),
-            GetError::Refused(refusal) if refusal.status == 401 => unauthorized(api_url),
+            GetError::NoAnswer(RequestError::TokenDead) => unauthorized(api_url),
+            GetError::Rejected(refusal) if refusal.status == 401 => unauthorized(api_url),
             error => no_gateway(api_url, error.to_string()),
         };
         match pause(&error, tries) {
-            Some(pause) if tries < TRIES => {
+            Some(pause) if tries < MAX_ATTEMPTS => {
                 tracing::warn!(%error, tries, pause_ms = pause.as_millis(), "discord's gateway/bot failed, asking again");
                 tokio::time::sleep(pause).await;
             }
@@ -192,20 +192,20 @@ async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, StartErro
 
 /// How long to wait before asking again; `None` where that is of no use.
 fn pause(error: &GetError, tries: u32) -> Option<Duration> {
-    let ceiling = FIRST_PAUSE * 2_u32.pow(tries.min(10) - 1);
+    let ceiling = INITIAL_BACKOFF * 2_u32.pow(tries.min(10) - 1);
     let backoff = ceiling.mul_f64(fastrand::f64());
     match error {
-        GetError::NoAnswer(NoAnswer::TokenDead) => None,
+        GetError::NoAnswer(RequestError::TokenDead) => None,
         GetError::NoAnswer(_) | GetError::Unreadable(_) => Some(backoff),
-        GetError::Refused(refusal) => match (refusal.status, refusal.retry_after) {
-            (429, Some(wait)) => (wait <= LONGEST_PAUSE).then_some(wait.max(backoff)),
+        GetError::Rejected(refusal) => match (refusal.status, refusal.retry_after) {
+            (429, Some(wait)) => (wait <= MAX_RETRY_AFTER).then_some(wait.max(backoff)),
             (500.., _) => Some(backoff),
             _ => None,
         },
     }
 }
 
-fn check(bot: &BotGateway, shards: Shards, api_url: &str) -> Result<(), StartError> {
+fn check(bot: &BotGateway, shards: Shards, api_url: &str) -> Result<(), ConnectError> {
     if !bot.url.starts_with("wss://") && !bot.url.starts_with("ws://") {
         return Err(no_gateway(
             api_url,
@@ -214,7 +214,7 @@ fn check(bot: &BotGateway, shards: Shards, api_url: &str) -> Result<(), StartErr
     }
     let limit = &bot.session_start_limit;
     if limit.remaining < u64::from(shards.count()) {
-        return Err(StartError::TooFewIdentifies {
+        return Err(ConnectError::TooFewIdentifies {
             shards,
             needed: shards.count(),
             remaining: limit.remaining,
@@ -236,14 +236,14 @@ impl SessionStartLimit {
     }
 }
 
-fn unauthorized(api_url: &str) -> StartError {
-    StartError::Unauthorized {
+fn unauthorized(api_url: &str) -> ConnectError {
+    ConnectError::Unauthorized {
         api_url: api_url.into(),
     }
 }
 
-fn no_gateway(api_url: &str, reason: String) -> StartError {
-    StartError::NoGateway {
+fn no_gateway(api_url: &str, reason: String) -> ConnectError {
+    ConnectError::NoGateway {
         api_url: api_url.into(),
         reason,
     }
@@ -267,7 +267,7 @@ mod tests {
         let too_few = check(&bot("wss://gateway.discord.gg", 2), Shards::all(3), url).unwrap_err();
         assert!(matches!(
             too_few,
-            StartError::TooFewIdentifies {
+            ConnectError::TooFewIdentifies {
                 needed: 3,
                 remaining: 2,
                 ..
@@ -284,7 +284,7 @@ mod tests {
     #[test]
     fn says_when_there_are_more() {
         let limit = bot("", 2).session_start_limit;
-        let error = StartError::TooFewIdentifies {
+        let error = ConnectError::TooFewIdentifies {
             shards: Shards::all(3),
             needed: 3,
             remaining: 2,
@@ -298,7 +298,7 @@ mod tests {
     #[test]
     fn asks_again_only_where_that_may_help() {
         let refused = |status, retry_after| {
-            GetError::Refused(super::super::api::Refusal {
+            GetError::Rejected(super::super::api::ApiError {
                 status,
                 code: 0,
                 message: String::new(),
@@ -306,9 +306,11 @@ mod tests {
             })
         };
         for tries in [1, 2, 6, 1_000] {
-            let most = FIRST_PAUSE * 2_u32.pow(tries.min(10) - 1);
+            let most = INITIAL_BACKOFF * 2_u32.pow(tries.min(10) - 1);
             assert!(pause(&refused(502, None), tries).is_some_and(|pause| pause <= most));
-            assert!(pause(&GetError::NoAnswer(NoAnswer::Lost("cut".into())), tries).is_some_and(|pause| pause <= most));
+            assert!(
+                pause(&GetError::NoAnswer(RequestError::Lost("cut".into())), tries).is_some_and(|pause| pause <= most)
+            );
         }
         for status in [400, 401, 403, 404] {
             assert_eq!(pause(&refused(status, None), 1), None, "{status}");

@@ -1,17 +1,18 @@
 //! `check`: what the bot may do in a channel, what it lacks, and what for.
 
 use super::{
-    Desk, Done, say,
-    seen::{Seen, channel_of},
+    CommandContext, CommandResult,
+    access::{ChannelAccess, channel_of},
+    say,
 };
 use crate::discord::{
-    interactions::{Answer, BAD, CAREFUL, Call, GOOD, Given, Reply},
+    interactions::{BAD, CAREFUL, CommandOptions, GOOD, InteractionResponse, Invocation, Reply},
     permissions::{EMBED_LINKS, MENTION_EVERYONE, READ_MESSAGE_HISTORY, VIEW_CHANNEL, may},
 };
 
-pub(super) async fn check(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+pub(super) async fn check(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     let channel = given.channels.get("channel").map_or(call.channel, |chosen| chosen.id);
-    let seen = Seen::with(desk, call, &[channel]).await?;
+    let seen = ChannelAccess::with(desk, call, &[channel]).await?;
     if seen
         .invoker(channel)
         .is_some_and(|permissions| !may(permissions, VIEW_CHANNEL))
@@ -58,5 +59,5 @@ pub(super) async fn check(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
         format!("In <#{channel}>: {said}\n{}", lines.join("\n")),
     )
     .field("Its subscriptions", suspended.unwrap_or_default());
-    Ok(Answer::Say(reply))
+    Ok(InteractionResponse::Say(reply))
 }

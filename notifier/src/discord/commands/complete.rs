@@ -10,13 +10,13 @@ use killfeed::{
     v1::{Entity, EntityKind, Filter, filter_node::Node},
 };
 
-use super::{Desk, seen::Seen};
+use super::{CommandContext, access::ChannelAccess};
 use crate::{
     commands::filters,
-    discord::interactions::{Call, Choice, What},
+    discord::interactions::{Choice, Invocation, InvocationKind},
     subscriptions::Subscription,
 };
-use token::{Token, Wanted};
+use token::{Candidates, PartialToken};
 
 /// Discord's limits.
 const CHOICES: usize = 25;
@@ -61,8 +61,8 @@ const POPULAR: [(EntityKind, &[&str]); 4] = [
 ];
 
 /// For the option that is being typed.
-pub(in crate::discord) async fn complete(desk: &Desk<'_>, call: &Call) -> Vec<Choice> {
-    let What::Typing(given, option, text) = &call.what else {
+pub(in crate::discord) async fn complete(desk: &CommandContext<'_>, call: &Invocation) -> Vec<Choice> {
+    let InvocationKind::Autocomplete(given, option, text) = &call.what else {
         return Vec::new();
     };
     match option.as_str() {
@@ -74,9 +74,9 @@ pub(in crate::discord) async fn complete(desk: &Desk<'_>, call: &Call) -> Vec<Ch
     }
 }
 
-async fn filter(desk: &Desk<'_>, call: &Call, text: &str, us: bool) -> Vec<Choice> {
+async fn filter(desk: &CommandContext<'_>, call: &Invocation, text: &str, us: bool) -> Vec<Choice> {
     let text = filters::clean_start(text);
-    let token = Token::at_end(&text, us);
+    let token = PartialToken::at_end(&text, us);
     let whole = if us {
         format!("attacker({})", text.trim())
     } else {
@@ -140,10 +140,10 @@ fn too_long_for_discord(typed: &str) -> Choice {
 }
 
 /// What could stand for the token, best first, each with a note.
-async fn values(desk: &Desk<'_>, call: &Call, token: &Token) -> Vec<(String, String)> {
+async fn values(desk: &CommandContext<'_>, call: &Invocation, token: &PartialToken) -> Vec<(String, String)> {
     match &token.wanted {
-        Wanted::Words(words) => words.clone(),
-        Wanted::Name { kind, typed, close } => {
+        Candidates::Words(words) => words.clone(),
+        Candidates::Name { kind, typed, close } => {
             let mut found: Vec<(String, String)> = Vec::new();
             let used = used(&desk.commands.subscriptions(call.guild), &desk.commands.all(), *kind);
             let folded = killfeed::filter::fold(typed);
@@ -245,8 +245,8 @@ fn names_of(tree: &Filter, kind: EntityKind) -> Vec<String> {
     names
 }
 
-async fn names(desk: &Desk<'_>, call: &Call, subcommand: &str, typed: &str) -> Vec<Choice> {
-    let Ok((seen, all)) = Seen::all(desk, call).await else {
+async fn names(desk: &CommandContext<'_>, call: &Invocation, subcommand: &str, typed: &str) -> Vec<Choice> {
+    let Ok((seen, all)) = ChannelAccess::all(desk, call).await else {
         return Vec::new();
     };
     let folded = typed.trim().to_lowercase();
@@ -259,7 +259,7 @@ async fn names(desk: &Desk<'_>, call: &Call, subcommand: &str, typed: &str) -> V
     }
     let mut fitting: Vec<_> = all
         .iter()
-        .filter(|one| one.spec.name.to_lowercase().contains(&folded) && seen.sees(one))
+        .filter(|one| one.spec.name.to_lowercase().contains(&folded) && seen.can_see(one))
         // Only what can have an effect.
         .filter(|one| match subcommand {
             "pause" => !one.spec.paused,
@@ -277,8 +277,8 @@ async fn names(desk: &Desk<'_>, call: &Call, subcommand: &str, typed: &str) -> V
     choices
 }
 
-async fn pings(desk: &Desk<'_>, call: &Call, typed: &str) -> Vec<Choice> {
-    let Ok(seen) = Seen::with(desk, call, &[]).await else {
+async fn pings(desk: &CommandContext<'_>, call: &Invocation, typed: &str) -> Vec<Choice> {
+    let Ok(seen) = ChannelAccess::with(desk, call, &[]).await else {
         return Vec::new();
     };
     let folded = typed.trim().trim_start_matches('@').to_lowercase();

@@ -3,10 +3,10 @@
 use killfeed::v1::CompileFilterResponse;
 use sha2::{Digest as _, Sha256};
 
-use super::{Desk, seen::Seen, words};
+use super::{CommandContext, access::ChannelAccess, format};
 use crate::{
     commands::{QueryError, filters},
-    discord::interactions::{Button, CAREFUL, GOOD, Look, Reply},
+    discord::interactions::{Button, ButtonStyle, CAREFUL, GOOD, Reply},
     matching,
     sink::Destination,
     subscriptions::{MaxAge, Subscription, SubscriptionSpec},
@@ -32,7 +32,7 @@ pub(super) const PARTS: [(&str, &str, &str, &str); 3] = [
 ];
 
 /// How often a wish would have matched.
-pub(super) struct Counted {
+pub(super) struct MatchCounts {
     pub(super) all: u64,
     /// As [`PARTS`]; `None` = the filter has no room for one more term.
     pub(super) parts: [Option<u64>; PARTS.len()],
@@ -46,7 +46,11 @@ pub(super) struct Counted {
 }
 
 /// Counts over the last `ms` of the log.
-pub(super) async fn count(desk: &Desk<'_>, wish: &SubscriptionSpec, ms: u64) -> Result<Counted, QueryError> {
+pub(super) async fn count(
+    desk: &CommandContext<'_>,
+    wish: &SubscriptionSpec,
+    ms: u64,
+) -> Result<MatchCounts, QueryError> {
     let until = desk.commands.now();
     let status = desk.commands.feed_status().await?;
     let begins = status.earliest_time.map(|time| matching::millis(&Some(time)));
@@ -83,7 +87,7 @@ pub(super) async fn count(desk: &Desk<'_>, wish: &SubscriptionSpec, ms: u64) -> 
         }
     };
     let (all, capsules, npc, shuttles, too_old) = tokio::try_join!(count(""), part(0), part(1), part(2), older)?;
-    Ok(Counted {
+    Ok(MatchCounts {
         all,
         parts: [capsules, npc, shuttles],
         too_old,
@@ -93,23 +97,23 @@ pub(super) async fn count(desk: &Desk<'_>, wish: &SubscriptionSpec, ms: u64) -> 
     })
 }
 
-impl Counted {
+impl MatchCounts {
     /// `**212 matches** in the last 24 hours: 61 capsules, 40 NPC only`.
     pub(super) fn say(&self) -> String {
-        let span = words::span(self.until.saturating_sub(self.since));
+        let span = format::span(self.until.saturating_sub(self.since));
         let mut said = format!(
             "**{}** in the last {span}",
-            words::counted(self.all, "match", "matches")
+            format::counted(self.all, "match", "matches")
         );
         let mut parts: Vec<String> = self
             .parts
             .iter()
             .zip(PARTS)
             .filter_map(|(count, part)| Some((count.filter(|count| *count > 0)?, part)))
-            .map(|(count, (one, several, ..))| words::counted(count, one, several))
+            .map(|(count, (one, several, ..))| format::counted(count, one, several))
             .collect();
         if let Some(too_old) = self.too_old.filter(|count| *count > 0) {
-            parts.push(format!("{} older than max_age (not posted)", words::number(too_old)));
+            parts.push(format!("{} older than max_age (not posted)", format::number(too_old)));
         }
         if self.parts.contains(&None) || self.too_old.is_none() {
             parts.push("too long a filter to say what of it are capsules and the like".to_owned());
@@ -118,7 +122,7 @@ impl Counted {
             said = format!("{said}: {}", parts.join(", "));
         }
         if self.log_is_younger {
-            said = format!("{said}; this log begins at {}", words::clock(self.since, self.until));
+            said = format!("{said}; this log begins at {}", format::clock(self.since, self.until));
         }
         said
     }
@@ -135,7 +139,7 @@ impl Counted {
         (per_day > FLOOD).then(|| {
             format!(
                 "That makes about {} posts a day, which nobody reads: make the filter narrower.",
-                words::number(per_day.round() as u64)
+                format::number(per_day.round() as u64)
             )
         })
     }
@@ -143,8 +147,8 @@ impl Counted {
 
 /// The whole reply about a subscription that was just stored.
 pub(super) async fn reply(
-    desk: &Desk<'_>,
-    seen: &Seen<'_>,
+    desk: &CommandContext<'_>,
+    seen: &ChannelAccess<'_>,
     title: &str,
     subscription: &Subscription,
     meaning: &CompileFilterResponse,
@@ -156,7 +160,7 @@ pub(super) async fn reply(
         .warnings
         .iter()
         .take(4)
-        .map(|warning| words::plain(&warning.message))
+        .map(|warning| format::escape(&warning.message))
         .collect();
     let mut buttons = Vec::new();
     let said = match &counted {
@@ -167,44 +171,52 @@ pub(super) async fn reply(
                 // All of them: then they are what is wanted.
                 if count * 100 > counted.all * SHARE && count < counted.all {
                     let label = format!("without {several}");
-                    buttons.push(Button::new(Look::Plain, &label, format!("kf:without:{id}:{index}")));
+                    buttons.push(Button::new(
+                        ButtonStyle::Plain,
+                        &label,
+                        format!("kf:without:{id}:{index}"),
+                    ));
                 }
             }
             counted.say()
         }
-        Err(QueryError::Unavailable(away)) => format!("Cannot be counted now: {}", words::plain(&away.0)),
-        Err(QueryError::Rejected(reason)) => words::too_much(reason),
+        Err(QueryError::Unavailable(away)) => format!("Cannot be counted now: {}", format::escape(&away.0)),
+        Err(QueryError::Rejected(reason)) => format::too_much(reason),
     };
     let mut suggestions = Vec::new();
     let of = fingerprint(&wish.filter);
     for (index, warning) in meaning.warnings.iter().enumerate().take(4) {
         for (number, suggestion) in warning.suggestions.iter().enumerate().take(2) {
             let custom_id = format!("kf:use:{id}:{index}:{number}:{of}");
-            suggestions.push(Button::new(Look::Primary, &format!("use: {suggestion}"), custom_id));
+            suggestions.push(Button::new(
+                ButtonStyle::Primary,
+                &format!("use: {suggestion}"),
+                custom_id,
+            ));
         }
     }
     let channel = match wish.destination {
         Destination::Channel(channel) => channel,
         Destination::Webhook(_) => 0,
     };
-    let lacking = seen.lacking(channel, wish.ping);
+    let lacking = seen.missing(channel, wish.ping);
     let suspended = subscription.suspension.as_ref().map(|suspension| {
         format!(
             "Nothing is posted there now: {} ({})",
-            words::plain(&suspension.reason),
-            words::ago(suspension.since)
+            format::escape(&suspension.reason),
+            format::ago(suspension.since)
         )
     });
     let careful = !warnings.is_empty() || !lacking.is_empty() || suspended.is_some();
     let description = format!(
         "{} posts to {}:\n{}{}",
-        words::bold(&wish.name),
-        words::channel(&wish.destination),
-        words::block(&wish.filter),
-        words::plain_sentences(&meaning.description),
+        format::bold(&wish.name),
+        format::channel(&wish.destination),
+        format::block(&wish.filter),
+        format::plain_sentences(&meaning.description),
     );
     Reply::new(if careful { CAREFUL } else { GOOD }, title, description)
-        .field("How", words::manner(wish, desk.commands.terms().max_age))
+        .field("How", format::manner(wish, desk.commands.terms().max_age))
         .field("How often", said)
         .field("Careful", warnings.join("\n"))
         .field("What I lack there", lacking)
@@ -233,7 +245,7 @@ mod tests {
 
     #[test]
     fn counts_are_said_with_their_parts() {
-        let mut counted = Counted {
+        let mut counted = MatchCounts {
             all: 212,
             parts: [Some(61), Some(40), Some(12)],
             too_old: Some(9),
@@ -247,7 +259,7 @@ mod tests {
              max_age (not posted)"
         );
         assert_eq!(counted.flood(), None);
-        counted = Counted {
+        counted = MatchCounts {
             all: 8,
             parts: [Some(0); 3],
             too_old: Some(0),

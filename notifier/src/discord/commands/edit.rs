@@ -3,39 +3,42 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    Desk, Done, Stop, by, by_id, describe, say,
-    seen::{self, Seen},
-    wish::{self, Changes},
-    words,
+    CommandContext, CommandError, CommandResult,
+    access::{self, ChannelAccess},
+    by, by_id, describe, format,
+    options::{self, SpecPatch},
+    say,
 };
 use crate::{
     commands::export,
-    discord::interactions::{Answer, Call, Form, Given, Input, Reply},
+    discord::interactions::{CommandOptions, Form, Input, InteractionResponse, Invocation, Reply},
     sink::Destination,
     subscriptions::{MaxAge, Subscription},
 };
 
-pub(super) async fn edit(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
-    let changes = Changes::given(given, "new_name");
+pub(super) async fn edit(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
+    let changes = SpecPatch::given(given, "new_name");
     if changes.is_empty() {
         return Err(say(
             "Nothing to change",
             "Choose at least one option beside the name, like `add: -victim.group:Capsule`.",
         ));
     }
-    let (_, subscription) = seen::named(desk, call, given.text("name").unwrap_or_default()).await?;
-    Ok(Answer::Say(store(desk, call, &subscription, changes).await?))
+    let (_, subscription) = access::named(desk, call, given.text("name").unwrap_or_default()).await?;
+    Ok(InteractionResponse::Say(
+        store(desk, call, &subscription, changes).await?,
+    ))
 }
 
 /// The button `Edit`: a form with what is there now.
-pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
+pub(super) async fn open_form(desk: &CommandContext<'_>, call: &Invocation, id: u64) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
     let wish = &subscription.spec;
     let input = |id, label, value: String, most, long| Input {
         id,
         label,
         value,
-        most,
+        max: most,
         long,
     };
     let age = match wish.max_age {
@@ -44,7 +47,7 @@ pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
         MaxAge::Unlimited => "unlimited".to_owned(),
     };
     let ping = wish.ping.map(|ping| ping.to_string()).unwrap_or_default();
-    Ok(Answer::Form(Form {
+    Ok(InteractionResponse::Form(Form {
         custom_id: format!("kf:form:{id}"),
         title: format!("Edit {}", wish.name),
         inputs: vec![
@@ -58,15 +61,20 @@ pub(super) async fn open_form(desk: &Desk<'_>, call: &Call, id: u64) -> Done {
 }
 
 /// The form that was sent.
-pub(super) async fn form(desk: &Desk<'_>, call: &Call, id: u64, inputs: &BTreeMap<String, String>) -> Done {
+pub(super) async fn form(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    id: u64,
+    inputs: &BTreeMap<String, String>,
+) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
-    Ok(Answer::Say(
-        store(desk, call, &subscription, Changes::form(inputs)).await?,
+    Ok(InteractionResponse::Say(
+        store(desk, call, &subscription, SpecPatch::form(inputs)).await?,
     ))
 }
 
 /// A button `without ...`: one more term.
-pub(super) async fn without(desk: &Desk<'_>, call: &Call, id: u64, part: u64) -> Done {
+pub(super) async fn without(desk: &CommandContext<'_>, call: &Invocation, id: u64, part: u64) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
     let part = usize::try_from(part).ok().and_then(|part| describe::PARTS.get(part));
     let Some((.., term)) = part else {
@@ -75,13 +83,19 @@ pub(super) async fn without(desk: &Desk<'_>, call: &Call, id: u64, part: u64) ->
     if subscription.spec.filter.ends_with(term) {
         return Err(say("Done already", "Its filter leaves them out already."));
     }
-    Ok(Answer::Update(
-        store(desk, call, &subscription, Changes::add(term)).await?,
+    Ok(InteractionResponse::Update(
+        store(desk, call, &subscription, SpecPatch::add(term)).await?,
     ))
 }
 
 /// A button `use: ...`: what a warning suggests, unless the filter was changed meanwhile.
-pub(super) async fn take_suggestion(desk: &Desk<'_>, call: &Call, id: u64, at: (u64, u64), of: &str) -> Done {
+pub(super) async fn take_suggestion(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    id: u64,
+    at: (u64, u64),
+    of: &str,
+) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
     let changed = || {
         say(
@@ -97,21 +111,26 @@ pub(super) async fn take_suggestion(desk: &Desk<'_>, call: &Call, id: u64, at: (
     let warning = meaning.warnings.get(index(at.0));
     let suggestion = warning.and_then(|warning| warning.suggestions.get(index(at.1)));
     let suggestion = suggestion.ok_or_else(changed)?.clone();
-    Ok(Answer::Update(
-        store(desk, call, &subscription, Changes::filter(suggestion)).await?,
+    Ok(InteractionResponse::Update(
+        store(desk, call, &subscription, SpecPatch::filter(suggestion)).await?,
     ))
 }
 
-async fn store(desk: &Desk<'_>, call: &Call, old: &Arc<Subscription>, changes: Changes) -> Result<Reply, Stop> {
+async fn store(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    old: &Arc<Subscription>,
+    changes: SpecPatch,
+) -> Result<Reply, CommandError> {
     let wish = changes.apply(old.spec.clone())?;
     let seen = match wish.destination {
         Destination::Channel(channel) => {
-            let seen = Seen::with(desk, call, &[channel]).await?;
-            if !seen.sees(old) {
-                return Err(seen::not_yours());
+            let seen = ChannelAccess::with(desk, call, &[channel]).await?;
+            if !seen.can_see(old) {
+                return Err(access::not_yours());
             }
             if wish.destination != old.spec.destination {
-                seen.must_post(channel)?;
+                seen.require_post(channel)?;
             }
             if wish.ping != old.spec.ping || wish.destination != old.spec.destination {
                 seen.must_ping(wish.ping, channel)?;
@@ -123,7 +142,7 @@ async fn store(desk: &Desk<'_>, call: &Call, old: &Arc<Subscription>, changes: C
     if wish == old.spec {
         return Err(say("Nothing to change", "It is like that already."));
     }
-    let (meaning, compiled) = wish::compile(desk, &wish).await?;
+    let (meaning, compiled) = options::compile(desk, &wish).await?;
     let edited = desk.commands.edit(old, wish, compiled, by(desk, call)).await?;
     tracing::info!(
         guild = call.guild,
@@ -133,7 +152,7 @@ async fn store(desk: &Desk<'_>, call: &Call, old: &Arc<Subscription>, changes: C
     );
     let mut reply = describe::reply(desk, &seen, "Changed", &edited, &meaning).await;
     if edited.spec.filter != old.spec.filter {
-        reply = reply.field("It was", words::short_block(&old.spec.filter));
+        reply = reply.field("It was", format::short_block(&old.spec.filter));
     }
     Ok(reply)
 }

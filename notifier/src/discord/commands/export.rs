@@ -1,18 +1,18 @@
 //! `export`: all subscriptions of the server that the invoker may know of, as a file that `import` takes.
 
-use super::{Desk, Done, seen::Seen, words};
+use super::{CommandContext, CommandResult, access::ChannelAccess, format};
 use crate::{
     commands::export as file,
-    discord::interactions::{Answer, Call, File, GOOD, Reply},
+    discord::interactions::{Attachment, GOOD, InteractionResponse, Invocation, Reply},
 };
 
-pub(super) async fn export(desk: &Desk<'_>, call: &Call) -> Done {
-    let (seen, all) = Seen::all(desk, call).await?;
+pub(super) async fn export(desk: &CommandContext<'_>, call: &Invocation) -> CommandResult {
+    let (seen, all) = ChannelAccess::all(desk, call).await?;
     let count = all.len();
-    let visible: Vec<_> = all.into_iter().filter(|one| seen.sees(one)).collect();
+    let visible: Vec<_> = all.into_iter().filter(|one| seen.can_see(one)).collect();
     let mut text = format!(
         "{} in the file. `/killfeed import` takes it.",
-        words::counted(visible.len() as u64, "subscription", "subscriptions")
+        format::counted(visible.len() as u64, "subscription", "subscriptions")
     );
     if visible.len() < count {
         text.push_str(&format!(
@@ -21,9 +21,9 @@ pub(super) async fn export(desk: &Desk<'_>, call: &Call) -> Done {
         ));
     }
     let mut reply = Reply::new(GOOD, "Export", text);
-    reply.file = Some(File {
+    reply.file = Some(Attachment {
         name: format!("killfeed-{}.json", call.guild),
         text: file::json(visible.iter().map(AsRef::as_ref)),
     });
-    Ok(Answer::Say(reply))
+    Ok(InteractionResponse::Say(reply))
 }

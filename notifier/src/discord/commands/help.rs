@@ -1,6 +1,6 @@
 //! `help`: the filter language on one screen.
 
-use crate::discord::interactions::{Answer, GOOD, Reply};
+use crate::discord::interactions::{GOOD, InteractionResponse, Reply};
 
 /// As people would write them.
 pub(super) const EXAMPLES: [(&str, &str); 6] = [
@@ -27,7 +27,7 @@ pub(super) const EXAMPLES: [(&str, &str); 6] = [
     ),
 ];
 
-pub(super) fn help() -> Answer {
+pub(super) fn help() -> InteractionResponse {
     let examples: Vec<String> = EXAMPLES
         .iter()
         .map(|(filter, what)| format!("`{filter}`\n{what}"))
@@ -60,5 +60,5 @@ pub(super) fn help() -> Answer {
         "`subscribe` with `us` and `side` tells kills from losses; `preview` tries a filter; `why` says why something was posted, \
          or not; `check` what I may do in a channel.",
     );
-    Answer::Say(reply)
+    InteractionResponse::Say(reply)
 }

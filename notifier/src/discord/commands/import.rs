@@ -1,14 +1,15 @@
 //! `import`: an export, or what another bot wrote. All rows or none; whatever stands in the way is named.
 
 use super::{
-    Desk, Done, Stop, by, say,
-    seen::{Seen, channel_of},
-    wish::blank,
-    words,
+    CommandContext, CommandError, CommandResult,
+    access::{ChannelAccess, channel_of},
+    by, format,
+    options::blank,
+    say,
 };
 use crate::{
     commands::{RowError, compile_all, other_bots},
-    discord::interactions::{Answer, CAREFUL, Call, GOOD, Given, LARGEST_FILE, Reply},
+    discord::interactions::{CAREFUL, CommandOptions, GOOD, InteractionResponse, Invocation, MAX_FILE_BYTES, Reply},
     sink::Destination,
     subscriptions::{SubscriptionSpec, file},
 };
@@ -16,18 +17,18 @@ use crate::{
 /// Named at most.
 const NAMED: usize = 15;
 
-pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+pub(super) async fn import(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     let Some(attached) = given.files.get("file") else {
         return Err(say("No file", "Attach the file: an export, or what another bot wrote."));
     };
-    if usize::try_from(attached.size).unwrap_or(usize::MAX) > LARGEST_FILE {
+    if usize::try_from(attached.size).unwrap_or(usize::MAX) > MAX_FILE_BYTES {
         return Err(say("Too large", "The file may have 1 MiB at most."));
     }
     let text = desk.answers.fetch(&attached.url).await;
     let text = text.map_err(|reason| {
         say(
             "Not read",
-            format!("The file cannot be read: {}.", words::plain(&reason)),
+            format!("The file cannot be read: {}.", format::escape(&reason)),
         )
     })?;
     let (wishes, untranslated, from) = read(desk, call, &text)?;
@@ -64,7 +65,7 @@ pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done 
             let names: Vec<String> = added
                 .iter()
                 .take(NAMED)
-                .map(|one| words::bold(&one.spec.name))
+                .map(|one| format::bold(&one.spec.name))
                 .collect();
             let more = added.len().saturating_sub(names.len());
             let more = if more > 0 {
@@ -79,12 +80,12 @@ pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done 
             };
             let text = format!(
                 "{}{from}: {}{more}. `/killfeed list` shows them.",
-                words::counted(count as u64, "subscription", "subscriptions"),
+                format::counted(count as u64, "subscription", "subscriptions"),
                 names.join(", ")
             );
             let color = if untranslated.is_empty() { GOOD } else { CAREFUL };
             let not = named(&untranslated);
-            Ok(Answer::Say(
+            Ok(InteractionResponse::Say(
                 Reply::new(color, "Imported", text).field("No equivalent here, not imported", not),
             ))
         }
@@ -94,7 +95,7 @@ pub(super) async fn import(desk: &Desk<'_>, call: &Call, given: &Given) -> Done 
 type Read = (Vec<SubscriptionSpec>, Vec<RowError>, &'static str);
 
 /// The wishes in the text, for this guild.
-fn read(desk: &Desk<'_>, call: &Call, text: &str) -> Result<Read, Stop> {
+fn read(desk: &CommandContext<'_>, call: &Invocation, text: &str) -> Result<Read, CommandError> {
     if let Some(foreign) = other_bots::read(text) {
         let wishes = foreign.rows.into_iter().map(|row| SubscriptionSpec {
             name: row.name,
@@ -109,7 +110,7 @@ fn read(desk: &Desk<'_>, call: &Call, text: &str) -> Result<Read, Stop> {
     let rows = rows.map_err(|error| {
         let expected = "Expected an export of `/killfeed export`, a subscriptions file (TOML or JSON), a list of zKillBot, a guild \
                         file of zk-activity, or commands of hazardous-killbot.";
-        say("Not understood", format!("{}\n{expected} Nothing was stored.", words::plain(&error.to_string())))
+        say("Not understood", format!("{}\n{expected} Nothing was stored.", format::escape(&error.to_string())))
     })?;
     let mut wishes = Vec::new();
     let mut offenders = Vec::new();
@@ -132,7 +133,11 @@ fn read(desk: &Desk<'_>, call: &Call, text: &str) -> Result<Read, Stop> {
 }
 
 /// The invoker's own permissions bind for each row.
-async fn not_allowed(desk: &Desk<'_>, call: &Call, wishes: &[SubscriptionSpec]) -> Result<Vec<RowError>, Stop> {
+async fn not_allowed(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    wishes: &[SubscriptionSpec],
+) -> Result<Vec<RowError>, CommandError> {
     let mut channels: Vec<u64> = wishes
         .iter()
         .filter_map(|wish| match wish.destination {
@@ -142,18 +147,18 @@ async fn not_allowed(desk: &Desk<'_>, call: &Call, wishes: &[SubscriptionSpec]) 
         .collect();
     channels.sort_unstable();
     channels.dedup();
-    let seen = Seen::with(desk, call, &channels).await?;
+    let seen = ChannelAccess::with(desk, call, &channels).await?;
     let mut offenders = Vec::new();
     for wish in wishes {
         let Destination::Channel(channel) = wish.destination else {
             continue;
         };
         let allowed = seen
-            .must_post(channel)
+            .require_post(channel)
             .and_then(|()| seen.must_ping(wish.ping, channel));
         match allowed {
             Ok(()) => {}
-            Err(Stop::Say(reply)) => {
+            Err(CommandError::Say(reply)) => {
                 let why = reply
                     .embeds
                     .first()
@@ -177,7 +182,7 @@ fn offender(wish: &SubscriptionSpec, why: &str) -> RowError {
     }
 }
 
-fn refused(offenders: &[RowError]) -> Stop {
+fn refused(offenders: &[RowError]) -> CommandError {
     say(
         "Nothing was stored",
         format!("All rows or none; these stand in the way:\n{}", named(offenders)),
@@ -189,8 +194,8 @@ fn named(offenders: &[RowError]) -> String {
         .iter()
         .take(NAMED)
         .map(|one| match one.name.as_str() {
-            "" => words::capitalised(&words::plain(&one.why)),
-            name => format!("{}: {}", words::bold(name), words::plain(&one.why)),
+            "" => format::capitalised(&format::escape(&one.why)),
+            name => format!("{}: {}", format::bold(name), format::escape(&one.why)),
         })
         .collect();
     if offenders.len() > NAMED {

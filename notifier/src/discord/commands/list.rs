@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Desk, Done, by, by_id,
-    seen::{Seen, channel_of},
-    words,
+    CommandContext, CommandResult,
+    access::{ChannelAccess, channel_of},
+    by, by_id, format,
 };
 use crate::{
     commands::Activity,
     database::CountersRow,
-    discord::interactions::{Answer, Button, Call, GOOD, Given, Look, Reply},
+    discord::interactions::{Button, ButtonStyle, CommandOptions, GOOD, InteractionResponse, Invocation, Reply},
     subscriptions::{Subscription, SubscriptionSource},
 };
 
@@ -19,18 +19,24 @@ const A_PAGE: usize = 4;
 /// Longer filters are cut: `edit` shows them whole.
 const FILTER: usize = 180;
 
-pub(super) async fn list(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+pub(super) async fn list(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     let channel = given.channels.get("channel").map_or(0, |chosen| chosen.id);
-    Ok(Answer::Say(render(desk, call, channel, 0).await?))
+    Ok(InteractionResponse::Say(render(desk, call, channel, 0).await?))
 }
 
 /// Another page, in place of the one that is shown.
-pub(super) async fn page(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Done {
-    Ok(Answer::Update(render(desk, call, channel, page).await?))
+pub(super) async fn page(desk: &CommandContext<'_>, call: &Invocation, channel: u64, page: u64) -> CommandResult {
+    Ok(InteractionResponse::Update(render(desk, call, channel, page).await?))
 }
 
 /// A button of an entry, and the page again.
-pub(super) async fn pause(desk: &Desk<'_>, call: &Call, id: u64, paused: bool, back: (u64, u64)) -> Done {
+pub(super) async fn pause(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    id: u64,
+    paused: bool,
+    back: (u64, u64),
+) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
     let names = std::slice::from_ref(&subscription.spec.name);
     desk.commands
@@ -39,9 +45,14 @@ pub(super) async fn pause(desk: &Desk<'_>, call: &Call, id: u64, paused: bool, b
     page(desk, call, back.0, back.1).await
 }
 
-async fn render(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Result<Reply, super::Stop> {
-    let (seen, all) = Seen::all(desk, call).await?;
-    let (visible, hidden): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| seen.sees(one));
+async fn render(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    channel: u64,
+    page: u64,
+) -> Result<Reply, super::CommandError> {
+    let (seen, all) = ChannelAccess::all(desk, call).await?;
+    let (visible, hidden): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| seen.can_see(one));
     let wanted: Vec<_> = visible
         .into_iter()
         .filter(|one| channel == 0 || channel_of(one) == Some(channel))
@@ -51,7 +62,7 @@ async fn render(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Result
         0 => String::new(),
         count => format!(
             "{} in channels that you cannot see",
-            words::counted(count as u64, "more subscription", "more subscriptions")
+            format::counted(count as u64, "more subscription", "more subscriptions")
         ),
     };
     if wanted.is_empty() {
@@ -72,34 +83,34 @@ async fn render(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Result
         let (id, back) = (one.id.0, format!("{channel}:{page}"));
         let toggle = if one.spec.paused {
             Button::new(
-                Look::Primary,
+                ButtonStyle::Primary,
                 &format!("Resume {}", short(one)),
                 format!("kf:resume:{id}:{back}"),
             )
         } else {
             Button::new(
-                Look::Plain,
+                ButtonStyle::Plain,
                 &format!("Pause {}", short(one)),
                 format!("kf:pause:{id}:{back}"),
             )
         };
         reply = reply.row([
             toggle,
-            Button::new(Look::Plain, "Edit", format!("kf:edit:{id}:{back}")),
-            Button::new(Look::Danger, "Remove", format!("kf:remove:{id}:{back}")),
+            Button::new(ButtonStyle::Plain, "Edit", format!("kf:edit:{id}:{back}")),
+            Button::new(ButtonStyle::Danger, "Remove", format!("kf:remove:{id}:{back}")),
         ]);
     }
     let mut turns = Vec::new();
     if page > 0 {
         turns.push(Button::new(
-            Look::Plain,
+            ButtonStyle::Plain,
             "Previous",
             format!("kf:list:{channel}:{}", page - 1),
         ));
     }
     if page + 1 < pages {
         turns.push(Button::new(
-            Look::Plain,
+            ButtonStyle::Plain,
             "Next",
             format!("kf:list:{channel}:{}", page + 1),
         ));
@@ -107,7 +118,7 @@ async fn render(desk: &Desk<'_>, call: &Call, channel: u64, page: u64) -> Result
     if !turns.is_empty() {
         reply = reply.row(turns);
     }
-    let count = words::counted(wanted.len() as u64, "subscription", "subscriptions");
+    let count = format::counted(wanted.len() as u64, "subscription", "subscriptions");
     let mut footer = vec![format!("Page {} of {pages}, {count}", page + 1)];
     if !hidden.is_empty() {
         footer.push(hidden);
@@ -120,8 +131,8 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
     if let Some(suspension) = &one.suspension {
         let why = format!(
             "{} ({})",
-            words::plain(&suspension.reason),
-            words::ago(suspension.since)
+            format::escape(&suspension.reason),
+            format::ago(suspension.since)
         );
         return if suspension.retired {
             ("[retired]", format!("Retired, its channel is gone: {why}"))
@@ -130,7 +141,7 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
         };
     }
     if one.spec.paused {
-        return ("[paused]", format!("Paused {}", words::ago(one.changed.1)));
+        return ("[paused]", format!("Paused {}", format::ago(one.changed.1)));
     }
     if one.compiled.is_none() {
         let why = if one.problem.is_empty() {
@@ -138,12 +149,12 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
         } else {
             &one.problem
         };
-        return ("[waiting]", format!("Not active yet: {}", words::plain(why)));
+        return ("[waiting]", format!("Not active yet: {}", format::escape(why)));
     }
     let old = if one.problem.is_empty() {
         String::new()
     } else {
-        format!(", with names as they were: {}", words::plain(&one.problem))
+        format!(", with names as they were: {}", format::escape(&one.problem))
     };
     ("[active]", format!("Active{old}"))
 }
@@ -163,27 +174,27 @@ fn entry(one: &Subscription, activity: Activity, counters: CountersRow) -> Strin
         wish.filter.clone()
     };
     let mut lines = vec![
-        format!("{} · {}", words::channel(&wish.destination), state(one).1),
-        words::code(&crate::render::text::cut(&filter, FILTER)),
+        format!("{} · {}", format::channel(&wish.destination), state(one).1),
+        format::code(&crate::render::text::cut(&filter, FILTER)),
     ];
     if !wish.us.is_empty() {
         let us = crate::render::text::cut(&wish.us, FILTER);
-        lines.push(format!("Us: {} ({})", words::code(&us), wish.side.word()));
+        lines.push(format!("Us: {} ({})", format::code(&us), wish.side.word()));
     }
     let ping = wish
         .ping
-        .map(|ping| format!(" · pings {}", words::ping(ping)))
+        .map(|ping| format!(" · pings {}", format::ping(ping)))
         .unwrap_or_default();
     let waits = if waiting > 0 {
-        format!(" · {} waiting", words::number(waiting))
+        format!(" · {} waiting", format::number(waiting))
     } else {
         String::new()
     };
     let ever = if counters.matched > 0 {
         format!(
             " · {} matched and {} posted in all",
-            words::number(counters.matched),
-            words::number(counters.posted)
+            format::number(counters.matched),
+            format::number(counters.posted)
         )
     } else {
         String::new()
@@ -191,9 +202,9 @@ fn entry(one: &Subscription, activity: Activity, counters: CountersRow) -> Strin
     // What became of killmails is known for a week, the counters know more.
     lines.push(format!(
         "Last match {} · last post {} · {} in 24 h{ever}{waits}{ping}",
-        words::ago(last_match.max(counters.last_match)),
-        words::ago(last_post.max(counters.last_post)),
-        words::counted(posts, "post", "posts"),
+        format::ago(last_match.max(counters.last_match)),
+        format::ago(last_post.max(counters.last_post)),
+        format::counted(posts, "post", "posts"),
     ));
     lines.push(made(one));
     lines.join("\n")
@@ -205,14 +216,14 @@ fn made(one: &Subscription) -> String {
         (0, _) => "the operator".to_owned(),
         (user, _) => format!("<@{user}>"),
     };
-    let made = format!("Made by {} {}", who(one.created.0), words::ago(one.created.1));
+    let made = format!("Made by {} {}", who(one.created.0), format::ago(one.created.1));
     if one.changed == one.created {
         made
     } else {
         format!(
             "{made}, changed by {} {}",
             who(one.changed.0),
-            words::ago(one.changed.1)
+            format::ago(one.changed.1)
         )
     }
 }

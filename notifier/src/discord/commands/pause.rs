@@ -1,14 +1,19 @@
 //! `pause` and `resume`: one by its name, or all of the channel.
 
-use super::{Desk, Done, by, say, seen, unsubscribe, words};
-use crate::discord::interactions::{Answer, Call, GOOD, Given, Reply};
+use super::{CommandContext, CommandResult, access, by, format, say, unsubscribe};
+use crate::discord::interactions::{CommandOptions, GOOD, InteractionResponse, Invocation, Reply};
 
-pub(super) async fn pause(desk: &Desk<'_>, call: &Call, given: &Given, paused: bool) -> Done {
+pub(super) async fn pause(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    given: &CommandOptions,
+    paused: bool,
+) -> CommandResult {
     let name = given.text("name").unwrap_or_default();
     let names = if name.trim() == "*" {
         unsubscribe::names_here(desk, call).await?
     } else {
-        let (_, subscription) = seen::named(desk, call, name).await?;
+        let (_, subscription) = access::named(desk, call, name).await?;
         vec![subscription.spec.name.clone()]
     };
     if names.is_empty() {
@@ -25,7 +30,11 @@ pub(super) async fn pause(desk: &Desk<'_>, call: &Call, given: &Given, paused: b
         count = changed.len(),
         "paused or resumed"
     );
-    let shown: Vec<String> = changed.iter().take(20).map(|one| words::bold(&one.spec.name)).collect();
+    let shown: Vec<String> = changed
+        .iter()
+        .take(20)
+        .map(|one| format::bold(&one.spec.name))
+        .collect();
     let more = changed.len().saturating_sub(shown.len());
     let more = if more > 0 {
         format!(" and {more} more")
@@ -47,5 +56,5 @@ pub(super) async fn pause(desk: &Desk<'_>, call: &Call, given: &Given, paused: b
             format!("{shown}: from now on. What the pause missed is not posted."),
         ),
     };
-    Ok(Answer::Say(Reply::new(GOOD, title, text)))
+    Ok(InteractionResponse::Say(Reply::new(GOOD, title, text)))
 }

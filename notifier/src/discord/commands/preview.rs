@@ -2,11 +2,13 @@
 
 use killfeed::v1::Killmail;
 
-use super::{Desk, Done, describe, registration::MOST_HOURS, say, seen, wish, words};
+use super::{CommandContext, CommandResult, access, describe, format, options, registration::MAX_HOURS, say};
 use crate::{
     commands::filters,
     database::{CompiledRow, KillOutcome},
-    discord::interactions::{Answer, Button, CAREFUL, CUSTOM_ID, Call, GOOD, Given, Look, Reply},
+    discord::interactions::{
+        Button, ButtonStyle, CAREFUL, CUSTOM_ID, CommandOptions, GOOD, InteractionResponse, Invocation, Reply,
+    },
     matching,
     render::{self, PostItem},
     subscriptions::{
@@ -18,17 +20,17 @@ const HOUR: u64 = 3_600_000;
 /// How many are shown.
 const SHOWN: usize = 3;
 
-pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+pub(super) async fn preview(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     let typed = given.text("filter").map(filters::clean);
     let (wish, known) = match (typed, given.text("name")) {
         (Some(filter), None) => {
-            let mut wish = wish::blank(call.guild, call.channel);
-            wish.name = wish::name_for(desk, call.guild, &filter);
+            let mut wish = options::blank(call.guild, call.channel);
+            wish.name = options::name_for(desk, call.guild, &filter);
             wish.filter = filter;
             (wish, None)
         }
         (None, Some(name)) => {
-            let (_, subscription) = seen::named(desk, call, name).await?;
+            let (_, subscription) = access::named(desk, call, name).await?;
             (subscription.spec.clone(), Some(subscription))
         }
         _ => {
@@ -40,8 +42,8 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
         .get("hours")
         .copied()
         .and_then(|hours| u64::try_from(hours).ok());
-    let hours = hours.unwrap_or(24).clamp(1, MOST_HOURS);
-    let (meaning, compiled) = wish::compile(desk, &wish).await?;
+    let hours = hours.unwrap_or(24).clamp(1, MAX_HOURS);
+    let (meaning, compiled) = options::compile(desk, &wish).await?;
     let counted = describe::count(desk, &wish, hours * HOUR).await?;
     let effective = filters::effective(&wish.filter, &wish.us, wish.side);
     let newest = desk.commands.newest(&effective, counted.since, SHOWN).await?;
@@ -50,15 +52,15 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
         .warnings
         .iter()
         .take(4)
-        .map(|warning| words::plain(&warning.message))
+        .map(|warning| format::escape(&warning.message))
         .collect();
     let title = known
         .as_ref()
         .map_or("Preview".to_owned(), |one| format!("Preview of {}", one.spec.name));
     let text = format!(
         "{}{}",
-        words::block(&wish.filter),
-        words::plain_sentences(&meaning.description)
+        format::block(&wish.filter),
+        format::plain_sentences(&meaning.description)
     );
     let mut reply = Reply::new(if warnings.is_empty() { GOOD } else { CAREFUL }, &title, text)
         .field("How often", counted.say())
@@ -86,9 +88,9 @@ pub(super) async fn preview(desk: &Desk<'_>, call: &Call, given: &Given) -> Done
         // Too long for a button: it is read from the code block above.
         let fits = custom_id.encode_utf16().count() <= CUSTOM_ID;
         let custom_id = if fits { custom_id } else { "kf:sub:".to_owned() };
-        reply = reply.row([Button::new(Look::Primary, "Subscribe to this", custom_id)]);
+        reply = reply.row([Button::new(ButtonStyle::Primary, "Subscribe to this", custom_id)]);
     }
-    Ok(Answer::Say(reply))
+    Ok(InteractionResponse::Say(reply))
 }
 
 /// The wish as if it were a subscription, to be matched with.

@@ -13,7 +13,7 @@ const ATTACHMENT: u8 = 11;
 pub(super) const CHANNEL_TYPES: [u8; 6] = [0, 5, 2, 10, 11, 12];
 
 /// How far back `preview` looks at most: what an ingestor keeps by default.
-pub(super) const MOST_HOURS: u64 = 168;
+pub(super) const MAX_HOURS: u64 = 168;
 
 /// One command, for servers only, for those who may manage channels unless a server says otherwise.
 pub(in crate::discord) fn registration() -> Value {
@@ -53,7 +53,7 @@ pub(in crate::discord) fn registration() -> Value {
             sub("preview", "What a filter would have posted, without subscribing", &[
                 &typed(STRING, "filter", "Which killmails").completed(),
                 &typed(STRING, "name", "Or: the filter of this subscription").completed(),
-                &typed(INTEGER, "hours", "How many hours back; 24 if left out").between(1, MOST_HOURS),
+                &typed(INTEGER, "hours", "How many hours back; 24 if left out").between(1, MAX_HOURS),
             ]),
             sub("why", "Why a killmail was posted here, or not", &[
                 &typed(STRING, "kill", "The killmail's id, or its link on zKillboard").required(),
@@ -96,8 +96,8 @@ impl Declared {
         self.with("max_length", characters)
     }
 
-    fn between(self, least: u64, most: u64) -> Self {
-        self.with("min_value", least).with("max_value", most)
+    fn between(self, min: u64, max: u64) -> Self {
+        self.with("min_value", min).with("max_value", max)
     }
 
     fn channels(self) -> Self {

@@ -2,14 +2,14 @@
 
 use killfeed::v1::FeedHealth;
 
-use super::{Desk, Done, seen::Seen, words};
+use super::{CommandContext, CommandResult, access::ChannelAccess, format};
 use crate::{
-    discord::interactions::{Answer, BAD, CAREFUL, Call, GOOD, Reply},
+    discord::interactions::{BAD, CAREFUL, GOOD, InteractionResponse, Invocation, Reply},
     matching,
 };
 
-pub(super) async fn status(desk: &Desk<'_>, call: &Call) -> Done {
-    let (_, all) = Seen::all(desk, call).await?;
+pub(super) async fn status(desk: &CommandContext<'_>, call: &Invocation) -> CommandResult {
+    let (_, all) = ChannelAccess::all(desk, call).await?;
     let now = desk.commands.now();
     let standing = desk.commands.standing()?;
     let history = desk
@@ -36,22 +36,22 @@ pub(super) async fn status(desk: &Desk<'_>, call: &Call) -> Done {
             let detail = if feed.feed_detail.is_empty() {
                 String::new()
             } else {
-                format!(": {}", words::plain(&feed.feed_detail))
+                format!(": {}", format::escape(&feed.feed_detail))
             };
             let head = feed.head_time.map_or(0, |time| matching::millis(&Some(time)));
             let begins = feed.earliest_time.map_or(0, |time| matching::millis(&Some(time)));
             format!(
                 "zKillboard's feed: {health}{detail}\nLast killmail from it {} · log: {} since {}, newest {}\nEVE's static data: build {}",
-                words::ago(last),
-                words::counted(feed.killmails, "killmail", "killmails"),
-                words::clock(begins, now),
-                words::ago(head),
-                words::plain(&feed.static_data_build),
+                format::ago(last),
+                format::counted(feed.killmails, "killmail", "killmails"),
+                format::clock(begins, now),
+                format::ago(head),
+                format::escape(&feed.static_data_build),
             )
         }
         Err(away) => {
             color = BAD;
-            format!("**No ingestor answers**: {}", words::plain(&away.0))
+            format!("**No ingestor answers**: {}", format::escape(&away.0))
         }
     };
     if !standing.following {
@@ -67,37 +67,37 @@ pub(super) async fn status(desk: &Desk<'_>, call: &Call) -> Done {
         if standing.cursor.is_empty() {
             "(none yet)".to_owned()
         } else {
-            words::code(&standing.cursor)
+            format::code(&standing.cursor)
         },
-        words::ago(standing.time),
+        format::ago(standing.time),
     );
     let total = history.total();
     let mut here = format!(
         "{} · {} in 24 h · last {}\n{} waiting here, {} over all servers",
-        words::counted(all.len() as u64, "subscription", "subscriptions"),
-        words::counted(total.posts, "post", "posts"),
-        words::ago(total.last_post),
-        words::number(total.waiting),
-        words::number(standing.waiting as u64),
+        format::counted(all.len() as u64, "subscription", "subscriptions"),
+        format::counted(total.posts, "post", "posts"),
+        format::ago(total.last_post),
+        format::number(total.waiting),
+        format::number(standing.waiting as u64),
     );
     if total.folded > 0 {
         here.push_str(&format!(
             "\n{} folded into `N more killmails` in 24 h",
-            words::number(total.folded)
+            format::number(total.folded)
         ));
     }
     if total.lost > 0 {
         color = CAREFUL;
         here.push_str(&format!(
             "\n**{}** refused by Discord or of unknown outcome in 24 h",
-            words::number(total.lost)
+            format::number(total.lost)
         ));
     }
     let suspended = all.iter().filter(|one| one.suspension.is_some()).count();
     if suspended > 0 {
         here.push_str(&format!(
             "\n**{}**: see `/killfeed list`",
-            words::counted(suspended as u64, "is suspended", "are suspended")
+            format::counted(suspended as u64, "is suspended", "are suspended")
         ));
     }
     let foreign = if desk.foreign {
@@ -112,7 +112,7 @@ pub(super) async fn status(desk: &Desk<'_>, call: &Call) -> Done {
         .field("This server", here)
         .field("From kill to post", times(&desk.commands.kill_to_post()))
         .field("Trouble", foreign);
-    Ok(Answer::Say(
+    Ok(InteractionResponse::Say(
         reply.footer(&format!("{} servers on these shards", desk.world.guilds())),
     ))
 }
@@ -134,7 +134,7 @@ fn times(seconds: &[f64]) -> String {
         "Median {}, p99 {}, over the last {} of all servers",
         show(at(0.5)),
         show(at(0.99)),
-        words::counted(sorted.len() as u64, "post", "posts")
+        format::counted(sorted.len() as u64, "post", "posts")
     )
 }
 

@@ -1,30 +1,37 @@
 //! `subscribe`: a filter in, a subscription on disk, and what it will do.
 
 use super::{
-    Desk, Done, Stop, by, describe, say,
-    seen::Seen,
-    wish::{self, Changes},
+    CommandContext, CommandError, CommandResult,
+    access::ChannelAccess,
+    by, describe,
+    options::{self, SpecPatch},
+    say,
 };
 use crate::{
     commands::filters,
-    discord::interactions::{Answer, Call, Given},
+    discord::interactions::{CommandOptions, InteractionResponse, Invocation},
     sink::Destination,
     subscriptions::SubscriptionSpec,
 };
 
-pub(super) async fn subscribe(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
-    let mut blank = wish::blank(call.guild, call.channel);
+pub(super) async fn subscribe(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
+    let mut blank = options::blank(call.guild, call.channel);
     let filter = given.text("filter").map(filters::clean).unwrap_or_default();
     blank.name = match given.text("name").map(filters::clean).filter(|name| !name.is_empty()) {
         Some(name) => name,
-        None => wish::name_for(desk, call.guild, &filter),
+        None => options::name_for(desk, call.guild, &filter),
     };
-    let wish = Changes::given(given, "name").apply(blank)?;
+    let wish = SpecPatch::given(given, "name").apply(blank)?;
     store(desk, call, wish).await
 }
 
 /// The button under a preview: its filter is in the button, or, where it is too long for that, in what stands above it.
-pub(super) async fn from_preview(desk: &Desk<'_>, call: &Call, carried: &str, shown: &str) -> Done {
+pub(super) async fn from_preview(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    carried: &str,
+    shown: &str,
+) -> CommandResult {
     let filter = match carried {
         "" => in_block(shown).ok_or_else(|| {
             say(
@@ -35,13 +42,13 @@ pub(super) async fn from_preview(desk: &Desk<'_>, call: &Call, carried: &str, sh
         "(everything)" => String::new(),
         filter => filter.to_owned(),
     };
-    let mut wish = wish::blank(call.guild, call.channel);
-    wish.name = wish::name_for(desk, call.guild, &filter);
+    let mut wish = options::blank(call.guild, call.channel);
+    wish.name = options::name_for(desk, call.guild, &filter);
     wish.filter = filter;
     store(desk, call, wish).await
 }
 
-async fn store(desk: &Desk<'_>, call: &Call, wish: SubscriptionSpec) -> Done {
+async fn store(desk: &CommandContext<'_>, call: &Invocation, wish: SubscriptionSpec) -> CommandResult {
     let Destination::Channel(channel) = wish.destination else {
         return Err(super::outdated());
     };
@@ -51,12 +58,12 @@ async fn store(desk: &Desk<'_>, call: &Call, wish: SubscriptionSpec) -> Done {
         .iter()
         .any(|one| one.spec.name == wish.name)
     {
-        return Err(Stop::from(crate::commands::ChangeError::NameTaken(wish.name)));
+        return Err(CommandError::from(crate::commands::ChangeError::NameTaken(wish.name)));
     }
-    let seen = Seen::with(desk, call, &[channel]).await?;
-    seen.must_post(channel)?;
+    let seen = ChannelAccess::with(desk, call, &[channel]).await?;
+    seen.require_post(channel)?;
     seen.must_ping(wish.ping, channel)?;
-    let (meaning, compiled) = wish::compile(desk, &wish).await?;
+    let (meaning, compiled) = options::compile(desk, &wish).await?;
     let added = desk.commands.add(vec![(wish, compiled)], by(desk, call)).await?;
     let Some(subscription) = added.first() else {
         return Err(super::outdated());
@@ -68,7 +75,7 @@ async fn store(desk: &Desk<'_>, call: &Call, wish: SubscriptionSpec) -> Done {
         "subscribed"
     );
     let reply = describe::reply(desk, &seen, "Subscribed", subscription, &meaning).await;
-    Ok(Answer::Say(reply))
+    Ok(InteractionResponse::Say(reply))
 }
 
 /// The text in the first code block.

@@ -2,21 +2,21 @@
 
 use sha2::{Digest as _, Sha256};
 
-use super::{Desk, Done, preview, say, seen, words};
+use super::{CommandContext, CommandResult, access, format, preview, say};
 use crate::{
     commands::filters,
-    discord::interactions::{Answer, Call, GOOD, Given, Reply},
+    discord::interactions::{CommandOptions, GOOD, InteractionResponse, Invocation, Reply},
     matching, render,
     sink::{Destination, Footer, Post, SendOutcome},
 };
 
-pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
-    let (seen, subscription) = seen::named(desk, call, given.text("name").unwrap_or_default()).await?;
+pub(super) async fn test(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
+    let (seen, subscription) = access::named(desk, call, given.text("name").unwrap_or_default()).await?;
     let wish = &subscription.spec;
     let Destination::Channel(channel) = wish.destination else {
         return Err(super::outdated());
     };
-    seen.must_post(channel)?;
+    seen.require_post(channel)?;
     let effective = filters::effective(&wish.filter, &wish.us, wish.side);
     let newest = desk.commands.newest(&effective, 0, 1).await?;
     let Some(killmail) = newest.first() else {
@@ -31,7 +31,7 @@ pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
         .map(|compiled| preview::example(wish, compiled));
     let item = preview::item(wish, example.as_ref(), killmail);
     let (mut message, _) = render::killmails(&[item], &[]);
-    let mark = format!("Test of {}", words::bold(&wish.name));
+    let mark = format!("Test of {}", format::bold(&wish.name));
     message.content = if message.content.is_empty() {
         mark
     } else {
@@ -53,22 +53,22 @@ pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
         killmails: vec![killmail.killmail_id],
         message,
     };
-    let lacking = seen.lacking(channel, None);
+    let lacking = seen.missing(channel, None);
     match desk.commands.send(&post).await {
         SendOutcome::Sent { message_id } => {
             tracing::info!(guild = call.guild, user = call.user, name = wish.name, "test posted");
             let text = format!(
                 "https://discord.com/channels/{}/{channel}/{message_id}\nThe newest match, {}. It pinged nobody.",
                 call.guild,
-                words::ago(matching::millis(&killmail.kill_time))
+                format::ago(matching::millis(&killmail.kill_time))
             );
-            Ok(Answer::Say(
+            Ok(InteractionResponse::Say(
                 Reply::new(GOOD, "Test posted", text).field("What I lack there", lacking),
             ))
         }
         SendOutcome::Rejected { status, code, message } => Err(say(
             "Discord refused it",
-            format!("{} (HTTP {status}, code {code}).\n{lacking}", words::plain(&message)),
+            format!("{} (HTTP {status}, code {code}).\n{lacking}", format::escape(&message)),
         )),
         SendOutcome::RateLimited { retry_after } => Err(say(
             "Too fast",
@@ -82,7 +82,7 @@ pub(super) async fn test(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
             "Not known",
             format!(
                 "The connection broke while it was sent ({}): look into the channel.",
-                words::plain(&reason)
+                format::escape(&reason)
             ),
         )),
     }

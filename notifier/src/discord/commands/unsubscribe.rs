@@ -1,18 +1,20 @@
 //! `unsubscribe`: one by its name, or all of the channel after a button.
 
 use super::{
-    Desk, Done, by_id, list, say,
-    seen::{self, Seen, channel_of},
-    words,
+    CommandContext, CommandResult,
+    access::{self, ChannelAccess, channel_of},
+    by_id, format, list, say,
 };
-use crate::discord::interactions::{Answer, Button, CAREFUL, Call, GOOD, Given, Look, Reply};
+use crate::discord::interactions::{
+    Button, ButtonStyle, CAREFUL, CommandOptions, GOOD, InteractionResponse, Invocation, Reply,
+};
 
-pub(super) async fn unsubscribe(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+pub(super) async fn unsubscribe(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     let name = given.text("name").unwrap_or_default();
     if name.trim() == "*" {
         return ask_for_all(desk, call).await;
     }
-    let (_, subscription) = seen::named(desk, call, name).await?;
+    let (_, subscription) = access::named(desk, call, name).await?;
     desk.commands
         .remove(call.guild, std::slice::from_ref(&subscription.spec.name))
         .await?;
@@ -24,18 +26,18 @@ pub(super) async fn unsubscribe(desk: &Desk<'_>, call: &Call, given: &Given) -> 
     );
     let text = format!(
         "{} is removed; what waited only for it is dropped. Its filter was:\n{}",
-        words::bold(&subscription.spec.name),
-        words::block(&subscription.spec.filter)
+        format::bold(&subscription.spec.name),
+        format::block(&subscription.spec.filter)
     );
-    Ok(Answer::Say(Reply::new(GOOD, "Unsubscribed", text)))
+    Ok(InteractionResponse::Say(Reply::new(GOOD, "Unsubscribed", text)))
 }
 
-async fn ask_for_all(desk: &Desk<'_>, call: &Call) -> Done {
+async fn ask_for_all(desk: &CommandContext<'_>, call: &Invocation) -> CommandResult {
     let names = names_here(desk, call).await?;
     if names.is_empty() {
         return Err(say("Nothing here", "This channel has no subscriptions."));
     }
-    let shown: Vec<String> = names.iter().take(20).map(|name| words::bold(name)).collect();
+    let shown: Vec<String> = names.iter().take(20).map(|name| format::bold(name)).collect();
     let more = names.len().saturating_sub(shown.len());
     let more = if more > 0 {
         format!(" and {more} more")
@@ -44,18 +46,22 @@ async fn ask_for_all(desk: &Desk<'_>, call: &Call) -> Done {
     };
     let text = format!(
         "This removes {} of <#{}>: {}{more}.",
-        words::counted(names.len() as u64, "subscription", "subscriptions"),
+        format::counted(names.len() as u64, "subscription", "subscriptions"),
         call.channel,
         shown.join(", ")
     );
     let reply = Reply::new(CAREFUL, "Remove all of this channel?", text).row([
-        Button::new(Look::Danger, "Remove all", format!("kf:removeall:{}", call.channel)),
-        Button::new(Look::Plain, "Keep them", "kf:keep"),
+        Button::new(
+            ButtonStyle::Danger,
+            "Remove all",
+            format!("kf:removeall:{}", call.channel),
+        ),
+        Button::new(ButtonStyle::Plain, "Keep them", "kf:keep"),
     ]);
-    Ok(Answer::Say(reply))
+    Ok(InteractionResponse::Say(reply))
 }
 
-pub(super) async fn all_confirmed(desk: &Desk<'_>, call: &Call, channel: u64) -> Done {
+pub(super) async fn all_confirmed(desk: &CommandContext<'_>, call: &Invocation, channel: u64) -> CommandResult {
     if channel != call.channel {
         return Err(super::outdated());
     }
@@ -67,8 +73,8 @@ pub(super) async fn all_confirmed(desk: &Desk<'_>, call: &Call, channel: u64) ->
         count = removed.len(),
         "unsubscribed from all of a channel"
     );
-    let count = words::counted(removed.len() as u64, "subscription", "subscriptions");
-    Ok(Answer::Update(Reply::new(
+    let count = format::counted(removed.len() as u64, "subscription", "subscriptions");
+    Ok(InteractionResponse::Update(Reply::new(
         GOOD,
         "Unsubscribed",
         format!("{count} of <#{channel}> removed."),
@@ -76,23 +82,32 @@ pub(super) async fn all_confirmed(desk: &Desk<'_>, call: &Call, channel: u64) ->
 }
 
 /// Asks before a button removes something: fingers slip.
-pub(super) async fn ask(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64)) -> Done {
+pub(super) async fn ask(desk: &CommandContext<'_>, call: &Invocation, id: u64, back: (u64, u64)) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
     let (channel, page) = back;
     let text = format!(
         "{} in {}:\n{}",
-        words::bold(&subscription.spec.name),
-        words::channel(&subscription.spec.destination),
-        words::block(&subscription.spec.filter)
+        format::bold(&subscription.spec.name),
+        format::channel(&subscription.spec.destination),
+        format::block(&subscription.spec.filter)
     );
     let reply = Reply::new(CAREFUL, "Remove this subscription?", text).row([
-        Button::new(Look::Danger, "Remove", format!("kf:removed:{id}:{channel}:{page}")),
-        Button::new(Look::Plain, "Back", format!("kf:list:{channel}:{page}")),
+        Button::new(
+            ButtonStyle::Danger,
+            "Remove",
+            format!("kf:removed:{id}:{channel}:{page}"),
+        ),
+        Button::new(ButtonStyle::Plain, "Back", format!("kf:list:{channel}:{page}")),
     ]);
-    Ok(Answer::Update(reply))
+    Ok(InteractionResponse::Update(reply))
 }
 
-pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call, id: u64, back: (u64, u64)) -> Done {
+pub(super) async fn confirmed(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    id: u64,
+    back: (u64, u64),
+) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
     desk.commands
         .remove(call.guild, std::slice::from_ref(&subscription.spec.name))
@@ -107,10 +122,13 @@ pub(super) async fn confirmed(desk: &Desk<'_>, call: &Call, id: u64, back: (u64,
 }
 
 /// The names of this channel's subscriptions, as far as the invoker may know of them.
-pub(super) async fn names_here(desk: &Desk<'_>, call: &Call) -> Result<Vec<String>, super::Stop> {
-    let (seen, all) = Seen::all(desk, call).await?;
+pub(super) async fn names_here(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+) -> Result<Vec<String>, super::CommandError> {
+    let (seen, all) = ChannelAccess::all(desk, call).await?;
     let here = all
         .iter()
-        .filter(|one| channel_of(one) == Some(call.channel) && seen.sees(one));
+        .filter(|one| channel_of(one) == Some(call.channel) && seen.can_see(one));
     Ok(here.map(|one| one.spec.name.clone()).collect())
 }

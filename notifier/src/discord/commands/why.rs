@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 use killfeed::v1::Killmail;
 
 use super::{
-    Desk, Done, say,
-    seen::{self, Seen},
-    words,
+    CommandContext, CommandResult,
+    access::{self, ChannelAccess},
+    format, say,
 };
 use crate::{
     commands::{
@@ -17,19 +17,19 @@ use crate::{
         export,
     },
     database::{PostRow, PostState},
-    discord::interactions::{Answer, BAD, Call, GOOD, Given, Reply},
+    discord::interactions::{BAD, CommandOptions, GOOD, InteractionResponse, Invocation, Reply},
     matching,
     sink::Destination,
     subscriptions::{MaxAge, Side, Subscription},
 };
 
 /// Subscriptions that one reply has room for.
-const MOST: usize = 10;
+const MAX_ROWS: usize = 10;
 /// What they may take of it together, and each of them; Discord takes 6,000 and 1,024 characters.
 const ROOM: usize = 5_000;
 const ROOM_EACH: usize = 900;
 
-pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
+pub(super) async fn why(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     let text = given.text("kill").unwrap_or_default();
     let id = killmail_id(text).ok_or_else(|| {
         let example = "`132467594` or `https://zkillboard.com/kill/132467594/`";
@@ -40,13 +40,13 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     })?;
     let (seen, subscriptions, hidden) = match given.text("name") {
         Some(name) => {
-            let (seen, one) = seen::named(desk, call, name).await?;
+            let (seen, one) = access::named(desk, call, name).await?;
             (seen, vec![one], 0)
         }
         None => {
-            let (seen, all) = Seen::all(desk, call).await?;
+            let (seen, all) = ChannelAccess::all(desk, call).await?;
             let count = all.len();
-            let visible: Vec<_> = all.into_iter().filter(|one| seen.sees(one)).collect();
+            let visible: Vec<_> = all.into_iter().filter(|one| seen.can_see(one)).collect();
             let hidden = count - visible.len();
             (seen, visible, hidden)
         }
@@ -87,8 +87,8 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
     if cases.is_empty() {
         reply = reply.field("Here", "This server has no subscriptions that you can see.");
     }
-    let room = ROOM_EACH.min(ROOM / cases.len().clamp(1, MOST));
-    for case in cases.iter().take(MOST) {
+    let room = ROOM_EACH.min(ROOM / cases.len().clamp(1, MAX_ROWS));
+    for case in cases.iter().take(MAX_ROWS) {
         let mut said = fate(desk, call, case, known, reach);
         if let Some(killmail) = known {
             said.push('\n');
@@ -97,16 +97,16 @@ pub(super) async fn why(desk: &Desk<'_>, call: &Call, given: &Given) -> Done {
         reply = reply.field(&case.subscription.spec.name, said);
     }
     let mut footer = Vec::new();
-    if cases.len() > MOST {
+    if cases.len() > MAX_ROWS {
         footer.push(format!(
             "{} more subscriptions: give a name to see one",
-            cases.len() - MOST
+            cases.len() - MAX_ROWS
         ));
     }
     if hidden > 0 {
         footer.push(format!("{hidden} in channels that you cannot see are left out"));
     }
-    Ok(Answer::Say(if footer.is_empty() {
+    Ok(InteractionResponse::Say(if footer.is_empty() {
         reply
     } else {
         reply.footer(&footer.join("; "))
@@ -141,12 +141,12 @@ fn head(killmail: &Result<Option<Killmail>, Unavailable>, reach: ArrivalStatus, 
             let mut said = format!(
                 "{}\nDied {}, published {}",
                 crate::render::link(killmail.killmail_id),
-                words::ago(kill),
-                words::ago(published)
+                format::ago(kill),
+                format::ago(published)
             );
             // Less than a minute is not worth a word.
             if kill > 0 && now > kill && published >= kill + 60_000 {
-                said.push_str(&format!(" ({} later)", words::span(published.saturating_sub(kill))));
+                said.push_str(&format!(" ({} later)", format::span(published.saturating_sub(kill))));
             }
             match reach {
                 ArrivalStatus::Received | ArrivalStatus::Unknown => {}
@@ -156,7 +156,7 @@ fn head(killmail: &Result<Option<Killmail>, Unavailable>, reach: ArrivalStatus, 
                 ArrivalStatus::Before(began) => said.push_str(&format!(
                     "\n**Never received**: it was in the log before this bot's stream began ({}). A new bot, and one whose backlog is \
                      skipped, begins with what comes next.",
-                    words::ago(began)
+                    format::ago(began)
                 )),
                 ArrivalStatus::Expired => said.push_str(
                     "\n**Nothing is known** of its coming: this bot's stream is past it, and what came is known for 7 days.",
@@ -174,13 +174,19 @@ fn head(killmail: &Result<Option<Killmail>, Unavailable>, reach: ArrivalStatus, 
         }
         Err(away) => format!(
             "No ingestor answers now ({}), so its clauses cannot be shown; what became of it here is known all the same.",
-            words::plain(&away.0)
+            format::escape(&away.0)
         ),
     }
 }
 
 /// What became of it for this subscription.
-fn fate(desk: &Desk<'_>, call: &Call, case: &Case, killmail: Option<&Killmail>, reach: ArrivalStatus) -> String {
+fn fate(
+    desk: &CommandContext<'_>,
+    call: &Invocation,
+    case: &Case,
+    killmail: Option<&Killmail>,
+    reach: ArrivalStatus,
+) -> String {
     let one = &case.subscription;
     let mut lines = Vec::new();
     let own = |post: &PostRow| post.matches.iter().any(|found| found.subscription == one.id.0);
@@ -206,21 +212,21 @@ fn fate(desk: &Desk<'_>, call: &Call, case: &Case, killmail: Option<&Killmail>, 
     if let Some(suspension) = &one.suspension {
         lines.push(format!(
             "It is **suspended** now: {}.",
-            words::plain(&suspension.reason)
+            format::escape(&suspension.reason)
         ));
     }
     lines.join("\n")
 }
 
 fn outcome(
-    call: &Call,
+    call: &Invocation,
     one: &Subscription,
     post: &PostRow,
     own: bool,
     killmail: Option<&Killmail>,
-    desk: &Desk<'_>,
+    desk: &CommandContext<'_>,
 ) -> String {
-    let since = words::ago(post.since);
+    let since = format::ago(post.since);
     let link = match (&one.spec.destination, post.message_id) {
         (Destination::Channel(channel), 1..) => {
             format!(
@@ -233,7 +239,7 @@ fn outcome(
     let detail = if post.detail.is_empty() {
         String::new()
     } else {
-        format!(" ({})", words::plain(&post.detail))
+        format!(" ({})", format::escape(&post.detail))
     };
     match post.state() {
         PostState::Sent if own => {
@@ -266,7 +272,7 @@ fn outcome(
 }
 
 /// The oldest that a kill may be.
-fn limit(one: &Subscription, desk: &Desk<'_>) -> Option<Duration> {
+fn limit(one: &Subscription, desk: &CommandContext<'_>) -> Option<Duration> {
     match one.spec.max_age {
         MaxAge::Limit(limit) => Some(limit),
         MaxAge::Default => Some(desk.commands.terms().max_age),
@@ -275,7 +281,7 @@ fn limit(one: &Subscription, desk: &Desk<'_>) -> Option<Duration> {
 }
 
 /// Age and limit.
-fn ages(one: &Subscription, killmail: Option<&Killmail>, (at, when): (u64, &str), desk: &Desk<'_>) -> String {
+fn ages(one: &Subscription, killmail: Option<&Killmail>, (at, when): (u64, &str), desk: &CommandContext<'_>) -> String {
     let limit = match (limit(one, desk), one.spec.max_age) {
         (Some(limit), MaxAge::Default) => format!("{} (the default)", export::duration(limit)),
         (Some(limit), _) => export::duration(limit),
@@ -284,7 +290,7 @@ fn ages(one: &Subscription, killmail: Option<&Killmail>, (at, when): (u64, &str)
     match kill_time(killmail) {
         Some(kill) => format!(
             "{} old {when}, the limit is {limit}.",
-            words::span(at.saturating_sub(kill))
+            format::span(at.saturating_sub(kill))
         ),
         None => format!("the limit is {limit}."),
     }
@@ -296,7 +302,7 @@ fn kill_time(killmail: Option<&Killmail>) -> Option<u64> {
 }
 
 /// It matches and is still to come: whether it will be posted then.
-fn not_yet(one: &Subscription, killmail: Option<&Killmail>, desk: &Desk<'_>) -> String {
+fn not_yet(one: &Subscription, killmail: Option<&Killmail>, desk: &CommandContext<'_>) -> String {
     let now = desk.commands.now();
     let too_old = kill_time(killmail)
         .zip(limit(one, desk))
@@ -324,7 +330,7 @@ fn not_queued(one: &Subscription, killmail: Option<&Killmail>) -> String {
     if before_active(one, killmail) {
         return format!(
             "**Not posted**: it was published before this subscription was made, edited or resumed ({}).",
-            words::ago(one.active_from)
+            format::ago(one.active_from)
         );
     }
     if one.spec.paused {
@@ -396,13 +402,13 @@ fn line(clause: &Clause) -> String {
     let values = if clause.values.is_empty() {
         String::new()
     } else {
-        format!(": {}", words::plain(&clause.values))
+        format!(": {}", format::escape(&clause.values))
     };
     format!(
         "{}{} {}{values}",
         "\u{2003}".repeat(clause.depth),
         mark(clause.holds),
-        words::code(&crate::render::text::cut(&clause.text, 120))
+        format::code(&crate::render::text::cut(&clause.text, 120))
     )
 }
 

@@ -7,8 +7,8 @@ use serenity::all::{ChannelId, Context, Event, GuildId, RawEventHandler};
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::super::{
-    Identity,
-    interactions::{Heard, METRIC_DROPPED},
+    BotUser,
+    interactions::{GatewayInput, METRIC_DROPPED},
 };
 use crate::shards::Shards;
 
@@ -57,13 +57,13 @@ pub enum GatewayEvent {
 }
 
 /// Hears every event of the gateway.
-pub(super) struct Events {
-    pub(super) identity: Identity,
+pub(super) struct EventHandler {
+    pub(super) identity: BotUser,
     pub(super) events: mpsc::Sender<GatewayEvent>,
     /// A `std` mutex: never held across an await.
     pub(super) guilds: Mutex<BTreeSet<u64>>,
     /// Who answers people.
-    pub(super) heard: mpsc::Sender<Heard>,
+    pub(super) heard: mpsc::Sender<GatewayInput>,
 }
 
 /// Hands an event on. One that does not fit is dropped: each only hastens what a failed post or a probe finds as well.
@@ -75,14 +75,14 @@ pub(super) fn send(events: &mpsc::Sender<GatewayEvent>, event: GatewayEvent) {
 }
 
 #[async_trait]
-impl RawEventHandler for Events {
+impl RawEventHandler for EventHandler {
     async fn raw_event(&self, context: Context, event: Event) {
         match event {
             Event::InteractionCreate(event) => {
-                self.hand_over(Heard::Interaction(Box::new(event.interaction), context.cache));
+                self.hand_over(GatewayInput::Interaction(Box::new(event.interaction), context.cache));
             }
             Event::Ready(event) => {
-                self.hand_over(Heard::Ready {
+                self.hand_over(GatewayInput::Ready {
                     application: event.ready.application.id.get(),
                     guilds: event.ready.guilds.len(),
                 });
@@ -125,9 +125,9 @@ impl RawEventHandler for Events {
     }
 }
 
-impl Events {
+impl EventHandler {
     /// Hands it to who answers; one that does not fit would be answered too late anyway.
-    fn hand_over(&self, heard: Heard) {
+    fn hand_over(&self, heard: GatewayInput) {
         if let Err(TrySendError::Full(_)) = self.heard.try_send(heard) {
             metrics::counter!(METRIC_DROPPED).increment(1);
             tracing::warn!("too many interactions at once: one is not answered");

@@ -8,16 +8,16 @@ use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::reply::{Answer, File, Reply};
+use super::reply::{Attachment, InteractionResponse, Reply};
 
 /// Discord waits 3 s for the first answer: two tries must fit.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
 const CALLBACK_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// For what comes later.
 const TIMEOUT: Duration = Duration::from_secs(10);
-const TRIES: u32 = 4;
+const MAX_ATTEMPTS: u32 = 4;
 /// The contract's largest attachment.
-pub(in crate::discord) const LARGEST_FILE: usize = 1024 * 1024;
+pub(in crate::discord) const MAX_FILE_BYTES: usize = 1024 * 1024;
 /// Where Discord keeps attachments.
 const CDN: [&str; 2] = ["https://cdn.discordapp.com/", "https://media.discordapp.net/"];
 /// Discord's code for an interaction that somebody else has answered.
@@ -25,28 +25,28 @@ const ALREADY_ACKNOWLEDGED: u32 = 40_060;
 
 /// Answers interactions.
 #[derive(Debug)]
-pub(in crate::discord) struct Answers {
+pub(in crate::discord) struct InteractionClient {
     http: reqwest::Client,
     api_url: String,
 }
 
 /// Why an answer did not arrive.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NotAnswered {
+pub(super) enum RespondError {
     #[error("HTTP {status}: {message} (code {code})")]
-    Refused { status: u16, code: u32, message: String },
+    Rejected { status: u16, code: u32, message: String },
     #[error("{0}")]
     Lost(String),
 }
 
-impl NotAnswered {
+impl RespondError {
     /// Whether another process has answered it.
     pub(super) fn by_another(&self) -> bool {
-        matches!(self, Self::Refused { code, .. } if *code == ALREADY_ACKNOWLEDGED)
+        matches!(self, Self::Rejected { code, .. } if *code == ALREADY_ACKNOWLEDGED)
     }
 }
 
-impl Answers {
+impl InteractionClient {
     pub(in crate::discord) fn new(api_url: &str) -> Result<Self, String> {
         let http = reqwest::Client::builder()
             .user_agent(concat!("DiscordBot (killfeed, ", env!("CARGO_PKG_VERSION"), ")"))
@@ -61,7 +61,7 @@ impl Answers {
     }
 
     /// The first answer.
-    pub(super) async fn first(&self, id: u64, token: &str, answer: &Answer) -> Result<(), NotAnswered> {
+    pub(super) async fn respond(&self, id: u64, token: &str, answer: &InteractionResponse) -> Result<(), RespondError> {
         self.callback(id, token, &answer.callback(), answer.file()).await
     }
 
@@ -71,8 +71,8 @@ impl Answers {
         id: u64,
         token: &str,
         body: &Value,
-        file: Option<&File>,
-    ) -> Result<(), NotAnswered> {
+        file: Option<&Attachment>,
+    ) -> Result<(), RespondError> {
         let url = format!("{}/api/v10/interactions/{id}/{token}/callback", self.api_url);
         let mut tries = 0;
         loop {
@@ -80,7 +80,7 @@ impl Answers {
             let result = self.send(self.http.post(&url), body, file, CALLBACK_TIMEOUT).await;
             match result {
                 // Whether the first try arrived is not known; if it did, the second is refused as acknowledged already.
-                Err(NotAnswered::Lost(_) | NotAnswered::Refused { status: 500.., .. }) if tries < 2 => {}
+                Err(RespondError::Lost(_) | RespondError::Rejected { status: 500.., .. }) if tries < 2 => {}
                 Err(error) if tries > 1 && error.by_another() => return Ok(()),
                 result => return result,
             }
@@ -88,7 +88,7 @@ impl Answers {
     }
 
     /// In place of a deferred answer.
-    pub(super) async fn later(&self, application: u64, token: &str, reply: &Reply) -> Result<(), NotAnswered> {
+    pub(super) async fn edit_response(&self, application: u64, token: &str, reply: &Reply) -> Result<(), RespondError> {
         let url = format!(
             "{}/api/v10/webhooks/{application}/{token}/messages/@original",
             self.api_url
@@ -101,11 +101,11 @@ impl Answers {
                 .send(self.http.patch(&url), &body, reply.file.as_ref(), TIMEOUT)
                 .await;
             let again = match &result {
-                Err(NotAnswered::Lost(_)) => true,
-                Err(NotAnswered::Refused { status, .. }) => *status == 429 || *status >= 500,
+                Err(RespondError::Lost(_)) => true,
+                Err(RespondError::Rejected { status, .. }) => *status == 429 || *status >= 500,
                 Ok(()) => false,
             };
-            if !again || tries == TRIES {
+            if !again || tries == MAX_ATTEMPTS {
                 return result;
             }
             tokio::time::sleep(Duration::from_millis(500).mul_f64(f64::from(tries) * (0.5 + fastrand::f64()))).await;
@@ -116,9 +116,9 @@ impl Answers {
         &self,
         request: reqwest::RequestBuilder,
         body: &Value,
-        file: Option<&File>,
+        file: Option<&Attachment>,
         timeout: Duration,
-    ) -> Result<(), NotAnswered> {
+    ) -> Result<(), RespondError> {
         #[derive(Deserialize, Default)]
         #[serde(default)]
         struct Said {
@@ -132,24 +132,24 @@ impl Answers {
                 let part = Part::text(file.text.clone()).file_name(file.name.clone());
                 let part = part
                     .mime_str("application/json")
-                    .map_err(|error| NotAnswered::Lost(error.to_string()))?;
+                    .map_err(|error| RespondError::Lost(error.to_string()))?;
                 let json = Part::text(body.to_string());
                 let json = json
                     .mime_str("application/json")
-                    .map_err(|error| NotAnswered::Lost(error.to_string()))?;
+                    .map_err(|error| RespondError::Lost(error.to_string()))?;
                 request.multipart(Form::new().part("payload_json", json).part("files[0]", part))
             }
         };
         let sent = request.timeout(timeout).send().await;
         // The address has the interaction's token in it.
-        let response = sent.map_err(|error| NotAnswered::Lost(error.without_url().to_string()))?;
+        let response = sent.map_err(|error| RespondError::Lost(error.without_url().to_string()))?;
         let status = response.status();
         if status.is_success() {
             return Ok(());
         }
         let said: Said = response.json().await.unwrap_or_default();
         let errors = said.errors.map(|errors| format!(": {errors}")).unwrap_or_default();
-        Err(NotAnswered::Refused {
+        Err(RespondError::Rejected {
             status: status.as_u16(),
             code: said.code,
             message: format!("{}{errors}", said.message).chars().take(1_000).collect(),
@@ -169,7 +169,7 @@ impl Answers {
         }
         let mut body = BytesMut::new();
         while let Some(chunk) = response.chunk().await.map_err(lost)? {
-            if body.len() + chunk.len() > LARGEST_FILE {
+            if body.len() + chunk.len() > MAX_FILE_BYTES {
                 return Err("it is larger than 1 MiB".to_owned());
             }
             body.extend_from_slice(&chunk);

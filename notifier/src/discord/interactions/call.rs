@@ -9,7 +9,7 @@ use serenity::all::{
 
 /// One interaction.
 #[derive(Debug, Clone)]
-pub(in crate::discord) struct Call {
+pub(in crate::discord) struct Invocation {
     pub(in crate::discord) id: u64,
     pub(in crate::discord) token: String,
     pub(in crate::discord) application: u64,
@@ -22,16 +22,16 @@ pub(in crate::discord) struct Call {
     pub(in crate::discord) permissions: Option<u64>,
     /// What the bot may do in `channel`, as Discord says.
     pub(in crate::discord) bot_permissions: Option<u64>,
-    pub(in crate::discord) what: What,
+    pub(in crate::discord) what: InvocationKind,
 }
 
 /// What is asked.
 #[derive(Debug, Clone)]
-pub(in crate::discord) enum What {
+pub(in crate::discord) enum InvocationKind {
     /// A slash command.
-    Command(Given),
+    Command(CommandOptions),
     /// Somebody types: the option and its text so far.
-    Typing(Given, String, String),
+    Autocomplete(CommandOptions, String, String),
     /// A button; the text of the message that it stands under.
     Button { custom_id: String, shown: String },
     /// A form that was sent.
@@ -43,7 +43,7 @@ pub(in crate::discord) enum What {
 
 /// A subcommand with its options.
 #[derive(Debug, Clone, Default)]
-pub(in crate::discord) struct Given {
+pub(in crate::discord) struct CommandOptions {
     pub(in crate::discord) command: String,
     pub(in crate::discord) subcommand: String,
     pub(in crate::discord) texts: BTreeMap<String, String>,
@@ -68,7 +68,7 @@ pub(in crate::discord) struct Attached {
     pub(in crate::discord) size: u32,
 }
 
-impl Call {
+impl Invocation {
     /// `None` for what is none of ours: pings, and what does not come from a guild.
     pub(super) fn read(interaction: &Interaction) -> Option<Self> {
         match interaction {
@@ -84,7 +84,7 @@ impl Call {
     }
 
     fn command(command: &CommandInteraction, focused: Option<(String, String)>) -> Option<Self> {
-        let given = Given::read(&command.data.name, &command.data.options, &command.data.resolved);
+        let given = CommandOptions::read(&command.data.name, &command.data.options, &command.data.resolved);
         Some(Self {
             id: command.id.get(),
             token: command.token.clone(),
@@ -96,8 +96,8 @@ impl Call {
             permissions: permissions(command.member.as_deref()),
             bot_permissions: command.app_permissions.map(|permissions| permissions.bits()),
             what: match focused {
-                Some((option, text)) => What::Typing(given, option, text),
-                None => What::Command(given),
+                Some((option, text)) => InvocationKind::Autocomplete(given, option, text),
+                None => InvocationKind::Command(given),
             },
         })
     }
@@ -114,7 +114,7 @@ impl Call {
             roles: roles(component.member.as_ref()),
             permissions: permissions(component.member.as_ref()),
             bot_permissions: component.app_permissions.map(|permissions| permissions.bits()),
-            what: What::Button {
+            what: InvocationKind::Button {
                 custom_id: component.data.custom_id.clone(),
                 shown: shown.and_then(|embed| embed.description.clone()).unwrap_or_default(),
             },
@@ -139,7 +139,7 @@ impl Call {
             roles: roles(modal.member.as_ref()),
             permissions: permissions(modal.member.as_ref()),
             bot_permissions: modal.app_permissions.map(|permissions| permissions.bits()),
-            what: What::Form {
+            what: InvocationKind::Form {
                 custom_id: modal.data.custom_id.clone(),
                 inputs: inputs.collect(),
             },
@@ -147,7 +147,7 @@ impl Call {
     }
 }
 
-impl Given {
+impl CommandOptions {
     fn read(command: &str, options: &[CommandDataOption], resolved: &CommandDataResolved) -> Self {
         let mut given = Self {
             command: command.to_owned(),

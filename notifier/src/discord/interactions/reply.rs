@@ -25,7 +25,7 @@ pub(in crate::discord) const BAD: u32 = 0xD5_5E00;
 
 /// An answer.
 #[derive(Debug, Clone)]
-pub(in crate::discord) enum Answer {
+pub(in crate::discord) enum InteractionResponse {
     /// A message of its own.
     Say(Reply),
     /// In place of the message whose button was pressed.
@@ -42,12 +42,12 @@ pub(in crate::discord) struct Reply {
     pub(in crate::discord) content: String,
     pub(in crate::discord) embeds: Vec<Embed>,
     pub(in crate::discord) rows: Vec<Vec<Button>>,
-    pub(in crate::discord) file: Option<File>,
+    pub(in crate::discord) file: Option<Attachment>,
 }
 
 /// An attachment.
 #[derive(Debug, Clone)]
-pub(in crate::discord) struct File {
+pub(in crate::discord) struct Attachment {
     pub(in crate::discord) name: String,
     pub(in crate::discord) text: String,
 }
@@ -57,12 +57,12 @@ pub(in crate::discord) struct File {
 pub(in crate::discord) struct Button {
     pub(in crate::discord) label: String,
     pub(in crate::discord) custom_id: String,
-    pub(in crate::discord) style: Look,
+    pub(in crate::discord) style: ButtonStyle,
 }
 
 /// How a button looks.
 #[derive(Debug, Clone, Copy)]
-pub(in crate::discord) enum Look {
+pub(in crate::discord) enum ButtonStyle {
     Primary = 1,
     Plain = 2,
     Danger = 4,
@@ -82,7 +82,7 @@ pub(in crate::discord) struct Input {
     pub(in crate::discord) id: &'static str,
     pub(in crate::discord) label: &'static str,
     pub(in crate::discord) value: String,
-    pub(in crate::discord) most: u32,
+    pub(in crate::discord) max: u32,
     pub(in crate::discord) long: bool,
 }
 
@@ -178,7 +178,7 @@ impl Reply {
 }
 
 impl Button {
-    pub(in crate::discord) fn new(style: Look, label: &str, custom_id: impl Into<String>) -> Self {
+    pub(in crate::discord) fn new(style: ButtonStyle, label: &str, custom_id: impl Into<String>) -> Self {
         Self {
             label: text::cut(&text::plain(label, LABEL), LABEL),
             custom_id: custom_id.into(),
@@ -187,7 +187,7 @@ impl Button {
     }
 }
 
-impl Answer {
+impl InteractionResponse {
     /// The body of the first answer.
     pub(super) fn callback(&self) -> Value {
         match self {
@@ -209,7 +209,7 @@ impl Answer {
         }
     }
 
-    pub(super) fn file(&self) -> Option<&File> {
+    pub(super) fn file(&self) -> Option<&Attachment> {
         match self {
             Self::Say(reply) | Self::Update(reply) => reply.file.as_ref(),
             Self::Form(_) | Self::Choices(_) => None,
@@ -222,7 +222,7 @@ impl Form {
         let input = |input: &Input| {
             let mut field = json!({
                 "type": 4, "custom_id": input.id, "label": input.label, "style": if input.long { 2 } else { 1 },
-                "required": false, "max_length": input.most,
+                "required": false, "max_length": input.max,
             });
             if !input.value.is_empty() {
                 field["value"] = input.value.clone().into();
@@ -282,13 +282,13 @@ mod tests {
     fn every_answer_is_ephemeral_and_pings_nobody() {
         let reply = Reply::new(GOOD, "Title", "text @everyone")
             .field("empty is left out", " ")
-            .row([Button::new(Look::Plain, "Next", "kf:list:0:1")]);
-        let body = Answer::Say(reply.clone()).callback();
+            .row([Button::new(ButtonStyle::Plain, "Next", "kf:list:0:1")]);
+        let body = InteractionResponse::Say(reply.clone()).callback();
         assert_eq!(body["data"]["flags"], 64);
         assert_eq!(body["data"]["allowed_mentions"]["parse"], json!([]));
         assert_eq!(body["data"]["embeds"][0].get("fields"), None);
         assert_eq!(body["data"]["components"][0]["components"][0]["label"], "Next");
-        assert_eq!(Answer::Update(reply).callback()["type"], 7);
+        assert_eq!(InteractionResponse::Update(reply).callback()["type"], 7);
         assert_eq!(deferred(false)["data"]["flags"], 64);
     }
 

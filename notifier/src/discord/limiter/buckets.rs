@@ -11,7 +11,7 @@ use std::{
 use tokio::time::Instant;
 
 use super::{
-    feedback::{Bucket, Feedback, Scope},
+    feedback::{BucketState, Feedback, Scope},
     invalid::InvalidRequests,
 };
 
@@ -20,7 +20,7 @@ const GLOBAL_LIMIT: usize = 50;
 /// The period of that limit: a second, and a little more because requests sent apart may arrive closer together.
 const GLOBAL_PERIOD: Duration = Duration::from_millis(1_050);
 /// How often what is known of quiet channels is dropped; their buckets have long been reset by then.
-const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
+const FORGET_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// What a request counts against, as far as it is known before Discord has answered one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,14 +61,14 @@ pub(super) struct Buckets<T> {
 
 #[derive(Debug)]
 struct Queue<T> {
-    waiting: VecDeque<Waiting<T>>,
+    waiting: VecDeque<QueuedRequest<T>>,
     in_flight: bool,
     /// Closed until then: the bucket is empty.
     empty_until: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Waiting<T> {
+struct QueuedRequest<T> {
     route: Route,
     deadline: Instant,
     request: T,
@@ -97,7 +97,7 @@ impl<T> Buckets<T> {
         let id = self.queue_of(route);
         self.push(
             id,
-            Waiting {
+            QueuedRequest {
                 route,
                 deadline,
                 request,
@@ -196,7 +196,7 @@ impl<T> Buckets<T> {
     }
 
     /// The queue that `route` now belongs to, as Discord has named its bucket.
-    fn learn(&mut self, route: Route, id: u64, bucket: &Bucket) -> u64 {
+    fn learn(&mut self, route: Route, id: u64, bucket: &BucketState) -> u64 {
         let shared = *self.named.entry((bucket.name.clone(), route.major)).or_insert(id);
         if shared == id {
             return id;
@@ -225,7 +225,7 @@ impl<T> Buckets<T> {
         id
     }
 
-    fn push(&mut self, id: u64, waiting: Waiting<T>) {
+    fn push(&mut self, id: u64, waiting: QueuedRequest<T>) {
         let queue = self.queues.entry(id).or_default();
         if queue.waiting.is_empty() && !self.turns.contains(&id) {
             self.turns.push_back(id);
@@ -235,7 +235,7 @@ impl<T> Buckets<T> {
 
     fn forget_quiet(&mut self, now: Instant) {
         let forgotten = *self.forgotten.get_or_insert(now);
-        if now.duration_since(forgotten) < FORGET_EVERY {
+        if now.duration_since(forgotten) < FORGET_INTERVAL {
             return;
         }
         self.forgotten = Some(now);
@@ -275,7 +275,7 @@ impl<T> Default for Queue<T> {
 mod tests {
     use super::*;
 
-    const PATIENT: Duration = Duration::from_secs(60);
+    const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
     fn route(major: u64) -> Route {
         Route {
@@ -286,7 +286,7 @@ mod tests {
 
     fn bucket(name: &str, remaining: u32, reset_after: u64) -> Option<Feedback> {
         Some(Feedback {
-            bucket: Some(Bucket {
+            bucket: Some(BucketState {
                 name: name.into(),
                 remaining,
                 reset_after: Duration::from_secs(reset_after),
@@ -318,7 +318,7 @@ mod tests {
     async fn a_bucket_is_used_up_then_waited_for() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
         for n in 0..4 {
-            buckets.want(now, route(1), now + PATIENT, n);
+            buckets.want(now, route(1), now + TEST_TIMEOUT, n);
         }
         assert_eq!(went(buckets.decide(now)), [0]);
         assert!(went(buckets.decide(now)).is_empty(), "one at a time");
@@ -336,14 +336,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn channels_do_not_wait_for_each_other_but_all_for_a_global_limit() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
-        buckets.want(now, route(1), now + PATIENT, 1);
+        buckets.want(now, route(1), now + TEST_TIMEOUT, 1);
         assert_eq!(went(buckets.decide(now)), [1]);
         buckets.done(now, route(1), limited(Scope::User, 9));
-        buckets.want(now, route(1), now + PATIENT, 2);
-        buckets.want(now, route(2), now + PATIENT, 3);
+        buckets.want(now, route(1), now + TEST_TIMEOUT, 2);
+        buckets.want(now, route(2), now + TEST_TIMEOUT, 3);
         assert_eq!(went(buckets.decide(now)), [3]);
         buckets.done(now, route(2), limited(Scope::Global, 20));
-        buckets.want(now, route(3), now + PATIENT, 4);
+        buckets.want(now, route(3), now + TEST_TIMEOUT, 4);
         assert!(went(buckets.decide(now)).is_empty());
         assert_eq!(buckets.next(now), Some(now + Duration::from_secs(20)));
         assert_eq!(went(buckets.decide(now + Duration::from_secs(20))), [2, 4]);
@@ -353,7 +353,7 @@ mod tests {
     async fn at_most_fifty_a_second_and_everyone_gets_a_turn() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
         for n in 0..120_u32 {
-            buckets.want(now, route(u64::from(n % 60)), now + PATIENT, n);
+            buckets.want(now, route(u64::from(n % 60)), now + TEST_TIMEOUT, n);
         }
         let first = went(buckets.decide(now));
         assert_eq!(first.len(), GLOBAL_LIMIT);
@@ -374,7 +374,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn who_cannot_wait_that_long_is_told_so() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
-        buckets.want(now, route(1), now + PATIENT, 1);
+        buckets.want(now, route(1), now + TEST_TIMEOUT, 1);
         assert_eq!(went(buckets.decide(now)), [1]);
         buckets.done(now, route(1), limited(Scope::User, 30));
         buckets.want(now, route(1), now + Duration::from_secs(10), 2);
@@ -390,16 +390,16 @@ mod tests {
             template: "PATCH /channels/{}/messages/{}",
             major,
         };
-        buckets.want(now, route(1), now + PATIENT, 1);
-        buckets.want(now, edit(1), now + PATIENT, 2);
-        buckets.want(now, edit(1), now + PATIENT, 3);
-        buckets.want(now, edit(2), now + PATIENT, 4);
+        buckets.want(now, route(1), now + TEST_TIMEOUT, 1);
+        buckets.want(now, edit(1), now + TEST_TIMEOUT, 2);
+        buckets.want(now, edit(1), now + TEST_TIMEOUT, 3);
+        buckets.want(now, edit(2), now + TEST_TIMEOUT, 4);
         assert_eq!(went(buckets.decide(now)), [1, 2, 4]);
         buckets.done(now, route(1), bucket("shared", 1, 5));
         buckets.done(now, edit(2), bucket("shared", 1, 5));
         buckets.done(now, edit(1), bucket("shared", 0, 5));
-        buckets.want(now, route(1), now + PATIENT, 5);
-        buckets.want(now, edit(2), now + PATIENT, 6);
+        buckets.want(now, route(1), now + TEST_TIMEOUT, 5);
+        buckets.want(now, edit(2), now + TEST_TIMEOUT, 6);
         assert_eq!(
             went(buckets.decide(now)),
             [6],
@@ -423,7 +423,7 @@ mod tests {
         for n in 0..1_000 {
             buckets.done(now, route(n), Some(refused.clone()));
         }
-        buckets.want(now, route(5_000), now + PATIENT, 1);
+        buckets.want(now, route(5_000), now + TEST_TIMEOUT, 1);
         let wait = Duration::from_secs(600);
         assert_eq!(buckets.decide(now), [Decision::TooLong { request: 1, wait }]);
         assert_eq!(buckets.stopped(now), Some(now + wait));
@@ -433,12 +433,12 @@ mod tests {
     async fn quiet_channels_are_forgotten() {
         let (mut buckets, now) = (Buckets::default(), Instant::now());
         for channel in 0..40_u32 {
-            buckets.want(now, route(u64::from(channel)), now + PATIENT, channel);
+            buckets.want(now, route(u64::from(channel)), now + TEST_TIMEOUT, channel);
             buckets.decide(now);
             buckets.done(now, route(u64::from(channel)), bucket("b", 4, 5));
         }
-        let later = now + FORGET_EVERY;
-        buckets.want(later, route(1), later + PATIENT, 1);
+        let later = now + FORGET_INTERVAL;
+        buckets.want(later, route(1), later + TEST_TIMEOUT, 1);
         assert_eq!(buckets.queues.len(), 1);
         assert_eq!((buckets.routes.len(), buckets.named.len()), (1, 0));
     }

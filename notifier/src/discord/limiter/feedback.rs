@@ -5,15 +5,15 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 
 /// How long to wait where a 429 does not say: rather a little too long than an invalid request more.
-const UNSAID_RETRY_AFTER: Duration = Duration::from_secs(5);
+const DEFAULT_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// The longest wait believed; Discord's own limits reset within a day.
-const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What an answer says about rate limits.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Feedback {
     /// The state of the bucket the request counted against, if the answer names one.
-    pub(super) bucket: Option<Bucket>,
+    pub(super) bucket: Option<BucketState>,
     /// For a 429: whose limit was hit, and how long to wait.
     pub(super) limited: Option<(Scope, Duration)>,
     /// Whether Discord counts it towards its ban for invalid requests.
@@ -22,7 +22,7 @@ pub(crate) struct Feedback {
 
 /// The state of a bucket after an answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Bucket {
+pub(super) struct BucketState {
     /// Discord's name for it; the same name with another channel is another bucket.
     pub(super) name: String,
     /// Requests left until it resets.
@@ -49,7 +49,7 @@ impl Feedback {
         let limited = (status == StatusCode::TOO_MANY_REQUESTS).then(|| {
             let wait = retry_after(headers)
                 .or(bucket.as_ref().map(|bucket| bucket.reset_after))
-                .unwrap_or(UNSAID_RETRY_AFTER);
+                .unwrap_or(DEFAULT_RETRY_AFTER);
             (scope(headers), wait)
         });
         let shared = matches!(limited, Some((Scope::Shared, _)));
@@ -66,8 +66,8 @@ impl Feedback {
     }
 }
 
-fn bucket(headers: &HeaderMap) -> Option<Bucket> {
-    Some(Bucket {
+fn bucket(headers: &HeaderMap) -> Option<BucketState> {
+    Some(BucketState {
         name: text(headers, "x-ratelimit-bucket")?.to_owned(),
         remaining: text(headers, "x-ratelimit-remaining")?.parse().ok()?,
         // Not `-Reset`, a time of day: the clocks need not agree.
@@ -100,7 +100,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 fn seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.trim().parse().ok()?;
     let wait = Duration::try_from_secs_f64(seconds.max(0.0)).ok()?;
-    Some(wait.min(LONGEST))
+    Some(wait.min(MAX_RETRY_AFTER))
 }
 
 #[cfg(test)]
@@ -149,10 +149,13 @@ mod tests {
 
     #[test]
     fn odd_headers_do_no_harm() {
-        assert_eq!(read(429, &[]).retry_after(), Some(UNSAID_RETRY_AFTER));
+        assert_eq!(read(429, &[]).retry_after(), Some(DEFAULT_RETRY_AFTER));
         for odd in ["-1", "NaN", "inf", "1e400", "", "soon", "9e18"] {
             let feedback = read(429, &[("retry-after", odd)]);
-            assert!(feedback.retry_after().is_some_and(|wait| wait <= LONGEST), "{odd}");
+            assert!(
+                feedback.retry_after().is_some_and(|wait| wait <= MAX_RETRY_AFTER),
+                "{odd}"
+            );
         }
         assert!(read(403, &[]).invalid && read(401, &[]).invalid);
         assert!(!read(404, &[]).invalid && !read(500, &[]).invalid);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 /// Discord's window.
 const WINDOW: Duration = Duration::from_secs(10 * 60);
 /// A tenth of what bans: the address may be shared with other programs.
-const MOST: usize = 1_000;
+const MAX_INVALID: usize = 1_000;
 
 /// Counts invalid requests of the last 10 minutes.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl InvalidRequests {
     pub(super) fn record(&mut self, now: Instant) {
         self.forget_old(now);
         // Bounded: requests under way when the pause began may still come in.
-        if self.times.len() >= 2 * MOST {
+        if self.times.len() >= 2 * MAX_INVALID {
             self.times.pop_front();
         }
         self.times.push_back(now);
@@ -28,7 +28,7 @@ impl InvalidRequests {
     /// When requests may be sent again, if there have been too many.
     pub(super) fn paused_until(&mut self, now: Instant) -> Option<Instant> {
         self.forget_old(now);
-        let over = self.times.len().checked_sub(MOST)?;
+        let over = self.times.len().checked_sub(MAX_INVALID)?;
         self.times.get(over).map(|&time| time + WINDOW)
     }
 
@@ -51,7 +51,7 @@ mod tests {
     async fn pauses_at_a_tenth_of_the_ban_until_enough_are_old() {
         let mut invalid = InvalidRequests::default();
         let start = Instant::now();
-        for n in 0..MOST as u64 {
+        for n in 0..MAX_INVALID as u64 {
             let now = start + Duration::from_millis(n);
             assert_eq!(invalid.paused_until(now), None, "{n}");
             invalid.record(now);

@@ -7,15 +7,15 @@ use killfeed::{
 
 /// What is being typed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Token {
+pub(super) struct PartialToken {
     /// Everything before it, which stays as it is.
     pub(super) before: String,
-    pub(super) wanted: Wanted,
+    pub(super) wanted: Candidates,
 }
 
 /// What could stand for a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(super) enum Candidates {
     /// These, with notes.
     Words(Vec<(String, String)>),
     /// A name of this kind; `close` comes after it.
@@ -69,7 +69,7 @@ const US: [&str; 4] = ["alliance:", "corporation:", "character:", "faction:"];
 
 const SPACES: [&str; 6] = ["highsec", "lowsec", "nullsec", "wormhole", "abyssal", "pochven"];
 
-impl Token {
+impl PartialToken {
     /// Whatever stands at the end of `text`; for `us` only participants' fields.
     pub(super) fn at_end(text: &str, us: bool) -> Self {
         let (start, quoted) = last_token(text);
@@ -103,7 +103,7 @@ impl Token {
         if field == "near(" {
             return Self {
                 before,
-                wanted: Wanted::Name {
+                wanted: Candidates::Name {
                     kind: EntityKind::System,
                     typed: typed_name,
                     close: ", 7ly)",
@@ -114,7 +114,7 @@ impl Token {
         if let Some(kind) = names_of(bare) {
             return Self {
                 before,
-                wanted: Wanted::Name {
+                wanted: Candidates::Name {
                     kind,
                     typed: typed_name,
                     close: "",
@@ -152,7 +152,7 @@ impl Token {
             .filter(|word| word.starts_with(&folded) && *word != folded);
         Self {
             before,
-            wanted: Wanted::Words(fitting.map(|word| (word, String::new())).collect()),
+            wanted: Candidates::Words(fitting.map(|word| (word, String::new())).collect()),
         }
     }
 
@@ -184,7 +184,7 @@ impl Token {
         words.retain(|(word, _)| !word.ends_with(' ') || !typed.is_empty());
         Self {
             before,
-            wanted: Wanted::Words(words),
+            wanted: Candidates::Words(words),
         }
     }
 }
@@ -250,21 +250,21 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
-        let token = Token::at_end(text, false);
+        let token = PartialToken::at_end(text, false);
         match token.wanted {
-            Wanted::Words(words) => words
+            Candidates::Words(words) => words
                 .into_iter()
                 .map(|(word, _)| format!("{}{word}", token.before))
                 .collect(),
-            Wanted::Name { .. } => panic!("{text}: words were expected"),
+            Candidates::Name { .. } => panic!("{text}: words were expected"),
         }
     }
 
     fn name(text: &str) -> (String, EntityKind, String) {
-        let token = Token::at_end(text, false);
+        let token = PartialToken::at_end(text, false);
         match token.wanted {
-            Wanted::Name { kind, typed, .. } => (token.before, kind, typed),
-            Wanted::Words(words) => panic!("{text}: a name was expected, not {words:?}"),
+            Candidates::Name { kind, typed, .. } => (token.before, kind, typed),
+            Candidates::Words(words) => panic!("{text}: a name was expected, not {words:?}"),
         }
     }
 
@@ -319,8 +319,10 @@ mod tests {
 
     #[test]
     fn only_who_for_us() {
-        let token = Token::at_end("alliance:X OR c", true);
-        let Wanted::Words(words) = token.wanted else { panic!() };
+        let token = PartialToken::at_end("alliance:X OR c", true);
+        let Candidates::Words(words) = token.wanted else {
+            panic!()
+        };
         let words: Vec<&str> = words.iter().map(|(word, _)| word.as_str()).collect();
         assert_eq!(words, ["corporation:", "character:"]);
     }
@@ -339,7 +341,7 @@ mod tests {
                     .wrapping_add(1_442_695_040_888_963_407);
                 text.push_str(signs[(state >> 33) % signs.len()]);
             }
-            let token = Token::at_end(&text, false);
+            let token = PartialToken::at_end(&text, false);
             assert!(
                 text.starts_with(token.before.trim_end_matches('-')) || token.before.ends_with('-'),
                 "{text}"

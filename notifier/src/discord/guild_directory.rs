@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serenity::all::{Cache, GuildChannel, GuildId, PermissionOverwriteType, UserId};
 
 use super::{
-    Identity,
+    BotUser,
     api::{Api, GetError},
     limiter::Route,
     permissions::{self, Channel, Guild, Member, Overwrite, Role},
@@ -14,18 +14,18 @@ use super::{
 
 /// The gateway tells of all channels that the bot can see but quiet threads: so many of those that are not known are asked for at
 /// once. Each that it cannot see is a refusal, and whoever wrote a thousand ids into a file to import could have it silenced.
-const LOOK_UPS: usize = 25;
+const MAX_LOOKUPS: usize = 25;
 
 /// Where guilds are looked up.
-pub(super) struct World {
+pub(super) struct GuildDirectory {
     pub(super) cache: Arc<Cache>,
     pub(super) api: Arc<Api>,
-    pub(super) identity: Identity,
+    pub(super) identity: BotUser,
 }
 
 /// A guild at one moment.
 #[derive(Debug)]
-pub(super) struct View {
+pub(super) struct GuildView {
     pub(super) guild: Guild,
     /// Threads too, as far as they are known.
     pub(super) channels: BTreeMap<u64, Channel>,
@@ -33,9 +33,9 @@ pub(super) struct View {
     bot_member: Member,
 }
 
-impl World {
+impl GuildDirectory {
     /// A guild with its channels, and those of `channels` that are not known yet looked up, if they are not too many.
-    pub(super) async fn view(&self, guild_id: u64, channels: &[u64]) -> Result<View, GetError> {
+    pub(super) async fn view(&self, guild_id: u64, channels: &[u64]) -> Result<GuildView, GetError> {
         let bot = self.identity.get(&self.api).await?;
         let cached = self.cached(guild_id, bot);
         let (guild, mut known, member) = match cached {
@@ -55,10 +55,10 @@ impl World {
             }
         };
         let unknown: Vec<u64> = channels.iter().copied().filter(|id| !known.contains_key(id)).collect();
-        for id in unknown.into_iter().take(LOOK_UPS) {
+        for id in unknown.into_iter().take(MAX_LOOKUPS) {
             self.look_up(guild_id, id, &mut known).await;
         }
-        Ok(View {
+        Ok(GuildView {
             guild,
             channels: known,
             bot,
@@ -121,7 +121,7 @@ impl World {
     }
 }
 
-impl View {
+impl GuildView {
     /// What somebody may do in a channel; `None` where it is not known.
     pub(super) fn permissions(&self, user: u64, roles: &[u64], channel: u64) -> Option<u64> {
         let channel = self.channels.get(&channel)?;

@@ -2,24 +2,24 @@
 
 use std::sync::Arc;
 
-use super::{Desk, Stop, say};
+use super::{CommandContext, CommandError, say};
 use crate::{
     discord::{
-        interactions::{Call, Chosen, What},
+        guild_directory::GuildView,
+        interactions::{Chosen, Invocation, InvocationKind},
         permissions::{
             EMBED_LINKS, MENTION_EVERYONE, READ_MESSAGE_HISTORY, SEND_MESSAGES, SEND_MESSAGES_IN_THREADS, VIEW_CHANNEL,
             may,
         },
-        world::View,
     },
     sink::Destination,
     subscriptions::{Ping, Subscription},
 };
 
 /// The invoker's and the bot's permissions in one guild.
-pub(super) struct Seen<'a> {
-    call: &'a Call,
-    pub(super) view: View,
+pub(super) struct ChannelAccess<'a> {
+    call: &'a Invocation,
+    pub(super) view: GuildView,
 }
 
 /// A permission that the bot needs.
@@ -29,21 +29,32 @@ pub(super) struct Needed {
     pub(super) what_for: &'static str,
 }
 
-impl<'a> Seen<'a> {
+impl<'a> ChannelAccess<'a> {
     /// With these channels looked up where they are not known.
-    pub(super) async fn with(desk: &Desk<'_>, call: &'a Call, channels: &[u64]) -> Result<Self, Stop> {
+    pub(super) async fn with(
+        desk: &CommandContext<'_>,
+        call: &'a Invocation,
+        channels: &[u64],
+    ) -> Result<Self, CommandError> {
         let view = desk.world.view(call.guild, channels).await?;
         Ok(Self { call, view })
     }
 
     /// With the channel of a subscription.
-    pub(super) async fn of(desk: &Desk<'_>, call: &'a Call, subscription: &Subscription) -> Result<Self, Stop> {
+    pub(super) async fn of(
+        desk: &CommandContext<'_>,
+        call: &'a Invocation,
+        subscription: &Subscription,
+    ) -> Result<Self, CommandError> {
         let channel = channel_of(subscription).filter(|_| !is_retired(subscription));
         Self::with(desk, call, channel.as_slice()).await
     }
 
     /// With the channels of every subscription of the guild; and the subscriptions.
-    pub(super) async fn all(desk: &Desk<'_>, call: &'a Call) -> Result<(Self, Vec<Arc<Subscription>>), Stop> {
+    pub(super) async fn all(
+        desk: &CommandContext<'_>,
+        call: &'a Invocation,
+    ) -> Result<(Self, Vec<Arc<Subscription>>), CommandError> {
         let all = desk.commands.subscriptions(call.guild);
         let mut channels: Vec<u64> = all
             .iter()
@@ -71,7 +82,7 @@ impl<'a> Seen<'a> {
 
     fn chosen(&self, channel: u64) -> Option<&Chosen> {
         match &self.call.what {
-            What::Command(given) => given.channels.values().find(|chosen| chosen.id == channel),
+            InvocationKind::Command(given) => given.channels.values().find(|chosen| chosen.id == channel),
             _ => None,
         }
     }
@@ -82,7 +93,7 @@ impl<'a> Seen<'a> {
     }
 
     /// Whether the invoker may know of a subscription.
-    pub(super) fn sees(&self, subscription: &Subscription) -> bool {
+    pub(super) fn can_see(&self, subscription: &Subscription) -> bool {
         let Some(channel) = channel_of(subscription) else {
             return true;
         };
@@ -95,7 +106,7 @@ impl<'a> Seen<'a> {
     }
 
     /// `Err` unless the invoker may view the channel and send there.
-    pub(super) fn must_post(&self, channel: u64) -> Result<(), Stop> {
+    pub(super) fn require_post(&self, channel: u64) -> Result<(), CommandError> {
         let send = if self.is_thread(channel) {
             SEND_MESSAGES_IN_THREADS
         } else {
@@ -115,7 +126,7 @@ impl<'a> Seen<'a> {
     }
 
     /// `Err` unless the invoker could ping the target there by hand.
-    pub(super) fn must_ping(&self, ping: Option<Ping>, channel: u64) -> Result<(), Stop> {
+    pub(super) fn must_ping(&self, ping: Option<Ping>, channel: u64) -> Result<(), CommandError> {
         if !self.needs_mention_everyone(ping)? {
             return Ok(());
         }
@@ -132,7 +143,7 @@ impl<'a> Seen<'a> {
     }
 
     /// Whether a ping needs Mention Everyone; `Err` for a role that is not there.
-    pub(super) fn needs_mention_everyone(&self, ping: Option<Ping>) -> Result<bool, Stop> {
+    pub(super) fn needs_mention_everyone(&self, ping: Option<Ping>) -> Result<bool, CommandError> {
         match ping {
             None => Ok(false),
             Some(Ping::Here | Ping::Everyone) => Ok(true),
@@ -171,7 +182,7 @@ impl<'a> Seen<'a> {
     }
 
     /// What the bot lacks there, one a line; empty = nothing.
-    pub(super) fn lacking(&self, channel: u64, ping: Option<Ping>) -> String {
+    pub(super) fn missing(&self, channel: u64, ping: Option<Ping>) -> String {
         let pings = matches!(self.needs_mention_everyone(ping), Ok(true));
         let Some(permissions) = self.bot(channel) else {
             return format!("What I may do in <#{channel}> is not known: `/killfeed check` there tells.");
@@ -188,7 +199,7 @@ impl<'a> Seen<'a> {
 }
 
 /// For who cannot see the channel of a subscription.
-pub(super) fn not_yours() -> Stop {
+pub(super) fn not_yours() -> CommandError {
     say("Not allowed", "You cannot see that subscription's channel.")
 }
 
@@ -209,13 +220,13 @@ fn is_retired(subscription: &Subscription) -> bool {
 
 /// The one called `name` that the invoker may know of.
 pub(super) async fn named<'a>(
-    desk: &Desk<'_>,
-    call: &'a Call,
+    desk: &CommandContext<'_>,
+    call: &'a Invocation,
     name: &str,
-) -> Result<(Seen<'a>, Arc<Subscription>), Stop> {
-    let (seen, all) = Seen::all(desk, call).await?;
+) -> Result<(ChannelAccess<'a>, Arc<Subscription>), CommandError> {
+    let (seen, all) = ChannelAccess::all(desk, call).await?;
     let name = name.trim();
-    let visible: Vec<_> = all.into_iter().filter(|one| seen.sees(one)).collect();
+    let visible: Vec<_> = all.into_iter().filter(|one| seen.can_see(one)).collect();
     let exact = visible.iter().find(|one| one.spec.name == name);
     let alike = || {
         visible
@@ -229,13 +240,13 @@ pub(super) async fn named<'a>(
     }
 }
 
-fn no_such(name: &str, visible: &[Arc<Subscription>]) -> Stop {
+fn no_such(name: &str, visible: &[Arc<Subscription>]) -> CommandError {
     let folded = name.to_lowercase();
     let alike = visible.iter().filter(|one| {
         let known = one.spec.name.to_lowercase();
         known.contains(&folded) || folded.contains(&known)
     });
-    let alike: Vec<String> = alike.take(5).map(|one| super::words::bold(&one.spec.name)).collect();
+    let alike: Vec<String> = alike.take(5).map(|one| super::format::bold(&one.spec.name)).collect();
     let hint = if alike.is_empty() {
         "`/killfeed list` shows those that are there.".to_owned()
     } else {
@@ -243,6 +254,6 @@ fn no_such(name: &str, visible: &[Arc<Subscription>]) -> Stop {
     };
     say(
         "No such subscription",
-        format!("No subscription is called {}. {hint}", super::words::bold(name)),
+        format!("No subscription is called {}. {hint}", super::format::bold(name)),
     )
 }

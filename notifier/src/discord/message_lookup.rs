@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 
 use super::{
-    Identity,
+    BotUser,
     api::{Api, GetError},
     limiter::Route,
     permissions::{self, Channel, Guild, Member, READ_MESSAGE_HISTORY, VIEW_CHANNEL},
@@ -22,7 +22,7 @@ const CLOCKS_APART: Duration = Duration::from_secs(60);
 /// Discord's largest page.
 const PAGE: usize = 100;
 /// 10,000 messages since the first attempt: beyond that the look costs more than it is worth.
-const MOST_PAGES: usize = 100;
+const MAX_PAGES: usize = 100;
 /// Flag of a message whose embeds somebody has hidden.
 const SUPPRESS_EMBEDS: u64 = 1 << 2;
 /// Discord's code for a channel that is gone.
@@ -56,14 +56,14 @@ struct Embed {
 }
 
 /// What tells a message from all others.
-enum Mark<'a> {
+enum Fingerprint<'a> {
     /// Those of its killmails, every one.
     Links(Vec<String>),
     /// `N more killmails` links none of them: what it says. Two of them that say the same within a minute are told apart by nobody.
     Words(&'a Message),
 }
 
-impl<'a> Mark<'a> {
+impl<'a> Fingerprint<'a> {
     fn of(post: &'a Post) -> Self {
         if post.killmails.is_empty() {
             Self::Words(&post.message)
@@ -73,41 +73,35 @@ impl<'a> Mark<'a> {
     }
 }
 
-pub(super) async fn find(
-    api: &Api,
-    identity: &Identity,
-    channel: u64,
-    post: &Post,
-    since: SystemTime,
-) -> LookupOutcome {
-    match look(api, identity, channel, post, since).await {
+pub(super) async fn find(api: &Api, identity: &BotUser, channel: u64, post: &Post, since: SystemTime) -> LookupOutcome {
+    match try_find(api, identity, channel, post, since).await {
         Ok(found) => found,
         // Nobody will ever see it twice in a channel that is gone.
-        Err(GetError::Refused(refusal)) if refusal.code == UNKNOWN_CHANNEL => LookupOutcome::No,
+        Err(GetError::Rejected(refusal)) if refusal.code == UNKNOWN_CHANNEL => LookupOutcome::No,
         // Not allowed to look at all.
-        Err(GetError::Refused(refusal)) if refusal.status == 403 => LookupOutcome::Inconclusive,
+        Err(GetError::Rejected(refusal)) if refusal.status == 403 => LookupOutcome::Inconclusive,
         Err(error) => LookupOutcome::Failed {
             reason: error.to_string(),
         },
     }
 }
 
-async fn look(
+async fn try_find(
     api: &Api,
-    identity: &Identity,
+    identity: &BotUser,
     channel: u64,
     post: &Post,
     since: SystemTime,
 ) -> Result<LookupOutcome, GetError> {
     let me = identity.get(api).await?;
-    let mark = Mark::of(post);
+    let mark = Fingerprint::of(post);
     let route = Route {
         template: "GET /channels/{}/messages",
         major: channel,
     };
     let mut after = snowflake(since.checked_sub(CLOCKS_APART).unwrap_or(SystemTime::UNIX_EPOCH));
     let (mut readable, mut hidden) = (false, false);
-    for _ in 0..MOST_PAGES {
+    for _ in 0..MAX_PAGES {
         let path = format!("/channels/{channel}/messages?after={after}&limit={PAGE}");
         let page: Vec<Listed> = api.get(route, &path).await?;
         readable |= !page.is_empty();
@@ -132,10 +126,10 @@ async fn look(
 
 impl Listed {
     /// Its id, if it is the one. Every link has to be in it: another message may carry one of the killmails too.
-    fn carries(&self, mark: &Mark<'_>) -> Option<u64> {
+    fn carries(&self, mark: &Fingerprint<'_>) -> Option<u64> {
         let it_is = match mark {
-            Mark::Links(links) => self.links(links),
-            Mark::Words(message) => self.says(message),
+            Fingerprint::Links(links) => self.links(links),
+            Fingerprint::Words(message) => self.says(message),
         };
         it_is.then(|| self.id.parse().ok())?
     }
@@ -225,7 +219,7 @@ mod tests {
             let json = serde_json::json!({"id": "5", "author": {"id": "1"}, "content": content, "embeds": embeds});
             serde_json::from_value(json).unwrap()
         };
-        let marked = |ids: &[u64]| Mark::Links(ids.iter().copied().map(link).collect());
+        let marked = |ids: &[u64]| Fingerprint::Links(ids.iter().copied().map(link).collect());
         let links = marked(&[12, 13]);
         let both = listed(
             "",
@@ -262,19 +256,19 @@ mod tests {
             "",
         );
         let text = &fold.embeds[0].description;
-        assert_eq!(said(text, "").carries(&Mark::Words(&fold)), Some(5));
+        assert_eq!(said(text, "").carries(&Fingerprint::Words(&fold)), Some(5));
         assert_eq!(
-            said("84 more killmails, 41.2b ISK", "").carries(&Mark::Words(&fold)),
+            said("84 more killmails, 41.2b ISK", "").carries(&Fingerprint::Words(&fold)),
             None
         );
         let hidden = Listed {
             embeds: Vec::new(),
             ..said(text, "")
         };
-        assert_eq!(hidden.carries(&Mark::Words(&fold)), None);
+        assert_eq!(hidden.carries(&Fingerprint::Words(&fold)), None);
         let limit = message(text, "This server has had its 500 killmails of today.");
-        assert_eq!(said(text, "").carries(&Mark::Words(&limit)), None);
-        assert_eq!(said(text, &limit.content).carries(&Mark::Words(&limit)), Some(5));
-        assert_eq!(said("", "").carries(&Mark::Words(&Message::default())), None);
+        assert_eq!(said(text, "").carries(&Fingerprint::Words(&limit)), None);
+        assert_eq!(said(text, &limit.content).carries(&Fingerprint::Words(&limit)), Some(5));
+        assert_eq!(said("", "").carries(&Fingerprint::Words(&Message::default())), None);
     }
 }

@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, time::Duration};
 
 use killfeed::{setting, v1::CompileFilterResponse};
 
-use super::{Desk, Stop, say, words};
+use super::{CommandContext, CommandError, format, say};
 use crate::{
     commands::{Unavailable, filters},
     database::CompiledRow,
-    discord::interactions::Given,
+    discord::interactions::CommandOptions,
     sink::Destination,
     subscriptions::{CompileError, MaxAge, Side, Style, SubscriptionSpec},
 };
@@ -21,7 +21,7 @@ const NONE: &str = "none";
 
 /// What is to be changed of a wish; `None` = left as it is, an empty text = cleared.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct SpecPatch {
     name: Option<String>,
     channel: Option<u64>,
     filter: Option<String>,
@@ -34,9 +34,9 @@ pub(super) struct Changes {
     style: Option<String>,
 }
 
-impl Changes {
+impl SpecPatch {
     /// As a command has them. `none` clears, where something can be cleared.
-    pub(super) fn given(given: &Given, name: &str) -> Self {
+    pub(super) fn given(given: &CommandOptions, name: &str) -> Self {
         let text = |option: &str| given.text(option).map(filters::clean);
         let clearable = |option: &str| {
             let text = text(option)?;
@@ -106,7 +106,7 @@ impl Changes {
     }
 
     /// The wish with these changes.
-    pub(super) fn apply(self, mut wish: SubscriptionSpec) -> Result<SubscriptionSpec, Stop> {
+    pub(super) fn apply(self, mut wish: SubscriptionSpec) -> Result<SubscriptionSpec, CommandError> {
         if let Some(name) = self.name {
             wish.name = name;
         }
@@ -181,7 +181,7 @@ pub(super) fn blank(guild: u64, channel: u64) -> SubscriptionSpec {
 }
 
 /// A name made from a filter that nothing in the guild bears.
-pub(super) fn name_for(desk: &Desk<'_>, guild: u64, filter: &str) -> String {
+pub(super) fn name_for(desk: &CommandContext<'_>, guild: u64, filter: &str) -> String {
     let all = desk.commands.subscriptions(guild);
     let taken = |name: &str| all.iter().any(|one| one.spec.name == name);
     let base: String = match filter.trim() {
@@ -199,14 +199,14 @@ pub(super) fn name_for(desk: &Desk<'_>, guild: u64, filter: &str) -> String {
 
 /// What the filter means, and its trees; or the filter with a caret where it is wrong.
 pub(super) async fn compile(
-    desk: &Desk<'_>,
+    desk: &CommandContext<'_>,
     wish: &SubscriptionSpec,
-) -> Result<(CompileFilterResponse, CompiledRow), Stop> {
+) -> Result<(CompileFilterResponse, CompiledRow), CommandError> {
     let meaning = desk.commands.describe(&wish.filter).await?;
     if meaning.filter.is_none() {
         return Err(say(
             "This filter is not understood",
-            words::wrong(&wish.filter, &meaning.diagnostics),
+            format::wrong(&wish.filter, &meaning.diagnostics),
         ));
     }
     let build = desk.commands.build().await?;
@@ -214,18 +214,18 @@ pub(super) async fn compile(
         Ok(compiled) => Ok((meaning, compiled)),
         Err(("us", CompileError::Bad(diagnostics))) => Err(say(
             "`us` is not understood",
-            words::wrong(&wish.us, &diagnostics)
+            format::wrong(&wish.us, &diagnostics)
                 + "It is written as inside of `attacker( )`: `alliance:\"Goonswarm Federation\" OR corporation:98000001`.",
         )),
         Err((_, CompileError::Bad(diagnostics))) => Err(say(
             "This filter is not understood",
-            words::wrong(&wish.filter, &diagnostics),
+            format::wrong(&wish.filter, &diagnostics),
         )),
         Err((_, CompileError::Unavailable(reason))) => Err(Unavailable(reason).into()),
     }
 }
 
-fn check_name(name: &str) -> Result<(), Stop> {
+fn check_name(name: &str) -> Result<(), CommandError> {
     match name.chars().count() {
         1..=NAME if name.trim() == "*" => Err(say(
             "Not a name",
@@ -239,7 +239,7 @@ fn check_name(name: &str) -> Result<(), Stop> {
     }
 }
 
-fn age_of(text: &str, option: &str) -> Result<Option<Duration>, Stop> {
+fn age_of(text: &str, option: &str) -> Result<Option<Duration>, CommandError> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -250,7 +250,7 @@ fn age_of(text: &str, option: &str) -> Result<Option<Duration>, Stop> {
             "Not understood",
             format!(
                 "`{option}` is a duration of at least a second like `10m`, `6h` or `7d`{unlimited}; {} is none.",
-                words::code(text)
+                format::code(text)
             ),
         )
     })
@@ -259,7 +259,7 @@ fn age_of(text: &str, option: &str) -> Result<Option<Duration>, Stop> {
 fn word<T: std::str::FromStr<Err = crate::subscriptions::Expected> + Default>(
     text: &str,
     option: &str,
-) -> Result<T, Stop> {
+) -> Result<T, CommandError> {
     if text.is_empty() {
         return Ok(T::default());
     }
@@ -272,8 +272,8 @@ mod tests {
     use super::*;
     use crate::subscriptions::Ping;
 
-    fn given(options: &[(&str, &str)]) -> Given {
-        Given {
+    fn given(options: &[(&str, &str)]) -> CommandOptions {
+        CommandOptions {
             texts: options
                 .iter()
                 .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
@@ -295,10 +295,10 @@ mod tests {
     }
 
     fn changed(options: &[(&str, &str)]) -> Result<SubscriptionSpec, String> {
-        let applied = Changes::given(&given(options), "new_name").apply(named());
+        let applied = SpecPatch::given(&given(options), "new_name").apply(named());
         applied.map_err(|stop| match stop {
-            Stop::Say(reply) => reply.embeds[0].description.clone(),
-            Stop::Storage(error) => error.to_string(),
+            CommandError::Say(reply) => reply.embeds[0].description.clone(),
+            CommandError::Storage(error) => error.to_string(),
         })
     }
 

@@ -18,7 +18,7 @@ const SHOWN_IN_FIELD: usize = 1_000;
 const LINE: usize = 90;
 
 /// Text of others without markdown and anything that hides or reorders it.
-pub(super) fn plain(name: &str) -> String {
+pub(super) fn escape(name: &str) -> String {
     escaped(name, 200)
 }
 
@@ -47,7 +47,7 @@ pub(super) fn plain_sentences(sentences: &str) -> String {
 
 /// A name in bold.
 pub(super) fn bold(name: &str) -> String {
-    format!("**{}**", plain(name))
+    format!("**{}**", escape(name))
 }
 
 /// Text in a code block, whole as far as that is reasonable.
@@ -100,7 +100,7 @@ pub(super) fn wrong(filter: &str, diagnostics: &[Diagnostic]) -> String {
     let indent = " ".repeat(before - from + head.chars().count());
     let mut said = format!("```\n{head}{}{tail}\n{indent}^\n```", part.replace('`', "ˋ"));
     for diagnostic in diagnostics.iter().take(5) {
-        said.push_str(&format!("{}\n", capitalised(&plain(&diagnostic.message))));
+        said.push_str(&format!("{}\n", capitalised(&escape(&diagnostic.message))));
         if !diagnostic.suggestions.is_empty() {
             let suggestions: Vec<String> = diagnostic.suggestions.iter().take(5).map(|one| code(one)).collect();
             said.push_str(&format!("Did you mean {}?\n", suggestions.join(" or ")));
@@ -114,7 +114,7 @@ pub(super) fn too_much(reason: &str) -> String {
     format!(
         "The filter and `us` are looked for as one filter, and that is refused: {}. Posts do not suffer by it; to have it counted \
          and shown, make the filter or `us` shorter.",
-        plain(reason)
+        escape(reason)
     )
 }
 
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn nothing_of_others_does_harm() {
-        assert_eq!(plain("@everyone **x** \u{202e}y"), r"\@everyone \*\*x\*\* y");
+        assert_eq!(escape("@everyone **x** \u{202e}y"), r"\@everyone \*\*x\*\* y");
         assert_eq!(code("a`b"), "`aˋb`");
         assert_eq!(block("``` x").matches("```").count(), 2);
     }
