@@ -21,8 +21,8 @@ use killfeed::{
     v1::Killmail,
 };
 use killfeed_support::{
-    Discord, Upstream, corpus,
-    discord::{CHANNEL, GUILD, permission},
+    FakeDiscord, FakeUpstream, corpus,
+    fake_discord::{CHANNEL, GUILD, permission},
     pair::{Pair, ready},
     process::{Binary, Service, eventually},
 };
@@ -36,22 +36,22 @@ const GUILDS: u64 = 1_000;
 const SUBSCRIPTIONS_EACH: u64 = 10;
 /// Discord's epoch, 2015-01-01, in milliseconds since 1970.
 const DISCORD_EPOCH: u64 = 1_420_070_400_000;
-const LONG: Duration = Duration::from_secs(900);
+const TIMEOUT: Duration = Duration::from_secs(900);
 /// Discord's usual limit of a channel.
 const LIMIT: (u32, Duration) = (5, Duration::from_secs(5));
 
-struct World {
-    upstream: Upstream,
-    discord: Discord,
+struct Environment {
+    upstream: FakeUpstream,
+    discord: FakeDiscord,
     pair: Pair,
     _ingestor: Service,
     notifier: Service,
 }
 
-impl World {
+impl Environment {
     async fn start(rows: &str, guilds: &[(u64, u64)]) -> Self {
-        let upstream = Upstream::start().await;
-        let discord = Discord::start().await;
+        let upstream = FakeUpstream::start().await;
+        let discord = FakeDiscord::start().await;
         for (guild, channel) in guilds {
             discord.add_channel(*guild, *channel, permission::ALL);
         }
@@ -104,13 +104,13 @@ async fn main() {
 
 async fn latency(table: &mut String) {
     let rows = row("all", GUILD, CHANNEL, "");
-    let world = World::start(&rows, &[]).await;
+    let world = Environment::start(&rows, &[]).await;
     world.discord.limit_posts(None);
     for document in fresh(SINGLE) {
         world.upstream.publish(document);
         tokio::time::sleep(PACE).await;
     }
-    eventually("all are posted", LONG, async || {
+    eventually("all are posted", TIMEOUT, async || {
         carried(&world.discord, CHANNEL).len() >= SINGLE
     })
     .await;
@@ -133,11 +133,11 @@ async fn latency(table: &mut String) {
 
 async fn burst(table: &mut String) {
     let rows = row("all", GUILD, CHANNEL, "");
-    let world = World::start(&rows, &[]).await;
+    let world = Environment::start(&rows, &[]).await;
     world.discord.limit_posts(Some(LIMIT));
     let begun = Instant::now();
     world.upstream.publish_all(fresh(BURST));
-    eventually("all are posted", LONG, async || {
+    eventually("all are posted", TIMEOUT, async || {
         carried(&world.discord, CHANNEL).len() >= BURST
     })
     .await;
@@ -176,7 +176,7 @@ async fn many_subscriptions(table: &mut String) {
         }
     }
     let begun = Instant::now();
-    let world = World::start(&rows, &guilds).await;
+    let world = Environment::start(&rows, &guilds).await;
     let ready = begun.elapsed();
     world.discord.limit_posts(None);
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -188,16 +188,16 @@ async fn many_subscriptions(table: &mut String) {
         tokio::time::sleep(PACE).await;
     }
     world.ingested(count).await;
-    eventually("nothing waits", LONG, async || {
-        let posts = world.discord.asked().len();
+    eventually("nothing waits", TIMEOUT, async || {
+        let posts = world.discord.requests().len();
         tokio::time::sleep(Duration::from_secs(3)).await;
-        posts == world.discord.asked().len()
+        posts == world.discord.requests().len()
     })
     .await;
     let used = cpu(&world.notifier) - before;
     let messages = world
         .discord
-        .asked()
+        .requests()
         .iter()
         .filter(|asked| asked.path.ends_with("/messages"))
         .count();
@@ -243,7 +243,7 @@ fn fresh(count: usize) -> Vec<Value> {
 }
 
 /// Killmail → when it was posted, in milliseconds.
-fn carried(discord: &Discord, channel: u64) -> HashMap<u64, u64> {
+fn carried(discord: &FakeDiscord, channel: u64) -> HashMap<u64, u64> {
     let mut found = HashMap::new();
     for post in discord.posts(channel) {
         let posted = (post.id >> 22) + DISCORD_EPOCH;

@@ -6,8 +6,8 @@
 
 #[path = "demo/screen.rs"]
 mod screen;
-#[path = "demo/watched.rs"]
-mod watched;
+#[path = "demo/timed_sink.rs"]
+mod timed_sink;
 
 use std::{
     path::{Path, PathBuf},
@@ -21,8 +21,8 @@ use clap::Parser;
 use killfeed::v1::{GetFeedStatusRequest, killmail_service_client::KillmailServiceClient};
 use killfeed_notifier::Hooks;
 use killfeed_support::{
-    Upstream,
-    corpus::{self, Entry},
+    FakeUpstream,
+    corpus::{self, SampleLine},
     process::free_address,
 };
 use tokio::{
@@ -31,7 +31,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use watched::Watched;
+use timed_sink::TimedSink;
 
 /// Killmails from a stand-in zKillboard, through both services, to the terminal.
 #[derive(Debug, Parser)]
@@ -69,9 +69,9 @@ const SUBSCRIPTIONS: [(&str, &str, &str); 4] = [
 /// How long the sample takes to play, about.
 const PLAY: Duration = Duration::from_secs(12);
 /// How long a part may take to be ready; a debug build on a busy machine needs some of it.
-const READY: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// The first start of `--live` downloads CCP's static data.
-const READY_LIVE: Duration = Duration::from_secs(900);
+const LIVE_READY_TIMEOUT: Duration = Duration::from_secs(900);
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -109,7 +109,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
 /// The sample, played by a stand-in.
 async fn played(arguments: Arguments, scratch: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
     screen::intro("zKillboard is played from examples/sample: invented pilots, real ships and systems.");
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let feed = corpus::sample_feed();
     screen::part(
         "zKillboard",
@@ -133,12 +133,12 @@ async fn played(arguments: Arguments, scratch: &Path, shutdown: CancellationToke
         ("INGESTOR_FEED_POLL_INTERVAL", "50ms".into()),
         ("INGESTOR_FEED_RATE", "500".into()),
     ]);
-    let system = System::start(
+    let system = DemoServices::start(
         scratch.join("ingestor"),
         settings,
         scratch,
         &subscriptions(&SUBSCRIPTIONS),
-        READY,
+        READY_TIMEOUT,
         &shutdown,
     )
     .await?;
@@ -181,11 +181,11 @@ async fn played(arguments: Arguments, scratch: &Path, shutdown: CancellationToke
 
 /// Publishes the sample at an even pace, everything in it happening now. Later rounds are other killmails.
 async fn play(
-    upstream: &Upstream,
-    feed: &[Entry],
+    upstream: &FakeUpstream,
+    feed: &[SampleLine],
     round: u64,
     pace: Duration,
-    watched: &Watched,
+    watched: &TimedSink,
     shutdown: &CancellationToken,
 ) {
     // The place in the feed decides on the times, so that the repeated killmail repeats them.
@@ -195,7 +195,7 @@ async fn play(
             return;
         }
         let mut entry = entry.clone();
-        if let Entry::Document(document) | Entry::WithoutEsi(document) = &mut entry {
+        if let SampleLine::Document(document) | SampleLine::WithoutEsi(document) = &mut entry {
             let first = document["killmail_id"].as_u64().unwrap_or_default();
             let id = first + round * 1_000;
             document["killmail_id"] = id.into();
@@ -229,12 +229,12 @@ async fn live(arguments: Arguments, scratch: &Path, shutdown: CancellationToken)
         ("INGESTOR_CONTACT", contact),
     ];
     let everything = [("live", arguments.filter.as_str(), "style = \"compact\"")];
-    let system = System::start(
+    let system = DemoServices::start(
         "data/demo/ingestor".into(),
         settings,
         scratch,
         &subscriptions(&everything),
-        READY_LIVE,
+        LIVE_READY_TIMEOUT,
         &shutdown,
     )
     .await?;
@@ -245,16 +245,16 @@ async fn live(arguments: Arguments, scratch: &Path, shutdown: CancellationToken)
 }
 
 /// The two services, wired together. They end in order, the notifier first.
-struct System {
+struct DemoServices {
     grpc: String,
-    watched: Arc<Watched>,
+    watched: Arc<TimedSink>,
     ingestor: killfeed_ingestor::Running,
     end_ingestor: CancellationToken,
     notifier: JoinHandle<anyhow::Result<()>>,
     end_notifier: CancellationToken,
 }
 
-impl System {
+impl DemoServices {
     async fn start(
         data: PathBuf,
         mut settings: Vec<(&str, String)>,
@@ -295,7 +295,7 @@ impl System {
             ("NOTIFIER_SUBSCRIPTIONS_FILE", file.display().to_string()),
         ];
         let settings = killfeed_notifier::settings::Settings::load(|setting| value(&settings, setting.variable))?;
-        let watched = Arc::new(Watched::default());
+        let watched = Arc::new(TimedSink::default());
         let hooks = Hooks {
             sink: Some(watched.clone()),
             ..Hooks::default()

@@ -18,10 +18,10 @@ use std::{
 
 use killfeed::client::{Client, EventKind, FollowOptions, Start};
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
+    fake_upstream::Host,
     pair::{Pair, ready},
     process::{Binary, Service, eventually},
-    upstream::Host,
 };
 use serde_json::Value;
 
@@ -32,16 +32,16 @@ const DOCUMENTS_A_DAY: f64 = 16_000.0;
 /// Killmails that the cache of names has seen before the day begins.
 const WARM: usize = 1_000;
 
-struct Ingestor {
+struct TestIngestor {
     service: Service,
     client: Client,
     _pair: Pair,
 }
 
-async fn ingestor(upstream: &Upstream, poll: &str) -> Ingestor {
+async fn ingestor(upstream: &FakeUpstream, poll: &str) -> TestIngestor {
     let pair = Pair::new();
     let settings = pair.ingestor(upstream, &[("INGESTOR_FEED_POLL_INTERVAL", poll), ("RUST_LOG", "warn")]);
-    Ingestor {
+    TestIngestor {
         service: ready(Binary::Ingestor, &settings).await,
         client: Client::builder().endpoint(pair.url()).build().unwrap(),
         _pair: pair,
@@ -72,7 +72,7 @@ fn ms(duration: Duration) -> String {
 
 /// Documents a second from a backlog, with names from a stand-in that answers at once.
 async fn catch_up(documents: &[Value]) -> String {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let count = 10_000;
     let many = (0..count).map(|n| corpus::renumbered(&documents[n % documents.len()], 200_000_000 + n as u64));
     upstream.publish_all(many);
@@ -104,7 +104,7 @@ struct EsiRequests {
 
 impl EsiRequests {
     /// Since the journal was cleared.
-    fn of(upstream: &Upstream, killmails: usize) -> Self {
+    fn of(upstream: &FakeUpstream, killmails: usize) -> Self {
         let mut by_kind = BTreeMap::new();
         for seen in upstream.journal().of(Host::Esi) {
             let words = seen.path.trim_start_matches('/').split(['/', '?']);
@@ -131,7 +131,7 @@ impl fmt::Display for EsiRequests {
 }
 
 /// Until ESI is not asked any more.
-async fn quiet(upstream: &Upstream) {
+async fn quiet(upstream: &FakeUpstream) {
     let esi = || upstream.journal().of(Host::Esi).len();
     let mut before = usize::MAX;
     eventually("the names have come", Duration::from_secs(300), async || {
@@ -145,7 +145,7 @@ async fn quiet(upstream: &Upstream) {
 
 /// Publishes killmails that know nothing of each other, at the day's pace: exponential times between them. When each was
 /// there, by its number.
-async fn publish(upstream: &Upstream, day: impl Iterator<Item = Value>) -> Vec<(u64, Instant)> {
+async fn publish(upstream: &FakeUpstream, day: impl Iterator<Item = Value>) -> Vec<(u64, Instant)> {
     let mean = 86_400.0 / DOCUMENTS_A_DAY / FASTER;
     let mut published = Vec::new();
     let mut due = Instant::now();
@@ -159,7 +159,7 @@ async fn publish(upstream: &Upstream, day: impl Iterator<Item = Value>) -> Vec<(
 }
 
 async fn live_day(documents: &[Value], poll: Duration) -> Day {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let scaled = poll.div_f64(FASTER);
     upstream.publish_all(documents[..WARM].iter().cloned());
     let ingestor = ingestor(&upstream, &format!("{}ms", scaled.as_millis())).await;

@@ -12,7 +12,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
     pair::{Pair, ready},
     process::{Binary, eventually},
 };
@@ -22,7 +22,7 @@ const SUBSCRIPTIONS: usize = 1_000;
 
 #[tokio::main]
 async fn main() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let corpus = corpus::best();
     let pair = Pair::new();
     let settings = pair.ingestor(&upstream, &[]);

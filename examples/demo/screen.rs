@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal as _;
 
-use crate::watched::Tally;
+use crate::timed_sink::Tally;
 
 /// The invented channels count up from here.
 pub(crate) const FIRST_CHANNEL: u64 = 11;

@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 use killfeed_support::{
-    discord::{self, GUILD, permission},
-    upstream::{self, Host},
+    fake_discord::{self, GUILD, permission},
+    fake_upstream::{self, Host},
 };
 
-use crate::world::{EVERYTHING, LOWSEC, OF_DOCUMENTS, World};
+use crate::environment::{EVERYTHING, Environment, LOWSEC, OF_DOCUMENTS};
 
 /// One document in so many goes wrong at first.
 const OF_DOCUMENTS_ONE_IN: u32 = 100;
@@ -81,7 +81,7 @@ impl Faults {
     }
 
     /// What goes wrong with the next document, if anything.
-    pub(crate) fn document(&mut self) -> Option<upstream::Fault> {
+    pub(crate) fn document(&mut self) -> Option<fake_upstream::Fault> {
         if self.random.u32(..OF_DOCUMENTS_ONE_IN) > 0 {
             return None;
         }
@@ -113,32 +113,36 @@ impl Plan {
 
 impl Strike {
     /// Lets it happen; `hour` is as long as an hour takes here.
-    pub(crate) async fn strike(self, world: &mut World, hour: Duration) {
+    pub(crate) async fn strike(self, world: &mut Environment, hour: Duration) {
         // Two minutes of life, and never shorter than somebody needs to notice.
         let while_ = (hour / 30).clamp(Duration::from_millis(500), Duration::from_secs(5));
         match self {
             Self::FeedAway => {
                 world
                     .upstream
-                    .host_fault(Host::Feed, upstream::Fault::Status(502), None);
+                    .host_fault(Host::Feed, fake_upstream::Fault::Status(502), None);
                 tokio::time::sleep(while_).await;
                 world.upstream.heal(Host::Feed);
             }
             Self::FeedBans => {
-                let ban = upstream::Fault::TooManyRequests(Some(1));
+                let ban = fake_upstream::Fault::TooManyRequests(Some(1));
                 world.upstream.host_fault(Host::Feed, ban, Some(1));
             }
             Self::EsiAway => {
-                world.upstream.host_fault(Host::Esi, upstream::Fault::Status(502), None);
+                world
+                    .upstream
+                    .host_fault(Host::Esi, fake_upstream::Fault::Status(502), None);
                 tokio::time::sleep(while_).await;
                 world.upstream.heal(Host::Esi);
             }
             Self::AnswerLost => world
                 .discord
-                .fault(EVERYTHING, discord::Fault::AcceptedThenCut, Some(1)),
-            Self::DiscordFails => world.discord.fault(EVERYTHING, discord::Fault::Status(503), Some(3)),
+                .fault(EVERYTHING, fake_discord::Fault::AcceptedThenCut, Some(1)),
+            Self::DiscordFails => world
+                .discord
+                .fault(EVERYTHING, fake_discord::Fault::Status(503), Some(3)),
             Self::DiscordLimits => {
-                let limit = discord::Fault::RateLimited {
+                let limit = fake_discord::Fault::RateLimited {
                     retry_after: Duration::from_secs(1),
                     scope: "shared",
                 };

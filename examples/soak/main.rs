@@ -13,7 +13,7 @@
 
 mod faults;
 mod table;
-mod world;
+mod environment;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -25,7 +25,7 @@ use clap::Parser;
 use killfeed_support::{corpus, process::eventually};
 use serde_json::Value;
 
-use world::{EVERYTHING, LOWSEC, World};
+use environment::{EVERYTHING, Environment, LOWSEC};
 
 /// A simulated day of killmails, with faults.
 #[derive(Debug, Parser)]
@@ -64,7 +64,7 @@ async fn main() -> ExitCode {
         },
         arguments.seed
     );
-    let mut world = World::start(arguments.speed).await;
+    let mut world = Environment::start(arguments.speed).await;
     let mut faults = faults::Faults::new(arguments.seed);
     let witness = world.witness();
     let hour = HOUR / arguments.speed;
@@ -115,7 +115,7 @@ async fn main() -> ExitCode {
     .await;
 
     let published: HashSet<u64> = published.into_iter().collect();
-    let mut verdict = table::Verdict::default();
+    let mut verdict = table::CheckReport::default();
     verdict.check("published, in the log", &published, &expected);
     verdict.check(
         "in the log, at the client",

@@ -5,8 +5,8 @@ use std::{collections::HashSet, fmt::Write as _};
 use killfeed_support::process::{Binary, Service};
 
 use crate::{
+    environment::{EVERYTHING, Environment, Witness},
     repeated,
-    world::{EVERYTHING, Witness, World},
 };
 
 pub(crate) const HEAD: &str = "| hour | published | logged | client has | posted | waiting | ingestor, MB | notifier, MB |\n|---|---|---|---|---|---|---|---|";
@@ -30,7 +30,7 @@ const SHOWN: [&str; 14] = [
 ];
 
 /// How it stands at the end of an hour.
-pub(crate) async fn hour(number: u32, published: usize, world: &mut World, witness: &Witness) -> String {
+pub(crate) async fn hour(number: u32, published: usize, world: &mut Environment, witness: &Witness) -> String {
     let (logged, posted) = (world.logged().await, world.posted(EVERYTHING).len());
     let waiting = value(&world.metrics(Binary::Notifier).await, "notifier_waiting_killmails");
     let memory = |service: &Option<Service>| {
@@ -55,7 +55,7 @@ fn value(text: &str, name: &str) -> f64 {
 }
 
 /// The metrics since the last starts.
-pub(crate) async fn metrics(world: &mut World) -> String {
+pub(crate) async fn metrics(world: &mut Environment) -> String {
     let mut table = String::from("| metric, since the last kill | value |\n|---|---|\n");
     let (ingestor, notifier) = (
         world.metrics(Binary::Ingestor).await,
@@ -74,12 +74,12 @@ pub(crate) async fn metrics(world: &mut World) -> String {
 
 /// Whether anything was lost, came twice or came in another order.
 #[derive(Debug, Default)]
-pub(crate) struct Verdict {
+pub(crate) struct CheckReport {
     lines: Vec<String>,
     failed: bool,
 }
 
-impl Verdict {
+impl CheckReport {
     /// Each of `expected` once, and nothing else.
     pub(crate) fn check(&mut self, what: &str, expected: &HashSet<u64>, found: &[u64]) {
         let distinct: HashSet<u64> = found.iter().copied().collect();

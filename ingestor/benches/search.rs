@@ -25,7 +25,7 @@ use killfeed_ingestor::{
 const STATIC_DATA: &str = "../../shared/data/sde/eve-online-static-data-3475087-jsonl.zip";
 const NAMES: usize = 1_000_000;
 /// Entries that are written in one transaction.
-const AT_ONCE: usize = 50_000;
+const MAX_BATCH: usize = 50_000;
 /// Names that are typed, for each row of the table.
 const TYPED: usize = 300;
 /// Somebody who typed so many letters has found it, or never will.
@@ -55,7 +55,7 @@ async fn measure(count: usize, archive: &Path) {
     {
         let store = NameStore::open(dir.path()).unwrap();
         while seen.len() < count {
-            let some: Vec<(EntityKey, Arc<NameEntry>)> = (0..AT_ONCE.min(count - seen.len()))
+            let some: Vec<(EntityKey, Arc<NameEntry>)> = (0..MAX_BATCH.min(count - seen.len()))
                 .map(|at| entry(seen.len() + at, &mut random))
                 .collect();
             store.put(&some);
@@ -166,8 +166,8 @@ fn entry(at: usize, random: &mut fastrand::Rng) -> (EntityKey, Arc<NameEntry>) {
         "Legion",
         "Trading",
     ];
-    let word = |random: &mut fastrand::Rng, most: usize| {
-        let word: String = (0..random.usize(1..=most))
+    let word = |random: &mut fastrand::Rng, max: usize| {
+        let word: String = (0..random.usize(1..=max))
             .map(|_| SYLLABLES[random.usize(0..SYLLABLES.len())])
             .collect();
         let mut letters = word.chars();

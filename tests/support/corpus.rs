@@ -102,8 +102,8 @@ pub fn renumbered(document: &Value, id: u64) -> Value {
 pub fn sample() -> Vec<Value> {
     let mut seen = HashSet::new();
     let killmails = sample_feed().into_iter().filter_map(|entry| match entry {
-        Entry::Document(document) | Entry::WithoutEsi(document) => Some(document),
-        Entry::Placeholder => None,
+        SampleLine::Document(document) | SampleLine::WithoutEsi(document) => Some(document),
+        SampleLine::Placeholder => None,
     });
     killmails
         .filter(|document| seen.insert(document["killmail_id"].as_u64()))
@@ -112,7 +112,7 @@ pub fn sample() -> Vec<Value> {
 
 /// One line of the bundled sample, as [`Upstream::play`](crate::Upstream::play) takes it.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Entry {
+pub enum SampleLine {
     /// An ordinary document.
     Document(Value),
     /// A document that is to be published with a null `esi`; here it has its body.
@@ -122,18 +122,18 @@ pub enum Entry {
 }
 
 /// Every line of the bundled sample: a null `esi`, a placeholder and a repeated killmail among them.
-pub fn sample_feed() -> Vec<Entry> {
+pub fn sample_feed() -> Vec<SampleLine> {
     let bodies = documents(SAMPLE_ESI.as_bytes());
     let body_of = |id: &Value| bodies.iter().find(|body| body["killmail_id"] == *id).cloned();
     let entry = |mut document: Value| {
         if document["killmail_id"].is_null() {
-            return Entry::Placeholder;
+            return SampleLine::Placeholder;
         }
         if document["esi"].is_object() {
-            return Entry::Document(document);
+            return SampleLine::Document(document);
         }
         document["esi"] = body_of(&document["killmail_id"]).expect("esi.jsonl has the bodies that are missing");
-        Entry::WithoutEsi(document)
+        SampleLine::WithoutEsi(document)
     };
     documents(SAMPLE_KILLMAILS.as_bytes()).into_iter().map(entry).collect()
 }

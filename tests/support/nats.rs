@@ -14,7 +14,7 @@ use crate::process::{eventually, free_address};
 pub use operator::{Operator, Permissions};
 
 /// How long a server may take to listen.
-const READY: Duration = Duration::from_secs(30);
+const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Servers with JetStream. Dropping it kills them.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Nats {
             servers: servers.collect(),
         };
         for n in 0..nats.servers.len() {
-            nats.begin(n).await;
+            nats.launch(n).await;
         }
         Some(nats)
     }
@@ -142,7 +142,7 @@ impl Nats {
     ///
     /// # Panics
     /// If it does not listen within half a minute.
-    pub async fn begin(&mut self, n: usize) {
+    pub async fn launch(&mut self, n: usize) {
         let arguments = match &self.launch {
             Launch::Configured(more) => vec!["--config".to_owned(), self.configure(n, more).display().to_string()],
             Launch::Composed(commands) => self.translate(n, &commands[n]),
@@ -157,7 +157,7 @@ impl Nats {
             .spawn();
         server.process = Some(process.expect("nats-server can be run"));
         let address = server.address.clone();
-        eventually("nats-server listens", READY, async || {
+        eventually("nats-server listens", READY_TIMEOUT, async || {
             TcpStream::connect(&address).await.is_ok()
         })
         .await;
@@ -192,7 +192,7 @@ impl Nats {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);
         let mut leader = None;
-        eventually("the stream has a leader", 2 * READY, async || {
+        eventually("the stream has a leader", 2 * READY_TIMEOUT, async || {
             let asked = tokio::time::timeout(Duration::from_secs(2), context.get_stream(stream)).await;
             let name = match asked {
                 Ok(Ok(stream)) => stream
@@ -218,11 +218,11 @@ impl Nats {
     ///
     /// # Panics
     /// If that takes longer than a minute.
-    pub async fn is_whole(&self, stream: &str) {
+    pub async fn wait_replicated(&self, stream: &str) {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);
         let others = self.servers.len() - 1;
-        eventually("every server holds the stream", 2 * READY, async || {
+        eventually("every server holds the stream", 2 * READY_TIMEOUT, async || {
             let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(2), context.get_stream(stream)).await else {
                 return false;
             };

@@ -5,9 +5,9 @@ use std::path::Path;
 use tempfile::TempDir;
 
 use crate::{
-    Upstream,
+    FakeUpstream,
+    fake_upstream::FIRST,
     process::{Binary, Service, free_address},
-    upstream::FIRST,
 };
 
 /// Settings of a service: variable and text.
@@ -58,7 +58,7 @@ impl Pair {
 
     /// An ingestor in this world that reads everything from the first document on, as fast as it can; then `more`, of which later
     /// ones win.
-    pub fn ingestor(&self, upstream: &Upstream, more: &[(&'static str, &str)]) -> Settings {
+    pub fn ingestor(&self, upstream: &FakeUpstream, more: &[(&'static str, &str)]) -> Settings {
         let mut settings = upstream.settings().to_vec();
         settings.extend([
             ("INGESTOR_GRPC_ADDR", self.grpc.clone()),

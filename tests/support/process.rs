@@ -67,9 +67,9 @@ async fn built(name: &str) -> PathBuf {
 }
 
 /// How long a service may take until it is ready, on a busy machine in a debug build.
-const READY: Duration = Duration::from_secs(60);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a service may take to end after it was asked to.
-const END: Duration = Duration::from_secs(30);
+const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running service. Dropping it kills it.
 #[derive(Debug)]
@@ -126,7 +126,7 @@ impl Service {
     pub async fn ready(&mut self) {
         let client = reqwest::Client::new();
         let url = format!("http://{}/readyz", self.http);
-        let deadline = Instant::now() + READY;
+        let deadline = Instant::now() + READY_TIMEOUT;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child of ours") {
                 self.drain().await;
@@ -141,7 +141,11 @@ impl Service {
                 return;
             }
             if Instant::now() > deadline {
-                panic!("{} was not ready after {READY:?}:\n{}", self.name, self.stderr.text());
+                panic!(
+                    "{} was not ready after {READY_TIMEOUT:?}:\n{}",
+                    self.name,
+                    self.stderr.text()
+                );
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -171,12 +175,16 @@ impl Service {
     /// # Panics
     /// If it takes longer than half a minute; with what it wrote.
     pub async fn end(&mut self) -> ExitStatus {
-        match timeout(END, self.child.wait()).await {
+        match timeout(EXIT_TIMEOUT, self.child.wait()).await {
             Ok(status) => {
                 self.drain().await;
                 status.expect("a child of ours")
             }
-            Err(_) => panic!("{} did not end within {END:?}:\n{}", self.name, self.stderr.text()),
+            Err(_) => panic!(
+                "{} did not end within {EXIT_TIMEOUT:?}:\n{}",
+                self.name,
+                self.stderr.text()
+            ),
         }
     }
 

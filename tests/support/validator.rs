@@ -1,6 +1,6 @@
 //! Holds recorded histories against the seven guarantees of `StreamKillmails`, each by its name.
 //!
-//! A [`History`] is what a run left behind: what zKillboard published, what the log holds, what each client saw on each of
+//! A [`RunHistory`] is what a run left behind: what zKillboard published, what the log holds, what each client saw on each of
 //! its streams, and the crashes in between. [`validate`] knows nothing of the services' code: only the contract's words.
 
 mod checks;
@@ -9,7 +9,7 @@ mod history;
 use std::fmt;
 
 pub use history::{
-    Appended, Client, Crash, History, Latency, Memory, Published, Received, Seen, Start, Stream, offset,
+    Appended, Client, Crash, Latency, Memory, Observed, Published, Received, RunHistory, Start, Stream, offset,
 };
 
 /// The contract's guarantees of a stream.
@@ -47,7 +47,7 @@ impl fmt::Display for Violation {
 }
 
 /// The check of one guarantee: what it finds wrong.
-type Check = fn(&History) -> Vec<String>;
+type Check = fn(&RunHistory) -> Vec<String>;
 
 const CHECKS: [(Guarantee, Check); 7] = [
     (Guarantee::Ordered, checks::ordered),
@@ -60,7 +60,7 @@ const CHECKS: [(Guarantee, Check); 7] = [
 ];
 
 /// Everything that is wrong with a history; empty = all seven hold.
-pub fn violations(history: &History) -> Vec<Violation> {
+pub fn violations(history: &RunHistory) -> Vec<Violation> {
     let of = |(guarantee, check): &(Guarantee, Check)| {
         let guarantee = *guarantee;
         check(history)
@@ -74,7 +74,7 @@ pub fn violations(history: &History) -> Vec<Violation> {
 ///
 /// # Panics
 /// If there are any; names the first of them.
-pub fn validate(history: &History) {
+pub fn validate(history: &RunHistory) {
     let found = violations(history);
     let first: Vec<String> = found.iter().take(20).map(ToString::to_string).collect();
     assert!(found.is_empty(), "{} violations:\n{}", found.len(), first.join("\n"));

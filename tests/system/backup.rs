@@ -4,15 +4,15 @@
 use std::{fs, path::Path, time::Duration};
 
 use killfeed_support::{
-    Discord, Upstream,
-    discord::{CHANNEL, GUILD, permission},
+    FakeDiscord, FakeUpstream,
+    fake_discord::{CHANNEL, GUILD, permission},
     process::{Binary, Service, eventually, free_address},
 };
 use serde_json::Value;
 
 use crate::{
-    notifier::{Notifier, fresh, posted, row},
-    world::{Ingestor, LONG},
+    harness::{TEST_TIMEOUT, TestIngestor},
+    notifier::{TestNotifier, fresh, posted, row},
 };
 
 const OTHER_GUILD: u64 = GUILD + (1 << 22);
@@ -30,22 +30,25 @@ async fn command(settings: &[(&str, String)], arguments: &[&str]) -> String {
     service.stderr()
 }
 
-async fn posts_are(discord: &Discord, channel: u64, expected: &[u64]) {
+async fn posts_are(discord: &FakeDiscord, channel: u64, expected: &[u64]) {
     let what = format!("{} posts in {channel}", expected.len());
-    eventually(&what, LONG, async || posted(discord, channel).len() >= expected.len()).await;
+    eventually(&what, TEST_TIMEOUT, async || {
+        posted(discord, channel).len() >= expected.len()
+    })
+    .await;
     assert_eq!(posted(discord, channel), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_of_a_running_notifier_fills_an_empty_folder() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     discord.add_channel(OTHER_GUILD, OTHER, permission::ALL);
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("all", GUILD, CHANNEL, "") + &row("all", OTHER_GUILD, OTHER, "");
     let admin = free_address();
     let extra = [("NOTIFIER_ADMIN_ADDR", admin.as_str())];
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &extra).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &extra).await;
     let documents = fresh(8);
     upstream.publish_all(documents[..3].iter().cloned());
     posts_are(&discord, CHANNEL, &ids(&documents[..3])).await;
@@ -75,13 +78,13 @@ async fn a_backup_of_a_running_notifier_fills_an_empty_folder() {
     command(&here, &["export", "--file", &stopped]).await;
     assert_eq!(fs::read_to_string(&stopped).unwrap(), running);
     upstream.publish(documents[4].clone());
-    ingestor.holds(5).await;
+    ingestor.wait_for_killmails(5).await;
 
     let fresh_folder = backup.path().join("data");
     command(&[data(&fresh_folder)], &["import", "--file", &file]).await;
     notifier.set("NOTIFIER_DATA_DIR", &fresh_folder.display().to_string());
     notifier.set("NOTIFIER_SUBSCRIPTIONS_FILE", "");
-    notifier.begin().await;
+    notifier.launch().await;
     // What was uploaded before the import is not these subscriptions' business.
     upstream.publish_all(fresh(8).split_off(5));
     // From the head on: rather lost than twice.
@@ -106,11 +109,11 @@ fn copy_folder(from: &Path, to: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn yesterdays_folder_posts_nothing_of_what_it_missed() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("all", GUILD, CHANNEL, "");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
     let documents = fresh(9);
     upstream.publish_all(documents[..3].iter().cloned());
     posts_are(&discord, CHANNEL, &ids(&documents[..3])).await;
@@ -120,25 +123,25 @@ async fn yesterdays_folder_posts_nothing_of_what_it_missed() {
     let yesterday = notifier.data.path().join("yesterday");
     copy_folder(&data, &yesterday);
 
-    notifier.begin().await;
+    notifier.launch().await;
     upstream.publish_all(documents[3..6].iter().cloned());
     posts_are(&discord, CHANNEL, &ids(&documents[..6])).await;
     notifier.kill().await;
     upstream.publish(documents[6].clone());
-    ingestor.holds(7).await;
+    ingestor.wait_for_killmails(7).await;
 
     fs::remove_dir_all(&data).unwrap();
     fs::rename(&yesterday, &data).unwrap();
     notifier.set("NOTIFIER_SKIP_BACKLOG", "true");
-    notifier.begin().await;
+    notifier.launch().await;
     upstream.publish(documents[7].clone());
     let expected = [&ids(&documents[..6])[..], &ids(&documents[7..8])[..]].concat();
     posts_are(&discord, CHANNEL, &expected).await;
     // Whatever would be posted of the past would have come before that one; and the setting acts once.
     notifier.kill().await;
     upstream.publish(documents[8].clone());
-    ingestor.holds(9).await;
-    notifier.begin().await;
+    ingestor.wait_for_killmails(9).await;
+    notifier.launch().await;
     let expected = [&ids(&documents[..6])[..], &ids(&documents[7..])[..]].concat();
     posts_are(&discord, CHANNEL, &expected).await;
     tokio::time::sleep(Duration::from_secs(1)).await;

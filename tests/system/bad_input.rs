@@ -1,11 +1,11 @@
 //! What a person did wrong is named in one line, with exit code 78, and nothing is touched.
 
 use killfeed_support::{
-    Upstream,
+    FakeUpstream,
     process::{Binary, Service, free_address},
 };
 
-use crate::world::{Ingestor, bytes_below};
+use crate::harness::{TestIngestor, bytes_below};
 
 async fn refused(binary: Binary, settings: &[(&str, String)]) -> String {
     let mut service = Service::start(binary, settings).await;
@@ -48,8 +48,8 @@ async fn a_bad_setting_ends_the_program_before_it_binds_a_port() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_ingestor_on_the_same_data_folder_says_so_and_ends() {
-    let upstream = Upstream::start().await;
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     let mut settings = ingestor.settings();
     settings.extend([
         ("INGESTOR_GRPC_ADDR", free_address()),
@@ -63,8 +63,8 @@ async fn a_second_ingestor_on_the_same_data_folder_says_so_and_ends() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_corrupt_data_folder_is_named_and_left_untouched() {
-    let upstream = Upstream::start().await;
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.stop().await;
     let log = ingestor.data.path().join("log.redb");
     std::fs::write(&log, b"this is no database, but somebody may still want to look at it").unwrap();
@@ -79,8 +79,8 @@ async fn a_corrupt_data_folder_is_named_and_left_untouched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_data_folder_of_a_newer_version_is_named_and_left_untouched() {
-    let upstream = Upstream::start().await;
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let settings = notifier_settings(&ingestor, folder.path());
     let mut notifier = Service::start(Binary::Notifier, &settings).await;
@@ -123,8 +123,8 @@ async fn a_data_folder_of_a_newer_version_is_named_and_left_untouched() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_notifier_on_the_same_data_folder_says_so_and_ends() {
-    let upstream = Upstream::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let folder = tempfile::tempdir().unwrap();
     let mut notifier = Service::start(Binary::Notifier, &notifier_settings(&ingestor, folder.path())).await;
     notifier.ready().await;
@@ -134,7 +134,7 @@ async fn a_second_notifier_on_the_same_data_folder_says_so_and_ends() {
     assert_eq!(notifier.stop().await.code(), Some(0));
 }
 
-fn notifier_settings(ingestor: &Ingestor, folder: &std::path::Path) -> Vec<(&'static str, String)> {
+fn notifier_settings(ingestor: &TestIngestor, folder: &std::path::Path) -> Vec<(&'static str, String)> {
     vec![
         ("NOTIFIER_INGESTOR_URLS", ingestor.url()),
         ("NOTIFIER_HTTP_ADDR", free_address()),

@@ -3,12 +3,12 @@
 use futures::future::join_all;
 use killfeed::v1::{StreamKillmailsRequest, killmail_service_client::KillmailServiceClient, stream_killmails_request};
 use killfeed_ingestor::settings::Settings;
-use killfeed_support::{Upstream, corpus, process::eventually, upstream::FIRST};
+use killfeed_support::{FakeUpstream, corpus, fake_upstream::FIRST, process::eventually};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
-use crate::world::{Ingestor, LONG, metric};
+use crate::harness::{TEST_TIMEOUT, TestIngestor, metric};
 
 const STREAMS: usize = 1_000;
 const CONNECTIONS: usize = 10;
@@ -49,7 +49,7 @@ async fn open_and_drop(url: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_streams_opened_and_dropped_leave_no_task_and_no_gauge_above_zero() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     upstream.publish_all(corpus::some(200));
     let folder = tempfile::tempdir().unwrap();
     let mut given = upstream.settings().to_vec();
@@ -72,30 +72,30 @@ async fn a_thousand_streams_opened_and_dropped_leave_no_task_and_no_gauge_above_
         .await
         .unwrap();
     let (url, http) = (format!("http://{}", running.grpc_addr), running.http_addr.to_string());
-    eventually("200 killmails are logged", LONG, async || {
+    eventually("200 killmails are logged", TEST_TIMEOUT, async || {
         metric(&http, "killfeed_logged_total").await >= 200.0
     })
     .await;
 
     let tasks = || Handle::current().metrics().num_alive_tasks();
     open_and_drop(&url).await;
-    eventually("the first thousand are gone", LONG, async || {
+    eventually("the first thousand are gone", TEST_TIMEOUT, async || {
         metric(&http, "killfeed_streams").await == 0.0
     })
     .await;
     let before = tasks();
     for _ in 0..2 {
         open_and_drop(&url).await;
-        eventually("all streams are gone", LONG, async || {
+        eventually("all streams are gone", TEST_TIMEOUT, async || {
             metric(&http, "killfeed_streams").await == 0.0
         })
         .await;
     }
     // Connections and their tasks end a moment after their streams; a leak of one task a stream would be thousands.
-    eventually("no task is left over", LONG, async || tasks() <= before + 20).await;
+    eventually("no task is left over", TEST_TIMEOUT, async || tasks() <= before + 20).await;
 
     shutdown.cancel();
-    tokio::time::timeout(LONG, running.finished())
+    tokio::time::timeout(TEST_TIMEOUT, running.finished())
         .await
         .expect("in time")
         .unwrap();
@@ -103,14 +103,14 @@ async fn a_thousand_streams_opened_and_dropped_leave_no_task_and_no_gauge_above_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_opened_and_dropped_leave_no_memory() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     upstream.publish_all(corpus::some(200));
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(200).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(200).await;
     let mut resident = Vec::new();
     for _ in 0..WARM_UP + ROUNDS {
         open_and_drop(&ingestor.url()).await;
-        eventually("all streams are gone", LONG, async || {
+        eventually("all streams are gone", TEST_TIMEOUT, async || {
             ingestor.metric("killfeed_streams").await == 0.0
         })
         .await;

@@ -20,10 +20,10 @@ use killfeed::{
     },
 };
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
     process::eventually,
     proxy::{Cut, Proxy},
-    validator::{Client, Crash, Received, Seen, Start, Stream, offset, validate},
+    validator::{Client, Crash, Observed, Received, Start, Stream, offset, validate},
 };
 use serde_json::Value;
 use tokio::{
@@ -34,8 +34,8 @@ use tokio::{
 use tonic::{Code, Streaming};
 
 use crate::{
+    harness::{TEST_TIMEOUT, TestIngestor},
     recorder::{Recorder, begun, whole_log},
-    world::{Ingestor, LONG},
 };
 
 /// One of each five follows with the client library, the others by hand.
@@ -63,7 +63,7 @@ fn attackers(document: &Value) -> usize {
 
 /// What every client knows.
 #[derive(Clone)]
-struct World {
+struct ChaosContext {
     recorder: Recorder,
     /// Through the proxy.
     rough: String,
@@ -75,7 +75,7 @@ struct World {
     resumed: Arc<AtomicUsize>,
 }
 
-impl World {
+impl ChaosContext {
     async fn over(&self) -> u64 {
         let mut over = self.over.clone();
         let head = over
@@ -91,8 +91,8 @@ impl World {
 }
 
 /// A client that resumes by hand.
-struct ByHand {
-    world: World,
+struct ManualClient {
+    world: ChaosContext,
     rng: Rng,
     filter: usize,
     updates: bool,
@@ -101,7 +101,7 @@ struct ByHand {
     client: Client,
 }
 
-impl ByHand {
+impl ManualClient {
     async fn live(mut self, n: usize) -> Client {
         if n == SLEEPER {
             self.oversleep().await;
@@ -123,7 +123,7 @@ impl ByHand {
             .await
             .expect("the server is up and nothing stands between");
         loop {
-            let next = timeout(LONG, stream.message()).await.expect("in time");
+            let next = timeout(TEST_TIMEOUT, stream.message()).await.expect("in time");
             let response = next.expect("nothing breaks now").expect("without end");
             let (at, progress) = (
                 offset(&response.cursor),
@@ -147,13 +147,13 @@ impl ByHand {
                 None => self.pause(50..300).await,
             }
         };
-        let first = timeout(LONG, stream.message()).await.expect("in time");
+        let first = timeout(TEST_TIMEOUT, stream.message()).await.expect("in time");
         self.take(first.expect("nothing breaks yet").expect("without end"));
         drop(stream);
         let here = self.cursor.as_deref().map(offset).expect("one was taken");
         self.world.over().await;
         let mut client = KillmailServiceClient::connect(url).await.expect("it is up");
-        let deadline = Instant::now() + LONG;
+        let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let status = client
                 .get_feed_status(GetFeedStatusRequest {})
@@ -271,7 +271,7 @@ const FROM_THE_OLDEST: Start = Start::Earliest { trimmed: u64::MAX };
 
 fn push(stream: &mut Stream, received: Received) {
     if stream.start == FROM_THE_OLDEST {
-        let is_record = matches!(received.seen, Seen::Record(_));
+        let is_record = matches!(received.seen, Observed::Record(_));
         stream.start = Start::Earliest {
             trimmed: received.offset.saturating_sub(u64::from(is_record)),
         };
@@ -280,7 +280,7 @@ fn push(stream: &mut Stream, received: Received) {
 }
 
 /// A client that leaves resuming to the library; it stalls now and then.
-async fn by_library(world: World, mut rng: Rng, n: usize) -> Client {
+async fn by_library(world: ChaosContext, mut rng: Rng, n: usize) -> Client {
     let filter = n % FILTERS.len();
     let client = client::Client::builder().endpoint(&world.rough).build().unwrap();
     let mut events = client.follow(FollowOptions {
@@ -291,9 +291,12 @@ async fn by_library(world: World, mut rng: Rng, n: usize) -> Client {
     let mut stream = begun(FROM_THE_OLDEST, world.wanted[filter].clone(), true);
     loop {
         // A restart may take long on a busy machine, and the wait after the rounds that failed meanwhile is up to 30 s.
-        let next = timeout(2 * LONG, events.next()).await.expect("in time").unwrap();
+        let next = timeout(2 * TEST_TIMEOUT, events.next())
+            .await
+            .expect("in time")
+            .unwrap();
         let received = world.recorder.event(&next);
-        let (at, progress) = (received.offset, received.seen == Seen::Progress);
+        let (at, progress) = (received.offset, received.seen == Observed::Progress);
         push(&mut stream, received);
         let head = *world.over.borrow();
         if progress && head.is_some_and(|head| at >= head) {
@@ -319,7 +322,7 @@ struct Publisher {
 }
 
 impl Publisher {
-    fn publish(&mut self, upstream: &Upstream, rng: &mut Rng) {
+    fn publish(&mut self, upstream: &FakeUpstream, rng: &mut Rng) {
         if self.next > 0 && rng.u8(0..10) == 0 {
             let again = rng.usize(0..self.next);
             let document = &mut self.documents[again];
@@ -348,7 +351,7 @@ async fn whatever_happens_all_seven_guarantees_hold() {
     println!("KILLFEED_SEED={seed} KILLFEED_CHAOS_SECONDS={seconds}");
     let mut rng = Rng::with_seed(seed);
 
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents = corpus::best().documents;
     let wanted = FILTERS.map(|(text, matches)| {
         let ids = documents.iter().filter(|document| matches(document));
@@ -359,10 +362,10 @@ async fn whatever_happens_all_seven_guarantees_hold() {
         ("INGESTOR_RETENTION", retention.as_str()),
         ("INGESTOR_MAX_STREAMS_PER_TOKEN", "1000"),
     ];
-    let mut ingestor = Ingestor::start(&upstream, &extra).await;
+    let mut ingestor = TestIngestor::start(&upstream, &extra).await;
     let proxy = Proxy::start(ingestor.grpc.clone()).await;
     let (over, is_over) = watch::channel(None);
-    let world = World {
+    let world = ChaosContext {
         recorder: Recorder::new(),
         rough: proxy.url(),
         direct: ingestor.url(),
@@ -377,7 +380,7 @@ async fn whatever_happens_all_seven_guarantees_hold() {
         if n % 5 == 0 {
             clients.spawn(by_library(world.clone(), own, n));
         } else {
-            let by_hand = ByHand {
+            let by_hand = ManualClient {
                 world: world.clone(),
                 rng: own,
                 filter: rng.usize(0..FILTERS.len()),
@@ -405,7 +408,7 @@ async fn whatever_happens_all_seven_guarantees_hold() {
     let tried = |kills: usize| kills == KILLS && world.resumed.load(Ordering::Relaxed) > CLIENTS;
     while world.recorder.now() < Duration::from_secs(seconds) || !tried(crashes.len()) {
         assert!(
-            world.recorder.now() < Duration::from_secs(seconds) + 4 * LONG,
+            world.recorder.now() < Duration::from_secs(seconds) + 4 * TEST_TIMEOUT,
             "{} kills and {} resumed streams by now",
             crashes.len(),
             world.resumed.load(Ordering::Relaxed)
@@ -436,14 +439,16 @@ async fn whatever_happens_all_seven_guarantees_hold() {
     proxy.freeze(false);
     proxy.cut_next(Cut::Never);
     let last = upstream.next_number();
-    eventually("everything published is walked", LONG, async || {
+    eventually("everything published is walked", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence == last
     })
     .await;
     let mut history = whole_log(&ingestor).await;
     let head = offset(&ingestor.status().await.head_cursor);
     over.send_replace(Some(head));
-    history.clients = timeout(2 * LONG, clients.join_all()).await.expect("all go home");
+    history.clients = timeout(2 * TEST_TIMEOUT, clients.join_all())
+        .await
+        .expect("all go home");
 
     history.trimmed = offset(&ingestor.status().await.earliest_cursor);
     history.crashes = crashes;
@@ -458,7 +463,7 @@ async fn whatever_happens_all_seven_guarantees_hold() {
     let resumed = streams()
         .filter(|stream| matches!(stream.start, Start::After(_)))
         .count();
-    let expired = events().filter(|event| event.seen == Seen::Expired).count();
+    let expired = events().filter(|event| event.seen == Observed::Expired).count();
     println!(
         "{} records and {} unseen, {} clients, {} streams ({resumed} resumed), {} events, {troubles} troubles, {} kills, {expired} expired",
         history.log.len(),

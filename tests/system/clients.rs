@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
     process::{Example, eventually},
 };
 use serde_json::Value;
@@ -12,7 +12,7 @@ use tokio::{
     process::Command,
 };
 
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// The numbers of the killmails whose links a program printed.
 fn links(output: &str) -> Vec<u64> {
@@ -51,8 +51,8 @@ fn tool(variable: &str, what: &str) -> Option<String> {
 
 #[tokio::test]
 async fn the_rust_example_prints_what_comes() {
-    let upstream = Upstream::start_with_sample().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start_with_sample().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let documents: Vec<Value> = corpus::sample().into_iter().take(20).collect();
     let mut example = Command::new(Example::Follow.path().await)
         .env("KILLFEED_INGESTOR", ingestor.url())
@@ -61,7 +61,7 @@ async fn the_rust_example_prints_what_comes() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    eventually("it follows", LONG, async || {
+    eventually("it follows", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_streams").await == 1.0
     })
     .await;
@@ -69,7 +69,9 @@ async fn the_rust_example_prints_what_comes() {
     let mut lines = BufReader::new(example.stdout.take().unwrap()).lines();
     let mut printed = String::new();
     for _ in 0..documents.len() {
-        let line = tokio::time::timeout(LONG, lines.next_line()).await.expect("in time");
+        let line = tokio::time::timeout(TEST_TIMEOUT, lines.next_line())
+            .await
+            .expect("in time");
         printed.push_str(&line.unwrap().expect("it does not end"));
         printed.push('\n');
     }
@@ -85,8 +87,8 @@ async fn the_node_example_prints_every_killmail_once_and_continues_where_it_was(
     let Some(modules) = tool("KILLFEED_TEST_NODE_MODULES", "folder with examples/node's modules") else {
         return;
     };
-    let upstream = Upstream::start_with_sample().await;
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start_with_sample().await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     let documents = corpus::sample();
     upstream.publish_all(documents.iter().cloned());
     let scratch = tempfile::tempdir().unwrap();
@@ -125,11 +127,11 @@ async fn buf_curl_works_as_written_and_the_documented_killmail_is_what_it_prints
     let Some(buf) = tool("KILLFEED_TEST_BUF", "buf") else {
         return;
     };
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let document = small();
     upstream.publish(document.clone());
-    let ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(1).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(1).await;
     let curl = async |data: &str, call: &str| {
         let mut command = Command::new(&buf);
         command.args(["curl", "--protocol", "grpc", "--http2-prior-knowledge", "-d", data]);
@@ -224,8 +226,8 @@ async fn grpcurl_works_as_written() {
         eprintln!("note: no grpcurl on the PATH: not tested");
         return;
     }
-    let upstream = Upstream::start_with_sample().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start_with_sample().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let mut command = Command::new("grpcurl");
     command.args([
         "-plaintext",

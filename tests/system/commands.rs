@@ -2,33 +2,33 @@
 //! against Discord's description and its 3 seconds. Replies are golden files, which docs/commands.md shows.
 
 mod admin;
-mod asked;
-mod changed;
+mod read_only;
+mod mutating;
 mod docs;
-mod imported;
-mod together;
-mod told;
+mod import_export;
+mod concurrency;
+mod notifications;
 
 use std::time::SystemTime;
 
 use killfeed_support::{
-    Discord, Upstream, corpus,
-    discord::{Answered, Ask, CHANNEL, GUILD},
+    FakeDiscord, FakeUpstream, corpus,
+    fake_discord::{CHANNEL, GUILD, InteractionReply, TestInteraction},
     process::{Binary, Service, eventually, free_address},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// How many killmails of the sample are in the log: with one placeholder and one repetition left out.
 pub(crate) const KILLMAILS: u64 = 50;
 
 /// Everything that a person with Discord needs.
-pub(crate) struct Desk {
-    pub(crate) discord: Discord,
-    pub(crate) ingestor: Ingestor,
-    pub(crate) upstream: Upstream,
+pub(crate) struct CommandHarness {
+    pub(crate) discord: FakeDiscord,
+    pub(crate) ingestor: TestIngestor,
+    pub(crate) upstream: FakeUpstream,
     pub(crate) http: String,
     pub(crate) admin: String,
     pub(crate) data: TempDir,
@@ -36,23 +36,23 @@ pub(crate) struct Desk {
     notifier: Option<Service>,
 }
 
-impl Desk {
+impl CommandHarness {
     /// With the bundled killmails in the log, published just now, and a bot that is connected.
     pub(crate) async fn start(extra: &[(&'static str, &str)]) -> Self {
-        Self::start_in(Discord::start().await, extra).await
+        Self::start_in(FakeDiscord::start().await, extra).await
     }
 
     /// The same in this Discord.
-    pub(crate) async fn start_in(discord: Discord, extra: &[(&'static str, &str)]) -> Self {
-        let upstream = Upstream::start_with_sample().await;
+    pub(crate) async fn start_in(discord: FakeDiscord, extra: &[(&'static str, &str)]) -> Self {
+        let upstream = FakeUpstream::start_with_sample().await;
         let now = SystemTime::now();
         let mut documents = corpus::sample();
         for document in &mut documents {
             corpus::set_times(document, now, now);
         }
         upstream.publish_all(documents);
-        let ingestor = Ingestor::start(&upstream, &[]).await;
-        eventually("the sample is in the log", LONG, async || {
+        let ingestor = TestIngestor::start(&upstream, &[]).await;
+        eventually("the sample is in the log", TEST_TIMEOUT, async || {
             ingestor.status().await.killmails >= KILLMAILS
         })
         .await;
@@ -70,12 +70,12 @@ impl Desk {
                 .collect(),
             notifier: None,
         };
-        desk.begin().await;
+        desk.launch().await;
         desk
     }
 
     /// Starts the notifier (again) in its place.
-    pub(crate) async fn begin(&mut self) {
+    pub(crate) async fn launch(&mut self) {
         let mut settings = vec![
             ("NOTIFIER_INGESTOR_URLS", self.ingestor.url()),
             ("NOTIFIER_HTTP_ADDR", self.http.clone()),
@@ -97,7 +97,7 @@ impl Desk {
     /// Waits until a restarted bot is connected again: Discord lets a shard identify every 5 s.
     pub(crate) async fn restart(&mut self) {
         self.kill().await;
-        self.begin().await;
+        self.launch().await;
     }
 
     pub(crate) fn notifier(&self) -> &Service {
@@ -105,7 +105,7 @@ impl Desk {
     }
 
     /// An answer, and that nothing about it was wrong.
-    pub(crate) async fn ask(&self, ask: Ask) -> Answered {
+    pub(crate) async fn ask(&self, ask: TestInteraction) -> InteractionReply {
         let answered = self.discord.ask(&ask).await;
         assert_eq!(self.discord.rejected(), [""; 0]);
         let flags = &answered.first["data"]["flags"];
@@ -120,7 +120,7 @@ impl Desk {
     /// The names that `list` shows, over all pages.
     pub(crate) async fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
-        let mut page = self.ask(Ask::command("list")).await;
+        let mut page = self.ask(TestInteraction::command("list")).await;
         loop {
             let embeds = page.message["embeds"].as_array().into_iter().flatten();
             let fields = embeds.flat_map(|embed| embed["fields"].as_array().into_iter().flatten());
@@ -128,13 +128,15 @@ impl Desk {
             if !page.shown().contains("[Next]") {
                 return names;
             }
-            page = self.ask(Ask::button(&page.button("Next"), &page.message)).await;
+            page = self
+                .ask(TestInteraction::button(&page.button("Next"), &page.message))
+                .await;
         }
     }
 }
 
 /// A reply without what differs from run to run.
-pub(crate) fn steady(answered: &Answered) -> String {
+pub(crate) fn steady(answered: &InteractionReply) -> String {
     let text = answered
         .shown()
         .replace(&CHANNEL.to_string(), "CHANNEL")
@@ -167,7 +169,7 @@ pub(crate) fn steady(answered: &Answered) -> String {
     steady
 }
 
-/// Every piece from `begin` to `end` replaced; `|` = how long the log is, which ends at the next sign.
+/// Every piece from `launch` to `end` replaced; `|` = how long the log is, which ends at the next sign.
 fn between(text: &str, begin: &str, end: char, with: &str) -> String {
     let mut parts = text.split(begin);
     let mut steady = parts.next().unwrap_or_default().to_owned();
@@ -185,7 +187,7 @@ fn between(text: &str, begin: &str, end: char, with: &str) -> String {
 }
 
 /// Only what the command says, without the killmails below it: these have golden files of their own.
-pub(crate) fn without_examples(answered: &Answered) -> Answered {
+pub(crate) fn without_examples(answered: &InteractionReply) -> InteractionReply {
     let mut first = answered.clone();
     first.message["content"] = Value::Null;
     if let Some(embeds) = first.message["embeds"].as_array_mut() {
@@ -195,7 +197,7 @@ pub(crate) fn without_examples(answered: &Answered) -> Answered {
 }
 
 /// The first embed's title.
-pub(crate) fn title(answered: &Answered) -> &str {
+pub(crate) fn title(answered: &InteractionReply) -> &str {
     answered.message["embeds"][0]["title"].as_str().unwrap_or_default()
 }
 
@@ -208,17 +210,19 @@ macro_rules! golden {
 pub(crate) use golden;
 
 /// `subscribe` with a name.
-pub(crate) fn subscribe(name: &str, filter: &str) -> Ask {
-    Ask::command("subscribe").text("name", name).text("filter", filter)
+pub(crate) fn subscribe(name: &str, filter: &str) -> TestInteraction {
+    TestInteraction::command("subscribe")
+        .text("name", name)
+        .text("filter", filter)
 }
 
 /// One more killmail, published now.
-pub(crate) fn another(desk: &Desk, id: u64) -> Value {
+pub(crate) fn another(desk: &CommandHarness, id: u64) -> Value {
     another_with(desk, id, |_| {})
 }
 
 /// The same with something about it changed.
-pub(crate) fn another_with(desk: &Desk, id: u64, change: impl FnOnce(&mut Value)) -> Value {
+pub(crate) fn another_with(desk: &CommandHarness, id: u64, change: impl FnOnce(&mut Value)) -> Value {
     let now = SystemTime::now();
     let mut document = corpus::sample().remove(0);
     document["killmail_id"] = id.into();

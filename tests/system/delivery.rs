@@ -4,72 +4,75 @@
 use std::{path::Path, time::Duration};
 
 use killfeed_support::{
-    Discord, Upstream, corpus,
-    discord::{CHANNEL, Fault, GUILD, permission},
+    FakeDiscord, FakeUpstream, corpus,
+    fake_discord::{CHANNEL, Fault, GUILD, permission},
     process::{Binary, Service, eventually},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    notifier::{Notifier, fresh, matching, posted, row},
-    world::{Ingestor, LONG, get},
+    harness::{TEST_TIMEOUT, TestIngestor, get},
+    notifier::{TestNotifier, fresh, matching, posted, row},
 };
 
 fn ids(documents: &[Value]) -> Vec<u64> {
     documents.iter().map(|it| it["killmail_id"].as_u64().unwrap()).collect()
 }
 
-async fn posts_are(discord: &Discord, channel: u64, expected: &[u64]) {
+async fn posts_are(discord: &FakeDiscord, channel: u64, expected: &[u64]) {
     let what = format!("{} killmails in channel {channel}", expected.len());
-    eventually(&what, LONG, async || posted(discord, channel).len() >= expected.len()).await;
+    eventually(&what, TEST_TIMEOUT, async || {
+        posted(discord, channel).len() >= expected.len()
+    })
+    .await;
     assert_eq!(posted(discord, channel), expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_needs_no_bot_and_a_deleted_one_is_let_go() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let url = discord.add_webhook(77, "very-secret");
     let rows = format!("[[subscription]]\nname = \"hook\"\nwebhook = \"{url}\"\nfilter = \"\"\nstyle = \"link\"\n");
     let sink = [
         ("NOTIFIER_SINK", "discord".to_owned()),
         ("NOTIFIER_DISCORD_API_URL", discord.url()),
     ];
-    let mut notifier = Notifier::start_with(&ingestor, &sink, &rows, &[("RUST_LOG", "debug")]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &sink, &rows, &[("RUST_LOG", "debug")]).await;
     let documents = fresh(12);
     discord.fault(77, Fault::Status(503), Some(1));
     upstream.publish_all(documents[..10].iter().cloned());
     posts_are(&discord, 77, &ids(&documents[..10])).await;
     assert_eq!(discord.identifies(), 0, "no bot");
-    assert!(discord.asked().iter().all(|asked| asked.authorization.is_empty()));
+    assert!(discord.requests().iter().all(|asked| asked.authorization.is_empty()));
     // Deleted: said once, and not asked for again.
-    discord.fault(77, Fault::Refused(404, 10_015), None);
+    discord.fault(77, Fault::Rejected(404, 10_015), None);
     upstream.publish(documents[10].clone());
-    eventually("retired", LONG, async || notifier.stderr().contains("retired")).await;
-    let asked = discord.asked().len();
+    eventually("retired", TEST_TIMEOUT, async || notifier.stderr().contains("retired")).await;
+    let asked = discord.requests().len();
     upstream.publish(documents[11].clone());
-    ingestor.holds(12).await;
+    ingestor.wait_for_killmails(12).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(discord.asked().len(), asked);
+    assert_eq!(discord.requests().len(), asked);
     assert!(!notifier.stderr().contains("very-secret"), "{}", notifier.stderr());
     assert_eq!(notifier.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_later_revision_edits_the_post_and_pings_nobody_again() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("all", GUILD, CHANNEL, "").replace("\"link\"", "\"full\"\nping = \"here\"");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
     let mut document = fresh(1).remove(0);
     upstream.publish(document.clone());
-    eventually("posted", LONG, async || discord.posts(CHANNEL).len() == 1).await;
+    eventually("posted", TEST_TIMEOUT, async || discord.posts(CHANNEL).len() == 1).await;
     discord.fail_edits(CHANNEL, 502, 2);
     document["zkb"]["totalValue"] = json!(987_000_000_000.0_f64);
     upstream.publish(document);
-    eventually("edited", LONG, async || discord.posts(CHANNEL)[0].edits == 1).await;
+    eventually("edited", TEST_TIMEOUT, async || discord.posts(CHANNEL)[0].edits == 1).await;
     let posts = discord.posts(CHANNEL);
     assert_eq!(posts.len(), 1);
     let text = posts[0].body.to_string();
@@ -95,15 +98,15 @@ async fn a_post_tells_how_far_away_it_was_and_so_does_its_edit() {
         eprintln!("../shared/data is not there: the bundled sample has no map around Jita, and nothing is tried");
         return;
     }
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("market", GUILD, CHANNEL, "near(Jita, 5ly)").replace("\"link\"", "\"full\"");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
     let mut document = fresh(1).remove(0);
     document["esi"]["solar_system_id"] = PERIMETER.into();
     upstream.publish(document.clone());
-    eventually("posted", LONG, async || discord.posts(CHANNEL).len() == 1).await;
+    eventually("posted", TEST_TIMEOUT, async || discord.posts(CHANNEL).len() == 1).await;
     let told = || {
         let body = discord.posts(CHANNEL)[0].body.to_string();
         assert!(body.contains(" ly, 1 jump from Jita"), "{body}");
@@ -111,7 +114,7 @@ async fn a_post_tells_how_far_away_it_was_and_so_does_its_edit() {
     told();
     document["zkb"]["totalValue"] = json!(987_000_000_000.0_f64);
     upstream.publish(document);
-    eventually("edited", LONG, async || discord.posts(CHANNEL)[0].edits == 1).await;
+    eventually("edited", TEST_TIMEOUT, async || discord.posts(CHANNEL)[0].edits == 1).await;
     told();
     assert_eq!(discord.rejected(), [""; 0]);
     assert_eq!(notifier.stop().await, Some(0));
@@ -119,19 +122,22 @@ async fn a_post_tells_how_far_away_it_was_and_so_does_its_edit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_channel_resumes_at_once_when_the_permissions_are_back() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("all", GUILD, CHANNEL, "");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
     discord.add_channel(GUILD, CHANNEL, permission::VIEW_CHANNEL);
     let documents = fresh(3);
     upstream.publish_all(documents.iter().cloned());
-    eventually("suspended", LONG, async || notifier.stderr().contains("suspended")).await;
-    let asked = discord.asked().len();
+    eventually("suspended", TEST_TIMEOUT, async || {
+        notifier.stderr().contains("suspended")
+    })
+    .await;
+    let asked = discord.requests().len();
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(
-        discord.asked().len(),
+        discord.requests().len(),
         asked,
         "a channel that refuses is not asked in a loop"
     );
@@ -143,24 +149,24 @@ async fn a_channel_resumes_at_once_when_the_permissions_are_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_discord_will_not_take_is_a_dead_letter_with_its_body_and_costs_nothing_else() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("all", GUILD, CHANNEL, "");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
     let letters = format!("http://{}/dead-letters", notifier.http);
     assert_eq!(get(&letters).await, "");
     let documents = fresh(3);
     let ids = ids(&documents);
-    discord.fault(CHANNEL, Fault::Refused(400, 50_035), Some(1));
+    discord.fault(CHANNEL, Fault::Rejected(400, 50_035), Some(1));
     upstream.publish(documents[0].clone());
-    eventually("given up", LONG, async || !get(&letters).await.is_empty()).await;
+    eventually("given up", TEST_TIMEOUT, async || !get(&letters).await.is_empty()).await;
     // A fault of the killmail is no fault of the subscription.
     upstream.publish_all(documents[1..].iter().cloned());
     posts_are(&discord, CHANNEL, &ids[1..]).await;
 
     let link = format!("https://zkillboard.com/kill/{}/", ids[0]);
-    eventually("it is in the log", LONG, async || {
+    eventually("it is in the log", TEST_TIMEOUT, async || {
         let said = notifier.stderr();
         said.contains("Discord refuses this message") && said.contains(&link)
     })
@@ -169,7 +175,7 @@ async fn what_discord_will_not_take_is_a_dead_letter_with_its_body_and_costs_not
     assert!(metrics.contains("notifier_dead_letters_total{"), "{metrics}");
     // kill -9, and it can still be looked into.
     notifier.kill().await;
-    notifier.begin().await;
+    notifier.launch().await;
     let text = get(&letters).await;
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 1, "{text}");
@@ -189,24 +195,24 @@ const ODD: u64 = 9 << 22;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     discord.limit_posts(Some((2, Duration::from_secs(1))));
     discord.add_channel(EVEN, EVEN + 1, permission::ALL);
     discord.add_channel(ODD, ODD + 1, permission::ALL);
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("even", EVEN, EVEN + 1, "") + &row("odd", ODD, ODD + 1, "");
     // The same file for both: each takes the rows of its own shards.
     let settings = discord.settings();
-    let mut first = Notifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "0/2")]).await;
-    let mut second = Notifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "1/2")]).await;
+    let mut first = TestNotifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "0/2")]).await;
+    let mut second = TestNotifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "1/2")]).await;
     assert_eq!(discord.shards(), [[0, 2], [1, 2]]);
     let ready = get(&format!("http://{}/readyz", second.http)).await;
     assert_eq!(ready, "ready: shards 1/2\n");
     // Only what is published after a subscription was made is its business.
     let documents = fresh(160);
     upstream.publish_all(documents[..60].iter().cloned());
-    eventually("both post", LONG, async || {
+    eventually("both post", TEST_TIMEOUT, async || {
         posted(&discord, EVEN + 1).len() > 5 && posted(&discord, ODD + 1).len() > 5
     })
     .await;
@@ -214,8 +220,8 @@ async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
     // The second one ends first, with killmails that wait; the first one goes on for a while.
     second.kill().await;
     upstream.publish_all(documents[60..110].iter().cloned());
-    ingestor.holds(110).await;
-    eventually("the first one has all", LONG, async || {
+    ingestor.wait_for_killmails(110).await;
+    eventually("the first one has all", TEST_TIMEOUT, async || {
         posted(&discord, EVEN + 1).len() == 110
     })
     .await;
@@ -228,13 +234,13 @@ async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
     upstream.publish_all(documents[110..].iter().cloned());
     // From now on one process serves everything.
     first.set("NOTIFIER_SHARDS", "0-1/2");
-    first.begin().await;
-    ingestor.holds(160).await;
+    first.launch().await;
+    ingestor.wait_for_killmails(160).await;
     let expected = matching(&ingestor, "").await;
     assert_eq!(expected.len(), 160);
     for channel in [EVEN + 1, ODD + 1] {
         let what = format!("160 killmails in channel {channel}");
-        eventually(&what, LONG * 3, async || posted(&discord, channel).len() >= 160).await;
+        eventually(&what, TEST_TIMEOUT * 3, async || posted(&discord, channel).len() >= 160).await;
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(posted(&discord, EVEN + 1), expected);
@@ -257,12 +263,12 @@ async fn move_guilds(what: &str, data: &Path, shards: &str, file: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_database_is_kept_and_the_newest_copy_takes_its_place() {
-    let upstream = Upstream::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let console = [("NOTIFIER_SINK", "console".to_owned())];
-    let mut notifier = Notifier::start_with(&ingestor, &console, &row("all", GUILD, CHANNEL, ""), &[]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &console, &row("all", GUILD, CHANNEL, ""), &[]).await;
     let data = notifier.data.path().join("data");
-    eventually("today's copy", LONG, async || {
+    eventually("today's copy", TEST_TIMEOUT, async || {
         std::fs::read_dir(data.join("exports")).is_ok_and(|files| files.count() == 1)
     })
     .await;
@@ -272,8 +278,8 @@ async fn a_damaged_database_is_kept_and_the_newest_copy_takes_its_place() {
     // Without the file, so that only the copy can bring them back.
     std::fs::write(notifier.data.path().join("subscriptions.toml"), "").unwrap();
     notifier.set("NOTIFIER_SUBSCRIPTIONS_FILE", "");
-    notifier.begin().await;
-    eventually("it is said", LONG, async || {
+    notifier.launch().await;
+    eventually("it is said", TEST_TIMEOUT, async || {
         let said = notifier.stderr();
         said.contains("moved aside") && said.contains("subscriptions=1")
     })
@@ -286,6 +292,9 @@ async fn a_damaged_database_is_kept_and_the_newest_copy_takes_its_place() {
     );
     let documents = fresh(2);
     upstream.publish_all(documents.iter().cloned());
-    eventually("it posts again", LONG, async || notifier.printed() == ids(&documents)).await;
+    eventually("it posts again", TEST_TIMEOUT, async || {
+        notifier.printed() == ids(&documents)
+    })
+    .await;
     assert_eq!(notifier.stop().await, Some(0));
 }

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, fs};
 
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
     process::{Binary, Service, free_address},
 };
 
-use crate::{notifier::Notifier, world::Ingestor};
+use crate::{harness::TestIngestor, notifier::TestNotifier};
 
 use crate::metrics::code_of;
 
@@ -95,10 +95,10 @@ async fn the_containers_health_checks_are_commands_of_the_programs() {
         assert_eq!(code, Some(1), "nobody is there: {said}");
         assert!(said.contains("no answer from"), "{said}");
     }
-    let upstream = Upstream::start_with_sample().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start_with_sample().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let console = [("NOTIFIER_SINK", "console".to_owned())];
-    let notifier = Notifier::start_with(&ingestor, &console, "", &[]).await;
+    let notifier = TestNotifier::start_with(&ingestor, &console, "", &[]).await;
     for (binary, variable, address) in [
         (Binary::Ingestor, "INGESTOR_HTTP_ADDR", &ingestor.http),
         (Binary::Notifier, "NOTIFIER_HTTP_ADDR", &notifier.http),

@@ -2,13 +2,13 @@
 
 mod chaos;
 mod health;
-mod polite;
+mod rate_limits;
 mod updates;
 
 use killfeed_support::{corpus, process::eventually};
 use serde_json::Value;
 
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// So many killmails with their bodies, each another one; none of them is ganked.
 fn documents(count: usize) -> Vec<Value> {
@@ -41,8 +41,8 @@ fn id(document: &Value) -> u64 {
 }
 
 /// Waits until the walk has nothing more to read.
-async fn at_the_head(ingestor: &Ingestor, next: u64) {
-    eventually("the walk is at the head", LONG, async || {
+async fn at_the_head(ingestor: &TestIngestor, next: u64) {
+    eventually("the walk is at the head", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence == next
     })
     .await;

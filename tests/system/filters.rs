@@ -1,6 +1,6 @@
 //! The filter language over CCP's real names and over real killmails.
 
-mod ground;
+mod dataset;
 mod random;
 mod real;
 /// The rules once more, written apart from the program: the library's own tests hold it against invented killmails.
@@ -37,15 +37,15 @@ const KINDS: [(EntityKind, &str, &str); 7] = [
 ];
 
 /// Every static name, as the ingestor finds them but without its code.
-struct Names {
+struct StaticNames {
     proper: HashMap<(EntityKind, u64), String>,
     folded: HashMap<(EntityKind, String), Vec<u64>>,
 }
 
-fn names() -> Option<Names> {
+fn names() -> Option<StaticNames> {
     let file = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(SDE)).ok()?;
     let mut archive = zip::ZipArchive::new(file).unwrap();
-    let mut names = Names {
+    let mut names = StaticNames {
         proper: HashMap::new(),
         folded: HashMap::new(),
     };
@@ -67,7 +67,7 @@ fn names() -> Option<Names> {
     Some(names)
 }
 
-impl Resolve for Names {
+impl Resolve for StaticNames {
     fn exact(&self, kind: EntityKind, name: &str) -> Resolution {
         match self.folded.get(&(kind, fold(name))) {
             Some(ids) => Resolution::Found {
@@ -96,7 +96,7 @@ impl Resolve for Names {
     }
 }
 
-fn compiled(text: &str, names: &Names) -> Compiled {
+fn compiled(text: &str, names: &StaticNames) -> Compiled {
     match compile(text, names) {
         CompileOutcome::Compiled(compiled) => compiled,
         other => panic!("{text}: {other:?}"),
@@ -198,7 +198,7 @@ fn conditions(killmail: &Killmail) -> (Vec<String>, Vec<String>) {
 
 #[test]
 fn real_killmails_fulfil_what_they_say() {
-    let names = Names {
+    let names = StaticNames {
         proper: HashMap::new(),
         folded: HashMap::new(),
     };

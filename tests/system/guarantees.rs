@@ -8,7 +8,7 @@ use killfeed::v1::{
     stream_killmails_response::Event,
 };
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
     proxy::{Cut, Proxy},
     validator::{Client, Latency, Memory, Start, Stream, offset, validate},
 };
@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    harness::{TEST_TIMEOUT, TestIngestor},
     recorder::{Recorder, begun, whole_log},
-    world::{Ingestor, LONG},
 };
 
 const KILLMAILS: usize = 30;
@@ -45,7 +45,10 @@ async fn read(recorder: Recorder, url: &str, after: Option<String>) -> (Stream, 
         return (read, last);
     };
     let mut stream = opened.into_inner();
-    while let Ok(next) = tokio::time::timeout(LONG, stream.message()).await.expect("in time") {
+    while let Ok(next) = tokio::time::timeout(TEST_TIMEOUT, stream.message())
+        .await
+        .expect("in time")
+    {
         let response = next.expect("a stream ends with a status, or breaks");
         read.events.push(recorder.response(&response));
         last = Some(response.cursor);
@@ -61,11 +64,11 @@ async fn read(recorder: Recorder, url: &str, after: Option<String>) -> (Stream, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_cut_at_any_message_or_inside_it_loses_and_repeats_nothing() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(KILLMAILS);
     upstream.publish_all(documents);
-    let ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(KILLMAILS as u64).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(KILLMAILS as u64).await;
     let proxy = Proxy::start(ingestor.grpc.clone()).await;
     let mut history = whole_log(&ingestor).await;
     assert_eq!(history.log.len(), KILLMAILS);
@@ -102,12 +105,12 @@ const PROMPT: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(700);
     let (warm_up, live) = documents.split_at(documents.len() / 2);
     upstream.publish_all(warm_up.iter().cloned());
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(warm_up.len() as u64).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(warm_up.len() as u64).await;
     let recorder = Recorder::new();
     let before = ingestor.service().resident().expect("on Linux");
 
@@ -155,7 +158,7 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
         }
         let mut left = burst.len() * PROMPT;
         while left > 0 {
-            let next = tokio::time::timeout(LONG, received.recv()).await;
+            let next = tokio::time::timeout(TEST_TIMEOUT, received.recv()).await;
             let (n, at, event, response) = next.expect("in time").expect("nobody left");
             prompt[n].events.push(event);
             if let Some(Event::Killmail(killmail)) = response.event {

@@ -16,7 +16,7 @@ mod clients;
 mod commands;
 mod delivery;
 mod deploy;
-mod discord_side;
+mod discord;
 mod feed;
 mod filters;
 mod fuzz;
@@ -33,11 +33,11 @@ mod reload;
 mod replicas;
 mod simulation;
 mod sources;
-mod stand_in;
+mod fakes;
 mod stream;
-mod tidy;
+mod architecture;
 mod traces;
-mod world;
+mod harness;
 
 /// `crate::v1` as the library's own tests know it, for those of their files that are used here.
 use killfeed::v1;

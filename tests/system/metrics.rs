@@ -6,15 +6,15 @@ use std::{
 };
 
 use killfeed_support::{
-    Discord, Upstream, corpus,
-    discord::{CHANNEL, GUILD},
+    FakeDiscord, FakeUpstream, corpus,
+    fake_discord::{CHANNEL, GUILD},
     process::eventually,
 };
 
 use crate::{
-    notifier::{Notifier, fresh, posted, row},
-    tidy::rust_files,
-    world::{Ingestor, LONG, from_the_beginning, get, killmails},
+    architecture::rust_files,
+    harness::{TEST_TIMEOUT, TestIngestor, from_the_beginning, get, killmails},
+    notifier::{TestNotifier, fresh, posted, row},
 };
 
 /// What the list says of a metric.
@@ -142,20 +142,23 @@ const AT_WORK: [(&str, &[&str]); 2] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn running_services_show_what_the_list_says() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("all", GUILD, CHANNEL, "");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
     upstream.publish_all(fresh(5));
-    eventually("five posts", LONG, async || posted(&discord, CHANNEL).len() == 5).await;
+    eventually("five posts", TEST_TIMEOUT, async || {
+        posted(&discord, CHANNEL).len() == 5
+    })
+    .await;
     let mut events = from_the_beginning(&ingestor.client(), "");
     killmails(&mut events, 5).await;
     for ((service, at_work), http) in AT_WORK.iter().zip([&ingestor.http, &notifier.http]) {
         // What is about a post is counted after Discord has it.
         for name in *at_work {
             let what = format!("{name} is shown by the {service}");
-            eventually(&what, LONG, async || shown(http).await.contains_key(*name)).await;
+            eventually(&what, TEST_TIMEOUT, async || shown(http).await.contains_key(*name)).await;
         }
         let (listed, shown) = (listed(service), shown(http).await);
         for (name, seen) in &shown {
@@ -169,7 +172,7 @@ async fn running_services_show_what_the_list_says() {
     }
     assert_eq!(ingestor.metric("killfeed_log_head_offset").await, 5.0);
     assert_eq!(ingestor.metric("killfeed_log_killmails").await, 5.0);
-    eventually("both have everything", LONG, async || {
+    eventually("both have everything", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_stream_lag_events").await == 0.0
     })
     .await;

@@ -7,21 +7,21 @@ use std::{
 
 use killfeed::v1::ListKillmailsRequest;
 use killfeed_support::{
-    Discord, Upstream, corpus,
-    discord::{CHANNEL, Fault, GUILD, permission},
+    FakeDiscord, FakeUpstream, corpus,
+    fake_discord::{CHANNEL, Fault, GUILD, permission},
     process::{Binary, Service, eventually, free_address},
 };
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// Gets only what happened in low security space; [`CHANNEL`] gets everything.
 const LOWSEC: u64 = CHANNEL + 1;
 const LOWSEC_FILTER: &str = "space:lowsec";
 
 /// A notifier that can be killed and started again in the same place.
-pub(crate) struct Notifier {
+pub(crate) struct TestNotifier {
     pub(crate) data: TempDir,
     pub(crate) http: String,
     settings: Vec<(&'static str, String)>,
@@ -30,16 +30,16 @@ pub(crate) struct Notifier {
     before: String,
 }
 
-impl Notifier {
+impl TestNotifier {
     /// Everything in [`CHANNEL`], some in [`LOWSEC`].
-    async fn start(ingestor: &Ingestor, sink: &[(&'static str, String)]) -> Self {
+    async fn start(ingestor: &TestIngestor, sink: &[(&'static str, String)]) -> Self {
         let rows = row("all", GUILD, CHANNEL, "") + &row("low", GUILD, LOWSEC, LOWSEC_FILTER);
         Self::start_with(ingestor, sink, &rows, &[]).await
     }
 
     /// With a subscriptions file of these rows. `extra` settings win.
     pub(crate) async fn start_with(
-        ingestor: &Ingestor,
+        ingestor: &TestIngestor,
         sink: &[(&'static str, String)],
         rows: &str,
         extra: &[(&'static str, &str)],
@@ -64,11 +64,11 @@ impl Notifier {
             service: None,
             before: String::new(),
         };
-        notifier.begin().await;
+        notifier.launch().await;
         notifier
     }
 
-    pub(crate) async fn begin(&mut self) {
+    pub(crate) async fn launch(&mut self) {
         let mut service = Service::start(Binary::Notifier, &self.settings).await;
         service.ready().await;
         self.service = Some(service);
@@ -139,13 +139,14 @@ fn links(text: &str) -> Vec<u64> {
 }
 
 /// What was posted to a channel of Discord, in order.
-pub(crate) fn posted(discord: &Discord, channel: u64) -> Vec<u64> {
-    let content = |post: &killfeed_support::discord::Posted| links(post.body["content"].as_str().unwrap_or_default());
+pub(crate) fn posted(discord: &FakeDiscord, channel: u64) -> Vec<u64> {
+    let content =
+        |post: &killfeed_support::fake_discord::Posted| links(post.body["content"].as_str().unwrap_or_default());
     discord.posts(channel).iter().flat_map(content).collect()
 }
 
 /// The ids that the ingestor's own filter finds, oldest first: what must be posted, told by somebody else than the notifier.
-pub(crate) async fn matching(ingestor: &Ingestor, filter: &str) -> Vec<u64> {
+pub(crate) async fn matching(ingestor: &TestIngestor, filter: &str) -> Vec<u64> {
     let mut found = Vec::new();
     let mut request = ListKillmailsRequest {
         filter: filter.to_owned(),
@@ -166,13 +167,13 @@ pub(crate) async fn matching(ingestor: &Ingestor, filter: &str) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     discord.add_channel(GUILD, LOWSEC, permission::ALL);
     // Slow enough that something always waits, and with Discord's own limits in force.
     discord.limit_posts(Some((3, Duration::from_secs(1))));
-    let ingestor = Ingestor::start(&upstream, &[]).await;
-    let mut notifier = Notifier::start(&ingestor, &discord.settings()).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
+    let mut notifier = TestNotifier::start(&ingestor, &discord.settings()).await;
 
     let documents = fresh(480);
     for (round, part) in documents.chunks(80).enumerate() {
@@ -194,21 +195,21 @@ async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
             discord.fault(CHANNEL, fault.clone(), Some(1));
             discord.fault(LOWSEC, fault, Some(1));
         }
-        let asked = discord.asked().len();
+        let asked = discord.requests().len();
         upstream.publish_all(part.iter().cloned());
         if never_posted {
-            eventually("a message is on its way", LONG, async || {
-                discord.asked().len() > asked || posted(&discord, CHANNEL).len() > before
+            eventually("a message is on its way", TEST_TIMEOUT, async || {
+                discord.requests().len() > asked || posted(&discord, CHANNEL).len() > before
             })
             .await;
         } else {
-            eventually("a message is posted", LONG, async || {
+            eventually("a message is posted", TEST_TIMEOUT, async || {
                 discord.posts(CHANNEL).len() > messages
             })
             .await;
         }
         if !faulty {
-            eventually("it goes on", LONG, async || {
+            eventually("it goes on", TEST_TIMEOUT, async || {
                 posted(&discord, CHANNEL).len() > before + 20
             })
             .await;
@@ -216,14 +217,14 @@ async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
         notifier.kill().await;
         discord.heal(CHANNEL);
         discord.heal(LOWSEC);
-        notifier.begin().await;
+        notifier.launch().await;
     }
-    ingestor.holds(documents.len() as u64).await;
+    ingestor.wait_for_killmails(documents.len() as u64).await;
     for (channel, filter) in [(CHANNEL, ""), (LOWSEC, LOWSEC_FILTER)] {
         let expected = matching(&ingestor, filter).await;
         assert!(expected.len() > 20, "{filter:?} tests nothing");
         let what = format!("{} killmails in channel {channel}", expected.len());
-        eventually(&what, LONG * 2, async || {
+        eventually(&what, TEST_TIMEOUT * 2, async || {
             posted(&discord, channel).len() >= expected.len()
         })
         .await;
@@ -243,28 +244,28 @@ async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
-    let upstream = Upstream::start().await;
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let console = [("NOTIFIER_SINK", "console".to_owned())];
-    let mut notifier = Notifier::start(&ingestor, &console).await;
+    let mut notifier = TestNotifier::start(&ingestor, &console).await;
     let documents = fresh(300);
     let all: Vec<u64> = documents.iter().map(|it| it["killmail_id"].as_u64().unwrap()).collect();
     let mut died_after = Vec::new();
     for (round, part) in documents.chunks(75).enumerate() {
         let before = links(&notifier.stdout()).len();
         upstream.publish_all(part.iter().cloned());
-        eventually("something is printed", LONG, async || {
+        eventually("something is printed", TEST_TIMEOUT, async || {
             links(&notifier.stdout()).len() > before + 5 * round
         })
         .await;
         notifier.kill().await;
         died_after.push(links(&notifier.stdout()).len());
-        notifier.begin().await;
+        notifier.launch().await;
     }
-    ingestor.holds(documents.len() as u64).await;
+    ingestor.wait_for_killmails(documents.len() as u64).await;
     let low = matching(&ingestor, LOWSEC_FILTER).await;
     let expected = all.len() + low.len();
-    let printed = |notifier: &Notifier| links(&notifier.stdout());
+    let printed = |notifier: &TestNotifier| links(&notifier.stdout());
     let distinct = |ids: &[u64]| {
         let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
         for id in ids {
@@ -273,7 +274,7 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
         counts
     };
     let wanted: HashMap<u64, usize> = all.iter().map(|id| (*id, 1 + usize::from(low.contains(id)))).collect();
-    eventually("everything is printed", LONG, async || {
+    eventually("everything is printed", TEST_TIMEOUT, async || {
         let counts = distinct(&printed(&notifier));
         wanted
             .iter()
@@ -297,7 +298,7 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
     assert_eq!(notifier.stop().await, Some(0));
     // A start with nothing to do prints nothing.
     let length = printed(&notifier).len();
-    notifier.begin().await;
+    notifier.launch().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(notifier.stop().await, Some(0));
     assert_eq!(printed(&notifier).len(), length);
@@ -306,7 +307,7 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
 /// Discord does not answer yet: there is nothing to drain, and nothing went wrong.
 #[tokio::test(flavor = "multi_thread")]
 async fn asked_to_end_while_it_connects_it_ends_well() {
-    let discord = Discord::start().await;
+    let discord = FakeDiscord::start().await;
     discord.bot_gateway(|bot| bot.fails = Some(503));
     let data = tempfile::tempdir().unwrap();
     let mut settings = discord.settings().to_vec();
@@ -316,7 +317,10 @@ async fn asked_to_end_while_it_connects_it_ends_well() {
         ("NOTIFIER_ADMIN_ADDR", String::new()),
     ]);
     let mut service = Service::start(Binary::Notifier, &settings).await;
-    eventually("Discord is asked", LONG, async || !discord.asked().is_empty()).await;
+    eventually("Discord is asked", TEST_TIMEOUT, async || {
+        !discord.requests().is_empty()
+    })
+    .await;
     service.terminate().await;
     let status = service.end().await;
     assert_eq!(status.code(), Some(0), "{}", service.stderr());
@@ -326,7 +330,7 @@ async fn asked_to_end_while_it_connects_it_ends_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bot_that_discord_refuses_ends_as_one_that_is_set_up_wrong() {
     let refused = async |token: &str, identify: Option<u16>| {
-        let discord = Discord::start().await;
+        let discord = FakeDiscord::start().await;
         discord.refuse_identify(identify);
         let data = tempfile::tempdir().unwrap();
         let mut settings = discord.settings().to_vec();

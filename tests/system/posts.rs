@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use killfeed_support::{
-    Discord, Upstream,
-    discord::{CHANNEL, Fault, GUILD, permission},
+    FakeDiscord, FakeUpstream,
+    fake_discord::{CHANNEL, Fault, GUILD, permission},
     process::eventually,
 };
 use tokio::time::sleep;
 
 use crate::{
-    notifier::{Notifier, fresh, matching, posted, row},
-    world::{Ingestor, LONG},
+    harness::{TEST_TIMEOUT, TestIngestor},
+    notifier::{TestNotifier, fresh, matching, posted, row},
 };
 
 /// What the channels get, the first one in [`CHANNEL`], the others after it.
@@ -37,7 +37,7 @@ const STALLS: usize = 2;
 
 /// What happens besides killmails.
 #[derive(Debug)]
-enum Trouble {
+enum Disruption {
     /// The next posts to a channel meet this.
     Fault(u64, Fault, u32),
     /// The bot loses the permission to post in a channel, and gets it back this much later.
@@ -48,7 +48,7 @@ enum Trouble {
     Forgotten,
 }
 
-fn trouble(random: &mut Rng) -> Trouble {
+fn trouble(random: &mut Rng) -> Disruption {
     let channel = CHANNEL + random.u64(..CHANNELS as u64);
     let faults = [
         Fault::RateLimited {
@@ -66,26 +66,26 @@ fn trouble(random: &mut Rng) -> Trouble {
         Fault::AcceptedThenStall,
         Fault::Stall,
         Fault::Late(Duration::from_millis(800)),
-        Fault::Refused(403, 50_001),
+        Fault::Rejected(403, 50_001),
     ];
     match random.u32(..12) {
-        0 => Trouble::Cut,
-        1 => Trouble::Forgotten,
-        2 | 3 => Trouble::Forbidden(channel, Duration::from_millis(random.u64(200..2_500))),
-        _ => Trouble::Fault(channel, faults[random.usize(..faults.len())].clone(), random.u32(1..3)),
+        0 => Disruption::Cut,
+        1 => Disruption::Forgotten,
+        2 | 3 => Disruption::Forbidden(channel, Duration::from_millis(random.u64(200..2_500))),
+        _ => Disruption::Fault(channel, faults[random.usize(..faults.len())].clone(), random.u32(1..3)),
     }
 }
 
-async fn make(discord: &Discord, trouble: Trouble) {
+async fn make(discord: &FakeDiscord, trouble: Disruption) {
     match trouble {
-        Trouble::Fault(channel, fault, times) => discord.fault(channel, fault, Some(times)),
-        Trouble::Forbidden(channel, back) => {
+        Disruption::Fault(channel, fault, times) => discord.fault(channel, fault, Some(times)),
+        Disruption::Forbidden(channel, back) => {
             discord.add_channel(GUILD, channel, permission::VIEW_CHANNEL);
             sleep(back).await;
             discord.add_channel(GUILD, channel, permission::ALL);
         }
-        Trouble::Cut => discord.cut(0),
-        Trouble::Forgotten => {
+        Disruption::Cut => discord.cut(0),
+        Disruption::Forgotten => {
             discord.forget_sessions();
             discord.cut(0);
         }
@@ -95,10 +95,10 @@ async fn make(discord: &Discord, trouble: Trouble) {
 async fn history(seed: u64) {
     println!("KILLFEED_CHAOS_SEED={seed}");
     let mut random = Rng::with_seed(seed);
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     discord.limit_posts(Some((random.u32(3..8), Duration::from_secs(1))));
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let mut filters = FILTERS;
     random.shuffle(&mut filters);
     let channels: Vec<(u64, &str)> = (CHANNEL..).zip(filters).take(CHANNELS).collect();
@@ -114,7 +114,7 @@ async fn history(seed: u64) {
         filter => format!("({filter}) OR attackers>=1"),
     };
     let settings = [("NOTIFIER_PROBE_INTERVAL", "1s")];
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &settings).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &settings).await;
 
     let documents = fresh(KILLMAILS);
     let mut rest = &documents[..];
@@ -123,7 +123,7 @@ async fn history(seed: u64) {
     for round in 0..ROUNDS {
         for _ in 0..random.usize(1..4) {
             let mut trouble = trouble(&mut random);
-            if let Trouble::Fault(_, Fault::Stall | Fault::AcceptedThenStall, times) = &mut trouble {
+            if let Disruption::Fault(_, Fault::Stall | Fault::AcceptedThenStall, times) = &mut trouble {
                 stalls += 1;
                 *times = 1;
                 if stalls > STALLS {
@@ -146,10 +146,10 @@ async fn history(seed: u64) {
         if deaths.contains(&round) {
             println!("{round}: kill -9");
             notifier.kill().await;
-            notifier.begin().await;
+            notifier.launch().await;
         }
     }
-    ingestor.holds(documents.len() as u64).await;
+    ingestor.wait_for_killmails(documents.len() as u64).await;
     let mut some = 0;
     for (channel, filter) in &channels {
         let filter = if *channel == CHANNEL {
@@ -160,7 +160,7 @@ async fn history(seed: u64) {
         let expected = matching(&ingestor, filter).await;
         some += expected.len();
         let what = format!("seed {seed}: {} killmails in channel {channel}", expected.len());
-        eventually(&what, LONG * 3, async || {
+        eventually(&what, TEST_TIMEOUT * 3, async || {
             posted(&discord, *channel).len() >= expected.len()
         })
         .await;

@@ -2,10 +2,10 @@
 
 use std::{collections::HashSet, path::Path, process::Stdio, time::Duration};
 
-use killfeed_support::{Upstream, corpus};
+use killfeed_support::{FakeUpstream, corpus};
 use tokio::process::Command;
 
-use crate::world::Ingestor;
+use crate::harness::TestIngestor;
 
 /// `KILLFEED_TEST_PYTHON`, else `python3`, if it has what examples/python/requirements.txt asks for.
 async fn python() -> Option<String> {
@@ -43,8 +43,8 @@ async fn follow(python: &str, target: &str, state: &Path, more: &[&str]) -> Vec<
 #[tokio::test]
 async fn it_prints_every_killmail_once_and_continues_where_it_was() {
     let Some(python) = python().await else { return };
-    let upstream = Upstream::start_with_sample().await;
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start_with_sample().await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     let documents = corpus::sample();
     let ids: Vec<u64> = documents
         .iter()

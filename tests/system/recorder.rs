@@ -13,11 +13,11 @@ use killfeed::{
         killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response,
     },
 };
-use killfeed_support::validator::{self, Appended, History, Received, Seen, Stream, offset, validate};
+use killfeed_support::validator::{self, Appended, Observed, Received, RunHistory, Stream, offset, validate};
 use prost::Message as _;
 use tokio::time::Instant;
 
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// Gives everything recorded its time, counted from the run's beginning.
 #[derive(Debug, Clone, Copy)]
@@ -37,7 +37,7 @@ impl Recorder {
         self.0.elapsed()
     }
 
-    fn received(self, cursor: &str, seen: Seen) -> Received {
+    fn received(self, cursor: &str, seen: Observed) -> Received {
         Received {
             at: self.now(),
             offset: offset(cursor),
@@ -47,9 +47,9 @@ impl Recorder {
 
     pub(crate) fn event(self, event: &Event) -> Received {
         let seen = match &event.kind {
-            EventKind::Killmail(killmail) => Seen::Record(killmail_record(killmail)),
+            EventKind::Killmail(killmail) => Observed::Record(killmail_record(killmail)),
             EventKind::Gap(gap) => gap_seen(gap),
-            EventKind::Progress(_) => Seen::Progress,
+            EventKind::Progress(_) => Observed::Progress,
         };
         self.received(&event.position.cursor, seen)
     }
@@ -57,9 +57,9 @@ impl Recorder {
     pub(crate) fn response(self, response: &StreamKillmailsResponse) -> Received {
         use stream_killmails_response::Event;
         let seen = match response.event.as_ref().expect("every response carries an event") {
-            Event::Killmail(killmail) => Seen::Record(killmail_record(killmail)),
+            Event::Killmail(killmail) => Observed::Record(killmail_record(killmail)),
             Event::Gap(gap) => gap_seen(gap),
-            Event::Progress(_) => Seen::Progress,
+            Event::Progress(_) => Observed::Progress,
         };
         self.received(&response.cursor, seen)
     }
@@ -74,11 +74,11 @@ fn killmail_record(killmail: &Killmail) -> Appended {
     }
 }
 
-fn gap_seen(gap: &Gap) -> Seen {
+fn gap_seen(gap: &Gap) -> Observed {
     if gap.reason() == GapReason::CursorExpired {
-        return Seen::Expired;
+        return Observed::Expired;
     }
-    Seen::Record(Appended {
+    Observed::Record(Appended {
         ingested_ms: 0,
         killmail: None,
         digest: digest(&gap.encode_to_vec()),
@@ -104,14 +104,14 @@ pub(crate) fn begun(start: validator::Start, wanted: Option<BTreeSet<u64>>, upda
 }
 
 /// [`Events`] of the client library under watch: when they are dropped, what came has to be consistent in itself; with
-/// [`Watched::holds_against`] it has to be all that the log holds.
-pub(crate) struct Watched {
+/// [`CheckedEvents::holds_against`] it has to be all that the log holds.
+pub(crate) struct CheckedEvents {
     events: Events,
     recorder: Recorder,
     stream: Stream,
 }
 
-impl Watched {
+impl CheckedEvents {
     pub(crate) fn new(client: &Client, follow: FollowOptions) -> Self {
         let start = match &follow.start {
             Start::Latest => validator::Start::Latest,
@@ -138,12 +138,12 @@ impl Watched {
     }
 
     /// All seven guarantees, against the log as it is now; this stream has read it to its end.
-    pub(crate) async fn holds_against(&self, ingestor: &Ingestor) {
+    pub(crate) async fn holds_against(&self, ingestor: &TestIngestor) {
         self.holds_in(whole_log(ingestor).await);
     }
 
     /// The same against a log that was read in pieces, before and after its beginning went.
-    pub(crate) fn holds_in(&self, mut history: History) {
+    pub(crate) fn holds_in(&self, mut history: RunHistory) {
         let stream = Stream {
             to_the_end: self.stream.wanted.is_none(),
             ..self.stream.clone()
@@ -156,19 +156,19 @@ impl Watched {
     }
 }
 
-impl Drop for Watched {
+impl Drop for CheckedEvents {
     fn drop(&mut self) {
         if std::thread::panicking() {
             return;
         }
-        let mut history = History {
+        let mut history = RunHistory {
             // What retention took is not known here.
             trimmed: u64::MAX,
             clients: vec![validator::Client {
                 name: "a watched client".into(),
                 streams: vec![self.stream.clone()],
             }],
-            ..History::default()
+            ..RunHistory::default()
         };
         history.learn_log();
         validate(&history);
@@ -186,18 +186,18 @@ impl NextEvent for Events {
     }
 }
 
-impl NextEvent for Watched {
+impl NextEvent for CheckedEvents {
     async fn next_event(&mut self) -> Result<Event, FollowError> {
         self.next().await
     }
 }
 
 /// A history with the log as it is now, read to its head by a stream of its own, and no clients yet.
-pub(crate) async fn whole_log(ingestor: &Ingestor) -> History {
+pub(crate) async fn whole_log(ingestor: &TestIngestor) -> RunHistory {
     let status = ingestor.status().await;
-    let mut history = History {
+    let mut history = RunHistory {
         trimmed: offset(&status.earliest_cursor),
-        ..History::default()
+        ..RunHistory::default()
     };
     let head = offset(&status.head_cursor);
     let mut client = KillmailServiceClient::connect(ingestor.url()).await.unwrap();
@@ -209,10 +209,12 @@ pub(crate) async fn whole_log(ingestor: &Ingestor) -> History {
     let mut stream = client.stream_killmails(request).await.unwrap().into_inner();
     let recorder = Recorder::new();
     loop {
-        let next = tokio::time::timeout(LONG, stream.message()).await.expect("in time");
+        let next = tokio::time::timeout(TEST_TIMEOUT, stream.message())
+            .await
+            .expect("in time");
         let received = recorder.response(&next.unwrap().expect("a stream has no end"));
         let at = received.offset;
-        if let Seen::Record(record) = received.seen {
+        if let Observed::Record(record) = received.seen {
             history.log.insert(at, record);
         }
         if at >= head {

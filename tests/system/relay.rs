@@ -8,15 +8,15 @@ use killfeed::{
     wire::{Received, ReceivedEvent},
 };
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
+    fake_upstream::{FIRST, Host},
     process::{Binary, Service, eventually},
-    upstream::{FIRST, Host},
 };
 use serde_json::Value;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+use crate::harness::{TEST_TIMEOUT, TestIngestor, from_the_beginning, killmails};
 
 fn documents(n: usize) -> Vec<Value> {
     corpus::some(n)
@@ -33,13 +33,13 @@ fn ids_of(killmails: &[Killmail]) -> Vec<u64> {
     killmails.iter().map(|killmail| killmail.killmail_id).collect()
 }
 
-async fn relay_of(other: &Ingestor, upstream: &Upstream) -> Ingestor {
+async fn relay_of(other: &TestIngestor, upstream: &FakeUpstream) -> TestIngestor {
     let source = format!("relay:{}", other.url());
-    Ingestor::start(upstream, &[("INGESTOR_SOURCE", &source)]).await
+    TestIngestor::start(upstream, &[("INGESTOR_SOURCE", &source)]).await
 }
 
 /// Every record of a log, as it goes over the wire.
-async fn history(ingestor: &Ingestor) -> Vec<ReceivedEvent> {
+async fn history(ingestor: &TestIngestor) -> Vec<ReceivedEvent> {
     let request = StreamKillmailsRequest {
         start: Some(From::Position(Position::Earliest.into())),
         on_expired: OnExpired::Fail.into(),
@@ -49,7 +49,9 @@ async fn history(ingestor: &Ingestor) -> Vec<ReceivedEvent> {
     let mut stream = ingestor.client().receive(request).await.unwrap();
     let mut events = Vec::new();
     loop {
-        let event = tokio::time::timeout(LONG, stream.message()).await.expect("in time");
+        let event = tokio::time::timeout(TEST_TIMEOUT, stream.message())
+            .await
+            .expect("in time");
         let event = event.unwrap().expect("it never ends");
         match &event.event {
             Received::Progress(progress) if progress.caught_up => return events,
@@ -60,7 +62,7 @@ async fn history(ingestor: &Ingestor) -> Vec<ReceivedEvent> {
 }
 
 /// How a log receives a cursor.
-async fn place(ingestor: &Ingestor, cursor: &str) -> Result<(), tonic::Status> {
+async fn place(ingestor: &TestIngestor, cursor: &str) -> Result<(), tonic::Status> {
     let request = StreamKillmailsRequest {
         start: Some(From::AfterCursor(cursor.into())),
         ..Default::default()
@@ -68,8 +70,8 @@ async fn place(ingestor: &Ingestor, cursor: &str) -> Result<(), tonic::Status> {
     ingestor.client().receive(request).await.map(|_| ())
 }
 
-async fn at_the_same_place(one: &Ingestor, other: &Ingestor) {
-    eventually("both logs end at the same place", LONG, async || {
+async fn at_the_same_place(one: &TestIngestor, other: &TestIngestor) {
+    eventually("both logs end at the same place", TEST_TIMEOUT, async || {
         let (one, other) = (one.status().await, other.status().await);
         one.head_cursor == other.head_cursor && one.killmails == other.killmails
     })
@@ -78,7 +80,7 @@ async fn at_the_same_place(one: &Ingestor, other: &Ingestor) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents = documents(200);
     upstream.publish_all(documents[..100].iter().cloned());
     // A document that never comes is a gap, and one that is published anew an update: both are relayed.
@@ -87,9 +89,9 @@ async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
     changed["zkb"]["labels"] = serde_json::json!(["ganked"]);
     upstream.publish(changed);
     upstream.rewrite_sequence();
-    let first = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "200ms,400ms")]).await;
-    first.holds(100).await;
-    eventually("the hole is a gap", LONG, async || {
+    let first = TestIngestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "200ms,400ms")]).await;
+    first.wait_for_killmails(100).await;
+    eventually("the hole is a gap", TEST_TIMEOUT, async || {
         first.metric("killfeed_feed_gaps_total").await > 0.0
     })
     .await;
@@ -98,7 +100,7 @@ async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
     // It was ready, so it holds all of it.
     assert_eq!(second.status().await.killmails, 100);
     upstream.publish_all(documents[100..].iter().cloned());
-    first.holds(200).await;
+    first.wait_for_killmails(200).await;
     at_the_same_place(&first, &second).await;
     let (one, other) = (history(&first).await, history(&second).await);
     assert!(one.iter().any(|event| matches!(event.event, Received::Gap(_))));
@@ -118,11 +120,11 @@ async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_of_both_loses_and_repeats_nothing_when_the_first_is_killed_under_load() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents = documents(300);
     let expected = ids(&documents);
     upstream.publish_all(documents[..100].iter().cloned());
-    let mut first = Ingestor::start(&upstream, &[]).await;
+    let mut first = TestIngestor::start(&upstream, &[]).await;
     let mut second = relay_of(&first, &upstream).await;
     let both = Client::builder()
         .endpoints([first.url(), second.url()])
@@ -142,18 +144,18 @@ async fn a_client_of_both_loses_and_repeats_nothing_when_the_first_is_killed_und
     upstream.publish_all(documents[250..].iter().cloned());
     seen.extend(killmails(&mut events, expected.len() - seen.len()).await);
     assert_eq!(ids_of(&seen), expected, "all of them, once, in order");
-    first.holds(300).await;
+    first.wait_for_killmails(300).await;
     at_the_same_place(&first, &second).await;
     assert_eq!(history(&first).await, history(&second).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents = documents(80);
     upstream.publish_all(documents[..50].iter().cloned());
-    let mut first = Ingestor::start(&upstream, &[]).await;
-    first.holds(50).await;
+    let mut first = TestIngestor::start(&upstream, &[]).await;
+    first.wait_for_killmails(50).await;
     let mut second = relay_of(&first, &upstream).await;
     at_the_same_place(&first, &second).await;
     let before = second.status().await;
@@ -166,8 +168,8 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
     upstream.publish_all(documents[50..70].iter().cloned());
     second.set("INGESTOR_SOURCE", "r2z2");
     second.set("INGESTOR_FEED_HOLE_RECHECKS", "200ms,400ms");
-    second.begin().await;
-    second.holds(70).await;
+    second.launch().await;
+    second.wait_for_killmails(70).await;
     let walked = upstream.journal().of(Host::Feed);
     let numbers = walked.iter().filter_map(|seen| {
         let file = seen.path.strip_prefix("/ephemeral/")?.strip_suffix(".json")?;
@@ -209,9 +211,9 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
 
     // What failed comes back as the other's relay: its own history is the beginning of that one.
     first.set("INGESTOR_SOURCE", &format!("relay:{}", second.url()));
-    first.begin().await;
+    first.launch().await;
     upstream.publish_all(documents[70..].iter().cloned());
-    second.holds(80).await;
+    second.wait_for_killmails(80).await;
     at_the_same_place(&second, &first).await;
     assert_eq!(first.status().await.log_id, after.log_id);
     assert_eq!(history(&first).await, history(&second).await);
@@ -220,10 +222,10 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_whose_upstream_is_away_serves_what_it_holds_and_says_so() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     upstream.publish_all(documents(20));
-    let mut first = Ingestor::start(&upstream, &[]).await;
-    first.holds(20).await;
+    let mut first = TestIngestor::start(&upstream, &[]).await;
+    first.wait_for_killmails(20).await;
     let mut second = relay_of(&first, &upstream).await;
     at_the_same_place(&first, &second).await;
     first.stop().await;
@@ -235,8 +237,8 @@ async fn a_relay_whose_upstream_is_away_serves_what_it_holds_and_says_so() {
         status.feed_health != 1 && status.feed_detail.contains(&first.url()),
         "{status:?}"
     );
-    first.begin().await;
-    eventually("it follows again", LONG, async || {
+    first.launch().await;
+    eventually("it follows again", TEST_TIMEOUT, async || {
         second.status().await.feed_health == 1
     })
     .await;
@@ -244,12 +246,12 @@ async fn a_relay_whose_upstream_is_away_serves_what_it_holds_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     upstream.publish_all(documents(10));
-    let first = Ingestor::start(&upstream, &[]).await;
-    let mut other = Ingestor::start(&upstream, &[]).await;
-    first.holds(10).await;
-    other.holds(10).await;
+    let first = TestIngestor::start(&upstream, &[]).await;
+    let mut other = TestIngestor::start(&upstream, &[]).await;
+    first.wait_for_killmails(10).await;
+    other.wait_for_killmails(10).await;
     let (status, cursor) = (other.status().await, other.status().await.head_cursor);
     let mismatch = place(&first, &cursor).await.unwrap_err();
     assert_eq!(
@@ -267,7 +269,7 @@ async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is()
         "{said}"
     );
     other.set("INGESTOR_SOURCE", "r2z2");
-    other.begin().await;
+    other.launch().await;
     assert_eq!(other.status().await.log_id, status.log_id);
     // Bounded, because a relay that is refused must not hang either.
     tokio::time::timeout(Duration::from_secs(30), other.stop())
@@ -277,14 +279,14 @@ async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_shows_its_token_and_one_without_is_told_so() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     upstream.publish_all(documents(5));
     let folder = tempfile::tempdir().unwrap();
     let (tokens, token) = (folder.path().join("tokens"), folder.path().join("token"));
     std::fs::write(&tokens, "replica hunter2\n").unwrap();
     std::fs::write(&token, "hunter2\n").unwrap();
-    let first = Ingestor::start(&upstream, &[("INGESTOR_TOKENS_FILE", tokens.to_str().unwrap())]).await;
-    eventually("the first one holds them", LONG, async || {
+    let first = TestIngestor::start(&upstream, &[("INGESTOR_TOKENS_FILE", tokens.to_str().unwrap())]).await;
+    eventually("the first one holds them", TEST_TIMEOUT, async || {
         first.metric("killfeed_logged_total").await >= 5.0
     })
     .await;
@@ -293,7 +295,7 @@ async fn a_relay_shows_its_token_and_one_without_is_told_so() {
         ("INGESTOR_SOURCE", source.as_str()),
         ("INGESTOR_RELAY_TOKEN_FILE", token.to_str().unwrap()),
     ];
-    let mut second = Ingestor::start(&upstream, &settings).await;
+    let mut second = TestIngestor::start(&upstream, &settings).await;
     // Ready means caught up: with the token it got in.
     assert_eq!(second.status().await.killmails, 5);
     second.stop().await;

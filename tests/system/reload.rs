@@ -10,14 +10,14 @@ use killfeed::{
     },
 };
 use killfeed_support::{
-    Upstream,
+    FakeUpstream,
     process::{Binary, Service, eventually, free_address},
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::time::timeout;
 use tonic::{Code, Request, Status, Streaming, transport::Channel};
 
-use crate::world::LONG;
+use crate::harness::TEST_TIMEOUT;
 
 async fn open(address: &str, token: &str) -> Result<Streaming<StreamKillmailsResponse>, Status> {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
@@ -31,7 +31,7 @@ async fn open(address: &str, token: &str) -> Result<Streaming<StreamKillmailsRes
 
 #[tokio::test]
 async fn tokens_are_read_again_on_sighup() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens");
     fs::write(&tokens, "ops ops-token\nbot bot-token\n").unwrap();
@@ -70,7 +70,7 @@ async fn tokens_are_read_again_on_sighup() {
             }
         }
     };
-    let ended = timeout(LONG, ends).await.expect("in time");
+    let ended = timeout(TEST_TIMEOUT, ends).await.expect("in time");
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended}");
     open(&grpc, "new-token").await.unwrap();
     assert_eq!(
@@ -96,7 +96,7 @@ fn new_certificate(cert: &Path, key: &Path) -> String {
 
 #[tokio::test]
 async fn certificates_are_read_again_on_sighup() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
     let before = new_certificate(&cert, &key);

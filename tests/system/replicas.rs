@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use killfeed::client::{Client, FollowOptions, Start};
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
     process::eventually,
-    validator::{self, Seen, offset, validate},
+    validator::{self, Observed, offset, validate},
 };
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
+    harness::{TEST_TIMEOUT, TestIngestor},
     recorder::{Recorder, begun, whole_log},
-    world::{Ingestor, LONG},
 };
 
 const CLIENTS: usize = 10;
@@ -34,9 +34,12 @@ pub(crate) async fn follow(
     });
     let mut stream = begun(validator::Start::Earliest { trimmed: 0 }, None, true);
     loop {
-        let next = timeout(2 * LONG, events.next()).await.expect("in time").unwrap();
+        let next = timeout(2 * TEST_TIMEOUT, events.next())
+            .await
+            .expect("in time")
+            .unwrap();
         let received = recorder.event(&next);
-        let (at, progress) = (received.offset, received.seen == Seen::Progress);
+        let (at, progress) = (received.offset, received.seen == Observed::Progress);
         stream.events.push(received);
         if progress && head.borrow().is_some_and(|head| at >= head) {
             break;
@@ -51,10 +54,10 @@ pub(crate) async fn follow(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load() {
-    let upstream = Upstream::start().await;
-    let mut first = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let mut first = TestIngestor::start(&upstream, &[]).await;
     let source = format!("relay:{}", first.url());
-    let mut second = Ingestor::start(&upstream, &[("INGESTOR_SOURCE", &source)]).await;
+    let mut second = TestIngestor::start(&upstream, &[("INGESTOR_SOURCE", &source)]).await;
     let (told, head) = watch::channel(None);
     let recorder = Recorder::new();
     let mut clients = JoinSet::new();
@@ -86,8 +89,8 @@ async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load(
     };
     tokio::join!(load, kills);
 
-    first.holds(KILLMAILS as u64).await;
-    eventually("the relay has it all", LONG, async || {
+    first.wait_for_killmails(KILLMAILS as u64).await;
+    eventually("the relay has it all", TEST_TIMEOUT, async || {
         second.status().await.head_cursor == first.status().await.head_cursor
     })
     .await;
@@ -97,7 +100,7 @@ async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load(
     // From now on there is only the relay.
     assert_eq!(first.stop().await, Some(0));
     told.send_replace(Some(offset(&second.status().await.head_cursor)));
-    history.clients = timeout(2 * LONG, clients.join_all())
+    history.clients = timeout(2 * TEST_TIMEOUT, clients.join_all())
         .await
         .expect("all have everything");
     history.published = Some(published);

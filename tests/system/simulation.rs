@@ -3,11 +3,11 @@
 //! from one seed, which is printed: `KILLFEED_SEED=n` repeats a run, `KILLFEED_SIMULATIONS=n` makes it so many.
 //!
 //! What the seed does not decide: the order in which tokio wakes those who wait for one `watch`, and which branch of an unbiased
-//! `select!` it looks at first (its own chance cannot be seeded without `tokio_unstable`). Nothing here waits so, and `chance.rs`
+//! `select!` it looks at first (its own chance cannot be seeded without `tokio_unstable`). Nothing here waits so, and `rng.rs`
 //! gives each stream numbers of its own, so that the order would not matter. The clock of the machine: h2 forgets a stream that
 //! was reset after a second of it, and a Progress says what time it is, which no history holds.
 
-mod chance;
+mod rng;
 mod faults;
 mod log;
 mod network;
@@ -20,27 +20,27 @@ use std::{
 
 use fastrand::Rng;
 use killfeed::client::{Client, ClientEvent, FollowOptions, Position, Start};
-use killfeed_support::validator::{self, History, Seen, validate};
+use killfeed_support::validator::{self, Observed, RunHistory, validate};
 use turmoil::Sim;
 
 use crate::recorder::{Recorder, begun};
-use chance::{Own, drawn};
 use faults::Faults;
 use log::MemoryLog;
+use rng::{Own, drawn};
 
 const SERVERS: usize = 2;
 const CLIENTS: usize = 8;
 /// How long things go wrong.
-const TROUBLE: Duration = Duration::from_secs(180);
+const DISRUPTION_DURATION: Duration = Duration::from_secs(180);
 /// Everything has to be well again within this.
-const END: Duration = Duration::from_secs(900);
-const TICK: Duration = Duration::from_millis(10);
+const RECOVERY_TIMEOUT: Duration = Duration::from_secs(900);
+const TICK_INTERVAL: Duration = Duration::from_millis(10);
 /// Segments that wait at one end of a connection, and connections that wait to be accepted.
 const TCP_CAPACITY: usize = 1_024;
 
 /// What a client keeps when it is killed.
 #[derive(Default)]
-struct Disk {
+struct ClientState {
     lives: u64,
     position: Option<Position>,
     /// One for each life.
@@ -56,7 +56,7 @@ fn with<T, R>(shared: &Shared<T>, inside: impl FnOnce(&mut T) -> R) -> R {
 }
 
 /// One life of a client: reads, dawdles, sleeps, and in the end has seen everything up to the head that it is told.
-async fn follow(n: usize, seed: u64, disk: Shared<Disk>, over: Shared<Option<u64>>) -> turmoil::Result {
+async fn follow(n: usize, seed: u64, disk: Shared<ClientState>, over: Shared<Option<u64>>) -> turmoil::Result {
     let recorder = Recorder::under_way(turmoil::sim_elapsed().unwrap());
     let (start, asked) = with(&disk, |disk| match &disk.position {
         Some(position) => {
@@ -87,7 +87,7 @@ async fn follow(n: usize, seed: u64, disk: Shared<Disk>, over: Shared<Option<u64
         let next = events.next().await?;
         let event = recorder.event(&next);
         let head = with(&over, |over| *over);
-        let home = event.seen == Seen::Progress && head.is_some_and(|head| event.offset >= head);
+        let home = event.seen == Observed::Progress && head.is_some_and(|head| event.offset >= head);
         with(&disk, |disk| {
             let stream = disk.streams.last_mut().unwrap();
             stream.events.push(event);
@@ -109,20 +109,20 @@ async fn follow(n: usize, seed: u64, disk: Shared<Disk>, over: Shared<Option<u64
 }
 
 /// Servers and clients on their hosts.
-struct World {
+struct Simulation {
     sim: Sim<'static>,
     logs: [Arc<MemoryLog>; SERVERS],
-    disks: Vec<Shared<Disk>>,
+    disks: Vec<Shared<ClientState>>,
     /// The head that everybody has to reach, once all is mended.
     over: Shared<Option<u64>>,
 }
 
-impl World {
+impl Simulation {
     fn new(seed: u64) -> Self {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
-            .tick_duration(TICK)
-            .simulation_duration(TROUBLE + END)
+            .tick_duration(TICK_INTERVAL)
+            .simulation_duration(DISRUPTION_DURATION + RECOVERY_TIMEOUT)
             .min_message_latency(faults::LATENCY)
             .max_message_latency(faults::LATENCY)
             .tcp_capacity(TCP_CAPACITY)
@@ -141,7 +141,7 @@ impl World {
             });
         }
         let over = Shared::default();
-        let disks: Vec<Shared<Disk>> = (0..CLIENTS).map(|_| Shared::default()).collect();
+        let disks: Vec<Shared<ClientState>> = (0..CLIENTS).map(|_| Shared::default()).collect();
         for (n, disk) in disks.iter().enumerate() {
             let (disk, over) = (disk.clone(), Arc::clone(&over));
             sim.host(network::client(n), move || {
@@ -167,15 +167,15 @@ impl World {
 }
 
 /// Runs one world.
-fn simulate(seed: u64) -> History {
+fn simulate(seed: u64) -> RunHistory {
     let mut rng = Rng::with_seed(seed);
-    let mut world = World::new(seed);
+    let mut world = Simulation::new(seed);
     let mut faults = Faults::new(rng.fork());
-    let mut history = History::default();
+    let mut history = RunHistory::default();
     let mut published = Vec::new();
     let mut late: Vec<(Duration, log::NewRecord)> = Vec::new();
     let (mut next, mut trimmed, mut now) = (1_u64, 0_u64, Duration::ZERO);
-    while now < TROUBLE || !late.is_empty() {
+    while now < DISRUPTION_DURATION || !late.is_empty() {
         now = world.step();
         // One replica has it first; the other one a moment later, as a relay does.
         late.retain(|(due, record)| {
@@ -185,7 +185,7 @@ fn simulate(seed: u64) -> History {
             }
             waits
         });
-        if now >= TROUBLE {
+        if now >= DISRUPTION_DURATION {
             continue;
         }
         if rng.u8(0..10) == 0 {
@@ -214,8 +214,8 @@ fn simulate(seed: u64) -> History {
     while !world.everybody_is_home() {
         now = world.step();
         assert!(
-            now < TROUBLE + END,
-            "seed {seed}: somebody is not at the head {END:?} after all was mended"
+            now < DISRUPTION_DURATION + RECOVERY_TIMEOUT,
+            "seed {seed}: somebody is not at the head {RECOVERY_TIMEOUT:?} after all was mended"
         );
     }
     let mut opened = 0;
@@ -253,7 +253,7 @@ fn seeds(count: u64) -> Vec<u64> {
     }
 }
 
-fn events(history: &History) -> impl Iterator<Item = &validator::Received> {
+fn events(history: &RunHistory) -> impl Iterator<Item = &validator::Received> {
     let streams = history.clients.iter().flat_map(|client| &client.streams);
     streams.flat_map(|stream| &stream.events)
 }
@@ -266,7 +266,7 @@ fn partitions_delays_and_crashes_break_no_guarantee() {
         let history = simulate(seed);
         assert_eq!(history.clients.len(), CLIENTS);
         assert!(history.log.len() > 1_000, "{} records", history.log.len());
-        let gaps = events(&history).filter(|event| event.seen == Seen::Expired).count();
+        let gaps = events(&history).filter(|event| event.seen == Observed::Expired).count();
         println!(
             "  {} events, {gaps} times retention was faster than a client",
             events(&history).count()
@@ -290,7 +290,7 @@ fn a_seed_gives_the_very_same_history_again() {
 }
 
 /// Everything that came, with whom it came to.
-fn by_time(history: &History) -> impl Iterator<Item = (&str, &validator::Received)> {
+fn by_time(history: &RunHistory) -> impl Iterator<Item = (&str, &validator::Received)> {
     let mut all = Vec::new();
     for client in &history.clients {
         let events = client.streams.iter().flat_map(|stream| &stream.events);

@@ -5,13 +5,13 @@ use std::{fs, io::Write as _, path::Path, time::Duration};
 use bzip2::{Compression, write::BzEncoder};
 use killfeed::v1::Killmail;
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
+    fake_upstream::{Fault, Host},
     process::{Binary, Service, eventually},
-    upstream::{Fault, Host},
 };
 use serde_json::Value;
 
-use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+use crate::harness::{TEST_TIMEOUT, TestIngestor, from_the_beginning, killmails};
 
 fn documents(n: usize) -> Vec<Value> {
     corpus::some(n)
@@ -36,7 +36,7 @@ fn as_it_happened(documents: &[Value]) -> Vec<u64> {
     order.into_iter().map(|(_, id)| id).collect()
 }
 
-async fn logged(ingestor: &Ingestor, n: usize) -> Vec<Killmail> {
+async fn logged(ingestor: &TestIngestor, n: usize) -> Vec<Killmail> {
     let mut events = from_the_beginning(&ingestor.client(), "");
     killmails(&mut events, n).await
 }
@@ -45,9 +45,9 @@ fn ids_of(killmails: &[Killmail]) -> Vec<u64> {
     killmails.iter().map(|killmail| killmail.killmail_id).collect()
 }
 
-async fn replaying(upstream: &Upstream, path: &Path) -> Ingestor {
+async fn replaying(upstream: &FakeUpstream, path: &Path) -> TestIngestor {
     let source = format!("replay:{}", path.display());
-    Ingestor::start(upstream, &[("INGESTOR_SOURCE", &source)]).await
+    TestIngestor::start(upstream, &[("INGESTOR_SOURCE", &source)]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,19 +56,19 @@ async fn the_real_killmails_are_replayed_from_their_file() {
         eprintln!("note: no ../shared/data/killmails: nothing is replayed here");
         return;
     };
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents = corpus::best().documents;
     let mut ingestor = replaying(&upstream, &path).await;
     let seen = logged(&ingestor, documents.len()).await;
     assert_eq!(ids_of(&seen), documents.iter().map(id).collect::<Vec<_>>());
     assert_eq!(seen[0].feed_sequence, documents[0]["sequence_id"].as_u64().unwrap());
-    eventually("the replay is over", LONG, async || {
+    eventually("the replay is over", TEST_TIMEOUT, async || {
         ingestor.status().await.feed_detail.contains("is over: 1540 documents")
     })
     .await;
     // A restart goes on where it was: at the end.
     ingestor.kill_and_begin().await;
-    ingestor.holds(documents.len() as u64).await;
+    ingestor.wait_for_killmails(documents.len() as u64).await;
     assert!(upstream.journal().of(Host::Feed).is_empty(), "zKillboard is not asked");
 }
 
@@ -94,7 +94,7 @@ async fn archives_of_bodies_are_replayed_as_they_happened() {
     let mut file = fs::File::create(folder.path().join("raw-20260802.json")).unwrap();
     file.write_all(Value::Object(day).to_string().as_bytes()).unwrap();
 
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let ingestor = replaying(&upstream, folder.path()).await;
     let seen = logged(&ingestor, 30).await;
     let expected = [as_it_happened(&documents[..20]), as_it_happened(&documents[20..])].concat();
@@ -107,7 +107,7 @@ async fn archives_of_bodies_are_replayed_as_they_happened() {
 }
 
 struct Backfill<'a> {
-    ingestor: &'a Ingestor,
+    ingestor: &'a TestIngestor,
     days: (&'a str, &'a str),
 }
 
@@ -128,12 +128,12 @@ impl Backfill<'_> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_survives_kill_9() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents = documents(120);
     // Some were logged live already; some bodies are to be had from ESI alone.
     upstream.publish_all(documents[..10].iter().cloned());
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(10).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(10).await;
     let position = ingestor.status().await.upstream_sequence;
     let days = Backfill {
         ingestor: &ingestor,
@@ -169,7 +169,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
     upstream.host_fault(Host::Feed, Fault::Late(Duration::from_secs(60)), None);
     upstream.journal().clear();
     let killed = days.start().await;
-    eventually("the second day is asked for", LONG, async || {
+    eventually("the second day is asked for", TEST_TIMEOUT, async || {
         !upstream.journal().of(Host::Feed).is_empty()
     })
     .await;
@@ -191,8 +191,8 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
         "the first day is done: {asked:?}"
     );
 
-    ingestor.begin().await;
-    ingestor.holds(120).await;
+    ingestor.launch().await;
+    ingestor.wait_for_killmails(120).await;
     let seen = ids_of(&logged(&ingestor, 120).await);
     let live_ids: Vec<u64> = documents[..10].iter().map(id).collect();
     assert_eq!(seen[..10], live_ids);
@@ -205,7 +205,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
     let mut all: Vec<u64> = second.iter().map(id).collect();
     all.sort_unstable();
     assert_eq!(late, all);
-    eventually("the walk is where it was", LONG, async || {
+    eventually("the walk is where it was", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence >= position
     })
     .await;
@@ -213,7 +213,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
     // The first full document of what came without zkb is an update; the second one says nothing new.
     upstream.publish(documents[20].clone());
     upstream.publish(documents[20].clone());
-    eventually("both documents are read", LONG, async || {
+    eventually("both documents are read", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_logged_total").await + ingestor.metric("killfeed_duplicates_total").await >= 2.0
     })
     .await;
@@ -222,8 +222,8 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
 
 #[tokio::test(flavor = "multi_thread")]
 async fn days_that_cannot_be_are_refused() {
-    let upstream = Upstream::start().await;
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.stop().await;
     for (days, words) in [
         (("2026-08-02", "2026-08-01"), "lies after"),

@@ -6,10 +6,10 @@ use killfeed::{
     client::EventKind,
     v1::{GetKillmailRequest, Killmail, SearchEntitiesRequest},
 };
-use killfeed_support::{Upstream, corpus, process::eventually};
+use killfeed_support::{FakeUpstream, corpus, process::eventually};
 use serde_json::Value;
 
-use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+use crate::harness::{TEST_TIMEOUT, TestIngestor, from_the_beginning, killmails};
 
 fn ids(documents: &[Value]) -> Vec<u64> {
     documents
@@ -24,13 +24,13 @@ fn ids_of(killmails: &[Killmail]) -> Vec<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and_places() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let corpus = corpus::best();
     let expected = ids(&corpus.documents);
     upstream.publish_all(corpus.documents.iter().cloned());
     // The same documents again under new numbers: zKillboard does that whenever it processes a killmail anew.
     upstream.publish_all(corpus.documents.iter().take(50).cloned());
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
 
     let mut events = from_the_beginning(&ingestor.client(), "");
     let seen = killmails(&mut events, expected.len()).await;
@@ -41,14 +41,14 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
         (time.seconds, time.nanos)
     }));
 
-    ingestor.holds(expected.len() as u64).await;
+    ingestor.wait_for_killmails(expected.len() as u64).await;
     assert_eq!(ingestor.metric("killfeed_rejects_total").await, 0.0);
     let last = upstream.next_number();
-    eventually("the duplicates are walked too", LONG, async || {
+    eventually("the duplicates are walked too", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence == last
     })
     .await;
-    ingestor.holds(expected.len() as u64).await;
+    ingestor.wait_for_killmails(expected.len() as u64).await;
     events.holds_against(&ingestor).await;
 
     for killmail in &seen {
@@ -103,10 +103,10 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(400);
     let expected = ids(&documents);
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     let mut events = from_the_beginning(&ingestor.client(), "");
     let mut seen = Vec::new();
     for (round, part) in documents.chunks(documents.len().div_ceil(4)).enumerate() {
@@ -121,7 +121,7 @@ async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
         expected,
         "the stream resumed exactly after what it had seen"
     );
-    ingestor.holds(expected.len() as u64).await;
+    ingestor.wait_for_killmails(expected.len() as u64).await;
     events.holds_against(&ingestor).await;
 
     // A second reader finds the same history.
@@ -132,7 +132,7 @@ async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_read_never_stalls_the_feed() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(20);
     upstream.publish_all(documents[..5].iter().cloned());
     upstream.publish_raw("{\"killmail_id\": 1, ");
@@ -144,12 +144,12 @@ async fn what_cannot_be_read_never_stalls_the_feed() {
     upstream.publish_all(documents[6..].iter().cloned());
     // More than 50 past them, so that sequence.json shows that they lie below the head.
     upstream.rewrite_sequence();
-    let ingestor = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "300ms,600ms")]).await;
+    let ingestor = TestIngestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "300ms,600ms")]).await;
     let mut events = from_the_beginning(&ingestor.client(), "");
     let mut seen = HashSet::new();
     let mut missing = 0;
     while seen.len() < documents.len() || missing < 4 {
-        let event = tokio::time::timeout(LONG, events.next())
+        let event = tokio::time::timeout(TEST_TIMEOUT, events.next())
             .await
             .expect("in time")
             .unwrap();
@@ -166,12 +166,12 @@ async fn what_cannot_be_read_never_stalls_the_feed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killmails_come_without_names_while_esi_is_away() {
-    use killfeed_support::upstream::{Fault, Host};
-    let upstream = Upstream::start().await;
+    use killfeed_support::fake_upstream::{Fault, Host};
+    let upstream = FakeUpstream::start().await;
     upstream.host_fault(Host::Esi, Fault::Status(503), None);
     let documents: Vec<Value> = corpus::some(10);
     upstream.publish_all(documents.iter().cloned());
-    let ingestor = Ingestor::start(&upstream, &[]).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
     let mut events = from_the_beginning(&ingestor.client(), "");
     let seen = killmails(&mut events, documents.len()).await;
     assert_eq!(ids_of(&seen), ids(&documents));

@@ -10,8 +10,8 @@ use std::{
 };
 
 use killfeed_support::{
-    Discord, Upstream,
-    discord::{CHANNEL, GUILD, permission},
+    FakeDiscord, FakeUpstream,
+    fake_discord::{CHANNEL, GUILD, permission},
     process::{Binary, Service, eventually, free_address},
 };
 use killfeed_telemetry::ids;
@@ -28,8 +28,8 @@ use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::Server};
 
 use crate::{
-    notifier::{Notifier, fresh, posted, row},
-    world::{Ingestor, LONG, metric},
+    harness::{TEST_TIMEOUT, TestIngestor, metric},
+    notifier::{TestNotifier, fresh, posted, row},
 };
 
 /// A collector that keeps everything: (service, span).
@@ -122,20 +122,23 @@ const WAY: [(&str, &str); 6] = [
 #[tokio::test(flavor = "multi_thread")]
 async fn one_killmail_can_be_followed_from_fetch_to_post() {
     let (collector, endpoint) = Collector::start().await;
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
-    let mut ingestor = Ingestor::start(&upstream, &traced).await;
+    let mut ingestor = TestIngestor::start(&upstream, &traced).await;
     let rows = row("all", GUILD, CHANNEL, "");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
     let documents = fresh(3);
     let id = documents[1]["killmail_id"].as_u64().unwrap();
     upstream.publish_all(documents);
-    eventually("three posts", LONG, async || posted(&discord, CHANNEL).len() == 3).await;
+    eventually("three posts", TEST_TIMEOUT, async || {
+        posted(&discord, CHANNEL).len() == 3
+    })
+    .await;
 
     // Everybody knows the trace's id who knows the killmail.
     let trace = ids::trace(id, 0).to_bytes();
-    eventually("the whole way", LONG, async || {
+    eventually("the whole way", TEST_TIMEOUT, async || {
         let spans = collector.of(&trace);
         WAY.iter().all(|(step, _)| spans.contains_key(*step)) && spans.contains_key("killmail")
     })
@@ -173,14 +176,14 @@ async fn one_killmail_can_be_followed_from_fetch_to_post() {
 async fn a_battle_and_an_edit_are_followed_too() {
     const WHOLE: u64 = CHANNEL + 1;
     let (collector, endpoint) = Collector::start().await;
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     discord.add_channel(GUILD, WHOLE, permission::ALL);
     let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
-    let ingestor = Ingestor::start(&upstream, &traced).await;
+    let ingestor = TestIngestor::start(&upstream, &traced).await;
     let styled = |channel, style: &str| row(style, GUILD, channel, "").replace("\"link\"", &format!("\"{style}\""));
     let rows = styled(CHANNEL, "battle") + &styled(WHOLE, "full");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
     let mut documents = fresh(2);
     documents[1]["esi"]["solar_system_id"] = documents[0]["esi"]["solar_system_id"].clone();
     let ids = [0, 1].map(|index: usize| documents[index]["killmail_id"].as_u64().unwrap());
@@ -188,7 +191,7 @@ async fn a_battle_and_an_edit_are_followed_too() {
     let told = async |id, revision, step: &'static str, channel: u64| {
         let trace = ids::trace(id, revision).to_bytes();
         let what = format!("{step} of {id}/{revision} in {channel}");
-        eventually(&what, LONG, async || {
+        eventually(&what, TEST_TIMEOUT, async || {
             let spans = collector.named(step);
             spans.iter().any(|(service, span)| {
                 service == NOTIFIER
@@ -214,7 +217,7 @@ async fn a_battle_and_an_edit_are_followed_too() {
     told(ids[0], 1, "edit", WHOLE).await;
     let trace = ids::trace(ids[0], 1).to_bytes();
     let way = ["fetch", "parse", "enrich", "append", "match", "edit"];
-    eventually("the whole way of the revision", LONG, async || {
+    eventually("the whole way of the revision", TEST_TIMEOUT, async || {
         way.iter().all(|step| collector.of(&trace).contains_key(*step))
     })
     .await;
@@ -224,27 +227,27 @@ async fn a_battle_and_an_edit_are_followed_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_killmail_can_be_followed_through_a_relay() {
     let (collector, endpoint) = Collector::start().await;
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())];
-    let first = Ingestor::start(&upstream, &traced).await;
+    let first = TestIngestor::start(&upstream, &traced).await;
     let source = format!("relay:{}", first.url());
-    let relay = Ingestor::start(&upstream, &[traced[0], ("INGESTOR_SOURCE", source.as_str())]).await;
+    let relay = TestIngestor::start(&upstream, &[traced[0], ("INGESTOR_SOURCE", source.as_str())]).await;
     // Before anybody else asks: what is joined now are the relay's calls.
     for method in ["GetFeedStatus", "StreamKillmails"] {
-        eventually("the relay's calls", LONG, async || {
+        eventually("the relay's calls", TEST_TIMEOUT, async || {
             collector.joined(method) == [INGESTOR]
         })
         .await;
     }
     let rows = row("all", GUILD, CHANNEL, "");
-    let mut notifier = Notifier::start_with(&relay, &discord.settings(), &rows, &traced).await;
+    let mut notifier = TestNotifier::start_with(&relay, &discord.settings(), &rows, &traced).await;
     let documents = fresh(1);
     let id = documents[0]["killmail_id"].as_u64().unwrap();
     upstream.publish_all(documents);
     let trace = ids::trace(id, 0).to_bytes();
     let way = [("killmail", INGESTOR), ("relay", INGESTOR)].into_iter().chain(WAY);
-    eventually("the whole way", LONG, async || {
+    eventually("the whole way", TEST_TIMEOUT, async || {
         let spans = collector.of(&trace);
         let there = |step, of| spans.get(step).is_some_and(|(service, _)| service == of);
         way.clone().all(|(step, of)| there(step, of))
@@ -261,20 +264,20 @@ async fn one_killmail_can_be_followed_through_a_relay() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_joins_the_trace_of_what_it_takes_over() {
     let (collector, endpoint) = Collector::start().await;
-    let upstream = Upstream::start().await;
-    let first = Ingestor::start(&upstream, &[]).await;
+    let upstream = FakeUpstream::start().await;
+    let first = TestIngestor::start(&upstream, &[]).await;
     let source = format!("relay:{}", first.url());
     let traced = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str()),
         ("INGESTOR_SOURCE", source.as_str()),
     ];
-    let mut relay = Ingestor::start(&upstream, &traced).await;
+    let mut relay = TestIngestor::start(&upstream, &traced).await;
     let documents = fresh(2);
     let id = documents[1]["killmail_id"].as_u64().unwrap();
     upstream.publish_all(documents);
-    relay.holds(2).await;
+    relay.wait_for_killmails(2).await;
     let trace = ids::trace(id, 0).to_bytes();
-    eventually("the relay's span", LONG, async || {
+    eventually("the relay's span", TEST_TIMEOUT, async || {
         collector.of(&trace).contains_key("relay")
     })
     .await;
@@ -292,19 +295,22 @@ async fn a_relay_joins_the_trace_of_what_it_takes_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_that_is_away_is_said_once_and_changes_nothing() {
-    let upstream = Upstream::start().await;
-    let discord = Discord::start().await;
+    let upstream = FakeUpstream::start().await;
+    let discord = FakeDiscord::start().await;
     let nobody = format!("http://{}", free_address());
     let traced = [("OTEL_EXPORTER_OTLP_ENDPOINT", nobody.as_str())];
-    let mut ingestor = Ingestor::start(&upstream, &traced).await;
+    let mut ingestor = TestIngestor::start(&upstream, &traced).await;
     let rows = row("all", GUILD, CHANNEL, "");
-    let mut notifier = Notifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
+    let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &traced).await;
     upstream.publish_all(fresh(3));
-    eventually("three posts", LONG, async || posted(&discord, CHANNEL).len() == 3).await;
+    eventually("three posts", TEST_TIMEOUT, async || {
+        posted(&discord, CHANNEL).len() == 3
+    })
+    .await;
     let said = |log: &str| log.matches("OTEL_EXPORTER_OTLP_ENDPOINT").count();
-    eventually("it is said", LONG, async || said(&notifier.stderr()) > 0).await;
+    eventually("it is said", TEST_TIMEOUT, async || said(&notifier.stderr()) > 0).await;
     upstream.publish_all(fresh(6).split_off(3));
-    eventually("six posts", LONG, async || posted(&discord, CHANNEL).len() == 6).await;
+    eventually("six posts", TEST_TIMEOUT, async || posted(&discord, CHANNEL).len() == 6).await;
     assert_eq!(said(&notifier.stderr()), 1, "{}", notifier.stderr());
     assert_eq!(notifier.stop().await, Some(0));
     assert_eq!(ingestor.stop().await, Some(0));

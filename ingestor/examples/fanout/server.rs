@@ -167,7 +167,7 @@ pub(crate) async fn serve(folder: &Path, killmails: u64, nats: Vec<String>) {
         listener,
         settings,
         log.clone(),
-        Arc::new(NoNames),
+        Arc::new(EmptyResolver),
         feed,
         build,
         shutdown.clone(),
@@ -262,9 +262,9 @@ fn killmail(id: u64) -> v1::Killmail {
 }
 
 /// Filters here name nobody.
-struct NoNames;
+struct EmptyResolver;
 
-impl Resolve for NoNames {
+impl Resolve for EmptyResolver {
     fn exact(&self, _: EntityKind, _: &str) -> Resolution {
         Resolution::Unknown
     }
@@ -287,7 +287,7 @@ impl Resolve for NoNames {
 }
 
 #[async_trait]
-impl UniverseApi for NoNames {
+impl UniverseApi for EmptyResolver {
     async fn search(&self, _: &str, _: &[EntityKind], _: usize) -> Vec<Entity> {
         Vec::new()
     }

@@ -27,7 +27,7 @@ const A_DAY: usize = 500;
 /// An ordinary day of zKillboard's.
 const KILLMAILS_A_DAY: usize = 16_000;
 /// So many are tried at a time: what that takes of memory is nothing beside the set that is measured.
-const AT_ONCE: usize = 20_000;
+const MAX_BATCH: usize = 20_000;
 /// Changes that are measured.
 const CHANGES: usize = 2_000;
 /// Every killmail is matched so often; the median counts, because others use the machine too.
@@ -81,7 +81,7 @@ fn kept(workload: &Workload, count: usize) -> anyhow::Result<Vec<Filter>> {
     let most = workload.killmails.len() * A_DAY / KILLMAILS_A_DAY;
     let mut kept = Vec::with_capacity(count);
     for seed in 1.. {
-        let written = workload.subscriptions(AT_ONCE.min(count - kept.len()), seed);
+        let written = workload.subscriptions(MAX_BATCH.min(count - kept.len()), seed);
         if written.is_empty() {
             break;
         }

@@ -142,7 +142,7 @@ impl Workload {
             None => true,
         });
         let mut filter = chosen.map(|(_, filter)| filter.clone()).unwrap_or_default();
-        let names = Names::new(self, random);
+        let names = LetterIds::new(self, random);
         let amount = AMOUNTS[random.usize(0..AMOUNTS.len())];
         for node in filter.nodes.iter_mut().filter_map(|node| node.node.as_mut()) {
             match node {
@@ -180,11 +180,11 @@ impl Workload {
 }
 
 /// What the letters stand for in one subscription.
-struct Names {
+struct LetterIds {
     ids: [u64; LETTERS.len()],
 }
 
-impl Names {
+impl LetterIds {
     /// Every second one is about somebody (some place) that is in the killmails, the more often the more often it is there: what is often
     /// in the news is often subscribed to. The others are of the rest of New Eden.
     fn new(workload: &Workload, random: &mut fastrand::Rng) -> Self {
@@ -268,16 +268,16 @@ fn shape(text: &str) -> anyhow::Result<Filter> {
             None => written.push(*c),
         }
     }
-    match compile(&written, &NoNames) {
+    match compile(&written, &EmptyResolver) {
         CompileOutcome::Compiled(compiled) => Ok(compiled.filter),
         other => anyhow::bail!("{text}: {other:?}"),
     }
 }
 
 /// The shapes name nothing but ids.
-struct NoNames;
+struct EmptyResolver;
 
-impl Resolve for NoNames {
+impl Resolve for EmptyResolver {
     fn exact(&self, _: EntityKind, _: &str) -> Resolution {
         Resolution::Unknown
     }

@@ -3,12 +3,12 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{
-    History,
-    history::{Seen, Start, Stream},
+    RunHistory,
+    history::{Observed, Start, Stream},
 };
 
 /// Calls `check` with every stream and its name.
-fn each_stream(history: &History, mut check: impl FnMut(&str, &Stream, &mut Vec<String>)) -> Vec<String> {
+fn each_stream(history: &RunHistory, mut check: impl FnMut(&str, &Stream, &mut Vec<String>)) -> Vec<String> {
     let mut found = Vec::new();
     for client in &history.clients {
         for (number, stream) in client.streams.iter().enumerate() {
@@ -19,13 +19,13 @@ fn each_stream(history: &History, mut check: impl FnMut(&str, &Stream, &mut Vec<
 }
 
 /// Cursors of a stream only go forward, and the log holds what was published in the order in which it was published.
-pub(super) fn ordered(history: &History) -> Vec<String> {
+pub(super) fn ordered(history: &RunHistory) -> Vec<String> {
     let mut found = each_stream(history, |name, stream, found| {
         for pair in stream.events.windows(2) {
             let (before, now) = (&pair[0], &pair[1]);
             let forward = match now.seen {
-                Seen::Record(_) => now.offset > before.offset,
-                Seen::Progress | Seen::Expired => now.offset >= before.offset,
+                Observed::Record(_) => now.offset > before.offset,
+                Observed::Progress | Observed::Expired => now.offset >= before.offset,
             };
             if !forward {
                 found.push(format!("{name}: {now:?} came after {before:?}"));
@@ -59,7 +59,7 @@ pub(super) fn ordered(history: &History) -> Vec<String> {
 
 /// A killmail and revision once per stream, once in a chain of streams each of which begins where the last one ended, and once
 /// in the log.
-pub(super) fn unique(history: &History) -> Vec<String> {
+pub(super) fn unique(history: &RunHistory) -> Vec<String> {
     let mut found = Vec::new();
     for client in &history.clients {
         let mut seen = HashSet::new();
@@ -69,7 +69,7 @@ pub(super) fn unique(history: &History) -> Vec<String> {
                 seen.clear();
             }
             for event in &stream.events {
-                if let Seen::Record(record) = &event.seen
+                if let Observed::Record(record) = &event.seen
                     && let Some(killmail) = record.killmail
                     && !seen.insert(killmail)
                 {
@@ -95,7 +95,7 @@ pub(super) fn unique(history: &History) -> Vec<String> {
 
 /// Every record wanted between a stream's beginning and its last event came, but for those that a Gap CURSOR_EXPIRED covers
 /// and retention really took; and everything published is in the log, or can be among what went unseen.
-pub(super) fn reliable(history: &History) -> Vec<String> {
+pub(super) fn reliable(history: &RunHistory) -> Vec<String> {
     let mut found = each_stream(history, |name, stream, found| {
         let Some(after) = stream.due_after(&history.log) else {
             return;
@@ -103,21 +103,25 @@ pub(super) fn reliable(history: &History) -> Vec<String> {
         let end = if stream.to_the_end {
             u64::MAX
         } else {
-            let last = stream.events.iter().rev().find(|event| event.seen != Seen::Progress);
+            let last = stream
+                .events
+                .iter()
+                .rev()
+                .find(|event| event.seen != Observed::Progress);
             last.map_or(0, |event| event.offset)
         };
         let mut due: BTreeSet<u64> = due_between(history, stream, after, end).collect();
         let mut at = after;
         for event in &stream.events {
             match event.seen {
-                Seen::Expired => {
+                Observed::Expired => {
                     if event.offset > history.trimmed {
                         found.push(format!("{name}: a gap up to {}, which is still kept", event.offset));
                     }
                     due.retain(|offset| *offset <= at || *offset > event.offset);
                 }
-                Seen::Record(_) => drop(due.remove(&event.offset)),
-                Seen::Progress => {}
+                Observed::Record(_) => drop(due.remove(&event.offset)),
+                Observed::Progress => {}
             }
             at = event.offset;
         }
@@ -144,21 +148,21 @@ pub(super) fn reliable(history: &History) -> Vec<String> {
 }
 
 /// A stream that starts after a cursor delivers nothing up to it, and first of all the first record wanted behind it.
-pub(super) fn resumable(history: &History) -> Vec<String> {
+pub(super) fn resumable(history: &RunHistory) -> Vec<String> {
     each_stream(history, |name, stream, found| {
         let Start::After(cursor) = stream.start else {
             return;
         };
         if let Some(early) = stream.events.iter().find(|event| match event.seen {
-            Seen::Record(_) => event.offset <= cursor,
-            Seen::Progress | Seen::Expired => event.offset < cursor,
+            Observed::Record(_) => event.offset <= cursor,
+            Observed::Progress | Observed::Expired => event.offset < cursor,
         }) {
             found.push(format!("{name}: asked after {cursor}, got {early:?}"));
         }
-        let Some(first) = stream.events.iter().find(|event| event.seen != Seen::Progress) else {
+        let Some(first) = stream.events.iter().find(|event| event.seen != Observed::Progress) else {
             return;
         };
-        if let Seen::Record(_) = first.seen
+        if let Observed::Record(_) = first.seen
             && let Some(due) = due_between(history, stream, cursor, first.offset).next()
             && due != first.offset
         {
@@ -171,7 +175,7 @@ pub(super) fn resumable(history: &History) -> Vec<String> {
 }
 
 /// When a Progress comes, every record wanted up to its cursor has come.
-pub(super) fn bookmarkable(history: &History) -> Vec<String> {
+pub(super) fn bookmarkable(history: &RunHistory) -> Vec<String> {
     each_stream(history, |name, stream, found| {
         let Some(mut after) = stream.due_after(&history.log) else {
             return;
@@ -179,9 +183,9 @@ pub(super) fn bookmarkable(history: &History) -> Vec<String> {
         let mut came = BTreeSet::new();
         for event in &stream.events {
             match event.seen {
-                Seen::Record(_) => drop(came.insert(event.offset)),
-                Seen::Expired => after = after.max(event.offset),
-                Seen::Progress => {
+                Observed::Record(_) => drop(came.insert(event.offset)),
+                Observed::Expired => after = after.max(event.offset),
+                Observed::Progress => {
                     let missing = due_between(history, stream, after, event.offset).find(|due| !came.contains(due));
                     if let Some(missing) = missing {
                         found.push(format!(
@@ -198,7 +202,7 @@ pub(super) fn bookmarkable(history: &History) -> Vec<String> {
 }
 
 /// Everything that anybody saw is in the log, at the same place, byte for byte, and was so after every crash.
-pub(super) fn durable_first(history: &History) -> Vec<String> {
+pub(super) fn durable_first(history: &RunHistory) -> Vec<String> {
     each_stream(history, |name, stream, found| {
         for event in &stream.events {
             for crash in &history.crashes {
@@ -209,7 +213,7 @@ pub(super) fn durable_first(history: &History) -> Vec<String> {
                     ));
                 }
             }
-            if let Seen::Record(record) = &event.seen {
+            if let Observed::Record(record) = &event.seen {
                 match history.log.get(&event.offset) {
                     None => found.push(format!("{name}: {event:?} is not in the log")),
                     Some(logged) if logged != record => {
@@ -223,7 +227,7 @@ pub(super) fn durable_first(history: &History) -> Vec<String> {
 }
 
 /// Stalling clients cost so much each and no more, and those that read at once were served in time.
-pub(super) fn bounded(history: &History) -> Vec<String> {
+pub(super) fn bounded(history: &RunHistory) -> Vec<String> {
     let mut found = Vec::new();
     let memory = &history.memory;
     for (clients, resident) in &memory.stalled {
@@ -248,7 +252,7 @@ pub(super) fn bounded(history: &History) -> Vec<String> {
 
 /// Offsets of what is due in `after < offset <= end`.
 fn due_between<'a>(
-    history: &'a History,
+    history: &'a RunHistory,
     stream: &'a Stream,
     after: u64,
     end: u64,

@@ -10,7 +10,7 @@ pub type Published = (u64, u32);
 
 /// Everything that was recorded of a run. Times count from its beginning.
 #[derive(Debug, Clone, Default)]
-pub struct History {
+pub struct RunHistory {
     /// What zKillboard published and the log has to hold, in feed order; `None` = not known.
     pub published: Option<Vec<Published>>,
     /// What was appended, by offset.
@@ -60,7 +60,7 @@ pub struct Stream {
     pub updates: bool,
     /// In the order in which they came.
     pub events: Vec<Received>,
-    /// It was read up to the head of the log as it is in `History::log`: everything is due.
+    /// It was read up to the head of the log as it is in `RunHistory::log`: everything is due.
     pub to_the_end: bool,
 }
 
@@ -88,12 +88,12 @@ pub struct Received {
     /// The offset in its cursor.
     pub offset: u64,
     /// What.
-    pub seen: Seen,
+    pub seen: Observed,
 }
 
 /// What came.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Seen {
+pub enum Observed {
     /// A record of the log.
     Record(Appended),
     /// A sign of life.
@@ -133,13 +133,13 @@ pub struct Latency {
     pub limit: Duration,
 }
 
-impl History {
+impl RunHistory {
     /// Adds what all clients saw to the log: for runs in which nobody could read all of it afterwards. What they contradict
     /// each other in stays as first seen, and fails [`super::Guarantee::DurableFirst`].
     pub fn learn_log(&mut self) {
         let streams = self.clients.iter().flat_map(|client| &client.streams);
         for event in streams.flat_map(|stream| &stream.events) {
-            if let Seen::Record(record) = &event.seen {
+            if let Observed::Record(record) = &event.seen {
                 self.log.entry(event.offset).or_insert_with(|| record.clone());
             }
         }

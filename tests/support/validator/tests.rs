@@ -28,7 +28,7 @@ fn record(n: u64) -> Received {
     Received {
         at: at(n),
         offset,
-        seen: Seen::Record(appended),
+        seen: Observed::Record(appended),
     }
 }
 
@@ -36,7 +36,7 @@ fn progress(offset: u64) -> Received {
     Received {
         at: at(offset / 10),
         offset,
-        seen: Seen::Progress,
+        seen: Observed::Progress,
     }
 }
 
@@ -44,7 +44,7 @@ fn expired(offset: u64) -> Received {
     Received {
         at: at(offset / 10),
         offset,
-        seen: Seen::Expired,
+        seen: Observed::Expired,
     }
 }
 
@@ -59,7 +59,7 @@ fn stream(start: Start, events: impl IntoIterator<Item = Received>) -> Stream {
 }
 
 /// Four clients that saw what they should: everything; an interrupted one; a filtered one; one that was overtaken by retention.
-fn sound() -> History {
+fn sound() -> RunHistory {
     let everything = Stream {
         to_the_end: true,
         ..stream(
@@ -87,7 +87,7 @@ fn sound() -> History {
         name: name.into(),
         streams,
     };
-    History {
+    RunHistory {
         published: Some(log().into_iter().filter_map(|(_, record)| record.killmail).collect()),
         log: log().into_iter().collect(),
         trimmed: 30,
@@ -116,7 +116,7 @@ fn sound() -> History {
 }
 
 /// Plants a fault, and gives the guarantees that were found broken.
-fn broken_by(fault: impl FnOnce(&mut History)) -> Vec<Guarantee> {
+fn broken_by(fault: impl FnOnce(&mut RunHistory)) -> Vec<Guarantee> {
     let mut history = sound();
     fault(&mut history);
     let mut found: Vec<_> = violations(&history)
@@ -127,18 +127,18 @@ fn broken_by(fault: impl FnOnce(&mut History)) -> Vec<Guarantee> {
     found
 }
 
-fn events(history: &mut History, client: usize, stream: usize) -> &mut Vec<Received> {
+fn events(history: &mut RunHistory, client: usize, stream: usize) -> &mut Vec<Received> {
     &mut history.clients[client].streams[stream].events
 }
 
-fn remove_first(history: &mut History, client: usize, stream: usize) {
+fn remove_first(history: &mut RunHistory, client: usize, stream: usize) {
     events(history, client, stream).remove(0);
 }
 
 #[test]
 fn a_sound_history_breaks_nothing() {
     validate(&sound());
-    validate(&History::default());
+    validate(&RunHistory::default());
 }
 
 #[test]
@@ -147,27 +147,27 @@ fn order_is_checked() {
         broken_by(|history| events(history, 0, 0).swap(3, 4)),
         [Guarantee::Ordered]
     );
-    let back = |history: &mut History| events(history, 0, 0).push(progress(70));
+    let back = |history: &mut RunHistory| events(history, 0, 0).push(progress(70));
     assert_eq!(broken_by(back), [Guarantee::Ordered]);
-    let feed = |history: &mut History| history.published.as_mut().unwrap().swap(0, 1);
+    let feed = |history: &mut RunHistory| history.published.as_mut().unwrap().swap(0, 1);
     assert_eq!(broken_by(feed), [Guarantee::Ordered], "the log against the feed");
 }
 
 #[test]
 fn repeats_are_found_within_a_stream_over_resumes_and_in_the_log() {
-    let twice = |history: &mut History| {
+    let twice = |history: &mut RunHistory| {
         let again = Received {
             offset: 85,
             ..record(5)
         };
         events(history, 0, 0).insert(8, again.clone());
-        let Seen::Record(record) = again.seen else {
+        let Observed::Record(record) = again.seen else {
             unreachable!()
         };
         history.log.insert(85, record);
     };
     assert!(broken_by(twice).contains(&Guarantee::Unique));
-    let over_a_resume = |history: &mut History| events(history, 1, 2).insert(0, record(2));
+    let over_a_resume = |history: &mut RunHistory| events(history, 1, 2).insert(0, record(2));
     assert!(broken_by(over_a_resume).contains(&Guarantee::Unique));
 }
 
@@ -178,15 +178,15 @@ fn what_never_came_is_missed() {
         [Guarantee::Reliable],
         "the first one since a time"
     );
-    let at_the_end = |history: &mut History| events(history, 0, 0).truncate(7);
+    let at_the_end = |history: &mut RunHistory| events(history, 0, 0).truncate(7);
     assert_eq!(broken_by(at_the_end), [Guarantee::Reliable]);
-    let unwarranted = |history: &mut History| history.trimmed = 20;
+    let unwarranted = |history: &mut RunHistory| history.trimmed = 20;
     assert_eq!(
         broken_by(unwarranted),
         [Guarantee::Reliable],
         "a gap over what is still kept"
     );
-    let feed = |history: &mut History| history.published.as_mut().unwrap().push((999, 0));
+    let feed = |history: &mut RunHistory| history.published.as_mut().unwrap().push((999, 0));
     assert_eq!(broken_by(feed), [Guarantee::Reliable], "the log against the feed");
     let unseen = |records, lost: u64| {
         broken_by(|history| {
@@ -197,7 +197,7 @@ fn what_never_came_is_missed() {
     };
     assert_eq!(unseen(2, 2), [], "they can be what went before anybody saw it");
     assert_eq!(unseen(2, 3), [Guarantee::Reliable], "more than that");
-    let in_silence = |history: &mut History| remove_first(history, 3, 0);
+    let in_silence = |history: &mut RunHistory| remove_first(history, 3, 0);
     assert!(
         broken_by(in_silence).contains(&Guarantee::Reliable),
         "expired, and not told"
@@ -206,33 +206,33 @@ fn what_never_came_is_missed() {
 
 #[test]
 fn a_resume_continues_exactly_after_the_cursor() {
-    let again = |history: &mut History| events(history, 3, 0).insert(0, record(1));
+    let again = |history: &mut RunHistory| events(history, 3, 0).insert(0, record(1));
     assert_eq!(broken_by(again), [Guarantee::Resumable]);
-    let skipped = |history: &mut History| remove_first(history, 1, 2);
+    let skipped = |history: &mut RunHistory| remove_first(history, 1, 2);
     assert!(broken_by(skipped).contains(&Guarantee::Resumable));
 }
 
 #[test]
 fn a_bookmark_covers_nothing_undelivered() {
-    let in_time = |history: &mut History| events(history, 2, 0)[1] = progress(29);
+    let in_time = |history: &mut RunHistory| events(history, 2, 0)[1] = progress(29);
     assert_eq!(broken_by(in_time), [], "29 covers nothing that is due");
-    let covers = |history: &mut History| {
+    let covers = |history: &mut RunHistory| {
         let events = events(history, 2, 0);
         events.remove(2);
         events.insert(2, progress(35));
     };
     assert!(broken_by(covers).contains(&Guarantee::Bookmarkable));
-    let only = |history: &mut History| events(history, 1, 2).insert(1, progress(45));
+    let only = |history: &mut RunHistory| events(history, 1, 2).insert(1, progress(45));
     let found = broken_by(only);
     assert!(found.contains(&Guarantee::Bookmarkable), "{found:?}");
 }
 
 #[test]
 fn what_a_crash_took_back_was_streamed_too_early() {
-    let lost = |history: &mut History| history.crashes[0].head_after = 40;
+    let lost = |history: &mut RunHistory| history.crashes[0].head_after = 40;
     assert_eq!(broken_by(lost), [Guarantee::DurableFirst]);
-    let changed = |history: &mut History| {
-        let Seen::Record(record) = &mut events(history, 1, 3)[0].seen else {
+    let changed = |history: &mut RunHistory| {
+        let Observed::Record(record) = &mut events(history, 1, 3)[0].seen else {
             unreachable!()
         };
         record.digest += 1;
@@ -246,8 +246,8 @@ fn what_a_crash_took_back_was_streamed_too_early() {
 
 #[test]
 fn stalling_clients_may_cost_so_much_and_delay_nobody() {
-    let grows = |history: &mut History| history.memory.stalled.push((2, 1_301));
+    let grows = |history: &mut RunHistory| history.memory.stalled.push((2, 1_301));
     assert_eq!(broken_by(grows), [Guarantee::Bounded]);
-    let delays = |history: &mut History| history.latency.waits.push((108, at(101)));
+    let delays = |history: &mut RunHistory| history.latency.waits.push((108, at(101)));
     assert_eq!(broken_by(delays), [Guarantee::Bounded]);
 }

@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use killfeed_support::{
-    Discord,
-    discord::{Ask, BOT, CHANNEL, GUILD, permission},
+    FakeDiscord,
+    fake_discord::{BOT, CHANNEL, GUILD, TestInteraction, permission},
     process::{Binary, Service, eventually},
 };
 
-use super::{Desk, another, subscribe};
-use crate::world::LONG;
+use super::{CommandHarness, another, subscribe};
+use crate::harness::TEST_TIMEOUT;
 
 /// Exit code, standard output, standard error.
 async fn call(settings: &[(&str, String)], arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -20,7 +20,7 @@ async fn call(settings: &[(&str, String)], arguments: &[&str]) -> (Option<i32>, 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_do_the_same_without_discord() {
-    let mut desk = Desk::start(&[]).await;
+    let mut desk = CommandHarness::start(&[]).await;
     let settings = [("NOTIFIER_ADMIN_ADDR", desk.admin.clone())];
     let (guild, channel) = (GUILD.to_string(), CHANNEL.to_string());
     let add = |name, filter| {
@@ -119,7 +119,7 @@ fn tokens(text: &str) -> tempfile::NamedTempFile {
     file
 }
 
-fn with_tokens(desk: &Desk, file: Option<&Path>) -> Vec<(&'static str, String)> {
+fn with_tokens(desk: &CommandHarness, file: Option<&Path>) -> Vec<(&'static str, String)> {
     let mut settings = vec![("NOTIFIER_ADMIN_ADDR", desk.admin.clone())];
     settings.extend(file.map(|path| ("NOTIFIER_ADMIN_TOKENS_FILE", path.display().to_string())));
     settings
@@ -131,7 +131,7 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
     let known = tokens("# who: token\nweb front-end-token\nops operator-token\n");
     let wrong = tokens("web other-token\n");
     let second = tokens("ops operator-token\n");
-    let mut desk = Desk::start(&[("NOTIFIER_ADMIN_TOKENS_FILE", &known.path().display().to_string())]).await;
+    let mut desk = CommandHarness::start(&[("NOTIFIER_ADMIN_TOKENS_FILE", &known.path().display().to_string())]).await;
     let hook = desk.discord.add_webhook(950_000_000_000_000_001, "hook-secret");
     let other = desk.discord.add_webhook(950_000_000_000_000_002, "other-secret");
     let (guild, channel) = (GUILD.to_string(), CHANNEL.to_string());
@@ -209,7 +209,7 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
     // It posts, without the bot; after a kill -9 too.
     desk.restart().await;
     another(&desk, 910_000_011);
-    eventually("posted through the webhook", LONG, async || {
+    eventually("posted through the webhook", TEST_TIMEOUT, async || {
         !desk.discord.posts(950_000_000_000_000_001).is_empty()
     })
     .await;
@@ -226,7 +226,7 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
     assert_eq!(list.lines().count(), 4, "{list}");
     let (_, export, _) = run(&["subscriptions", "export"]).await;
     assert!(!export.contains("secret") && export.contains("\"there\""), "{export}");
-    let from_discord = desk.ask(Ask::command("export")).await.file;
+    let from_discord = desk.ask(TestInteraction::command("export")).await.file;
     assert!(!from_discord.contains("hook"), "{from_discord}");
     // Webhooks belong to no server.
     let (code, _, error) = run(&["subscriptions", "remove", "--guild", &guild, "--name", "hook"]).await;
@@ -238,10 +238,10 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bot_in_no_server_logs_the_link_that_adds_it_and_says_nothing_where_it_comes() {
-    let discord = Discord::start().await;
+    let discord = FakeDiscord::start().await;
     discord.remove_guild(GUILD);
-    let desk = Desk::start_in(discord, &[]).await;
-    eventually("the link in the log", LONG, async || {
+    let desk = CommandHarness::start_in(discord, &[]).await;
+    eventually("the link in the log", TEST_TIMEOUT, async || {
         desk.notifier().stderr().contains("the bot is in no server")
     })
     .await;
@@ -252,11 +252,13 @@ async fn a_bot_in_no_server_logs_the_link_that_adds_it_and_says_nothing_where_it
     }
 
     desk.discord.add_channel(GUILD, CHANNEL, permission::ALL);
-    let help = desk.ask(Ask::command("help")).await;
+    let help = desk.ask(TestInteraction::command("help")).await;
     assert!(help.shown().contains("# Filters"), "{}", help.shown());
     another(&desk, 910_000_021);
-    eventually("it came", LONG, async || {
-        let why = desk.ask(Ask::command("why").text("kill", "910000021")).await;
+    eventually("it came", TEST_TIMEOUT, async || {
+        let why = desk
+            .ask(TestInteraction::command("why").text("kill", "910000021"))
+            .await;
         why.shown().contains("Died") && !why.shown().contains("received")
     })
     .await;

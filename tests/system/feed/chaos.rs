@@ -11,15 +11,15 @@ use std::{
 use fastrand::Rng;
 use killfeed::client::{EventKind, FollowOptions, Start};
 use killfeed_support::{
-    Upstream,
+    FakeUpstream,
+    fake_upstream::{Fault, Host},
     process::eventually,
-    upstream::{Fault, Host},
 };
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::id;
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 const DOCUMENTS: usize = 60;
 const KILLS: usize = 3;
@@ -28,7 +28,7 @@ const RECHECKS: &str = "300ms,1s,6s";
 
 /// What becomes of one number.
 #[derive(Debug, Clone)]
-enum Fate {
+enum DocumentPlan {
     Plain,
     /// Reserved now, uploaded a little later.
     Late,
@@ -50,7 +50,7 @@ enum Fate {
     Expired,
 }
 
-fn fate(random: &mut Rng) -> Fate {
+fn fate(random: &mut Rng) -> DocumentPlan {
     let faults = [
         Fault::Status(500),
         Fault::Status(503),
@@ -69,17 +69,17 @@ fn fate(random: &mut Rng) -> Fate {
         "{\"killmail_id\":\"x\",\"hash\":7,\"esi\":[],\"zkb\":{}}",
     ];
     match random.usize(..40) {
-        0 | 1 => Fate::Late,
-        2 => Fate::Never,
-        3 | 4 => Fate::Twice,
-        5 | 6 => Fate::ReUploaded,
-        7 => Fate::Placeholder,
-        8 | 9 => Fate::WithoutEsi,
-        10 => Fate::Broken(broken[random.usize(..broken.len())]),
-        11..=16 => Fate::Faulty(faults[random.usize(..faults.len())].clone(), random.usize(1..3)),
-        17 => Fate::Hopeless(hopeless[random.usize(..hopeless.len())].clone()),
-        18 => Fate::Expired,
-        _ => Fate::Plain,
+        0 | 1 => DocumentPlan::Late,
+        2 => DocumentPlan::Never,
+        3 | 4 => DocumentPlan::Twice,
+        5 | 6 => DocumentPlan::ReUploaded,
+        7 => DocumentPlan::Placeholder,
+        8 | 9 => DocumentPlan::WithoutEsi,
+        10 => DocumentPlan::Broken(broken[random.usize(..broken.len())]),
+        11..=16 => DocumentPlan::Faulty(faults[random.usize(..faults.len())].clone(), random.usize(1..3)),
+        17 => DocumentPlan::Hopeless(hopeless[random.usize(..hopeless.len())].clone()),
+        18 => DocumentPlan::Expired,
+        _ => DocumentPlan::Plain,
     }
 }
 
@@ -97,55 +97,60 @@ struct Expected {
 }
 
 /// Plays one number; what is to be uploaded late is returned.
-fn play(upstream: &Upstream, fate: Fate, mut document: Value, expected: &mut Expected) -> Option<(u64, Value)> {
+fn play(
+    upstream: &FakeUpstream,
+    fate: DocumentPlan,
+    mut document: Value,
+    expected: &mut Expected,
+) -> Option<(u64, Value)> {
     let killmail = id(&document);
     match fate {
-        Fate::Never => {
+        DocumentPlan::Never => {
             upstream.reserve();
             expected.missing += 1;
         }
-        Fate::Broken(text) => {
+        DocumentPlan::Broken(text) => {
             upstream.publish_raw(text);
             expected.missing += 1;
         }
-        Fate::Hopeless(fault) => {
+        DocumentPlan::Hopeless(fault) => {
             let number = upstream.reserve();
             upstream.fault(number, fault, None);
             upstream.deliver(number, document);
             expected.missing += 1;
         }
-        Fate::Placeholder => {
+        DocumentPlan::Placeholder => {
             upstream.publish_placeholder();
         }
-        Fate::Expired => {
+        DocumentPlan::Expired => {
             let number = upstream.publish(document);
             upstream.expire(number);
             expected.perhaps.insert(killmail);
         }
-        Fate::Late => {
+        DocumentPlan::Late => {
             expected.there.insert(killmail);
             return Some((upstream.reserve(), document));
         }
-        Fate::Plain => {
+        DocumentPlan::Plain => {
             upstream.publish(document);
             expected.there.insert(killmail);
         }
-        Fate::Twice => {
+        DocumentPlan::Twice => {
             upstream.publish(document.clone());
             upstream.publish(document);
             expected.there.insert(killmail);
         }
-        Fate::WithoutEsi => {
+        DocumentPlan::WithoutEsi => {
             upstream.publish_without_esi(document);
             expected.there.insert(killmail);
         }
-        Fate::Faulty(fault, times) => {
+        DocumentPlan::Faulty(fault, times) => {
             let number = upstream.reserve();
             upstream.fault(number, fault, Some(times));
             upstream.deliver(number, document);
             expected.there.insert(killmail);
         }
-        Fate::ReUploaded => {
+        DocumentPlan::ReUploaded => {
             let number = upstream.publish(document.clone());
             document["zkb"]["labels"].as_array_mut().unwrap().push("ganked".into());
             upstream.deliver(number, document.clone());
@@ -160,13 +165,13 @@ fn play(upstream: &Upstream, fate: Fate, mut document: Value, expected: &mut Exp
 }
 
 /// Everything that the log holds: killmail → its revisions in log order with whether they bear the label; documents missing.
-async fn logged(ingestor: &Ingestor, expected: &Expected) -> (BTreeMap<u64, Vec<(u32, bool)>>, u64) {
+async fn logged(ingestor: &TestIngestor, expected: &Expected) -> (BTreeMap<u64, Vec<(u32, bool)>>, u64) {
     let mut follow = FollowOptions::new("", Start::Earliest);
     follow.include_updates = true;
     let mut events = ingestor.client().follow(follow);
     let mut there: BTreeMap<u64, Vec<(u32, bool)>> = BTreeMap::new();
     let mut missing = 0;
-    let deadline = Instant::now() + LONG;
+    let deadline = Instant::now() + TEST_TIMEOUT;
     loop {
         let settled = {
             let all = expected.there.iter().all(|id| there.contains_key(id));
@@ -221,11 +226,11 @@ async fn history(seed: u64) {
     let kills: BTreeSet<usize> = (0..KILLS).map(|_| random.usize(1..documents.len())).collect();
     println!("seed {seed}: {} documents, killed after {kills:?}", documents.len());
 
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     upstream.host_fault(Host::Esi, Fault::Status(503), Some(random.usize(..4)));
     let mut expected = Expected::default();
     let mut late: Vec<(u64, Value)> = Vec::new();
-    let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", RECHECKS)]).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", RECHECKS)]).await;
     for (nth, document) in documents.into_iter().enumerate() {
         let fate = fate(&mut random);
         late.extend(play(&upstream, fate, document, &mut expected));
@@ -298,7 +303,7 @@ async fn whatever_happens_the_log_holds_what_was_published_each_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_stalls_or_drips_costs_its_fifteen_seconds_and_no_document() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let documents = super::documents(4);
     let numbers: Vec<u64> = documents
         .iter()
@@ -307,13 +312,13 @@ async fn an_answer_that_stalls_or_drips_costs_its_fifteen_seconds_and_no_documen
     upstream.fault(numbers[1], Fault::StallInBody, Some(1));
     upstream.fault(numbers[2], Fault::Drip(Duration::from_millis(20)), Some(1));
     upstream.rewrite_sequence();
-    let ingestor = Ingestor::start(&upstream, &[]).await;
-    eventually("all four are logged", LONG, async || {
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
+    eventually("all four are logged", TEST_TIMEOUT, async || {
         ingestor.status().await.killmails == 4
     })
     .await;
-    let mut events = crate::world::from_the_beginning(&ingestor.client(), "");
-    let seen = crate::world::killmails(&mut events, 4).await;
+    let mut events = crate::harness::from_the_beginning(&ingestor.client(), "");
+    let seen = crate::harness::killmails(&mut events, 4).await;
     let in_order: Vec<u64> = seen.iter().map(|killmail| killmail.feed_sequence).collect();
     assert_eq!(in_order, numbers);
 }

@@ -7,28 +7,28 @@ use killfeed::{
     v1::FeedHealth,
 };
 use killfeed_support::{
-    Upstream,
+    FakeUpstream,
+    fake_upstream::{Fault, Host},
     process::eventually,
-    upstream::{Fault, Host},
 };
 
 use super::{at_the_head, documents};
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// The contract's bound.
 const BOUND: Duration = Duration::from_secs(10);
 
 /// The wait after failures in a row is no longer than this: so late may the request come whose good answer ends a trouble.
-const BACKOFF: Duration = Duration::from_secs(30);
+const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
 /// And a request that was under way may stall for this long before it is given up.
 const STALL: Duration = Duration::from_secs(15);
 
 /// Heals the host, and waits for its first good answer since: health gets its ten seconds from there.
-async fn healed(upstream: &Upstream) {
+async fn healed(upstream: &FakeUpstream) {
     let before = upstream.journal().of(Host::Feed).len();
     upstream.heal(Host::Feed);
-    eventually("the next good answer", STALL + BACKOFF + BOUND, async || {
+    eventually("the next good answer", STALL + MAX_BACKOFF + BOUND, async || {
         let seen = upstream.journal().of(Host::Feed);
         seen[before..].iter().any(|seen| matches!(seen.status, Some(200 | 404)))
     })
@@ -36,7 +36,7 @@ async fn healed(upstream: &Upstream) {
 }
 
 /// Waits until health is this, at most for the bound, and gives the reason; then looks at every place where it is shown.
-async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
+async fn becomes(ingestor: &TestIngestor, health: FeedHealth, reason: &str) {
     let since = Instant::now();
     let what = format!("{health:?} because of {reason:?}");
     eventually(&what, BOUND, async || {
@@ -52,7 +52,12 @@ async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
         FeedHealth::Unspecified => unreachable!("no health to wait for"),
     };
     let url = format!("http://{}/readyz", ingestor.http);
-    let ready = reqwest::Client::new().get(url).timeout(LONG).send().await.unwrap();
+    let ready = reqwest::Client::new()
+        .get(url)
+        .timeout(TEST_TIMEOUT)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(ready.status(), 200, "an outage of the feed does not make it unready");
     let ready = ready.text().await.unwrap();
     assert!(ready.contains(word) && ready.contains(reason), "{ready}");
@@ -61,7 +66,7 @@ async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
     })
     .await;
     let mut events = ingestor.client().follow(FollowOptions::new("", Start::Latest));
-    let said = tokio::time::timeout(LONG, async {
+    let said = tokio::time::timeout(TEST_TIMEOUT, async {
         loop {
             if let EventKind::Progress(progress) = events.next().await.unwrap().kind {
                 return progress;
@@ -73,12 +78,12 @@ async fn becomes(ingestor: &Ingestor, health: FeedHealth, reason: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_cause_is_told_in_time_in_words_and_everywhere_and_passes() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let mut all = documents(20).into_iter();
     let mut next = || all.next().unwrap();
     upstream.publish(next());
     let rechecks = ("INGESTOR_FEED_HOLE_RECHECKS", "15s,30s");
-    let mut ingestor = Ingestor::start(&upstream, &[rechecks]).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[rechecks]).await;
     becomes(&ingestor, FeedHealth::Ok, "at the head").await;
 
     upstream.host_fault(Host::Feed, Fault::Status(503), None);
@@ -111,25 +116,25 @@ async fn every_cause_is_told_in_time_in_words_and_everywhere_and_passes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_down_reads_go_on_and_nothing_is_lost_when_there_is_room_again() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(12);
     upstream.publish_all(all[..6].iter().cloned());
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(6).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(6).await;
     // More than any disk has: 2^40 MiB are an exbibyte.
     ingestor.set("INGESTOR_DISK_RESERVE", "1099511627776");
     ingestor.kill_and_begin().await;
     upstream.publish_all(all[6..].iter().cloned());
     becomes(&ingestor, FeedHealth::Down, "kept in reserve").await;
-    ingestor.holds(6).await;
-    let mut events = crate::world::from_the_beginning(&ingestor.client(), "");
-    assert_eq!(crate::world::killmails(&mut events, 6).await.len(), 6, "reads go on");
+    ingestor.wait_for_killmails(6).await;
+    let mut events = crate::harness::from_the_beginning(&ingestor.client(), "");
+    assert_eq!(crate::harness::killmails(&mut events, 6).await.len(), 6, "reads go on");
 
     ingestor.set("INGESTOR_DISK_RESERVE", "1");
     ingestor.kill_and_begin().await;
-    ingestor.holds(12).await;
+    ingestor.wait_for_killmails(12).await;
     assert_eq!(
-        crate::world::killmails(&mut events, 6).await.len(),
+        crate::harness::killmails(&mut events, 6).await.len(),
         6,
         "the stream goes on"
     );

@@ -4,12 +4,12 @@ use killfeed::{
     client::{Events, FollowOptions, Start},
     v1::{GetKillmailRequest, Killmail, ListKillmailsRequest},
 };
-use killfeed_support::{Upstream, process::eventually, upstream::Fault};
+use killfeed_support::{FakeUpstream, fake_upstream::Fault, process::eventually};
 
 use super::{at_the_head, documents, id};
-use crate::world::{Ingestor, LONG, from_the_beginning, killmails};
+use crate::harness::{TEST_TIMEOUT, TestIngestor, from_the_beginning, killmails};
 
-fn with_updates(ingestor: &Ingestor) -> Events {
+fn with_updates(ingestor: &TestIngestor) -> Events {
     let mut follow = FollowOptions::new("", Start::Earliest);
     follow.include_updates = true;
     ingestor.client().follow(follow)
@@ -24,12 +24,12 @@ fn told(killmails: &[Killmail]) -> Vec<(u64, u32)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let mut all = documents(5);
     let first = upstream.publish(all[0].clone());
     upstream.publish_all(all[1..3].iter().cloned());
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(3).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(3).await;
 
     // As zKillboard adds the label: the old file is written again, and a later one says so.
     let labels = all[0]["zkb"]["labels"].as_array_mut().unwrap();
@@ -41,7 +41,7 @@ async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
     let mut announcing = all[3].clone();
     announcing["sequence_updated"] = first.into();
     upstream.publish(announcing.clone());
-    ingestor.holds(4).await;
+    ingestor.wait_for_killmails(4).await;
     ingestor.kill_and_begin().await;
 
     let updated = (id(&all[0]), 1);
@@ -59,7 +59,7 @@ async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
     let last = upstream.publish(announcing);
     upstream.publish(all[4].clone());
     at_the_head(&ingestor, last + 2).await;
-    eventually("the announced file is read again", LONG, async || {
+    eventually("the announced file is read again", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_duplicates_total").await >= 2.0
     })
     .await;
@@ -69,7 +69,7 @@ async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
     let mut plain = from_the_beginning(&ingestor.client(), "");
     let plain = told(&killmails(&mut plain, 5).await);
     assert_eq!(plain, all.iter().map(|document| (id(document), 0)).collect::<Vec<_>>());
-    ingestor.holds(5).await;
+    ingestor.wait_for_killmails(5).await;
 
     // What is asked for by itself is the newest revision.
     let client = ingestor.client();
@@ -91,11 +91,11 @@ async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killmail_processed_anew_under_a_new_number_is_an_update_only_if_it_says_something_new() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(3);
     upstream.publish_all(all.iter().cloned());
-    let ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(3).await;
+    let ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(3).await;
 
     let mut again = all[1].clone();
     again["uploaded_at"] = (again["uploaded_at"].as_u64().unwrap() + 60).into();
@@ -116,9 +116,9 @@ async fn a_killmail_processed_anew_under_a_new_number_is_an_update_only_if_it_sa
         seen[3].value.as_ref().and_then(|value| value.total),
         Some(123_456_789.5)
     );
-    eventually("the others were dropped", LONG, async || {
+    eventually("the others were dropped", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_duplicates_total").await == 2.0
     })
     .await;
-    ingestor.holds(3).await;
+    ingestor.wait_for_killmails(3).await;
 }

@@ -6,11 +6,11 @@ use killfeed::{
     v1::{Attacker, EntityKind, Killmail, Location},
 };
 
-use super::ground::Ground;
+use super::dataset::Dataset;
 
 /// Writes texts.
-pub(super) struct Writer<'a> {
-    pub(super) ground: &'a Ground,
+pub(super) struct FilterGenerator<'a> {
+    pub(super) ground: &'a Dataset,
     pub(super) random: Rng,
 }
 
@@ -29,7 +29,7 @@ const FIELDS: [&str; 9] = [
 /// How many of them a victim has.
 const OF_VICTIM: usize = 7;
 
-impl Writer<'_> {
+impl FilterGenerator<'_> {
     /// A whole filter.
     pub(super) fn filter(&mut self) -> String {
         let depth = self.random.u8(0..4);
@@ -257,7 +257,7 @@ impl Writer<'_> {
     }
 
     fn killmail(&mut self) -> &'static Killmail {
-        let killmails = &super::ground::ground().killmails;
+        let killmails = &super::dataset::ground().killmails;
         &killmails[self.random.usize(0..killmails.len())]
     }
 

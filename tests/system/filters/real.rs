@@ -8,8 +8,8 @@ use killfeed::filter::{CompileOutcome, Compiled, FilterSet, Program, compile};
 use killfeed::v1::{Filter, Killmail};
 
 use super::{
-    ground::{Ground, ground},
-    random::Writer,
+    dataset::{Dataset, ground},
+    random::FilterGenerator,
     reference,
 };
 
@@ -17,11 +17,11 @@ use super::{
 const FILTERS: u64 = 160;
 /// A killmail with more attackers takes as long as a hundred others: only every eighth filter is tried on it.
 const MANY_ATTACKERS: usize = 200;
-const EVERY: u64 = 8;
+const SAMPLE_STEP: u64 = 8;
 
 /// A filter that its own text says; the seed finds it again.
-fn written(ground: &Ground, seed: u64) -> (String, Compiled) {
-    let mut writer = Writer {
+fn written(ground: &Dataset, seed: u64) -> (String, Compiled) {
+    let mut writer = FilterGenerator {
         ground,
         random: Rng::with_seed(seed),
     };
@@ -47,7 +47,7 @@ fn the_program_says_what_the_reference_says() {
     for seed in 0..FILTERS {
         let (text, Compiled { filter, .. }) = written(ground, seed);
         let program = Program::new(&filter).unwrap();
-        let tried = |killmail: &&Killmail| killmail.attackers.len() <= MANY_ATTACKERS || seed % EVERY == 0;
+        let tried = |killmail: &&Killmail| killmail.attackers.len() <= MANY_ATTACKERS || seed % SAMPLE_STEP == 0;
         let mut found = 0;
         for killmail in ground.killmails.iter().filter(tried) {
             let says = program.matches(killmail);

@@ -8,14 +8,14 @@ use killfeed_support::nats::Nats;
 use tokio::time::{Instant, sleep};
 
 use super::faults::{Run, turns};
-use crate::{chaos::number, world::Ingestor};
+use crate::{chaos::number, harness::TestIngestor};
 
 /// Between two killmails.
 const PAUSE: Duration = Duration::from_millis(60);
 
 /// What may happen; one server at most is away, for two of three have to agree.
 #[derive(Debug, Clone, Copy)]
-enum Trouble {
+enum Disruption {
     KillIngestor(usize),
     KillBoth,
     StopIngestor(usize),
@@ -24,7 +24,7 @@ enum Trouble {
     KillIngestorAndServer(usize, usize),
 }
 
-impl Trouble {
+impl Disruption {
     /// Two of three that happen to an ingestor happen to the one whose turn it is.
     fn any(rng: &mut Rng, leader: usize) -> Self {
         let other = usize::from(rng.u8(0..3) == 0);
@@ -39,7 +39,7 @@ impl Trouble {
         }
     }
 
-    async fn happen(self, both: &mut [Ingestor; 2], nats: &mut Nats, rng: &mut Rng) {
+    async fn happen(self, both: &mut [TestIngestor; 2], nats: &mut Nats, rng: &mut Rng) {
         // Shorter and longer than the lease lives.
         let long = Duration::from_millis(rng.u64(0..10_000));
         let short = Duration::from_millis(rng.u64(0..4_000));
@@ -57,21 +57,21 @@ impl Trouble {
             Self::KillServer(n) => {
                 nats.kill(n).await;
                 sleep(short).await;
-                nats.begin(n).await;
-                nats.is_whole("killfeed").await;
+                nats.launch(n).await;
+                nats.wait_replicated("killfeed").await;
             }
             Self::StopServer(n) => {
                 nats.signal(n, "STOP").await;
                 sleep(short).await;
                 nats.signal(n, "CONT").await;
-                nats.is_whole("killfeed").await;
+                nats.wait_replicated("killfeed").await;
             }
             Self::KillIngestorAndServer(n, server) => {
                 tokio::join!(both[n].kill(), nats.kill(server));
                 sleep(short).await;
-                both[n].begin().await;
-                nats.begin(server).await;
-                nats.is_whole("killfeed").await;
+                both[n].launch().await;
+                nats.launch(server).await;
+                nats.wait_replicated("killfeed").await;
             }
         }
     }
@@ -93,7 +93,7 @@ async fn whatever_happens_to_ingestors_and_servers_all_seven_guarantees_hold() {
         while begun.elapsed().as_secs() < seconds {
             sleep(Duration::from_millis(rng.u64(100..2_500))).await;
             let leader = turns(&run.upstream).last().copied().unwrap_or(0);
-            let trouble = Trouble::any(&mut rng, leader);
+            let trouble = Disruption::any(&mut rng, leader);
             println!("after {:?}: {trouble:?}", begun.elapsed());
             trouble.happen(&mut both, &mut nats, &mut rng).await;
             happened.push(trouble);

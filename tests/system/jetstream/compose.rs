@@ -4,16 +4,16 @@
 use std::time::Duration;
 
 use killfeed_support::{
-    Upstream, corpus,
-    discord::{CHANNEL, GUILD},
+    FakeUpstream, corpus,
+    fake_discord::{CHANNEL, GUILD},
     nats::Nats,
     process::{Binary, Service, eventually},
 };
 use serde_json::Value;
 
 use crate::{
-    notifier::{Notifier, fresh, row},
-    world::{Ingestor, LONG, get},
+    harness::{TEST_TIMEOUT, TestIngestor, get},
+    notifier::{TestNotifier, fresh, row},
 };
 
 /// Lines of the file that belong to a key of this indentation.
@@ -51,7 +51,7 @@ async fn the_cluster_of_the_compose_file_works() {
         return;
     };
     for n in nats.all() {
-        eventually("the health check passes", LONG, async || {
+        eventually("the health check passes", TEST_TIMEOUT, async || {
             get(&nats.health(n)).await.contains("ok")
         })
         .await;
@@ -86,10 +86,10 @@ async fn the_cluster_of_the_compose_file_works() {
         ["INGESTOR_TOKENS_FILE", "INGESTOR_LOG", "INGESTOR_NATS_REPLICAS"]
     );
     let settings: Vec<(&'static str, &str)> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let mut both = [
-        Ingestor::start(&upstream, &settings).await,
-        Ingestor::start(&upstream, &settings).await,
+        TestIngestor::start(&upstream, &settings).await,
+        TestIngestor::start(&upstream, &settings).await,
     ];
 
     let of_both = block(&text, 2, "notifier-of-both").join("\n");
@@ -108,18 +108,18 @@ async fn the_cluster_of_the_compose_file_works() {
         ("NOTIFIER_INGESTOR_TOKEN_FILE", &setting("NOTIFIER_INGESTOR_TOKEN_FILE")),
     ];
     let sink = [("NOTIFIER_SINK", "console".to_owned())];
-    let mut notifier = Notifier::start_with(&both[0], &sink, &row("all", GUILD, CHANNEL, ""), &extra).await;
+    let mut notifier = TestNotifier::start_with(&both[0], &sink, &row("all", GUILD, CHANNEL, ""), &extra).await;
 
     let documents = fresh(60);
     let mut expected: Vec<u64> = Vec::new();
-    let mut publish = async |documents: &[Value], notifier: &Notifier| {
+    let mut publish = async |documents: &[Value], notifier: &TestNotifier| {
         upstream.publish_all(documents.iter().cloned());
         expected.extend(
             documents
                 .iter()
                 .map(|document| document["killmail_id"].as_u64().unwrap()),
         );
-        eventually("they are posted", LONG, async || {
+        eventually("they are posted", TEST_TIMEOUT, async || {
             notifier.printed().len() >= expected.len()
         })
         .await;
@@ -128,7 +128,7 @@ async fn the_cluster_of_the_compose_file_works() {
     publish(&documents[..20], &notifier).await;
 
     // The one whose turn it is goes, then a server.
-    let turn = async |ingestor: &Ingestor| ingestor.metric("killfeed_log_turn").await > 0.0;
+    let turn = async |ingestor: &TestIngestor| ingestor.metric("killfeed_log_turn").await > 0.0;
     let leader = usize::from(!turn(&both[0]).await);
     assert!(turn(&both[leader]).await && !turn(&both[1 - leader]).await);
     both[leader].kill().await;
@@ -137,7 +137,7 @@ async fn the_cluster_of_the_compose_file_works() {
     })
     .await;
     publish(&documents[20..40], &notifier).await;
-    both[leader].begin().await;
+    both[leader].launch().await;
     nats.kill(0).await;
     publish(&documents[40..], &notifier).await;
 

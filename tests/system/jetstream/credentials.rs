@@ -6,14 +6,14 @@ use futures::future::join_all;
 use killfeed::{cursor::Offset, id::KillmailId};
 use killfeed_ingestor::log::{JetStreamLog, JetStreamOptions, LogRead as _};
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
     nats::{Nats, Operator, Permissions},
 };
 use tempfile::TempDir;
 use tokio::{sync::watch, time::timeout};
 
 use super::engine::{ALL, T0, batch, killmail, mark, options};
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// What docs/operations.md says that an ingestor's user needs.
 fn listed() -> Permissions {
@@ -48,7 +48,7 @@ async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Re
         let (own, others) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         let first = JetStreamLog::open(with(86_400, &own)).await;
         let first = first.map_err(|error| error.to_string())?;
-        let leadership = begin(&first).await?;
+        let leadership = start(&first).await?;
         let written = leadership.writer().append(batch([killmail(1, 0, T0)], "one")).await;
         let head = written.map_err(|error| error.to_string())?;
         leadership.release().await;
@@ -56,23 +56,23 @@ async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Re
         // Another retention, and nothing in memory.
         let second = JetStreamLog::open(with(2 * 86_400, &others)).await;
         let second = second.map_err(|error| error.to_string())?;
-        let leadership = begin(&second).await?;
+        let leadership = start(&second).await?;
         let written = leadership.writer().append(batch([killmail(2, 0, T0)], "two")).await;
         written.map_err(|error| error.to_string())?;
         let marks = leadership.writer().dedup_entries(&[KillmailId(1), KillmailId(2)]).await;
         assert_eq!(marks.unwrap(), [Some(mark(1, 0)), Some(mark(2, 0))]);
         let mut heads = first.head();
         let both = heads.wait_for(|now| now.offset.0 == head.offset.0 + 1);
-        timeout(LONG, both).await.expect("in time").unwrap();
+        timeout(TEST_TIMEOUT, both).await.expect("in time").unwrap();
         assert_eq!(first.read(Offset(0), ALL).await.unwrap().len(), 2);
         leadership.release().await;
         Ok(())
     };
-    let did = timeout(2 * LONG, did).await.expect("in time");
+    let did = timeout(2 * TEST_TIMEOUT, did).await.expect("in time");
     Some(did)
 }
 
-async fn begin(log: &JetStreamLog) -> Result<killfeed_ingestor::log::Leadership, String> {
+async fn start(log: &JetStreamLog) -> Result<killfeed_ingestor::log::Leadership, String> {
     let (_, note) = watch::channel(String::new());
     let mut hindered = log.election_error();
     tokio::select! {
@@ -125,15 +125,15 @@ async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
         std::fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let (url, upstream) = (nats.url(), Upstream::start().await);
+    let (url, upstream) = (nats.url(), FakeUpstream::start().await);
     upstream.publish_all(corpus::some(20));
     let creds = write("killfeed.creds", operator.user(&listed(), None));
     let settings = [
         ("INGESTOR_LOG", url.as_str()),
         ("INGESTOR_NATS_CREDS_FILE", creds.as_str()),
     ];
-    let mut ingestor = Ingestor::start(&upstream, &settings).await;
-    ingestor.holds(20).await;
+    let mut ingestor = TestIngestor::start(&upstream, &settings).await;
+    ingestor.wait_for_killmails(20).await;
     assert_eq!(ingestor.stop().await, Some(0));
 
     // A user of nobody these servers know, and one whose time is over. Each is tried for half a minute.
@@ -176,14 +176,14 @@ async fn credentials_that_expire_are_replaced_in_their_place() {
     let mut trouble = log.trouble();
     // It says why, for as long as nothing is done about it.
     let said = trouble.wait_for(|said| said.as_ref().is_some_and(|said| said.to_lowercase().contains("auth")));
-    let said = timeout(LONG, said).await.expect("in time").unwrap().clone();
+    let said = timeout(TEST_TIMEOUT, said).await.expect("in time").unwrap().clone();
     println!("{said:?}");
     std::fs::write(&creds, operator.user(&listed(), None)).unwrap();
-    timeout(LONG, trouble.wait_for(Option::is_none))
+    timeout(TEST_TIMEOUT, trouble.wait_for(Option::is_none))
         .await
         .expect("in time")
         .unwrap();
-    let leadership = timeout(LONG, begin(&log)).await.expect("in time").unwrap();
+    let leadership = timeout(TEST_TIMEOUT, start(&log)).await.expect("in time").unwrap();
     let head = leadership.writer().append(batch([killmail(1, 0, T0)], "one")).await;
     assert_eq!(head.unwrap().offset, Offset(1));
     leadership.release().await;

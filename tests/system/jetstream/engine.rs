@@ -17,7 +17,7 @@ use prost::Message as _;
 use tempfile::TempDir;
 use tokio::{sync::watch, time::timeout};
 
-use crate::world::LONG;
+use crate::harness::TEST_TIMEOUT;
 
 /// Some moment in 2026, in milliseconds since 1970.
 pub(super) const T0: i64 = 1_790_000_000_000;
@@ -28,7 +28,7 @@ pub(super) const ALL: ReadLimit = ReadLimit {
 };
 
 /// One ingestor's end of the log, with a data folder of its own.
-pub(super) struct End {
+pub(super) struct LogInstance {
     pub(super) log: JetStreamLog,
     _data: TempDir,
 }
@@ -47,19 +47,21 @@ pub(super) fn options(nats: &Nats, data: &TempDir, window_bytes: usize) -> JetSt
     }
 }
 
-pub(super) async fn open(nats: &Nats) -> End {
+pub(super) async fn open(nats: &Nats) -> LogInstance {
     try_open(nats, 1 << 20).await.unwrap()
 }
 
-pub(super) async fn try_open(nats: &Nats, window_bytes: usize) -> Result<End, SharedOpenError> {
+pub(super) async fn try_open(nats: &Nats, window_bytes: usize) -> Result<LogInstance, SharedOpenError> {
     let data = tempfile::tempdir().unwrap();
     let log = JetStreamLog::open(options(nats, &data, window_bytes)).await?;
-    Ok(End { log, _data: data })
+    Ok(LogInstance { log, _data: data })
 }
 
-pub(super) async fn lead(end: &End) -> Leadership {
+pub(super) async fn lead(end: &LogInstance) -> Leadership {
     let (_, note) = watch::channel("hello".to_owned());
-    timeout(LONG, end.log.acquire(note)).await.expect("its turn comes")
+    timeout(TEST_TIMEOUT, end.log.acquire(note))
+        .await
+        .expect("its turn comes")
 }
 
 fn hash_of(id: u64, revision: u32) -> ContentHash {
@@ -114,14 +116,14 @@ pub(super) fn batch(events: impl IntoIterator<Item = NewEvent>, state: &'static 
     }
 }
 
-pub(super) async fn reaches(end: &End, head: Head) {
+pub(super) async fn reaches(end: &LogInstance, head: Head) {
     let mut heads = end.log.head();
     let reached = heads.wait_for(|now| now.offset >= head.offset);
-    timeout(LONG, reached).await.expect("in time").unwrap();
+    timeout(TEST_TIMEOUT, reached).await.expect("in time").unwrap();
 }
 
 /// (killmail, revision) of all records, in log order; a gap is (0, 0).
-pub(super) async fn records(end: &End, after: u64) -> Vec<(u64, u32)> {
+pub(super) async fn records(end: &LogInstance, after: u64) -> Vec<(u64, u32)> {
     let read = end.log.read(Offset(after), ALL).await.unwrap();
     assert!(
         read.windows(2)
@@ -282,7 +284,7 @@ async fn two_who_write_the_same_log_it_once_and_the_old_one_stops() {
         let (_, second) = tokio::join!(old_log.append(mine), new_log.append(batch(events, "new")));
         // If the old one was first, the new one's term ends as well, and the next one finds it all.
         drop(second);
-        timeout(LONG, old.lasts().over()).await.unwrap();
+        timeout(TEST_TIMEOUT, old.lasts().over()).await.unwrap();
         assert!(
             old_log
                 .append(batch([killmail(9_999, 0, T0 + 100)], "late"))
@@ -375,7 +377,7 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
     let next = lead(&end).await;
     let refused = next.writer().append(batch([killmail(1, 0, T0)], "two")).await;
     assert!(refused.is_err());
-    timeout(LONG, next.lasts().over()).await.unwrap();
+    timeout(TEST_TIMEOUT, next.lasts().over()).await.unwrap();
     next.release().await;
     let next = lead(&end).await;
     assert_eq!(
@@ -407,7 +409,7 @@ async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
         .clone();
     context.delete_stream("killfeed").await.unwrap();
     // By those who have it open,
-    let lost = timeout(LONG, end.log.lost()).await.unwrap();
+    let lost = timeout(TEST_TIMEOUT, end.log.lost()).await.unwrap();
     assert!(matches!(lost, JetStreamError::Missing { .. }), "{lost}");
     // and by those who open it.
     let error = try_open(&nats, 0).await.err().unwrap();
@@ -467,7 +469,7 @@ async fn a_log_that_lost_its_end_is_named() {
     let end = open(&nats).await;
     let (_, note) = watch::channel(String::new());
     let lost = tokio::select! {
-        lost = timeout(LONG, end.log.lost()) => lost.unwrap(),
+        lost = timeout(TEST_TIMEOUT, end.log.lost()) => lost.unwrap(),
         _ = end.log.acquire(note) => panic!("it may not lead"),
     };
     assert!(
@@ -491,7 +493,7 @@ async fn a_leader_that_is_gone_is_followed_by_another_in_time() {
     // While it is there nobody else leads, and they hear what it says.
     let (_, note) = watch::channel(String::new());
     assert!(timeout(Duration::from_secs(12), b.log.acquire(note)).await.is_err());
-    eventually("the other one hears it", LONG, async || {
+    eventually("the other one hears it", TEST_TIMEOUT, async || {
         b.log.leader_health().borrow().is_some()
     })
     .await;

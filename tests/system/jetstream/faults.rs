@@ -4,19 +4,19 @@
 use std::time::{Duration, Instant};
 
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
+    fake_upstream::Host,
     nats::{self, Nats},
     process::eventually,
-    upstream::Host,
     validator::{self, offset, validate},
 };
 use serde_json::Value;
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use crate::{
+    harness::{TEST_TIMEOUT, TestIngestor},
     recorder::{Recorder, whole_log},
     replicas::follow,
-    world::{Ingestor, LONG},
 };
 
 const CLIENTS: usize = 6;
@@ -25,7 +25,7 @@ const FAIL_OVER: Duration = Duration::from_secs(15);
 /// Who polls, by the contact in its requests.
 const CONTACTS: [&str; 2] = ["a@example.com", "b@example.com"];
 
-async fn start(upstream: &Upstream, nats: &Nats, n: usize) -> Ingestor {
+async fn start(upstream: &FakeUpstream, nats: &Nats, n: usize) -> TestIngestor {
     let replicas = nats.all().len().to_string();
     let settings = [
         ("INGESTOR_LOG", nats.url()),
@@ -33,11 +33,11 @@ async fn start(upstream: &Upstream, nats: &Nats, n: usize) -> Ingestor {
         ("INGESTOR_CONTACT", CONTACTS[n].to_owned()),
     ];
     let settings = settings.each_ref().map(|(variable, value)| (*variable, value.as_str()));
-    Ingestor::start(upstream, &settings).await
+    TestIngestor::start(upstream, &settings).await
 }
 
 /// (when, which ingestor) of every request to zKillboard.
-fn polls(upstream: &Upstream) -> Vec<(Instant, usize)> {
+fn polls(upstream: &FakeUpstream) -> Vec<(Instant, usize)> {
     let of = |agent: &str| {
         CONTACTS
             .iter()
@@ -53,14 +53,14 @@ fn polls(upstream: &Upstream) -> Vec<(Instant, usize)> {
 }
 
 /// Who polls now: asked for again after it has been seen.
-async fn poller(upstream: &Upstream) -> usize {
+async fn poller(upstream: &FakeUpstream) -> usize {
     let before = polls(upstream).len();
     eventually("somebody polls", 2 * FAIL_OVER, async || polls(upstream).len() > before).await;
     polls(upstream).last().expect("one more than before").1
 }
 
 /// Once one has begun to poll, the one before is silent: turns never overlap.
-pub(super) fn turns(upstream: &Upstream) -> Vec<usize> {
+pub(super) fn turns(upstream: &FakeUpstream) -> Vec<usize> {
     let mut turns: Vec<usize> = polls(upstream).into_iter().map(|(_, who)| who).collect();
     turns.dedup();
     turns
@@ -68,7 +68,7 @@ pub(super) fn turns(upstream: &Upstream) -> Vec<usize> {
 
 /// A run under load: clients of both, killmails published as time goes on while `faults` happen, and then the validator's word.
 pub(super) struct Run {
-    pub(super) upstream: Upstream,
+    pub(super) upstream: FakeUpstream,
     clients: JoinSet<validator::Client>,
     head: watch::Sender<Option<u64>>,
     documents: Vec<Value>,
@@ -76,15 +76,15 @@ pub(super) struct Run {
 
 impl Run {
     /// Over a new cluster; `None`, said loudly, where nats-server is not installed.
-    pub(super) async fn over_three_servers(killmails: usize) -> Option<(Nats, [Ingestor; 2], Self)> {
+    pub(super) async fn over_three_servers(killmails: usize) -> Option<(Nats, [TestIngestor; 2], Self)> {
         let nats = Nats::cluster().await?;
-        let upstream = Upstream::start().await;
+        let upstream = FakeUpstream::start().await;
         let both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
-        let run = Self::begin(upstream, &both, killmails);
+        let run = Self::start(upstream, &both, killmails);
         Some((nats, both, run))
     }
 
-    fn begin(upstream: Upstream, ingestors: &[Ingestor; 2], killmails: usize) -> Self {
+    fn start(upstream: FakeUpstream, ingestors: &[TestIngestor; 2], killmails: usize) -> Self {
         let (head, told) = watch::channel(None);
         let recorder = Recorder::new();
         let mut clients = JoinSet::new();
@@ -113,18 +113,18 @@ impl Run {
     }
 
     /// Everything was logged once, both have it, and every client saw it.
-    pub(super) async fn end(self, mut ingestors: [Ingestor; 2]) {
+    pub(super) async fn end(self, mut ingestors: [TestIngestor; 2]) {
         let [first, second] = &mut ingestors;
-        first.holds(self.documents.len() as u64).await;
-        second.holds(self.documents.len() as u64).await;
-        eventually("both are at the head", LONG, async || {
+        first.wait_for_killmails(self.documents.len() as u64).await;
+        second.wait_for_killmails(self.documents.len() as u64).await;
+        eventually("both are at the head", TEST_TIMEOUT, async || {
             second.status().await.head_cursor == first.status().await.head_cursor
         })
         .await;
         let mut history = whole_log(first).await;
         assert_eq!(history.log, whole_log(second).await.log);
         self.head.send_replace(Some(offset(&first.status().await.head_cursor)));
-        history.clients = timeout(2 * LONG, self.clients.join_all())
+        history.clients = timeout(2 * TEST_TIMEOUT, self.clients.join_all())
             .await
             .expect("all have everything");
         let published = self
@@ -180,9 +180,9 @@ async fn whichever_server_is_killed_nothing_is_lost() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             nats.kill(n).await;
             tokio::time::sleep(Duration::from_secs(6)).await;
-            nats.begin(n).await;
+            nats.launch(n).await;
             // Until it holds again what the others hold.
-            nats.is_whole("killfeed").await;
+            nats.wait_replicated("killfeed").await;
         }
     };
     run.under_load(Duration::from_millis(60), kills).await;
@@ -202,8 +202,8 @@ async fn servers_are_upgraded_one_by_one_and_nothing_is_lost() {
             tokio::time::sleep(Duration::from_secs(1)).await;
             nats.kill(n).await;
             nats.replace(n, &newer);
-            nats.begin(n).await;
-            nats.is_whole("killfeed").await;
+            nats.launch(n).await;
+            nats.wait_replicated("killfeed").await;
         }
     };
     run.under_load(Duration::from_millis(80), upgrades).await;
@@ -235,14 +235,14 @@ async fn the_leader_and_a_server_are_killed_at_the_same_moment() {
                 killed.elapsed()
             );
             let known = both[1 - leader].status().await.killmails;
-            eventually("it logs as well", LONG, async || {
+            eventually("it logs as well", TEST_TIMEOUT, async || {
                 both[1 - leader].status().await.killmails > known
             })
             .await;
             println!("and logs after {:?}", killed.elapsed());
-            nats.begin(server).await;
-            nats.is_whole("killfeed").await;
-            both[leader].begin().await;
+            nats.launch(server).await;
+            nats.wait_replicated("killfeed").await;
+            both[leader].launch().await;
         }
     };
     run.under_load(Duration::from_millis(120), kills).await;
@@ -285,10 +285,10 @@ async fn a_leader_that_sleeps_past_its_lease_writes_and_asks_nothing_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_deleted_ends_both_with_its_name() {
     let Some(nats) = Nats::cluster().await else { return };
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     upstream.publish_all(corpus::some(20));
     let mut both = [start(&upstream, &nats, 0).await, start(&upstream, &nats, 1).await];
-    both[1].holds(20).await;
+    both[1].wait_for_killmails(20).await;
     let client = async_nats::connect(nats.urls()).await.unwrap();
     let context = async_nats::jetstream::new(client);
     context.delete_stream("killfeed").await.unwrap();

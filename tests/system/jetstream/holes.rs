@@ -12,10 +12,10 @@ use killfeed_support::{
 };
 use tokio::time::timeout;
 
-use super::engine::{End, T0, batch, killmail, lead, open, options, reaches, records, try_open};
-use crate::world::LONG;
+use super::engine::{LogInstance, T0, batch, killmail, lead, open, options, reaches, records, try_open};
+use crate::harness::TEST_TIMEOUT;
 
-async fn is_as_expected(end: &End, expected: &[(u64, u32)]) {
+async fn is_as_expected(end: &LogInstance, expected: &[(u64, u32)]) {
     assert_eq!(records(end, 0).await, expected);
     let head = end.log.status().head;
     let at = |offset| {
@@ -84,7 +84,7 @@ async fn whoever_was_away_passes_over_what_was_deleted_meanwhile() {
     for round in 0..3_u64 {
         proxy.cut_next(Cut::AfterBytes(0));
         proxy.cut_all();
-        timeout(LONG, slow.trouble().wait_for(Option::is_some))
+        timeout(TEST_TIMEOUT, slow.trouble().wait_for(Option::is_some))
             .await
             .unwrap()
             .unwrap();
@@ -99,9 +99,9 @@ async fn whoever_was_away_passes_over_what_was_deleted_meanwhile() {
         proxy.cut_next(Cut::Never);
         let mut heads = slow.head();
         let reached = heads.wait_for(|now| now.offset == head.offset);
-        timeout(LONG, reached).await.expect("in time").unwrap();
+        timeout(TEST_TIMEOUT, reached).await.expect("in time").unwrap();
     }
-    timeout(LONG, slow.trouble().wait_for(Option::is_none))
+    timeout(TEST_TIMEOUT, slow.trouble().wait_for(Option::is_none))
         .await
         .unwrap()
         .unwrap();

@@ -9,18 +9,18 @@ use killfeed::{
     v1::FeedHealth,
 };
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
+    fake_upstream::{Fault, Host},
     nats::Nats,
     process::eventually,
-    upstream::{Fault, Host},
 };
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
 use super::engine::{ALL, T0, batch, killmail, lead, open, reaches, records, try_open};
 use crate::{
-    recorder::Watched,
-    world::{Ingestor, LONG},
+    harness::{TEST_TIMEOUT, TestIngestor},
+    recorder::CheckedEvents,
 };
 use killfeed_ingestor::log::LogRead as _;
 
@@ -35,13 +35,19 @@ async fn an_append_during_an_outage_is_made_once() {
     nats.kill(0).await;
     let next = batch((2..=50).map(|id| killmail(id, 0, T0)), "two");
     assert!(log.append(next.clone()).await.is_err());
-    timeout(LONG, trouble.wait_for(Option::is_some)).await.unwrap().unwrap();
+    timeout(TEST_TIMEOUT, trouble.wait_for(Option::is_some))
+        .await
+        .unwrap()
+        .unwrap();
     // What is in memory is read all the same; the rest waits, and is told as such.
     assert_eq!(records(&end, 0).await, [(1, 0)]);
     assert!(bare.log.read(Offset(0), ALL).await.is_err());
 
-    nats.begin(0).await;
-    timeout(LONG, trouble.wait_for(Option::is_none)).await.unwrap().unwrap();
+    nats.launch(0).await;
+    timeout(TEST_TIMEOUT, trouble.wait_for(Option::is_none))
+        .await
+        .unwrap()
+        .unwrap();
     // The lease may be over by then: the next turn finds out what became of it, as the pipeline does.
     let mut leadership = leadership;
     let mut due = next;
@@ -67,16 +73,16 @@ async fn an_append_during_an_outage_is_made_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn live_streams_wait_with_progress_and_go_on() {
     let Some(mut nats) = Nats::single().await else { return };
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(60);
     let (before, after) = documents.split_at(30);
     upstream.publish_all(before.iter().cloned());
-    let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
-    ingestor.holds(30).await;
-    let mut watched = Watched::new(&ingestor.client(), FollowOptions::new("", Start::Earliest));
+    let mut ingestor = TestIngestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
+    ingestor.wait_for_killmails(30).await;
+    let mut watched = CheckedEvents::new(&ingestor.client(), FollowOptions::new("", Start::Earliest));
     let mut seen = 0;
     while seen < 30 {
-        let event = timeout(LONG, watched.next()).await.expect("in time").unwrap();
+        let event = timeout(TEST_TIMEOUT, watched.next()).await.expect("in time").unwrap();
         seen += usize::from(matches!(event.kind, EventKind::Killmail(_)));
     }
 
@@ -104,16 +110,16 @@ async fn live_streams_wait_with_progress_and_go_on() {
             }
         }
     };
-    timeout(LONG, told).await.expect("it is told");
+    timeout(TEST_TIMEOUT, told).await.expect("it is told");
 
-    nats.begin(0).await;
+    nats.launch(0).await;
     let healed = Instant::now();
     while seen < 60 {
-        let event = timeout(LONG, watched.next()).await.expect("in time").unwrap();
+        let event = timeout(TEST_TIMEOUT, watched.next()).await.expect("in time").unwrap();
         seen += usize::from(matches!(event.kind, EventKind::Killmail(_)));
     }
     println!("all there {:?} after the server was back", healed.elapsed());
-    eventually("the status says OK", LONG, async || {
+    eventually("the status says OK", TEST_TIMEOUT, async || {
         ingestor.status().await.feed_health() == FeedHealth::Ok
     })
     .await;
@@ -124,13 +130,13 @@ async fn live_streams_wait_with_progress_and_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_during_an_outage_silences_it_all_the_same() {
     let Some(mut nats) = Nats::single().await else { return };
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     upstream.publish_all(corpus::some(5));
-    let mut ingestor = Ingestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
-    ingestor.holds(5).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
+    ingestor.wait_for_killmails(5).await;
     // At the head, with all of it written down: it does nothing but ask for the next one.
     let next = format!("/ephemeral/{}.json", upstream.next_number());
-    eventually("it polls", LONG, async || {
+    eventually("it polls", TEST_TIMEOUT, async || {
         upstream.journal().count(Host::Feed, &next) > 3
     })
     .await;
@@ -141,15 +147,15 @@ async fn a_refusal_during_an_outage_silences_it_all_the_same() {
         let seen = upstream.journal().of(Host::Feed);
         seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
     };
-    eventually("it is refused", LONG, async || refusal().is_some()).await;
+    eventually("it is refused", TEST_TIMEOUT, async || refusal().is_some()).await;
     let refused = refusal().unwrap();
     // Until its turn is over.
-    eventually("its turn is over", LONG, async || {
+    eventually("its turn is over", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_log_turn").await == 0.0
     })
     .await;
-    nats.begin(0).await;
-    eventually("it has its turn again", LONG, async || {
+    nats.launch(0).await;
+    eventually("it has its turn again", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_log_turn").await > 0.0
     })
     .await;

@@ -13,7 +13,7 @@ use killfeed::{
     },
 };
 use killfeed_ingestor::log::{CursorStatus, JetStreamLog, JetStreamOptions, LogRead as _};
-use killfeed_support::{Upstream, corpus, nats::Nats, process::eventually, validator::offset};
+use killfeed_support::{FakeUpstream, corpus, nats::Nats, process::eventually, validator::offset};
 use serde_json::Value;
 use tokio::time::{sleep, timeout};
 use tonic::Code;
@@ -21,8 +21,8 @@ use tonic_types::StatusExt as _;
 
 use super::engine::{ALL, T0, batch, killmail, mark, options, reaches, try_open};
 use crate::{
+    harness::{TEST_TIMEOUT, TestIngestor, from_the_beginning, killmails},
     recorder::whole_log,
-    world::{Ingestor, LONG, from_the_beginning, killmails},
 };
 
 /// Below what the settings allow.
@@ -42,7 +42,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
     // One with its newest records in memory, one that asks the servers for each.
     let ends = [open(1 << 20).await, open(0).await];
     let (_, note) = tokio::sync::watch::channel(String::new());
-    let leadership = timeout(LONG, ends[0].0.acquire(note.clone())).await.unwrap();
+    let leadership = timeout(TEST_TIMEOUT, ends[0].0.acquire(note.clone())).await.unwrap();
     let log = leadership.writer();
     let old = batch((1..=30).map(|id| killmail(id, 0, T0 + id as i64)), "old");
     log.append(old).await.unwrap();
@@ -105,7 +105,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
         assert_eq!(end.seek(0).await.unwrap(), Offset(40));
     }
     leadership.release().await;
-    let next = timeout(LONG, fresh.0.acquire(note)).await.unwrap();
+    let next = timeout(TEST_TIMEOUT, fresh.0.acquire(note)).await.unwrap();
     assert_eq!(next.head(), head);
     // The subjects are gone and the engine would take them: what is remembered keeps them out.
     let ids: Vec<KillmailId> = (1..=41).map(KillmailId).collect();
@@ -122,7 +122,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
     reaches(&bare, head).await;
     for end in [&ends[0].0, &ends[1].0, &bare.log] {
         let mut heads = end.head();
-        timeout(LONG, heads.wait_for(|now| now.offset == head.offset))
+        timeout(TEST_TIMEOUT, heads.wait_for(|now| now.offset == head.offset))
             .await
             .unwrap()
             .unwrap();
@@ -133,18 +133,18 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
     let Some(nats) = Nats::single().await else { return };
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(45);
     let (before, after) = documents.split_at(40);
     upstream.publish_all(before.iter().cloned());
     let url = nats.url();
     let settings = [("INGESTOR_LOG", url.as_str()), ("INGESTOR_RETENTION", "1h")];
     let mut both = [
-        Ingestor::start(&upstream, &settings).await,
-        Ingestor::start(&upstream, &settings).await,
+        TestIngestor::start(&upstream, &settings).await,
+        TestIngestor::start(&upstream, &settings).await,
     ];
-    both[0].holds(40).await;
-    both[1].holds(40).await;
+    both[0].wait_for_killmails(40).await;
+    both[1].wait_for_killmails(40).await;
     let start = both[0].status().await;
     let first = whole_log(&both[0]).await;
     let mut live = from_the_beginning(&both[1].client(), "");
@@ -177,7 +177,10 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
         .await
         .unwrap();
     for ingestor in &both {
-        eventually("nothing is left", LONG, async || ingestor.status().await.killmails == 0).await;
+        eventually("nothing is left", TEST_TIMEOUT, async || {
+            ingestor.status().await.killmails == 0
+        })
+        .await;
         let now = ingestor.status().await;
         assert_eq!(
             (&now.earliest_cursor, &now.head_cursor),
@@ -202,7 +205,7 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
         );
         request.on_expired = OnExpired::Continue.into();
         let mut stream = client.stream_killmails(request).await.unwrap().into_inner();
-        let first = timeout(LONG, stream.message()).await.unwrap().unwrap().unwrap();
+        let first = timeout(TEST_TIMEOUT, stream.message()).await.unwrap().unwrap().unwrap();
         assert_eq!(offset(&first.cursor), offset(&start.head_cursor));
         assert!(
             matches!(&first.event, Some(Event::Gap(gap)) if gap.reason() == GapReason::CursorExpired),
@@ -211,18 +214,18 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
     }
 
     // Published anew under other numbers: the engine would take them now, and they are known all the same.
-    let duplicates = async |both: &[Ingestor; 2]| {
+    let duplicates = async |both: &[TestIngestor; 2]| {
         both[0].metric("killfeed_duplicates_total").await + both[1].metric("killfeed_duplicates_total").await
     };
     upstream.publish_all(before.iter().cloned());
-    eventually("they are known", LONG, async || duplicates(&both).await >= 40.0).await;
+    eventually("they are known", TEST_TIMEOUT, async || duplicates(&both).await >= 40.0).await;
     assert_eq!(both[0].status().await.head_cursor, start.head_cursor);
     // Also by one that has just begun, and keeps them as long again as it is told to.
     for ingestor in &mut both {
         assert_eq!(ingestor.stop().await, Some(0));
     }
     for ingestor in &mut both {
-        ingestor.begin().await;
+        ingestor.launch().await;
     }
     assert_eq!(retention().await, Duration::from_secs(3_600));
     upstream.publish_all(before.iter().cloned());
@@ -239,7 +242,7 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
         ids(after)
     );
     for ingestor in &mut both {
-        ingestor.holds(5).await;
+        ingestor.wait_for_killmails(5).await;
         let mut history = whole_log(ingestor).await;
         history.log.extend(first.log.clone());
         live.holds_in(history);

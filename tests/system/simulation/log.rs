@@ -16,7 +16,7 @@ use killfeed_support::validator::Appended;
 use prost::Message as _;
 use tokio::sync::watch;
 
-use super::chance::drawn;
+use super::rng::drawn;
 use crate::recorder::digest;
 
 /// A record to append.

@@ -31,8 +31,8 @@ use tonic::{
 use turmoil::net::{TcpListener, TcpStream};
 
 use super::{
-    chance::{self, Own, drawn},
     log::MemoryLog,
+    rng::{self, Own, drawn},
 };
 
 const PORT: u16 = 50_051;
@@ -152,7 +152,7 @@ where
         let peer = request.extensions().get::<SocketAddr>().copied();
         let seed = drawn((self.seed, peer, turmoil::sim_elapsed()));
         let answer = Own::new(seed, self.inner.call(request));
-        answer.map(move |answer| Ok(chance::answer(seed, answer?))).boxed()
+        answer.map(move |answer| Ok(rng::answer(seed, answer?))).boxed()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use killfeed_support::{
-    Upstream,
+    FakeUpstream,
     process::{Binary, Service, eventually},
 };
 use killfeed_telemetry::ids;
@@ -13,8 +13,8 @@ use tonic::transport::{Identity, Server, ServerTlsConfig};
 
 use super::Collector;
 use crate::{
+    harness::{TEST_TIMEOUT, TestIngestor},
     notifier::fresh,
-    world::{Ingestor, LONG},
 };
 
 /// A collector at an `https://` address, and the certificate of its authority in a file.
@@ -36,14 +36,14 @@ async fn secure(folder: &TempDir) -> (Collector, String, PathBuf) {
 async fn a_collector_behind_tls_is_told_if_its_authority_is_trusted() {
     let folder = tempfile::tempdir().unwrap();
     let (collector, endpoint, ca) = secure(&folder).await;
-    let upstream = Upstream::start().await;
-    let mut ingestor = Ingestor::start(&upstream, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]).await;
+    let upstream = FakeUpstream::start().await;
+    let mut ingestor = TestIngestor::start(&upstream, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]).await;
     let documents = fresh(2);
     let traces = [0, 1].map(|index: usize| ids::trace(documents[index]["killmail_id"].as_u64().unwrap(), 0).to_bytes());
     // Public authorities know nothing of this one: said once, and why.
     upstream.publish(documents[0].clone());
-    ingestor.holds(1).await;
-    eventually("it is said", LONG, async || {
+    ingestor.wait_for_killmails(1).await;
+    eventually("it is said", TEST_TIMEOUT, async || {
         let said = ingestor.service().stderr();
         said.contains("(OTEL_EXPORTER_OTLP_ENDPOINT) does not take them")
     })
@@ -54,10 +54,10 @@ async fn a_collector_behind_tls_is_told_if_its_authority_is_trusted() {
     assert!(collector.0.lock().unwrap().is_empty());
 
     ingestor.set("OTEL_EXPORTER_OTLP_CERTIFICATE", ca.to_str().unwrap());
-    ingestor.begin().await;
+    ingestor.launch().await;
     upstream.publish(documents[1].clone());
-    ingestor.holds(2).await;
-    eventually("the killmail's trace", LONG, async || {
+    ingestor.wait_for_killmails(2).await;
+    eventually("the killmail's trace", TEST_TIMEOUT, async || {
         collector.of(&traces[1]).contains_key("append")
     })
     .await;

@@ -4,8 +4,8 @@
 //! identified itself. Every message is checked against Discord's own API description (where it lies beside the project) and
 //! against the limits that it leaves out.
 
-mod change;
-mod check;
+mod edits;
+mod validate;
 mod fault;
 mod gateway;
 mod interactions;
@@ -28,7 +28,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 pub use fault::Fault;
 use gateway::Sessions;
 use interactions::Interactions;
-pub use interactions::{Answered, Ask, USER};
+pub use interactions::{InteractionReply, TestInteraction, USER};
 use limits::Limits;
 
 /// The bot's token.
@@ -60,8 +60,8 @@ pub mod permission {
 
 /// The stand-in. Dropping it closes it, and every connection to its gateway.
 #[derive(Debug)]
-pub struct Discord {
-    world: Arc<World>,
+pub struct FakeDiscord {
+    world: Arc<ServerState>,
     address: SocketAddr,
     server: JoinHandle<()>,
 }
@@ -112,7 +112,7 @@ pub struct BotGateway {
 }
 
 #[derive(Debug)]
-struct World {
+struct ServerState {
     address: SocketAddr,
     inner: Mutex<Inner>,
 }
@@ -133,7 +133,7 @@ struct Inner {
     bot: BotGateway,
     sessions: Sessions,
     interactions: Interactions,
-    asked: Vec<Asked>,
+    requests: Vec<Asked>,
     rejected: Vec<String>,
 }
 
@@ -143,7 +143,7 @@ struct Guild {
     channels: BTreeMap<u64, u64>,
 }
 
-impl World {
+impl ServerState {
     /// No lock is held across an await, and a panicking test must not poison the others' view of it.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -174,7 +174,7 @@ impl Inner {
     }
 }
 
-impl Discord {
+impl FakeDiscord {
     /// Starts it on a free loopback port, with [`GUILD`] and [`CHANNEL`] in it.
     ///
     /// # Panics
@@ -182,7 +182,7 @@ impl Discord {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let world = Arc::new(World {
+        let world = Arc::new(ServerState {
             address,
             inner: Mutex::new(Inner {
                 guilds: BTreeMap::new(),
@@ -202,7 +202,7 @@ impl Discord {
                 },
                 sessions: Sessions::default(),
                 interactions: Interactions::default(),
-                asked: Vec::new(),
+                requests: Vec::new(),
                 rejected: Vec::new(),
             }),
         });
@@ -285,7 +285,7 @@ impl Discord {
         id
     }
 
-    /// Answers posts to a channel with `fault`: the next `times`, or all of them until [`Discord::heal`]. Faults of one channel
+    /// Answers posts to a channel with `fault`: the next `times`, or all of them until [`FakeDiscord::heal`]. Faults of one channel
     /// come one after another.
     pub fn fault(&self, channel: u64, fault: Fault, times: Option<u32>) {
         let mut inner = self.world.lock();
@@ -332,8 +332,8 @@ impl Discord {
     }
 
     /// Every REST request so far, in the order of their answers.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.world.lock().asked.clone()
+    pub fn requests(&self) -> Vec<Asked> {
+        self.world.lock().requests.clone()
     }
 
     /// What was wrong with each body that was refused as invalid: empty in a healthy run.
@@ -382,7 +382,7 @@ impl Discord {
     }
 }
 
-impl Drop for Discord {
+impl Drop for FakeDiscord {
     fn drop(&mut self) {
         self.world.lock().sessions.order_all(gateway::Order::Cut);
         self.server.abort();

@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 
-use super::{Routes, World, fault};
+use super::{Hosts, Routes, fault};
 
 /// `sequence.json` is rewritten once more than this many documents were added.
 const LAG: u64 = 50;
@@ -68,7 +68,7 @@ pub(super) fn routes() -> Routes {
         .route("/ephemeral/{file}", get(document))
 }
 
-async fn sequence(State(world): State<Arc<World>>) -> Response {
+async fn sequence(State(world): State<Arc<Hosts>>) -> Response {
     let shown = {
         let inner = world.lock();
         inner.feed.fixed.unwrap_or(inner.feed.shown)
@@ -76,7 +76,7 @@ async fn sequence(State(world): State<Arc<World>>) -> Response {
     Json(serde_json::json!({ "sequence": shown })).into_response()
 }
 
-async fn document(State(world): State<Arc<World>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+async fn document(State(world): State<Arc<Hosts>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
     let number = file.strip_suffix(".json").and_then(|number| number.parse::<u64>().ok());
     let Some(number) = number else {
         return StatusCode::NOT_FOUND.into_response();

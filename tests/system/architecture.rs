@@ -92,7 +92,7 @@ const WORDS: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-const LONGEST: usize = 500;
+const MAX_LINES: usize = 500;
 
 #[test]
 fn crates_are_named_only_where_they_belong() {
@@ -134,7 +134,7 @@ fn no_file_is_too_long_and_nothing_is_left_to_do() {
         let text = fs::read_to_string(&path).unwrap();
         let lines = text.lines().count();
         assert!(
-            lines <= LONGEST,
+            lines <= MAX_LINES,
             "{} has {lines} lines: split it along what it does",
             path.display()
         );

@@ -16,7 +16,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Routes, World, names::Category};
+use super::{Hosts, Routes, names::Category};
 
 /// Non-2xx answers a minute on routes without a rate limit group, before everything is a 420.
 const ERRORS_A_MINUTE: u32 = 100;
@@ -57,7 +57,7 @@ pub(super) fn routes() -> Routes {
 }
 
 /// Applied to every route of this host: the limits of both families, and their headers.
-pub(super) async fn limits(State(world): State<Arc<World>>, request: Request, next: Next) -> Response {
+pub(super) async fn limits(State(world): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     let grouped = request.uri().path().starts_with("/killmails/");
     if !grouped && world.lock().esi_errors.left().0 == 0 {
         let status = StatusCode::from_u16(420).expect("a valid status");
@@ -90,7 +90,7 @@ pub(super) async fn limits(State(world): State<Arc<World>>, request: Request, ne
 }
 
 /// The ids' names, or a 404 for all of them if one is unknown.
-async fn names(State(world): State<Arc<World>>, Json(asked): Json<Vec<u64>>) -> Response {
+async fn names(State(world): State<Arc<Hosts>>, Json(asked): Json<Vec<u64>>) -> Response {
     if asked.is_empty() || asked.len() > 1_000 {
         return error(StatusCode::BAD_REQUEST, "expected 1 to 1000 ids");
     }
@@ -125,7 +125,7 @@ fn named(inner: &super::Inner, id: u64) -> Option<Value> {
 }
 
 /// Exact names, whatever their case; what is unknown is left out.
-async fn ids(State(world): State<Arc<World>>, Json(asked): Json<Vec<String>>) -> Response {
+async fn ids(State(world): State<Arc<Hosts>>, Json(asked): Json<Vec<String>>) -> Response {
     if asked.is_empty() || asked.len() > 500 {
         return error(StatusCode::BAD_REQUEST, "expected 1 to 500 names");
     }
@@ -145,19 +145,19 @@ async fn ids(State(world): State<Arc<World>>, Json(asked): Json<Vec<String>>) ->
     Json(found).into_response()
 }
 
-async fn character(State(world): State<Arc<World>>, Path(id): Path<u64>) -> Response {
+async fn character(State(world): State<Arc<Hosts>>, Path(id): Path<u64>) -> Response {
     entity(&world, id, Category::Character)
 }
 
-async fn corporation(State(world): State<Arc<World>>, Path(id): Path<u64>) -> Response {
+async fn corporation(State(world): State<Arc<Hosts>>, Path(id): Path<u64>) -> Response {
     entity(&world, id, Category::Corporation)
 }
 
-async fn alliance(State(world): State<Arc<World>>, Path(id): Path<u64>) -> Response {
+async fn alliance(State(world): State<Arc<Hosts>>, Path(id): Path<u64>) -> Response {
     entity(&world, id, Category::Alliance)
 }
 
-fn entity(world: &World, id: u64, category: Category) -> Response {
+fn entity(world: &Hosts, id: u64, category: Category) -> Response {
     let inner = world.lock();
     match inner.names.get(id).filter(|named| named.category == category) {
         None => error(StatusCode::NOT_FOUND, &format!("{} not found", category.text())),
@@ -166,7 +166,7 @@ fn entity(world: &World, id: u64, category: Category) -> Response {
     }
 }
 
-async fn killmail(State(world): State<Arc<World>>, Path((id, hash)): Path<(u64, String)>) -> Response {
+async fn killmail(State(world): State<Arc<Hosts>>, Path((id, hash)): Path<(u64, String)>) -> Response {
     let inner = world.lock();
     match inner.killmails.get(&(id, hash)) {
         Some(body) => Json(body).into_response(),
@@ -177,22 +177,22 @@ async fn killmail(State(world): State<Arc<World>>, Path((id, hash)): Path<(u64, 
     }
 }
 
-async fn type_(State(world): State<Arc<World>>, Path(id): Path<u64>) -> Response {
+async fn type_(State(world): State<Arc<Hosts>>, Path(id): Path<u64>) -> Response {
     let shape = |record: &Value| json!({"type_id": id, "name": record["name"]["en"], "group_id": record["groupID"], "published": record["published"]});
     static_record(&world, "types", id, shape)
 }
 
-async fn group(State(world): State<Arc<World>>, Path(id): Path<u64>) -> Response {
+async fn group(State(world): State<Arc<Hosts>>, Path(id): Path<u64>) -> Response {
     let shape = |record: &Value| json!({"group_id": id, "name": record["name"]["en"], "category_id": record["categoryID"], "published": record["published"], "types": []});
     static_record(&world, "groups", id, shape)
 }
 
-async fn system(State(world): State<Arc<World>>, Path(id): Path<u64>) -> Response {
+async fn system(State(world): State<Arc<Hosts>>, Path(id): Path<u64>) -> Response {
     let shape = |record: &Value| json!({"system_id": id, "name": record["name"]["en"], "constellation_id": record["constellationID"], "security_status": record["securityStatus"], "position": record["position"]});
     static_record(&world, "mapSolarSystems", id, shape)
 }
 
-fn static_record(world: &World, file: &str, id: u64, shape: impl FnOnce(&Value) -> Value) -> Response {
+fn static_record(world: &Hosts, file: &str, id: u64, shape: impl FnOnce(&Value) -> Value) -> Response {
     match world.lock().static_data.record(file, id) {
         Some(record) => Json(shape(record)).into_response(),
         None => error(StatusCode::NOT_FOUND, "not found"),

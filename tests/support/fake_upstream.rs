@@ -28,19 +28,19 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-use crate::corpus::Entry;
+use crate::corpus::SampleLine;
 
 pub use fault::Fault;
-pub use journal::{Host, Journal, Seen};
-pub use names::Names;
+pub use journal::{Host, Journal, RecordedRequest};
+pub use names::FakeNames;
 
 /// The number of the first document published, unless the test begins elsewhere.
 pub const FIRST: u64 = 97_500_000;
 
 /// The three stand-ins. Dropping it closes them.
 #[derive(Debug)]
-pub struct Upstream {
-    world: Arc<World>,
+pub struct FakeUpstream {
+    world: Arc<Hosts>,
     feed: SocketAddr,
     esi: SocketAddr,
     static_data: SocketAddr,
@@ -49,7 +49,7 @@ pub struct Upstream {
 
 /// What the three hosts share.
 #[derive(Debug)]
-struct World {
+struct Hosts {
     inner: Mutex<Inner>,
     journal: Journal,
 }
@@ -57,8 +57,8 @@ struct World {
 #[derive(Debug)]
 struct Inner {
     feed: feed::Board,
-    history: history::History,
-    names: Names,
+    history: history::HistoryFiles,
+    names: FakeNames,
     /// (killmail id, hash) → ESI body, of everything published.
     killmails: HashMap<(u64, String), Value>,
     static_data: static_data::Archive,
@@ -66,14 +66,14 @@ struct Inner {
     faults: fault::Faults,
 }
 
-impl World {
+impl Hosts {
     /// No lock is held across an await, and a panicking test must not poison the others' view of it.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Upstream {
+impl FakeUpstream {
     /// Starts all three on free loopback ports, with the static data beside the project if it is there, else the sample.
     pub async fn start() -> Self {
         Self::start_with(static_data::Archive::best()).await
@@ -85,11 +85,11 @@ impl Upstream {
     }
 
     async fn start_with(static_data: static_data::Archive) -> Self {
-        let world = Arc::new(World {
+        let world = Arc::new(Hosts {
             inner: Mutex::new(Inner {
                 feed: feed::Board::new(FIRST),
-                history: history::History::default(),
-                names: Names::bundled(),
+                history: history::HistoryFiles::default(),
+                names: FakeNames::bundled(),
                 killmails: HashMap::new(),
                 static_data,
                 esi_errors: esi::ErrorLimit::default(),
@@ -166,7 +166,7 @@ impl Upstream {
         (numbers[0], numbers[numbers.len() - 1])
     }
 
-    /// Takes the next number without publishing anything: a hole, until [`Upstream::deliver`] fills it late.
+    /// Takes the next number without publishing anything: a hole, until [`FakeUpstream::deliver`] fills it late.
     pub fn reserve(&self) -> u64 {
         self.world.lock().feed.reserve()
     }
@@ -180,7 +180,7 @@ impl Upstream {
         inner.feed.put(number, body.into());
     }
 
-    /// As [`Upstream::publish`], but the document says `"esi": null`: the body is to be had from ESI alone.
+    /// As [`FakeUpstream::publish`], but the document says `"esi": null`: the body is to be had from ESI alone.
     pub fn publish_without_esi(&self, mut document: Value) -> u64 {
         self.world.lock().remember(&document);
         document["esi"] = Value::Null;
@@ -188,11 +188,11 @@ impl Upstream {
     }
 
     /// Publishes a line of the bundled sample the way it is meant.
-    pub fn play(&self, entry: Entry) -> u64 {
+    pub fn play(&self, entry: SampleLine) -> u64 {
         match entry {
-            Entry::Document(document) => self.publish(document),
-            Entry::WithoutEsi(document) => self.publish_without_esi(document),
-            Entry::Placeholder => self.publish_placeholder(),
+            SampleLine::Document(document) => self.publish(document),
+            SampleLine::WithoutEsi(document) => self.publish_without_esi(document),
+            SampleLine::Placeholder => self.publish_placeholder(),
         }
     }
 
@@ -254,7 +254,7 @@ impl Upstream {
         self.world.lock().faults.set_document(number, fault, times);
     }
 
-    /// Answers every request to a host with `fault`: the next `times`, or all of them until [`Upstream::heal`].
+    /// Answers every request to a host with `fault`: the next `times`, or all of them until [`FakeUpstream::heal`].
     pub fn host_fault(&self, host: Host, fault: Fault, times: Option<usize>) {
         self.world.lock().faults.set_host(host, fault, times);
     }
@@ -265,7 +265,7 @@ impl Upstream {
     }
 
     /// Names that ESI will know.
-    pub fn names<T>(&self, change: impl FnOnce(&mut Names) -> T) -> T {
+    pub fn names<T>(&self, change: impl FnOnce(&mut FakeNames) -> T) -> T {
         change(&mut self.world.lock().names)
     }
 
@@ -285,7 +285,7 @@ impl Upstream {
     }
 }
 
-impl Drop for Upstream {
+impl Drop for FakeUpstream {
     fn drop(&mut self) {
         self.servers.iter().for_each(JoinHandle::abort);
     }
@@ -305,10 +305,10 @@ impl Inner {
 }
 
 /// Writes every request and the status of its answer into the journal, and lets host-wide faults answer first.
-async fn watch(State((world, host)): State<(Arc<World>, Host)>, request: Request, next: Next) -> Response {
+async fn watch(State((world, host)): State<(Arc<Hosts>, Host)>, request: Request, next: Next) -> Response {
     let entry = world
         .journal
-        .begin(host, request.method(), request.uri(), request.headers());
+        .start(host, request.method(), request.uri(), request.headers());
     let fault = world.lock().faults.take_host(host);
     let response = match fault {
         Some(fault) => fault.answer(Bytes::new()).await,
@@ -319,4 +319,4 @@ async fn watch(State((world, host)): State<(Arc<World>, Host)>, request: Request
 }
 
 /// Shared by the three hosts' routers.
-type Routes = Router<Arc<World>>;
+type Routes = Router<Arc<Hosts>>;

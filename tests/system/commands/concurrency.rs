@@ -3,39 +3,41 @@
 use std::collections::BTreeSet;
 
 use futures::{StreamExt as _, future::join_all, stream::FuturesUnordered};
-use killfeed_support::discord::{Answered, Ask, CHANNEL, GUILD};
+use killfeed_support::fake_discord::{CHANNEL, GUILD, InteractionReply, TestInteraction};
 use serde_json::{Value, json};
 
-use super::{Desk, subscribe, title};
+use super::{CommandHarness, subscribe, title};
 
 /// NOTIFIER_MAX_SUBSCRIPTIONS here: low, so that few commands overrun it.
-const MOST: usize = 30;
+const MAX_SUBSCRIPTIONS: usize = 30;
 
 /// All of them at the same moment; their answers in the same order.
-async fn at_once(desk: &Desk, asks: &[Ask]) -> Vec<Answered> {
+async fn at_once(desk: &CommandHarness, asks: &[TestInteraction]) -> Vec<InteractionReply> {
     let answers = join_all(asks.iter().map(|ask| desk.discord.ask(ask))).await;
     assert_eq!(desk.discord.rejected(), [""; 0]);
     answers
 }
 
-async fn import(desk: &Desk, names: impl Iterator<Item = String>) {
+async fn import(desk: &CommandHarness, names: impl Iterator<Item = String>) {
     let row = |name: String| json!({"name": name, "guild": GUILD.to_string(), "channel": CHANNEL.to_string(), "filter": "npc"});
     let rows: Vec<Value> = names.map(row).collect();
     let text = json!({ "subscription": rows }).to_string();
     let url = desk.discord.keep_file("rows", &text);
-    let answered = desk.ask(Ask::command("import").file("file", &url, text.len())).await;
+    let answered = desk
+        .ask(TestInteraction::command("import").file("file", &url, text.len()))
+        .await;
     assert_eq!(title(&answered), "Imported", "{}", answered.shown());
 }
 
-async fn names(desk: &Desk) -> BTreeSet<String> {
+async fn names(desk: &CommandHarness) -> BTreeSet<String> {
     let names = desk.names().await;
     let distinct: BTreeSet<String> = names.iter().cloned().collect();
     assert_eq!(names.len(), distinct.len(), "a name twice: {names:?}");
     distinct
 }
 
-async fn filter_of(desk: &Desk, name: &str) -> String {
-    let file = desk.ask(Ask::command("export")).await.file;
+async fn filter_of(desk: &CommandHarness, name: &str) -> String {
+    let file = desk.ask(TestInteraction::command("export")).await.file;
     let export: Value = serde_json::from_str(&file).unwrap();
     let rows = export["subscription"].as_array().unwrap();
     let row = rows.iter().find(|row| row["name"] == name).unwrap();
@@ -44,12 +46,12 @@ async fn filter_of(desk: &Desk, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() {
-    let mut desk = Desk::start(&[("NOTIFIER_MAX_SUBSCRIPTIONS", &MOST.to_string())]).await;
+    let mut desk = CommandHarness::start(&[("NOTIFIER_MAX_SUBSCRIPTIONS", &MAX_SUBSCRIPTIONS.to_string())]).await;
     import(&desk, (0..20).map(|n| format!("old{n:02}"))).await;
 
     // Ten places, and twice as many who want one.
     let wanted: Vec<String> = (0..20).map(|n| format!("new{n:02}")).collect();
-    let asks: Vec<Ask> = wanted.iter().map(|name| subscribe(name, "npc")).collect();
+    let asks: Vec<TestInteraction> = wanted.iter().map(|name| subscribe(name, "npc")).collect();
     let answers = at_once(&desk, &asks).await;
     let mut expected: BTreeSet<String> = (0..20).map(|n| format!("old{n:02}")).collect();
     for (name, answered) in wanted.iter().zip(&answers) {
@@ -62,14 +64,16 @@ async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() 
             ),
         }
     }
-    assert_eq!(expected.len(), MOST);
+    assert_eq!(expected.len(), MAX_SUBSCRIPTIONS);
     desk.restart().await;
     assert_eq!(names(&desk).await, expected);
 
     // Each is removed by one, while others pause and resume it: none of them brings it back.
     let gone: Vec<String> = (0..8).map(|n| format!("old{n:02}")).collect();
-    let three = |name: &String| ["pause", "unsubscribe", "resume"].map(|what| Ask::command(what).text("name", name));
-    let asks: Vec<Ask> = gone.iter().flat_map(three).collect();
+    let three = |name: &String| {
+        ["pause", "unsubscribe", "resume"].map(|what| TestInteraction::command(what).text("name", name))
+    };
+    let asks: Vec<TestInteraction> = gone.iter().flat_map(three).collect();
     for (ask, answered) in asks.iter().zip(at_once(&desk, &asks).await) {
         let known = [
             "Paused",
@@ -97,8 +101,8 @@ async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() 
 
     // Each adds a term to what is there: none overwrites what another one added meanwhile.
     let terms: Vec<String> = (1..=8).map(|id| format!("-victim.ship:{id}")).collect();
-    let add = |term: &String| Ask::command("edit").text("name", "same").text("add", term);
-    let asks: Vec<Ask> = terms.iter().map(add).collect();
+    let add = |term: &String| TestInteraction::command("edit").text("name", "same").text("add", term);
+    let asks: Vec<TestInteraction> = terms.iter().map(add).collect();
     for answered in at_once(&desk, &asks).await {
         assert_eq!(title(&answered), "Changed", "{}", answered.shown());
     }
@@ -111,13 +115,13 @@ async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() 
 /// The process dies in the middle of many commands: what somebody was told of is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_was_answered_before_a_kill_9_finds_it_again() {
-    let mut desk = Desk::start(&[]).await;
-    let asks: Vec<(String, Ask)> = (0..40)
+    let mut desk = CommandHarness::start(&[]).await;
+    let asks: Vec<(String, TestInteraction)> = (0..40)
         .map(|n| (format!("n{n:02}"), subscribe(&format!("n{n:02}"), "npc")))
         .collect();
     let mut answered = BTreeSet::new();
     {
-        let ask = async |name: &String, ask: &Ask| (name.clone(), desk.discord.ask(ask).await);
+        let ask = async |name: &String, ask: &TestInteraction| (name.clone(), desk.discord.ask(ask).await);
         let mut asked: FuturesUnordered<_> = asks.iter().map(|(name, one)| ask(name, one)).collect();
         while answered.len() < 8 {
             let (name, reply) = asked.next().await.unwrap();
@@ -126,7 +130,7 @@ async fn whoever_was_answered_before_a_kill_9_finds_it_again() {
         }
     }
     desk.kill().await;
-    desk.begin().await;
+    desk.launch().await;
     let there = names(&desk).await;
     assert!(
         answered.is_subset(&there),

@@ -19,7 +19,7 @@ use killfeed_ingestor::{
 use killfeed_support::corpus;
 
 /// The killmails and the static data.
-pub(super) struct Ground {
+pub(super) struct Dataset {
     /// In feed order, enriched with all that the static data say.
     pub(super) killmails: Vec<Killmail>,
     pub(super) data: StaticData,
@@ -28,12 +28,12 @@ pub(super) struct Ground {
 }
 
 /// Read once for all tests.
-pub(super) fn ground() -> &'static Ground {
-    static GROUND: LazyLock<Ground> = LazyLock::new(Ground::read);
+pub(super) fn ground() -> &'static Dataset {
+    static GROUND: LazyLock<Dataset> = LazyLock::new(Dataset::read);
     &GROUND
 }
 
-impl Ground {
+impl Dataset {
     fn read() -> Self {
         let corpus = corpus::best();
         let real = corpus::shared(&super::SDE["../shared/data/".len()..]);
@@ -81,7 +81,7 @@ fn sample(folder: &Path) -> PathBuf {
 }
 
 /// Static names only: whoever is no type, group or place is named by id here.
-impl Resolve for Ground {
+impl Resolve for Dataset {
     fn exact(&self, kind: EntityKind, name: &str) -> Resolution {
         let ids: Vec<u64> = self.data.index().exact(kind, name).into_iter().map(u64::from).collect();
         match ids.first().and_then(|id| self.data.name(kind, *id)) {

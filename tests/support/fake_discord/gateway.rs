@@ -17,14 +17,14 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{BOT, TOKEN, World, payload};
+use super::{BOT, ServerState, TOKEN, payload};
 
 /// As Discord's.
 const HEARTBEAT_MS: u64 = 41_250;
 /// One IDENTIFY every 5 s; a little less, because the bot's clock starts later than this one.
-const BETWEEN_IDENTIFIES: Duration = Duration::from_millis(4_500);
+const IDENTIFY_INTERVAL: Duration = Duration::from_millis(4_500);
 /// Orders that a connection may be behind with.
-const ORDERS: usize = 256;
+const ORDER_CAPACITY: usize = 256;
 
 const HEARTBEAT: u64 = 1;
 const IDENTIFY: u64 = 2;
@@ -112,7 +112,7 @@ impl Session {
     }
 }
 
-pub(super) async fn connect(State(world): State<Arc<World>>, upgrade: WebSocketUpgrade) -> Response {
+pub(super) async fn connect(State(world): State<Arc<ServerState>>, upgrade: WebSocketUpgrade) -> Response {
     if world.lock().sessions.down {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -122,7 +122,7 @@ pub(super) async fn connect(State(world): State<Arc<World>>, upgrade: WebSocketU
             socket,
             session: None,
             sent: 0,
-            orders: mpsc::channel(ORDERS),
+            orders: mpsc::channel(ORDER_CAPACITY),
         };
         let end = connection.run().await;
         connection.end(end).await;
@@ -131,7 +131,7 @@ pub(super) async fn connect(State(world): State<Arc<World>>, upgrade: WebSocketU
 
 /// How a connection ends.
 #[derive(Debug)]
-enum End {
+enum CloseReason {
     Gone,
     /// The client closed it with 1000 or 1001.
     Goodbye,
@@ -140,7 +140,7 @@ enum End {
 }
 
 struct Connection {
-    world: Arc<World>,
+    world: Arc<ServerState>,
     socket: WebSocket,
     session: Option<String>,
     /// How much of the session this client has.
@@ -149,18 +149,18 @@ struct Connection {
 }
 
 impl Connection {
-    async fn run(&mut self) -> End {
+    async fn run(&mut self) -> CloseReason {
         if !self
             .send(&json!({"op": 10, "d": {"heartbeat_interval": HEARTBEAT_MS}}))
             .await
         {
-            return End::Gone;
+            return CloseReason::Gone;
         }
         loop {
             let heard = tokio::select! {
                 order = self.orders.1.recv() => match order {
-                    Some(Order::Close(code)) => return End::Close(code),
-                    Some(Order::Cut) | None => return End::Cut,
+                    Some(Order::Close(code)) => return CloseReason::Close(code),
+                    Some(Order::Cut) | None => return CloseReason::Cut,
                     Some(Order::Dispatch) => self.catch_up().await,
                 },
                 frame = self.socket.recv() => match frame {
@@ -169,31 +169,31 @@ impl Connection {
                             Ok(alive) => alive,
                             Err(end) => return end,
                         },
-                        Err(_) => return End::Close(4002),
+                        Err(_) => return CloseReason::Close(4002),
                     },
-                    Some(Ok(Message::Close(Some(frame)))) if matches!(frame.code, 1000 | 1001) => return End::Goodbye,
-                    Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
+                    Some(Ok(Message::Close(Some(frame)))) if matches!(frame.code, 1000 | 1001) => return CloseReason::Goodbye,
+                    Some(Ok(Message::Close(_)) | Err(_)) | None => return CloseReason::Gone,
                     Some(Ok(_)) => true,
                 },
             };
             if !heard {
-                return End::Gone;
+                return CloseReason::Gone;
             }
         }
     }
 
-    async fn answer(&mut self, frame: &Value) -> Result<bool, End> {
+    async fn answer(&mut self, frame: &Value) -> Result<bool, CloseReason> {
         match frame["op"].as_u64() {
             Some(HEARTBEAT) => Ok(self.send(&json!({"op": 11})).await),
             Some(IDENTIFY) => self.identify(&frame["d"]).await,
             Some(RESUME) => self.resume(&frame["d"]).await,
             // Presence and the like.
             Some(3 | 4 | 8) => Ok(true),
-            _ => Err(End::Close(4001)),
+            _ => Err(CloseReason::Close(4001)),
         }
     }
 
-    async fn identify(&mut self, wish: &Value) -> Result<bool, End> {
+    async fn identify(&mut self, wish: &Value) -> Result<bool, CloseReason> {
         let number = |at: usize| wish["shard"][at].as_u64().and_then(|it| u32::try_from(it).ok());
         let shard = [number(0).unwrap_or(0), number(1).unwrap_or(1)];
         {
@@ -201,20 +201,20 @@ impl Connection {
             inner.sessions.identifies += 1;
             inner.bot.remaining = inner.bot.remaining.saturating_sub(1);
             if !is_ours(&wish["token"]) {
-                return Err(End::Close(4004));
+                return Err(CloseReason::Close(4004));
             }
             if let Some(code) = inner.sessions.refuse {
-                return Err(End::Close(code));
+                return Err(CloseReason::Close(code));
             }
             if shard[0] >= shard[1] {
-                return Err(End::Close(4010));
+                return Err(CloseReason::Close(4010));
             }
             if self.session.is_some() {
-                return Err(End::Close(4005));
+                return Err(CloseReason::Close(4005));
             }
             let now = Instant::now();
             let last = inner.sessions.identified;
-            if last.is_none_or(|last| now - last >= BETWEEN_IDENTIFIES) {
+            if last.is_none_or(|last| now - last >= IDENTIFY_INTERVAL) {
                 inner.sessions.identified = Some(now);
                 let id = format!("session-{}", inner.sessions.identifies);
                 let mut session = Session {
@@ -247,9 +247,9 @@ impl Connection {
         Ok(true)
     }
 
-    async fn resume(&mut self, wish: &Value) -> Result<bool, End> {
+    async fn resume(&mut self, wish: &Value) -> Result<bool, CloseReason> {
         if !is_ours(&wish["token"]) {
-            return Err(End::Close(4004));
+            return Err(CloseReason::Close(4004));
         }
         let id = wish["session_id"].as_str().unwrap_or_default().to_owned();
         {
@@ -291,10 +291,10 @@ impl Connection {
         self.socket.send(Message::text(frame.to_string())).await.is_ok()
     }
 
-    async fn end(mut self, end: End) {
+    async fn end(mut self, end: CloseReason) {
         if let Some(id) = self.session.take() {
             let by_id = &mut self.world.lock().sessions.by_id;
-            let goodbye = matches!(end, End::Goodbye);
+            let goodbye = matches!(end, CloseReason::Goodbye);
             match by_id.get_mut(&id) {
                 // Who says goodbye ends the session; who only loses the connection may resume it.
                 Some(_) if goodbye => drop(by_id.remove(&id)),
@@ -303,7 +303,7 @@ impl Connection {
                 _ => {}
             }
         }
-        if let End::Close(code) = end {
+        if let CloseReason::Close(code) = end {
             let frame = CloseFrame {
                 code,
                 reason: "".into(),

@@ -7,10 +7,10 @@ use killfeed_notifier::{
     shards::{ShardSetting, Shards},
     sink::{AllowedMentions, Destination, Embed, LookupOutcome, Message, Post, SendOutcome},
 };
-use killfeed_support::discord::{BOT, CHANNEL, Discord, Fault, GUILD, TOKEN, permission};
+use killfeed_support::fake_discord::{BOT, CHANNEL, FakeDiscord, Fault, GUILD, TOKEN, permission};
 use tokio_util::sync::CancellationToken;
 
-fn settings(stand_in: &Discord) -> DiscordSettings {
+fn settings(stand_in: &FakeDiscord) -> DiscordSettings {
     DiscordSettings {
         token: BotToken::new(TOKEN),
         api_url: stand_in.url(),
@@ -18,7 +18,7 @@ fn settings(stand_in: &Discord) -> DiscordSettings {
     }
 }
 
-async fn connect(stand_in: &Discord) -> (discord::Discord, CancellationToken) {
+async fn connect(stand_in: &FakeDiscord) -> (discord::Discord, CancellationToken) {
     let shutdown = CancellationToken::new();
     let mut bot = discord::start(settings(stand_in), shutdown.clone()).await.unwrap();
     until_ready(&mut bot).await;
@@ -70,7 +70,7 @@ fn post(killmail: u64, nonce: &str) -> Post {
 
 #[tokio::test]
 async fn connects_posts_and_resumes_after_a_cut() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     let (mut bot, shutdown) = connect(&stand_in).await;
     assert_eq!(stand_in.shards(), [[0, 1]]);
     let mut first = vec![
@@ -97,7 +97,7 @@ async fn connects_posts_and_resumes_after_a_cut() {
     assert_eq!(posts[0].body["enforce_nonce"], true);
     assert_eq!(posts[0].body["allowed_mentions"]["parse"], serde_json::json!([]));
     assert_eq!(stand_in.rejected(), [""; 0]);
-    let asked = stand_in.asked();
+    let asked = stand_in.requests();
     let ours = asked.iter().find(|asked| asked.path.ends_with("/messages")).unwrap();
     assert!(ours.user_agent.starts_with("DiscordBot ("), "{}", ours.user_agent);
 
@@ -116,7 +116,7 @@ async fn connects_posts_and_resumes_after_a_cut() {
 
 #[tokio::test]
 async fn does_not_connect_where_that_is_not_safe() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     let start = || discord::start(settings(&stand_in), CancellationToken::new());
 
     stand_in.bot_gateway(|bot| bot.fails = Some(403));
@@ -150,20 +150,20 @@ async fn does_not_connect_where_that_is_not_safe() {
 
 #[tokio::test]
 async fn asks_again_where_that_may_help() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     stand_in.bot_gateway(|bot| {
         bot.fails = Some(502);
         bot.fails_times = Some(2);
     });
     let (bot, _shutdown) = connect(&stand_in).await;
     assert_eq!(bot.shards, Shards::all(1));
-    let gateway = |asked: &&killfeed_support::discord::Asked| asked.path.ends_with("/gateway/bot");
-    assert_eq!(stand_in.asked().iter().filter(gateway).count(), 3);
+    let gateway = |asked: &&killfeed_support::fake_discord::Asked| asked.path.ends_with("/gateway/bot");
+    assert_eq!(stand_in.requests().iter().filter(gateway).count(), 3);
 }
 
 #[tokio::test]
 async fn serves_exactly_the_shards_given() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     let given = DiscordSettings {
         shards: ShardSetting::parse("1-2/4").unwrap(),
         ..settings(&stand_in)
@@ -178,7 +178,7 @@ async fn serves_exactly_the_shards_given() {
 async fn fatal_close_codes_end_it_with_their_reason() {
     // serenity reports the first two and would try the others for ever.
     for code in [4004, 4014, 4011, 4012] {
-        let stand_in = Discord::start().await;
+        let stand_in = FakeDiscord::start().await;
         stand_in.refuse_identify(Some(code));
         let bot = discord::start(settings(&stand_in), CancellationToken::new())
             .await
@@ -192,7 +192,7 @@ async fn fatal_close_codes_end_it_with_their_reason() {
 
 #[tokio::test]
 async fn a_removal_is_told_from_an_outage() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     let (mut bot, _shutdown) = connect(&stand_in).await;
     for _ in 0..3 {
         next_event(&mut bot).await;
@@ -210,7 +210,7 @@ async fn a_removal_is_told_from_an_outage() {
 
 #[tokio::test]
 async fn every_fault_has_its_outcome() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     stand_in.limit_posts(None);
     let (bot, _shutdown) = connect(&stand_in).await;
     let send = async |fault: Fault| {
@@ -218,7 +218,7 @@ async fn every_fault_has_its_outcome() {
         bot.sink.send(&post(1, "same")).await
     };
     for (status, code) in [(403, 50_001), (403, 50_013), (404, 10_003), (400, 50_035)] {
-        let outcome = send(Fault::Refused(status, code)).await;
+        let outcome = send(Fault::Rejected(status, code)).await;
         assert!(
             matches!(outcome, SendOutcome::Rejected { status: s, code: c, .. } if (s, c) == (status, code)),
             "{outcome:?}"
@@ -230,10 +230,10 @@ async fn every_fault_has_its_outcome() {
         scope: "user",
     });
     assert_eq!(limited.await, SendOutcome::RateLimited { retry_after });
-    let asked = stand_in.asked().len();
+    let asked = stand_in.requests().len();
     let unknown = send(Fault::Status(502)).await;
     assert!(matches!(unknown, SendOutcome::Unknown { .. }), "{unknown:?}");
-    assert_eq!(stand_in.asked().len(), asked + 1);
+    assert_eq!(stand_in.requests().len(), asked + 1);
     assert!(stand_in.posts(CHANNEL).is_empty());
 
     for fault in [Fault::AcceptedThenCut, Fault::AcceptedThenStatus(500)] {
@@ -254,7 +254,7 @@ async fn every_fault_has_its_outcome() {
 
 #[tokio::test]
 async fn a_look_proves_only_what_it_can() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     stand_in.limit_posts(None);
     let (bot, _shutdown) = connect(&stand_in).await;
     let since = SystemTime::now();
@@ -320,7 +320,7 @@ async fn a_look_proves_only_what_it_can() {
 
 #[tokio::test]
 async fn a_burst_overruns_no_limit() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     stand_in.limit_posts(Some((5, Duration::from_secs(2))));
     let (bot, _shutdown) = connect(&stand_in).await;
     let posts: Vec<Post> = (1..=12).map(|n| post(n, &format!("burst-{n}"))).collect();
@@ -337,13 +337,13 @@ async fn a_burst_overruns_no_limit() {
 
 #[tokio::test]
 async fn a_dead_token_is_not_tried_again() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     let (bot, _shutdown) = connect(&stand_in).await;
-    stand_in.fault(CHANNEL, Fault::Refused(401, 0), Some(1));
+    stand_in.fault(CHANNEL, Fault::Rejected(401, 0), Some(1));
     assert_eq!(bot.sink.send(&post(1, "a")).await, SendOutcome::Unauthorized);
-    let asked = stand_in.asked().len();
+    let asked = stand_in.requests().len();
     assert_eq!(bot.sink.send(&post(1, "a")).await, SendOutcome::Unauthorized);
-    assert_eq!(stand_in.asked().len(), asked);
+    assert_eq!(stand_in.requests().len(), asked);
 }
 
 /// In a process of its own: what is logged is heard for a whole process, and here everything is.
@@ -367,9 +367,9 @@ fn the_token_is_in_no_log() {
 async fn logs_everything() {
     let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
     log.with_ansi(false).with_writer(std::io::stderr).init();
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     let (bot, shutdown) = connect(&stand_in).await;
-    stand_in.fault(CHANNEL, Fault::Refused(403, 50_013), Some(1));
+    stand_in.fault(CHANNEL, Fault::Rejected(403, 50_013), Some(1));
     for nonce in ["a", "b"] {
         bot.sink.send(&post(1, nonce)).await;
     }
@@ -381,7 +381,7 @@ async fn logs_everything() {
 
 #[tokio::test]
 async fn nothing_listens() {
-    let stand_in = Discord::start().await;
+    let stand_in = FakeDiscord::start().await;
     let (bot, _shutdown) = connect(&stand_in).await;
     let webhook = Post {
         destination: Destination::Webhook(1),

@@ -11,17 +11,17 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{BOT, World, check, messages, payload, rest::refuse};
+use super::{BOT, ServerState, messages, payload, rest::refuse, validate};
 
 #[derive(Debug, Deserialize)]
-pub(super) struct Waiting {
+pub(super) struct WaitQuery {
     #[serde(default)]
     wait: bool,
 }
 
 /// An edit replaces what it names and leaves the rest.
 pub(super) async fn edit(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<ServerState>>,
     Path((channel, message)): Path<(u64, u64)>,
     body: Bytes,
 ) -> Response {
@@ -35,7 +35,7 @@ pub(super) async fn edit(
     change(&world, channel, message, &body)
 }
 
-fn change(world: &World, channel: u64, message: u64, body: &[u8]) -> Response {
+fn change(world: &ServerState, channel: u64, message: u64, body: &[u8]) -> Response {
     let Ok(Value::Object(changes)) = serde_json::from_slice::<Value>(body) else {
         return refuse(400, 50_035, "Invalid Form Body");
     };
@@ -51,7 +51,7 @@ fn change(world: &World, channel: u64, message: u64, body: &[u8]) -> Response {
     for (name, value) in changes {
         after[name] = value;
     }
-    if let Some(wrong) = check::message(&after) {
+    if let Some(wrong) = validate::message(&after) {
         inner.rejected.push(format!("edit in channel {channel}: {wrong}"));
         return refuse(400, 50_035, &wrong);
     }
@@ -62,9 +62,9 @@ fn change(world: &World, channel: u64, message: u64, body: &[u8]) -> Response {
 
 /// A webhook posts into the channel of its own id. It knows no nonce, and reads none.
 pub(super) async fn webhook(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<ServerState>>,
     Path((webhook, token)): Path<(u64, String)>,
-    Query(waiting): Query<Waiting>,
+    Query(waiting): Query<WaitQuery>,
     body: Bytes,
 ) -> Response {
     if world.lock().webhooks.get(&webhook) != Some(&token) {
@@ -86,7 +86,7 @@ pub(super) async fn webhook(
 }
 
 pub(super) async fn edit_by_webhook(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<ServerState>>,
     Path((webhook, token, message)): Path<(u64, String, u64)>,
     body: Bytes,
 ) -> Response {
@@ -97,7 +97,7 @@ pub(super) async fn edit_by_webhook(
 }
 
 /// The channel between the bot and a person has that person's id; it belongs to no guild.
-pub(super) async fn open_direct(State(world): State<Arc<World>>, body: Bytes) -> Response {
+pub(super) async fn open_direct(State(world): State<Arc<ServerState>>, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let Some(user) = body["recipient_id"].as_str().and_then(|id| id.parse::<u64>().ok()) else {
         return refuse(400, 50_035, "Invalid Form Body");

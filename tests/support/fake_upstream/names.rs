@@ -28,7 +28,7 @@ impl Category {
 
 /// Someone with a name.
 #[derive(Debug, Clone, Deserialize)]
-pub(super) struct Named {
+pub(super) struct FakeEntity {
     pub(super) id: u64,
     pub(super) category: Category,
     pub(super) name: String,
@@ -38,14 +38,14 @@ pub(super) struct Named {
 
 /// Everyone whom the stand-in ESI knows.
 #[derive(Debug, Default)]
-pub struct Names {
-    known: BTreeMap<u64, Named>,
+pub struct FakeNames {
+    known: BTreeMap<u64, FakeEntity>,
 }
 
-impl Names {
+impl FakeNames {
     /// The people of the bundled sample.
     pub(super) fn bundled() -> Self {
-        let people: Vec<Named> = serde_json::from_str(corpus::SAMPLE_NAMES).expect("the bundled names");
+        let people: Vec<FakeEntity> = serde_json::from_str(corpus::SAMPLE_NAMES).expect("the bundled names");
         Self {
             known: people.into_iter().map(|named| (named.id, named)).collect(),
         }
@@ -76,11 +76,11 @@ impl Names {
         self.known.get(&id).map(|named| named.name.as_str())
     }
 
-    pub(super) fn get(&self, id: u64) -> Option<&Named> {
+    pub(super) fn get(&self, id: u64) -> Option<&FakeEntity> {
         self.known.get(&id)
     }
 
-    pub(super) fn find(&self, name: &str) -> impl Iterator<Item = &Named> {
+    pub(super) fn find(&self, name: &str) -> impl Iterator<Item = &FakeEntity> {
         let wanted = name.to_lowercase();
         self.known
             .values()
@@ -107,7 +107,7 @@ impl Names {
         let (name, ticker) = (name.to_owned(), ticker.to_owned());
         self.known.insert(
             id,
-            Named {
+            FakeEntity {
                 id,
                 category,
                 name,
@@ -118,7 +118,7 @@ impl Names {
 }
 
 /// A name made from the digits of the id, so that every run and every process agrees on it. Unique: the id is in it.
-fn invent(id: u64, category: Category) -> Named {
+fn invent(id: u64, category: Category) -> FakeEntity {
     const SYLLABLES: [&str; 16] = [
         "ka", "ro", "mi", "ten", "sha", "vel", "dor", "an", "is", "lu", "gar", "ne", "tho", "bri", "ox", "ya",
     ];
@@ -139,7 +139,7 @@ fn invent(id: u64, category: Category) -> Named {
         Category::Corporation => (format!("{} Industries {id}", word(3)), word(2).to_uppercase()),
         Category::Alliance => (format!("{} Alliance {id}", word(3)), word(2).to_uppercase()),
     };
-    Named {
+    FakeEntity {
         id,
         category,
         name,

@@ -3,9 +3,9 @@
 use std::{collections::HashSet, time::Duration};
 
 use killfeed_support::{
-    Upstream,
-    corpus::{self, Entry},
-    upstream::{FIRST, Fault, Host},
+    FakeUpstream,
+    corpus::{self, SampleLine},
+    fake_upstream::{FIRST, Fault, Host},
 };
 use serde_json::{Value, json};
 
@@ -14,7 +14,7 @@ fn client() -> reqwest::Client {
     builder.timeout(Duration::from_secs(2)).build().unwrap()
 }
 
-fn document(upstream: &Upstream, number: u64) -> String {
+fn document(upstream: &FakeUpstream, number: u64) -> String {
     format!("{}/ephemeral/{number}.json", upstream.feed_url())
 }
 
@@ -32,7 +32,7 @@ fn killmail(id: u64) -> Value {
 
 #[tokio::test]
 async fn files_come_under_their_numbers_and_sequence_json_lags() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let client = client();
     let sequence = async || {
         let url = format!("{}/ephemeral/sequence.json", upstream.feed_url());
@@ -73,7 +73,7 @@ async fn files_come_under_their_numbers_and_sequence_json_lags() {
 
 #[tokio::test]
 async fn faults_answer_in_place_of_the_document() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let client = client();
     let number = upstream.publish(killmail(1));
     let ask = async || client.get(document(&upstream, number)).send().await.unwrap();
@@ -101,7 +101,7 @@ async fn faults_answer_in_place_of_the_document() {
 
 #[tokio::test]
 async fn esi_knows_the_names_of_everyone_published_and_one_bad_id_fails_a_batch() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let client = client();
     upstream.publish_without_esi(killmail(1));
     upstream.names(|names| names.corporation(98_000_001, "Bruised Knuckles", "BRUIS"));
@@ -128,10 +128,10 @@ async fn esi_knows_the_names_of_everyone_published_and_one_bad_id_fails_a_batch(
 /// The sample has what the demo and the tests rest on: every kind of place, a titan, a structure, odd documents.
 #[tokio::test]
 async fn the_bundled_sample_is_varied_and_the_stand_ins_serve_it() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let feed = corpus::sample_feed();
-    assert!(feed.iter().any(|entry| matches!(entry, Entry::WithoutEsi(_))));
-    assert!(feed.contains(&Entry::Placeholder));
+    assert!(feed.iter().any(|entry| matches!(entry, SampleLine::WithoutEsi(_))));
+    assert!(feed.contains(&SampleLine::Placeholder));
     let killmails = corpus::sample();
     assert!(killmails.len() >= 40);
     assert!(killmails.len() + 1 < feed.len(), "a killmail comes twice");

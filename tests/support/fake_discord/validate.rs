@@ -10,9 +10,9 @@ use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 
 /// From Discord's documentation; the API description does not have it.
-const MOST_CONTENT: usize = 2_000;
+const MAX_CONTENT_CHARS: usize = 2_000;
 /// Over all embeds of a message together.
-const MOST_IN_EMBEDS: usize = 6_000;
+const MAX_EMBEDS_CHARS: usize = 6_000;
 
 /// What is wrong with the body of `POST /channels/{id}/messages`; `None` = nothing.
 pub(super) fn message(body: &Value) -> Option<String> {
@@ -91,12 +91,14 @@ fn beyond_the_description(body: &Value) -> Option<String> {
     if content.is_empty() && embeds.is_empty() {
         return Some("the message is empty".into());
     }
-    if characters(&body["content"]) > MOST_CONTENT {
-        return Some(format!("content has more than {MOST_CONTENT} characters"));
+    if characters(&body["content"]) > MAX_CONTENT_CHARS {
+        return Some(format!("content has more than {MAX_CONTENT_CHARS} characters"));
     }
     let sum: usize = embeds.iter().map(size).sum();
-    if sum > MOST_IN_EMBEDS {
-        return Some(format!("the embeds have {sum} characters, more than {MOST_IN_EMBEDS}"));
+    if sum > MAX_EMBEDS_CHARS {
+        return Some(format!(
+            "the embeds have {sum} characters, more than {MAX_EMBEDS_CHARS}"
+        ));
     }
     embeds.iter().find_map(embed)
 }

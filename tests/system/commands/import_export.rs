@@ -1,22 +1,23 @@
 //! Files in and out: exports, imports of all kinds, and how much a server may have.
 
-use killfeed_support::discord::{Ask, CHANNEL, GUILD};
+use killfeed_support::fake_discord::{CHANNEL, GUILD, TestInteraction};
 use serde_json::{Value, json};
 
-use super::{Desk, golden, subscribe, title};
+use super::{CommandHarness, golden, subscribe, title};
 
 fn row(name: &str, filter: &str) -> Value {
     json!({"name": name, "guild": GUILD.to_string(), "channel": CHANNEL.to_string(), "filter": filter})
 }
 
-async fn import(desk: &Desk, text: &str) -> killfeed_support::discord::Answered {
+async fn import(desk: &CommandHarness, text: &str) -> killfeed_support::fake_discord::InteractionReply {
     let url = desk.discord.keep_file("file", text);
-    desk.ask(Ask::command("import").file("file", &url, text.len())).await
+    desk.ask(TestInteraction::command("import").file("file", &url, text.len()))
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_exported_is_imported() {
-    let desk = Desk::start(&[("NOTIFIER_MAX_SUBSCRIPTIONS", "500")]).await;
+    let desk = CommandHarness::start(&[("NOTIFIER_MAX_SUBSCRIPTIONS", "500")]).await;
     desk.ask(
         subscribe("a", "npc OR solo")
             .text("ping", "everyone")
@@ -31,21 +32,24 @@ async fn what_is_exported_is_imported() {
             .text("max_age", "unlimited"),
     )
     .await;
-    let export = desk.ask(Ask::command("export")).await;
+    let export = desk.ask(TestInteraction::command("export")).await;
     golden!("export", export);
     golden!(
         "export_file",
-        killfeed_support::discord::Answered {
+        killfeed_support::fake_discord::InteractionReply {
             message: json!({"content": export.file}),
             ..export.clone()
         }
     );
     golden!("import_duplicates", import(&desk, &export.file).await);
-    desk.ask(Ask::command("pause").text("name", "*")).await;
-    let ask = desk.ask(Ask::command("unsubscribe").text("name", "*")).await;
-    desk.ask(Ask::button(&ask.button("Remove all"), &ask.message)).await;
+    desk.ask(TestInteraction::command("pause").text("name", "*")).await;
+    let ask = desk
+        .ask(TestInteraction::command("unsubscribe").text("name", "*"))
+        .await;
+    desk.ask(TestInteraction::button(&ask.button("Remove all"), &ask.message))
+        .await;
     golden!("import", import(&desk, &export.file).await);
-    let again = desk.ask(Ask::command("export")).await;
+    let again = desk.ask(TestInteraction::command("export")).await;
     assert_eq!(again.file, export.file);
 
     // All or nothing.
@@ -62,9 +66,9 @@ async fn what_is_exported_is_imported() {
     golden!("import_bad_filter", import(&desk, &bad.to_string()).await);
     golden!("import_not_understood", import(&desk, "what is this").await);
     assert_eq!(desk.names().await, ["a", "b"]);
-    let elsewhere = Ask::command("import").file("file", "http://127.0.0.1:9/file", 10);
+    let elsewhere = TestInteraction::command("import").file("file", "http://127.0.0.1:9/file", 10);
     assert_eq!(title(&desk.ask(elsewhere).await), "Not read");
-    let large = Ask::command("import").file("file", "http://127.0.0.1:9/file", 2 << 20);
+    let large = TestInteraction::command("import").file("file", "http://127.0.0.1:9/file", 2 << 20);
     assert_eq!(title(&desk.ask(large).await), "Too large");
 
     golden!(
@@ -85,6 +89,6 @@ async fn what_is_exported_is_imported() {
     assert_eq!(desk.names().await.len(), 500);
     let one = json!({"subscription": [row("one more", "npc")]});
     assert_eq!(title(&import(&desk, &one.to_string()).await), "Too many");
-    let list = desk.ask(Ask::command("list")).await;
+    let list = desk.ask(TestInteraction::command("list")).await;
     assert!(list.after.as_millis() < 3_000);
 }

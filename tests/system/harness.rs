@@ -7,19 +7,19 @@ use killfeed::{
     v1::{GetFeedStatusRequest, GetFeedStatusResponse, Killmail},
 };
 use killfeed_support::{
-    Upstream,
+    FakeUpstream,
+    fake_upstream::FIRST,
     process::{Binary, Service, eventually, free_address},
-    upstream::FIRST,
 };
 use tempfile::TempDir;
 
-use crate::recorder::{NextEvent, Watched};
+use crate::recorder::{CheckedEvents, NextEvent};
 
 /// How long anything in a test may take on a busy machine in a debug build.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An ingestor that can be killed and started again in the same place.
-pub(crate) struct Ingestor {
+pub(crate) struct TestIngestor {
     pub(crate) data: TempDir,
     pub(crate) grpc: String,
     pub(crate) http: String,
@@ -28,9 +28,9 @@ pub(crate) struct Ingestor {
     service: Option<Service>,
 }
 
-impl Ingestor {
+impl TestIngestor {
     /// Starts one and waits until it is ready. `extra` settings win over the defaults of tests.
-    pub(crate) async fn start(upstream: &Upstream, extra: &[(&'static str, &str)]) -> Self {
+    pub(crate) async fn start(upstream: &FakeUpstream, extra: &[(&'static str, &str)]) -> Self {
         let mut ingestor = Self {
             data: tempfile::tempdir().unwrap(),
             grpc: free_address(),
@@ -42,7 +42,7 @@ impl Ingestor {
             upstream: upstream.settings().into(),
             service: None,
         };
-        ingestor.begin().await;
+        ingestor.launch().await;
         ingestor
     }
 
@@ -69,7 +69,7 @@ impl Ingestor {
     }
 
     /// Starts it (again) and waits until it is ready.
-    pub(crate) async fn begin(&mut self) {
+    pub(crate) async fn launch(&mut self) {
         let mut service = Service::start(Binary::Ingestor, &self.settings()).await;
         service.ready().await;
         self.service = Some(service);
@@ -83,7 +83,7 @@ impl Ingestor {
     /// kill -9, and a new start in the same place.
     pub(crate) async fn kill_and_begin(&mut self) {
         self.kill().await;
-        self.begin().await;
+        self.launch().await;
     }
 
     pub(crate) fn service(&mut self) -> &mut Service {
@@ -103,7 +103,7 @@ impl Ingestor {
         Client::builder()
             .endpoint(self.url())
             .client_name("system test")
-            .call_timeout(LONG)
+            .call_timeout(TEST_TIMEOUT)
             .build()
             .unwrap()
     }
@@ -121,9 +121,9 @@ impl Ingestor {
     }
 
     /// Waits until the log holds so many killmails.
-    pub(crate) async fn holds(&self, killmails: u64) {
+    pub(crate) async fn wait_for_killmails(&self, killmails: u64) {
         let what = format!("{killmails} killmails in the log");
-        eventually(&what, LONG, async || self.status().await.killmails >= killmails).await;
+        eventually(&what, TEST_TIMEOUT, async || self.status().await.killmails >= killmails).await;
         assert_eq!(self.status().await.killmails, killmails);
     }
 
@@ -145,21 +145,21 @@ pub(crate) async fn metric(http: &str, name: &str) -> f64 {
 
 /// The body of an answer, within bounds.
 pub(crate) async fn get(url: &str) -> String {
-    let client = reqwest::Client::builder().timeout(LONG).build().unwrap();
+    let client = reqwest::Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
     client.get(url).send().await.unwrap().text().await.unwrap()
 }
 
 /// Follows from the log's beginning, under the validator's eyes.
-pub(crate) fn from_the_beginning(client: &Client, filter: &str) -> Watched {
-    Watched::new(client, FollowOptions::new(filter, Start::Earliest))
+pub(crate) fn from_the_beginning(client: &Client, filter: &str) -> CheckedEvents {
+    CheckedEvents::new(client, FollowOptions::new(filter, Start::Earliest))
 }
 
 /// The next `n` killmails of a stream.
 pub(crate) async fn killmails(events: &mut impl NextEvent, n: usize) -> Vec<Killmail> {
     let mut seen = Vec::with_capacity(n);
     while seen.len() < n {
-        let event = tokio::time::timeout(LONG, events.next_event()).await;
-        let event = event.unwrap_or_else(|_| panic!("{} of {n} killmails came within {LONG:?}", seen.len()));
+        let event = tokio::time::timeout(TEST_TIMEOUT, events.next_event()).await;
+        let event = event.unwrap_or_else(|_| panic!("{} of {n} killmails came within {TEST_TIMEOUT:?}", seen.len()));
         if let EventKind::Killmail(killmail) = event.unwrap().kind {
             seen.push(*killmail);
         }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use killfeed_notifier::sink::{Destination, LookupOutcome, Post, SendOutcome, Sink, console::Console};
 
 /// Prints posts, and remembers when each killmail was published and posted.
-pub(crate) struct Watched {
+pub(crate) struct TimedSink {
     console: Console,
     log: Mutex<Log>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Tally {
     pub(crate) latency: Option<(Duration, Duration)>,
 }
 
-impl Default for Watched {
+impl Default for TimedSink {
     fn default() -> Self {
         Self {
             console: Console::stdout(),
@@ -47,7 +47,7 @@ impl Default for Watched {
     }
 }
 
-impl Watched {
+impl TimedSink {
     /// Starts the stopwatch of a killmail, unless it runs.
     pub(crate) fn published(&self, killmail: u64) {
         self.lock().published.entry(killmail).or_insert_with(Instant::now);
@@ -81,7 +81,7 @@ impl Watched {
 }
 
 #[async_trait]
-impl Sink for Watched {
+impl Sink for TimedSink {
     async fn send(&self, post: &Post) -> SendOutcome {
         let outcome = self.console.send(post).await;
         let mut log = self.lock();

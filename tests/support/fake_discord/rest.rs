@@ -12,9 +12,9 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use super::{Asked, BOT, TOKEN, World, change, gateway, interactions, limits::Overrun, messages, payload};
+use super::{Asked, BOT, ServerState, TOKEN, edits, gateway, interactions, limits::Overrun, messages, payload};
 
-pub(super) fn routes(world: Arc<World>) -> Router {
+pub(super) fn routes(world: Arc<ServerState>) -> Router {
     let api = Router::new()
         .route("/gateway", get(gateway_url))
         .route("/gateway/bot", get(gateway_bot))
@@ -24,12 +24,12 @@ pub(super) fn routes(world: Arc<World>) -> Router {
             "/channels/{channel}/messages",
             get(messages::list).post(messages::create),
         )
-        .route("/channels/{channel}/messages/{message}", patch(change::edit))
-        .route("/users/@me/channels", post(change::open_direct))
-        .route("/webhooks/{application}/{token}", post(change::webhook))
+        .route("/channels/{channel}/messages/{message}", patch(edits::edit))
+        .route("/users/@me/channels", post(edits::open_direct))
+        .route("/webhooks/{application}/{token}", post(edits::webhook))
         .route(
             "/webhooks/{application}/{token}/messages/{message}",
-            patch(change::edit_by_webhook),
+            patch(edits::edit_by_webhook),
         )
         .route("/guilds/{guild}", get(guild))
         .route("/guilds/{guild}/members/{user}", get(member))
@@ -77,7 +77,7 @@ pub(super) fn rate_limited(overrun: &Overrun, scope: &str) -> Response {
 }
 
 /// Checks the token and the global limit, and writes everything down.
-async fn guard(State(world): State<Arc<World>>, uri: Uri, request: Request, next: Next) -> Response {
+async fn guard(State(world): State<Arc<ServerState>>, uri: Uri, request: Request, next: Next) -> Response {
     let mut asked = Asked {
         method: request.method().clone(),
         path: uri.to_string(),
@@ -95,7 +95,7 @@ async fn guard(State(world): State<Arc<World>>, uri: Uri, request: Request, next
         Ok(()) => next.run(request).await,
     };
     asked.status = response.status();
-    world.lock().asked.push(asked);
+    world.lock().requests.push(asked);
     response
 }
 
@@ -108,11 +108,11 @@ async fn not_found() -> Response {
     refuse(404, 0, "404: Not Found")
 }
 
-async fn gateway_url(State(world): State<Arc<World>>) -> Json<Value> {
+async fn gateway_url(State(world): State<Arc<ServerState>>) -> Json<Value> {
     Json(json!({"url": format!("ws://{}", world.address)}))
 }
 
-async fn gateway_bot(State(world): State<Arc<World>>) -> Response {
+async fn gateway_bot(State(world): State<Arc<ServerState>>) -> Response {
     let bot = &mut world.lock().bot;
     if let Some(status) = bot.fails {
         if let Some(times) = &mut bot.fails_times {
@@ -134,7 +134,7 @@ async fn me() -> Json<Value> {
     Json(payload::user(BOT))
 }
 
-async fn channel(State(world): State<Arc<World>>, Path(channel): Path<u64>) -> Response {
+async fn channel(State(world): State<Arc<ServerState>>, Path(channel): Path<u64>) -> Response {
     let found = world.lock().guild_of(channel);
     match found {
         None => refuse(404, 10_003, "Unknown Channel"),
@@ -145,7 +145,7 @@ async fn channel(State(world): State<Arc<World>>, Path(channel): Path<u64>) -> R
     }
 }
 
-async fn guild(State(world): State<Arc<World>>, Path(guild): Path<u64>) -> Response {
+async fn guild(State(world): State<Arc<ServerState>>, Path(guild): Path<u64>) -> Response {
     if world.lock().guilds.contains_key(&guild) {
         Json(payload::guild(guild)).into_response()
     } else {
@@ -153,7 +153,7 @@ async fn guild(State(world): State<Arc<World>>, Path(guild): Path<u64>) -> Respo
     }
 }
 
-async fn member(State(world): State<Arc<World>>, Path((guild, user)): Path<(u64, u64)>) -> Response {
+async fn member(State(world): State<Arc<ServerState>>, Path((guild, user)): Path<(u64, u64)>) -> Response {
     if user == BOT && world.lock().guilds.contains_key(&guild) {
         Json(payload::member()).into_response()
     } else {

@@ -1,17 +1,17 @@
 //! Commands that change something: what they say, what is there afterwards, and that it is on disk when they have said it.
 
-use killfeed_support::discord::{Ask, CHANNEL, GUILD, USER, permission};
+use killfeed_support::fake_discord::{CHANNEL, GUILD, TestInteraction, USER, permission};
 
-use super::{Desk, KILLMAILS, another, golden, subscribe, title};
-use crate::{commands::steady, world::LONG};
+use super::{CommandHarness, KILLMAILS, another, golden, subscribe, title};
+use crate::{commands::steady, harness::TEST_TIMEOUT};
 use killfeed_support::process::eventually;
 
 const HIDDEN: u64 = CHANNEL + 7;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_subscription_is_made_changed_and_removed() {
-    let mut desk = Desk::start(&[]).await;
-    eventually("registered", LONG, async || desk.discord.registered().is_some()).await;
+    let mut desk = CommandHarness::start(&[]).await;
+    eventually("registered", TEST_TIMEOUT, async || desk.discord.registered().is_some()).await;
     let command = &desk.discord.registered().unwrap()[0];
     assert_eq!(command["default_member_permissions"], "16");
     assert_eq!(command["contexts"], serde_json::json!([0]));
@@ -28,34 +28,42 @@ async fn a_subscription_is_made_changed_and_removed() {
     let warned = desk.ask(subscribe("all but pods", "-group:Capsule")).await;
     golden!("subscribe_warning", warned);
     // A button under it takes the suggestion, another leaves out what is most of it.
-    let better = desk.ask(Ask::button(&warned.button("use: "), &warned.message)).await;
+    let better = desk
+        .ask(TestInteraction::button(&warned.button("use: "), &warned.message))
+        .await;
     assert_eq!(title(&better), "Changed");
     assert!(better.shown().contains("-victim.group:Capsule"), "{}", better.shown());
-    let outdated = desk.ask(Ask::button(&warned.button("use: "), &warned.message)).await;
+    let outdated = desk
+        .ask(TestInteraction::button(&warned.button("use: "), &warned.message))
+        .await;
     assert_eq!(title(&outdated), "Changed meanwhile");
     let war = desk.ask(subscribe("npcs", "npc OR solo")).await;
     let without = desk
-        .ask(Ask::button(&war.button("without NPC only"), &war.message))
+        .ask(TestInteraction::button(&war.button("without NPC only"), &war.message))
         .await;
     golden!("without", without);
 
     // kill -9 right after the answer: everything that was answered is there.
     desk.restart().await;
     assert_eq!(desk.names().await, ["all but pods", "caps", "npcs"]);
-    let list = desk.ask(Ask::command("list")).await;
+    let list = desk.ask(TestInteraction::command("list")).await;
     golden!("list", list);
-    let paused = desk.ask(Ask::button(&list.button("Pause caps"), &list.message)).await;
+    let paused = desk
+        .ask(TestInteraction::button(&list.button("Pause caps"), &list.message))
+        .await;
     assert!(paused.shown().contains("[paused] caps"), "{}", paused.shown());
     desk.restart().await;
     let resumed = desk
-        .ask(Ask::button(&paused.button("Resume caps"), &paused.message))
+        .ask(TestInteraction::button(&paused.button("Resume caps"), &paused.message))
         .await;
     assert!(resumed.shown().contains("[active] caps"), "{}", resumed.shown());
-    let form = desk.ask(Ask::button(&list.button("Edit"), &list.message)).await;
+    let form = desk
+        .ask(TestInteraction::button(&list.button("Edit"), &list.message))
+        .await;
     assert_eq!(form.first["type"], 9);
     let id = form.first["data"]["custom_id"].as_str().unwrap().to_owned();
     let sent = desk
-        .ask(Ask::form(
+        .ask(TestInteraction::form(
             &id,
             &[
                 ("name", "no pods"),
@@ -70,7 +78,7 @@ async fn a_subscription_is_made_changed_and_removed() {
 
     let edited = desk
         .ask(
-            Ask::command("edit")
+            TestInteraction::command("edit")
                 .text("name", "caps")
                 .text("add", "value>=1b")
                 .text("max_age", "unlimited"),
@@ -79,19 +87,33 @@ async fn a_subscription_is_made_changed_and_removed() {
     golden!("edit", edited);
     golden!(
         "edit_nothing",
-        desk.ask(Ask::command("edit").text("name", "caps")).await
+        desk.ask(TestInteraction::command("edit").text("name", "caps")).await
     );
-    golden!("pause", desk.ask(Ask::command("pause").text("name", "caps")).await);
-    golden!("resume", desk.ask(Ask::command("resume").text("name", "*")).await);
-    golden!("no_such", desk.ask(Ask::command("pause").text("name", "cap")).await);
+    golden!(
+        "pause",
+        desk.ask(TestInteraction::command("pause").text("name", "caps")).await
+    );
+    golden!(
+        "resume",
+        desk.ask(TestInteraction::command("resume").text("name", "*")).await
+    );
+    golden!(
+        "no_such",
+        desk.ask(TestInteraction::command("pause").text("name", "cap")).await
+    );
     golden!(
         "unsubscribe",
-        desk.ask(Ask::command("unsubscribe").text("name", "caps")).await
+        desk.ask(TestInteraction::command("unsubscribe").text("name", "caps"))
+            .await
     );
-    let ask = desk.ask(Ask::command("unsubscribe").text("name", "*")).await;
+    let ask = desk
+        .ask(TestInteraction::command("unsubscribe").text("name", "*"))
+        .await;
     golden!("unsubscribe_all", ask);
     assert_eq!(desk.names().await.len(), 2, "asked, not done");
-    let gone = desk.ask(Ask::button(&ask.button("Remove all"), &ask.message)).await;
+    let gone = desk
+        .ask(TestInteraction::button(&ask.button("Remove all"), &ask.message))
+        .await;
     assert!(
         steady(&gone).contains("2 subscriptions of <#CHANNEL> removed"),
         "{}",
@@ -102,7 +124,7 @@ async fn a_subscription_is_made_changed_and_removed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_invoker_s_own_permissions_bind() {
-    let desk = Desk::start(&[("NOTIFIER_GUILDS", &GUILD.to_string())]).await;
+    let desk = CommandHarness::start(&[("NOTIFIER_GUILDS", &GUILD.to_string())]).await;
     desk.discord.add_channel(GUILD, HIDDEN, permission::ALL);
     let may = permission::VIEW_CHANNEL | permission::SEND_MESSAGES;
     // The channel's own permissions count, not those where the command is given.
@@ -118,8 +140,8 @@ async fn the_invoker_s_own_permissions_bind() {
     let hidden = subscribe("secret", "solo").channel("channel", HIDDEN, permission::EVERYTHING);
     assert_eq!(title(&desk.ask(hidden).await), "Subscribed");
     // Somebody who cannot see that channel (the stand-in gives @everyone nothing there).
-    let other = |ask: Ask| ask.by(USER + 1, may);
-    let list = desk.ask(other(Ask::command("list"))).await;
+    let other = |ask: TestInteraction| ask.by(USER + 1, may);
+    let list = desk.ask(other(TestInteraction::command("list"))).await;
     assert!(
         list.shown()
             .contains("1 more subscription in channels that you cannot see"),
@@ -128,16 +150,20 @@ async fn the_invoker_s_own_permissions_bind() {
     );
     assert!(!list.shown().contains("secret"), "{}", list.shown());
     for subcommand in ["pause", "unsubscribe", "test"] {
-        let answered = desk.ask(other(Ask::command(subcommand).text("name", "secret"))).await;
+        let answered = desk
+            .ask(other(TestInteraction::command(subcommand).text("name", "secret")))
+            .await;
         assert_eq!(title(&answered), "No such subscription", "{subcommand}");
     }
-    let export = desk.ask(other(Ask::command("export"))).await;
+    let export = desk.ask(other(TestInteraction::command("export"))).await;
     assert!(
         !export.file.contains("secret") && export.shown().contains("**1** in channels"),
         "{}",
         export.shown()
     );
-    let why = desk.ask(other(Ask::command("why").text("kill", "900000001"))).await;
+    let why = desk
+        .ask(other(TestInteraction::command("why").text("kill", "900000001")))
+        .await;
     assert!(
         !why.shown().contains("secret") && why.shown().contains("1 in channels"),
         "{}",
@@ -149,36 +175,41 @@ async fn the_invoker_s_own_permissions_bind() {
     desk.discord.add_channel(guild, channel, permission::ALL);
     golden!("not_served", desk.ask(subscribe("y", "npc").at(guild, channel)).await);
     let typing = desk
-        .ask(Ask::typing("subscribe", "filter", "np").at(guild, channel))
+        .ask(TestInteraction::typing("subscribe", "filter", "np").at(guild, channel))
         .await;
     assert!(typing.choices().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_pause_missed_is_never_posted() {
-    let mut desk = Desk::start(&[]).await;
+    let mut desk = CommandHarness::start(&[]).await;
     desk.ask(subscribe("everything", "")).await;
     another(&desk, 910_000_001);
-    eventually("posted", LONG, async || desk.discord.posts(CHANNEL).len() == 1).await;
-    desk.ask(Ask::command("pause").text("name", "everything")).await;
+    eventually("posted", TEST_TIMEOUT, async || desk.discord.posts(CHANNEL).len() == 1).await;
+    desk.ask(TestInteraction::command("pause").text("name", "everything"))
+        .await;
     another(&desk, 910_000_002);
     let received = async || {
-        let why = desk.ask(Ask::command("why").text("kill", "910000002")).await;
+        let why = desk
+            .ask(TestInteraction::command("why").text("kill", "910000002"))
+            .await;
         let shown = why.shown();
         !shown.contains("Not received yet") && !shown.contains("not in the log")
     };
-    eventually("the second one came", LONG, received).await;
-    desk.ask(Ask::command("resume").text("name", "everything")).await;
+    eventually("the second one came", TEST_TIMEOUT, received).await;
+    desk.ask(TestInteraction::command("resume").text("name", "everything"))
+        .await;
     // zKillboard's times are whole seconds: what comes in the second of the change counts as new.
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     another(&desk, 910_000_003);
-    eventually("posted", LONG, async || desk.discord.posts(CHANNEL).len() >= 2).await;
+    eventually("posted", TEST_TIMEOUT, async || desk.discord.posts(CHANNEL).len() >= 2).await;
     let posts = desk.discord.posts(CHANNEL);
     let url = |at: usize| posts[at].body["embeds"][0]["url"].as_str().unwrap().to_owned();
     assert_eq!(url(1), "https://zkillboard.com/kill/910000003/");
     golden!(
         "why_posted",
-        desk.ask(Ask::command("why").text("kill", "910000003")).await
+        desk.ask(TestInteraction::command("why").text("kill", "910000003"))
+            .await
     );
 
     // The daily copy, made anew when a process begins and there is none of today.
@@ -195,10 +226,12 @@ async fn what_a_pause_missed_is_never_posted() {
     std::fs::remove_dir_all(&copies).unwrap();
     // What is skipped never comes, and is not said to come yet.
     another(&desk, 910_000_004);
-    desk.ingestor.holds(KILLMAILS + 4).await;
+    desk.ingestor.wait_for_killmails(KILLMAILS + 4).await;
     desk.extra.push(("NOTIFIER_SKIP_BACKLOG", "true".to_owned()));
-    desk.begin().await;
-    let why = desk.ask(Ask::command("why").text("kill", "910000004")).await;
+    desk.launch().await;
+    let why = desk
+        .ask(TestInteraction::command("why").text("kill", "910000004"))
+        .await;
     let shown = why.shown();
     assert!(
         shown.contains("**Never received**") && shown.contains("before this bot's stream began"),
@@ -208,46 +241,51 @@ async fn what_a_pause_missed_is_never_posted() {
         shown.contains("everything matches"),
         "clause by clause all the same: {shown}"
     );
-    eventually("today's copy", LONG, async || copied().contains(&GUILD.to_string())).await;
-    let ask = desk.ask(Ask::command("forget")).await;
+    eventually("today's copy", TEST_TIMEOUT, async || {
+        copied().contains(&GUILD.to_string())
+    })
+    .await;
+    let ask = desk.ask(TestInteraction::command("forget")).await;
     golden!("forget", ask);
     golden!(
         "forgotten",
-        desk.ask(Ask::button(&ask.button("Delete everything"), &ask.message))
+        desk.ask(TestInteraction::button(&ask.button("Delete everything"), &ask.message))
             .await
     );
     assert_eq!(desk.names().await, [""; 0]);
     assert!(!copied().contains(&GUILD.to_string()), "{}", copied());
     assert!(copied().contains("\"subscriptions\""), "the copy itself is still there");
-    let why = desk.ask(Ask::command("why").text("kill", "910000003")).await;
+    let why = desk
+        .ask(TestInteraction::command("why").text("kill", "910000003"))
+        .await;
     assert!(!why.shown().contains("Posted"), "{}", why.shown());
 
     // A disk that takes no copy: said, to the one who asked and to the operator.
     desk.ask(subscribe("again", "")).await;
     std::fs::remove_dir_all(&copies).unwrap();
     std::fs::write(&copies, "no folder").unwrap();
-    let ask = desk.ask(Ask::command("forget")).await;
+    let ask = desk.ask(TestInteraction::command("forget")).await;
     golden!(
         "forgotten_but_for_copies",
-        desk.ask(Ask::button(&ask.button("Delete everything"), &ask.message))
+        desk.ask(TestInteraction::button(&ask.button("Delete everything"), &ask.message))
             .await
     );
     assert_eq!(desk.names().await, [""; 0]);
     let said = async || desk.notifier().stderr().contains("cannot be rewritten");
-    eventually("an error in the log", LONG, said).await;
+    eventually("an error in the log", TEST_TIMEOUT, said).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_of_another_process_is_said() {
-    let desk = Desk::start(&[]).await;
-    desk.discord.ask_taken(&Ask::command("help")).await;
+    let desk = CommandHarness::start(&[]).await;
+    desk.discord.ask_taken(&TestInteraction::command("help")).await;
     let said = async || desk.notifier().stderr().contains("another process serves this shard");
-    eventually("an error in the log", LONG, said).await;
-    let status = desk.ask(Ask::command("status")).await;
+    eventually("an error in the log", TEST_TIMEOUT, said).await;
+    let status = desk.ask(TestInteraction::command("status")).await;
     assert!(status.shown().contains("Another process answers"), "{}", status.shown());
     // An answer is counted after it was given.
-    eventually("both are counted", LONG, async || {
-        crate::world::metric(&desk.http, "notifier_interactions_total").await >= 2.0
+    eventually("both are counted", TEST_TIMEOUT, async || {
+        crate::harness::metric(&desk.http, "notifier_interactions_total").await >= 2.0
     })
     .await;
 }

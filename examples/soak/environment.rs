@@ -10,11 +10,11 @@ use killfeed::{
     v1::{GetFeedStatusRequest, ListKillmailsRequest},
 };
 use killfeed_support::{
-    Discord, Upstream,
-    discord::{CHANNEL, GUILD, permission},
+    FakeDiscord, FakeUpstream,
+    fake_discord::{CHANNEL, GUILD, permission},
+    fake_upstream::{Fault, Host},
     pair::{self, Pair, Settings},
     process::{Binary, Service},
-    upstream::{Fault, Host},
 };
 use serde_json::Value;
 
@@ -23,9 +23,9 @@ use crate::faults::Faults;
 pub(crate) const EVERYTHING: u64 = CHANNEL;
 pub(crate) const LOWSEC: u64 = CHANNEL + 1;
 
-pub(crate) struct World {
-    pub(crate) upstream: Upstream,
-    pub(crate) discord: Discord,
+pub(crate) struct Environment {
+    pub(crate) upstream: FakeUpstream,
+    pub(crate) discord: FakeDiscord,
     pair: Pair,
     ingestor_settings: Settings,
     notifier_settings: Settings,
@@ -33,10 +33,10 @@ pub(crate) struct World {
     pub(crate) notifier: Option<Service>,
 }
 
-impl World {
+impl Environment {
     pub(crate) async fn start(speed: u32) -> Self {
-        let upstream = Upstream::start().await;
-        let discord = Discord::start().await;
+        let upstream = FakeUpstream::start().await;
+        let discord = FakeDiscord::start().await;
         discord.add_channel(GUILD, LOWSEC, permission::ALL);
         // Discord's limit of a channel, 5 in 5 s, goes with the time.
         discord.limit_posts(Some((5 * speed, Duration::from_secs(5))));

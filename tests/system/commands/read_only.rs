@@ -1,29 +1,29 @@
 //! Commands that only say something: completion, previews, explanations, status; and hostile input to all of them.
 
-use killfeed_support::discord::{Ask, CHANNEL, GUILD, permission};
+use killfeed_support::fake_discord::{CHANNEL, GUILD, TestInteraction, permission};
 
 use killfeed::v1::CompileFilterRequest;
 
-use super::{Desk, KILLMAILS, another_with, golden, subscribe, title, without_examples};
+use super::{CommandHarness, KILLMAILS, another_with, golden, subscribe, title, without_examples};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_are_told_what_they_ask() {
-    let desk = Desk::start(&[]).await;
-    let help = desk.ask(Ask::command("help")).await;
+    let desk = CommandHarness::start(&[]).await;
+    let help = desk.ask(TestInteraction::command("help")).await;
     golden!("help", help);
     every_example_is_a_filter(&desk, &help).await;
-    golden!("check", desk.ask(Ask::command("check")).await);
+    golden!("check", desk.ask(TestInteraction::command("check")).await);
     desk.discord.add_channel(
         GUILD,
         CHANNEL,
         permission::VIEW_CHANNEL | permission::READ_MESSAGE_HISTORY,
     );
-    golden!("check_lacking", desk.ask(Ask::command("check")).await);
+    golden!("check_lacking", desk.ask(TestInteraction::command("check")).await);
     desk.discord.add_channel(GUILD, CHANNEL, permission::ALL);
-    golden!("list_empty", desk.ask(Ask::command("list")).await);
+    golden!("list_empty", desk.ask(TestInteraction::command("list")).await);
 
     let preview = desk
-        .ask(Ask::command("preview").text("filter", "value>=10b space:nullsec"))
+        .ask(TestInteraction::command("preview").text("filter", "value>=10b space:nullsec"))
         .await;
     assert_eq!(
         preview.message["embeds"].as_array().unwrap().len(),
@@ -32,19 +32,29 @@ async fn people_are_told_what_they_ask() {
     );
     golden!("preview", without_examples(&preview));
     let made = desk
-        .ask(Ask::button(&preview.button("Subscribe to this"), &preview.message))
+        .ask(TestInteraction::button(
+            &preview.button("Subscribe to this"),
+            &preview.message,
+        ))
         .await;
     assert_eq!(title(&made), "Subscribed", "{}", made.shown());
     // A filter too long for a button comes from what is shown.
     let long = format!("value>=10b ({})", ["alliance:99990003"; 8].join(" OR "));
     let preview = desk
-        .ask(Ask::command("preview").text("filter", &long).number("hours", 100))
+        .ask(
+            TestInteraction::command("preview")
+                .text("filter", &long)
+                .number("hours", 100),
+        )
         .await;
     let made = desk
-        .ask(Ask::button(&preview.button("Subscribe to this"), &preview.message))
+        .ask(TestInteraction::button(
+            &preview.button("Subscribe to this"),
+            &preview.message,
+        ))
         .await;
     assert!(made.shown().contains(&long), "{}", made.shown());
-    golden!("preview_which", desk.ask(Ask::command("preview")).await);
+    golden!("preview_which", desk.ask(TestInteraction::command("preview")).await);
 
     desk.ask(
         subscribe("fortune", "(victim.group:Titan OR value>=50b) space:nullsec attackers>=200 attacker(alliance:99990002 AND group:Titan)")
@@ -55,7 +65,7 @@ async fn people_are_told_what_they_ask() {
     golden!(
         "why",
         desk.ask(
-            Ask::command("why")
+            TestInteraction::command("why")
                 .text("kill", "https://zkillboard.com/kill/900000052/")
                 .text("name", "fortune")
         )
@@ -65,26 +75,29 @@ async fn people_are_told_what_they_ask() {
     golden!(
         "why_before",
         desk.ask(
-            Ask::command("why")
+            TestInteraction::command("why")
                 .text("kill", "900000052")
                 .text("name", "value>=10b space:nullsec")
         )
         .await
     );
-    golden!("why_unknown", desk.ask(Ask::command("why").text("kill", "5")).await);
+    golden!(
+        "why_unknown",
+        desk.ask(TestInteraction::command("why").text("kill", "5")).await
+    );
     golden!(
         "why_not_understood",
-        desk.ask(Ask::command("why").text("kill", "x")).await
+        desk.ask(TestInteraction::command("why").text("kill", "x")).await
     );
     let test = desk
-        .ask(Ask::command("test").text("name", "value>=10b space:nullsec"))
+        .ask(TestInteraction::command("test").text("name", "value>=10b space:nullsec"))
         .await;
     golden!("test", test);
     let posts = desk.discord.posts(CHANNEL);
     assert_eq!(posts.len(), 1);
     assert!(posts[0].body["content"].as_str().unwrap().starts_with("Test of"));
     assert_eq!(posts[0].body["allowed_mentions"]["parse"], serde_json::json!([]));
-    let status = desk.ask(Ask::command("status")).await;
+    let status = desk.ask(TestInteraction::command("status")).await;
     for said in [
         "zKillboard's feed: OK",
         "Stream open",
@@ -96,7 +109,7 @@ async fn people_are_told_what_they_ask() {
 }
 
 /// The lines of the field Examples: a filter in backquotes, and what it is for.
-async fn every_example_is_a_filter(desk: &Desk, help: &killfeed_support::discord::Answered) {
+async fn every_example_is_a_filter(desk: &CommandHarness, help: &killfeed_support::fake_discord::InteractionReply) {
     let shown = help.shown();
     let (_, examples) = shown.split_once("## Examples\n").unwrap();
     let (examples, _) = examples.split_once("\n## ").unwrap();
@@ -116,7 +129,7 @@ async fn every_example_is_a_filter(desk: &Desk, help: &killfeed_support::discord
 /// What is most of it can be left out: each button adds the term that leaves out exactly what was counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn buttons_leave_out_what_they_name() {
-    let desk = Desk::start(&[]).await;
+    let desk = CommandHarness::start(&[]).await;
     const CORPORATION: u64 = 98_880_001;
     // Two of each, and two Rifters which are what is wanted. CCP's ids of a capsule, a shuttle and a corvette.
     let ships = [670, 670, 672, 601, 587, 587, 587, 587];
@@ -127,7 +140,7 @@ async fn buttons_leave_out_what_they_name() {
             document["zkb"]["npc"] = (index >= 6).into();
         });
     }
-    desk.ingestor.holds(KILLMAILS + 8).await;
+    desk.ingestor.wait_for_killmails(KILLMAILS + 8).await;
     let filter = format!("victim.corporation:{CORPORATION}");
     let made = desk.ask(subscribe("ours", &filter)).await;
     assert!(
@@ -147,7 +160,9 @@ async fn buttons_leave_out_what_they_name() {
         ("without capsules", "-victim.group:Capsule", "4 matches"),
         ("without NPC only", "NOT npc", "2 matches"),
     ] {
-        shown = desk.ask(Ask::button(&shown.button(label), &shown.message)).await;
+        shown = desk
+            .ask(TestInteraction::button(&shown.button(label), &shown.message))
+            .await;
         expected = format!("{expected} {term}");
         assert!(shown.shown().contains(&expected), "{label}: {}", shown.shown());
         assert!(
@@ -166,7 +181,7 @@ async fn buttons_leave_out_what_they_name() {
 /// Two texts that are right, and too long as one.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_long_together_is_named() {
-    let desk = Desk::start(&[]).await;
+    let desk = CommandHarness::start(&[]).await;
     let long = format!("{}npc", "npc OR ".repeat(279));
     assert!(long.len() < 2_000 && long.len() > 1_930);
     let made = desk
@@ -185,9 +200,9 @@ async fn what_is_too_long_together_is_named() {
     );
     golden!(
         "preview_too_long",
-        desk.ask(Ask::command("preview").text("name", "long")).await
+        desk.ask(TestInteraction::command("preview").text("name", "long")).await
     );
-    let test = desk.ask(Ask::command("test").text("name", "long")).await;
+    let test = desk.ask(TestInteraction::command("test").text("name", "long")).await;
     assert_eq!(title(&test), "Too much to look for at once");
     // Without `us` the filter is asked for, only not together with one more term.
     let filter = format!("{}npc", "npc OR ".repeat(284));
@@ -200,7 +215,7 @@ async fn what_is_too_long_together_is_named() {
     // What a button would make too long is refused as the filter that it would be.
     let too_long = desk
         .ask(
-            Ask::command("edit")
+            TestInteraction::command("edit")
                 .text("name", "longest")
                 .text("add", "-victim.group:Capsule"),
         )
@@ -215,8 +230,12 @@ async fn what_is_too_long_together_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_typed_is_completed() {
-    let desk = Desk::start(&[]).await;
-    let typing = async |text: &str| desk.ask(Ask::typing("subscribe", "filter", text)).await.choices();
+    let desk = CommandHarness::start(&[]).await;
+    let typing = async |text: &str| {
+        desk.ask(TestInteraction::typing("subscribe", "filter", text))
+            .await
+            .choices()
+    };
     assert!(typing("").await.contains(&"alliance:".to_owned()));
     assert_eq!(typing("value>=1b al").await, ["value>=1b alliance:"]);
     let titan = typing("-victim.group:tit").await;
@@ -231,7 +250,7 @@ async fn what_is_typed_is_completed() {
     );
     // Beyond what a choice can hold: one that says so.
     let long = format!("{} group:Tit", "npc OR ".repeat(14));
-    let choices = desk.ask(Ask::typing("subscribe", "filter", &long)).await;
+    let choices = desk.ask(TestInteraction::typing("subscribe", "filter", &long)).await;
     assert_eq!(choices.choices().len(), 1);
     assert!(
         choices.message["choices"][0]["name"]
@@ -244,20 +263,28 @@ async fn what_is_typed_is_completed() {
     desk.ask(subscribe("second", "npc")).await;
     let recent = typing("group:").await;
     assert_eq!(recent[0], "group:Titan", "used here comes first");
-    let names = desk.ask(Ask::typing("pause", "name", "")).await.choices();
+    let names = desk.ask(TestInteraction::typing("pause", "name", "")).await.choices();
     assert_eq!(names, ["*", "first", "second"]);
-    assert_eq!(desk.ask(Ask::typing("edit", "name", "SEC")).await.choices(), ["second"]);
-    let pings = desk.ask(Ask::typing("subscribe", "ping", "h")).await.choices();
+    assert_eq!(
+        desk.ask(TestInteraction::typing("edit", "name", "SEC")).await.choices(),
+        ["second"]
+    );
+    let pings = desk
+        .ask(TestInteraction::typing("subscribe", "ping", "h"))
+        .await
+        .choices();
     assert_eq!(pings, ["here"]);
     let us = desk
-        .ask(Ask::typing("subscribe", "us", "corporation:98990001 OR al"))
+        .ask(TestInteraction::typing("subscribe", "us", "corporation:98990001 OR al"))
         .await
         .choices();
     assert!(us.contains(&"corporation:98990001 OR alliance:".to_owned()), "{us:?}");
     // Nobody to ask: empty, not late.
     let mut desk = desk;
     desk.ingestor.stop().await;
-    let away = desk.ask(Ask::typing("subscribe", "filter", "group:tit")).await;
+    let away = desk
+        .ask(TestInteraction::typing("subscribe", "filter", "group:tit"))
+        .await;
     assert!(away.after.as_millis() < 2_500, "{:?}", away.after);
     golden!("no_ingestor", desk.ask(subscribe("third", "npc")).await);
     assert_eq!(desk.names().await, ["first", "second"], "nothing was stored");
@@ -265,7 +292,7 @@ async fn what_is_typed_is_completed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_input_does_no_harm() {
-    let desk = Desk::start(&[]).await;
+    let desk = CommandHarness::start(&[]).await;
     let long = "x".repeat(3_000);
     let nested = "(".repeat(500);
     let texts = [
@@ -282,8 +309,10 @@ async fn hostile_input_does_no_harm() {
         "@name",
     ];
     for text in texts {
-        let made = desk.ask(Ask::command("subscribe").text("filter", text)).await;
-        let preview = desk.ask(Ask::command("preview").text("filter", text)).await;
+        let made = desk
+            .ask(TestInteraction::command("subscribe").text("filter", text))
+            .await;
+        let preview = desk.ask(TestInteraction::command("preview").text("filter", text)).await;
         assert!(!title(&made).is_empty() && !title(&preview).is_empty(), "{text}");
         for (subcommand, option) in [
             ("unsubscribe", "name"),
@@ -291,12 +320,18 @@ async fn hostile_input_does_no_harm() {
             ("why", "kill"),
             ("test", "name"),
         ] {
-            desk.ask(Ask::command(subcommand).text(option, text)).await;
+            desk.ask(TestInteraction::command(subcommand).text(option, text)).await;
         }
         for option in ["filter", "us", "ping"] {
-            assert!(desk.ask(Ask::typing("subscribe", option, text)).await.choices().len() <= 25);
+            assert!(
+                desk.ask(TestInteraction::typing("subscribe", option, text))
+                    .await
+                    .choices()
+                    .len()
+                    <= 25
+            );
         }
-        desk.ask(Ask::button(
+        desk.ask(TestInteraction::button(
             &format!("kf:{}", text.chars().take(90).collect::<String>()),
             &serde_json::Value::Null,
         ))

@@ -17,18 +17,18 @@ use axum::{
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
-use super::{BOT, Discord, World, check, payload, permission, rest::refuse};
+use super::{BOT, FakeDiscord, ServerState, payload, permission, rest::refuse, validate};
 
 /// Whoever gives commands, unless a test says otherwise.
 pub const USER: u64 = BOT + 2;
 /// How long Discord waits for the first answer.
-const FIRST: Duration = Duration::from_secs(3);
+const RESPOND_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a test waits for what was deferred, on a busy machine.
-const LATER: Duration = Duration::from_secs(60);
+const EDIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What somebody does.
 #[derive(Debug, Clone)]
-pub struct Ask {
+pub struct TestInteraction {
     guild: u64,
     channel: u64,
     user: u64,
@@ -40,7 +40,7 @@ pub struct Ask {
 
 /// What the bot answered.
 #[derive(Debug, Clone)]
-pub struct Answered {
+pub struct InteractionReply {
     /// The body of the first answer.
     pub first: Value,
     /// How long it took.
@@ -72,7 +72,7 @@ struct Asked {
     heard: Arc<Notify>,
 }
 
-impl Ask {
+impl TestInteraction {
     fn new(kind: u8, data: Value) -> Self {
         Self {
             guild: super::GUILD,
@@ -163,12 +163,12 @@ impl Ask {
     }
 }
 
-impl Discord {
+impl FakeDiscord {
     /// Sends it and waits for the answer, also for a deferred one.
     ///
     /// # Panics
     /// If the first answer takes longer than Discord waits, or the deferred one never comes.
-    pub async fn ask(&self, ask: &Ask) -> Answered {
+    pub async fn ask(&self, ask: &TestInteraction) -> InteractionReply {
         let (id, heard) = self.send(ask, false);
         self.answer(id, &heard).await
     }
@@ -177,18 +177,20 @@ impl Discord {
     ///
     /// # Panics
     /// If no answer is tried.
-    pub async fn ask_taken(&self, ask: &Ask) {
+    pub async fn ask_taken(&self, ask: &TestInteraction) {
         let (id, heard) = self.send(ask, true);
         let tried = async {
             while self.world.lock().interactions.asked[&id].first.is_none() {
                 heard.notified().await;
             }
         };
-        tokio::time::timeout(LATER, tried).await.expect("an answer is tried");
+        tokio::time::timeout(EDIT_TIMEOUT, tried)
+            .await
+            .expect("an answer is tried");
     }
 
-    /// Sends it; [`Discord::ask`] without waiting.
-    fn send(&self, ask: &Ask, taken: bool) -> (u64, Arc<Notify>) {
+    /// Sends it; [`FakeDiscord::ask`] without waiting.
+    fn send(&self, ask: &TestInteraction, taken: bool) -> (u64, Arc<Notify>) {
         let mut inner = self.world.lock();
         let id = inner.next_id();
         let token = format!("interaction-{id}");
@@ -227,7 +229,7 @@ impl Discord {
         (id, heard)
     }
 
-    async fn answer(&self, id: u64, heard: &Notify) -> Answered {
+    async fn answer(&self, id: u64, heard: &Notify) -> InteractionReply {
         let begun = Instant::now();
         loop {
             let answered = {
@@ -239,11 +241,11 @@ impl Discord {
                     .map(|(first, after)| (first, after, asked.later.clone(), asked.file.clone()))
             };
             if let Some((first, after, later, file)) = answered {
-                assert!(after <= FIRST, "the first answer took {after:?}");
+                assert!(after <= RESPOND_TIMEOUT, "the first answer took {after:?}");
                 let deferred = matches!(first["type"].as_u64(), Some(5 | 6));
                 let message = if deferred { later } else { Some(first["data"].clone()) };
                 if let Some(message) = message {
-                    return Answered {
+                    return InteractionReply {
                         first,
                         after,
                         message,
@@ -252,7 +254,10 @@ impl Discord {
                 }
             }
             let waited = tokio::time::timeout(Duration::from_millis(200), heard.notified()).await;
-            assert!(waited.is_ok() || begun.elapsed() < LATER, "no answer within {LATER:?}");
+            assert!(
+                waited.is_ok() || begun.elapsed() < EDIT_TIMEOUT,
+                "no answer within {EDIT_TIMEOUT:?}"
+            );
         }
     }
 
@@ -269,7 +274,7 @@ impl Discord {
     }
 }
 
-impl Answered {
+impl InteractionReply {
     /// All text of the message: content, embeds, buttons; for a golden file.
     pub fn shown(&self) -> String {
         shown(&self.message)
@@ -322,9 +327,9 @@ fn shown(message: &Value) -> String {
 }
 
 /// `PUT /applications/{id}/commands`.
-pub(super) async fn register(State(world): State<Arc<World>>, Json(body): Json<Value>) -> Response {
+pub(super) async fn register(State(world): State<Arc<ServerState>>, Json(body): Json<Value>) -> Response {
     let mut inner = world.lock();
-    if let Some(wrong) = check::registration(&body) {
+    if let Some(wrong) = validate::registration(&body) {
         inner.rejected.push(format!("registration: {wrong}"));
         return refuse(400, 50_035, "Invalid Form Body");
     }
@@ -334,14 +339,14 @@ pub(super) async fn register(State(world): State<Arc<World>>, Json(body): Json<V
 
 /// `POST /interactions/{id}/{token}/callback`.
 pub(super) async fn callback(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<ServerState>>,
     Path((id, token)): Path<(u64, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let came = Instant::now();
     let (body, file) = parts(&headers, &body);
-    let wrong = check::callback(&body);
+    let wrong = validate::callback(&body);
     let mut inner = world.lock();
     let Some(asked) = inner
         .interactions
@@ -359,7 +364,7 @@ pub(super) async fn callback(
     }
     asked.file = file;
     asked.first = Some((body, after));
-    if after > FIRST {
+    if after > RESPOND_TIMEOUT {
         return refuse(404, 10_062, "Unknown interaction");
     }
     if let Some(wrong) = wrong {
@@ -371,13 +376,13 @@ pub(super) async fn callback(
 
 /// `PATCH /webhooks/{application}/{token}/messages/@original`.
 pub(super) async fn later(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<ServerState>>,
     Path((application, token)): Path<(u64, String)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
     let (body, file) = parts(&headers, &body);
-    let wrong = check::edited(&body);
+    let wrong = validate::edited(&body);
     let mut inner = world.lock();
     let found = inner
         .interactions
@@ -398,7 +403,7 @@ pub(super) async fn later(
 }
 
 /// `GET /attachments/{name}`.
-pub(super) async fn attachment(State(world): State<Arc<World>>, Path(name): Path<String>) -> Response {
+pub(super) async fn attachment(State(world): State<Arc<ServerState>>, Path(name): Path<String>) -> Response {
     match world.lock().interactions.files.get(&name) {
         Some(text) => text.clone().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),

@@ -13,7 +13,7 @@ pub enum Fault {
         scope: &'static str,
     },
     /// A 4xx with Discord's error code: (403, 50001), (403, 50013), (404, 10003), (400, 50035), ...
-    Refused(u16, u32),
+    Rejected(u16, u32),
     /// This status and a page of HTML; nothing is posted.
     Status(u16),
     /// It is posted, but the connection is cut before the answer is whole.

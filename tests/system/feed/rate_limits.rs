@@ -6,26 +6,26 @@ use std::{
 };
 
 use killfeed_support::{
-    Upstream, corpus,
+    FakeUpstream, corpus,
+    fake_upstream::{Fault, Host, RecordedRequest},
     process::eventually,
-    upstream::{Fault, Host, Seen},
 };
 use serde_json::Value;
 
 use super::{at_the_head, documents};
-use crate::world::{Ingestor, LONG};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// Lets the ingestor go on for a while, with nothing to wait for but the time itself.
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
 
-fn file(seen: &Seen) -> &str {
+fn file(seen: &RecordedRequest) -> &str {
     seen.path.strip_prefix("/ephemeral/").unwrap_or(&seen.path)
 }
 
 /// The shortest time between two requests for the same file.
-fn closest(seen: &[Seen], name: &str) -> Option<Duration> {
+fn closest(seen: &[RecordedRequest], name: &str) -> Option<Duration> {
     let times: Vec<Instant> = seen
         .iter()
         .filter(|seen| file(seen) == name)
@@ -37,16 +37,16 @@ fn closest(seen: &[Seen], name: &str) -> Option<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_again() {
     const RATE: usize = 20;
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(40);
     upstream.publish_all(all.iter().cloned());
     let settings = [("INGESTOR_FEED_RATE", "20"), ("INGESTOR_FEED_POLL_INTERVAL", "1s")];
-    let mut ingestor = Ingestor::start(&upstream, &settings).await;
+    let mut ingestor = TestIngestor::start(&upstream, &settings).await;
     for _ in 0..5 {
         pass(Duration::from_millis(300)).await;
         ingestor.kill_and_begin().await;
     }
-    ingestor.holds(all.len() as u64).await;
+    ingestor.wait_for_killmails(all.len() as u64).await;
     let next = upstream.next_number();
     at_the_head(&ingestor, next).await;
     // And at the head: killed again and again it polls no more often than once in a poll interval.
@@ -75,14 +75,14 @@ async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_aga
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_ban_silences_every_process_until_it_is_over() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(10);
     upstream.publish_all(all[..5].iter().cloned());
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(5).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(5).await;
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(4)), Some(1));
     let banned = async || ingestor.metric("killfeed_feed_bans_total").await >= 1.0;
-    eventually("it is banned", LONG, banned).await;
+    eventually("it is banned", TEST_TIMEOUT, banned).await;
     upstream.publish_all(all[5..].iter().cloned());
     // The answer that said so is the last one of before.
     let refused = upstream.journal().of(Host::Feed);
@@ -91,16 +91,16 @@ async fn a_ban_silences_every_process_until_it_is_over() {
         pass(Duration::from_millis(200)).await;
         ingestor.kill_and_begin().await;
     }
-    ingestor.holds(10).await;
+    ingestor.wait_for_killmails(10).await;
     let after = upstream.journal().of(Host::Feed);
     let first = after.iter().find(|seen| seen.at > refused).unwrap().at - refused;
     assert!(first >= Duration::from_millis(3_990), "asked again after {first:?}");
 
     // A 403 says no time: a minute at least.
     upstream.host_fault(Host::Feed, Fault::Forbidden, Some(1));
-    let status = |seen: &Seen| seen.status == Some(403);
+    let status = |seen: &RecordedRequest| seen.status == Some(403);
     let refused = async || ingestor.status().await.feed_detail.contains("403 Forbidden");
-    eventually("it is refused", LONG, refused).await;
+    eventually("it is refused", TEST_TIMEOUT, refused).await;
     // A moment for the disk: what is not durable yet cannot survive.
     pass(Duration::from_millis(500)).await;
     for _ in 0..3 {
@@ -119,16 +119,16 @@ async fn a_ban_silences_every_process_until_it_is_over() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_says_who_asks_takes_gzip_and_goes_past_caches_where_it_matters() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(30);
     upstream.publish_all(all[..29].iter().cloned());
     upstream.publish_without_esi(all[29].clone());
     let contact = ("INGESTOR_CONTACT", "operator@example.com");
-    let mut ingestor = Ingestor::start(&upstream, &[contact]).await;
-    ingestor.holds(30).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[contact]).await;
+    ingestor.wait_for_killmails(30).await;
     let next = upstream.next_number();
     let polls = || upstream.journal().count(Host::Feed, &format!("/ephemeral/{next}.json"));
-    eventually("it polls at the head", LONG, async || polls() >= 8).await;
+    eventually("it polls at the head", TEST_TIMEOUT, async || polls() >= 8).await;
     ingestor.stop().await;
     let agent = concat!("killfeed/", env!("CARGO_PKG_VERSION"), " (operator@example.com)");
     let mut asked: HashMap<String, usize> = HashMap::new();
@@ -161,17 +161,17 @@ async fn every_request_says_who_asks_takes_gzip_and_goes_past_caches_where_it_ma
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_number_below_the_head_is_asked_for_at_its_times_and_nothing_beyond_is_probed() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(6);
     upstream.publish_all(all[..2].iter().cloned());
-    let ingestor = Ingestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "1s,2s,4s")]).await;
-    ingestor.holds(2).await;
+    let ingestor = TestIngestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "1s,2s,4s")]).await;
+    ingestor.wait_for_killmails(2).await;
     let hole = upstream.reserve();
     upstream.publish_all(all[2..].iter().cloned());
     upstream.rewrite_sequence();
-    ingestor.holds(6).await;
+    ingestor.wait_for_killmails(6).await;
     let lost = async || ingestor.metric("killfeed_feed_gaps_total").await >= 1.0;
-    eventually("it is given up", LONG, lost).await;
+    eventually("it is given up", TEST_TIMEOUT, lost).await;
     let seen = upstream.journal().of(Host::Feed);
     let name = format!("{hole}.json");
     let times: Vec<Instant> = seen
@@ -208,7 +208,7 @@ fn people(documents: &[Value]) -> HashSet<u64> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_asks_for_none_again() {
-    let upstream = Upstream::start().await;
+    let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(260);
     let count = documents.len();
     upstream.publish_all(documents.iter().cloned());
@@ -218,11 +218,11 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
         .filter_map(|document| document["esi"]["victim"]["character_id"].as_u64());
     let nameless: Vec<u64> = victims.step_by(200).collect();
     upstream.names(|names| nameless.iter().for_each(|id| names.forget(*id)));
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(count as u64).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(count as u64).await;
     let settled = |times: usize| upstream.journal().of(Host::Esi).len() == times;
     let mut before = 0;
-    eventually("the names have come", 5 * LONG, async || {
+    eventually("the names have come", 5 * TEST_TIMEOUT, async || {
         let quiet = before > 0 && settled(before);
         before = upstream.journal().of(Host::Esi).len();
         pass(Duration::from_secs(1)).await;
@@ -230,15 +230,15 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     })
     .await;
     let seen = upstream.journal().of(Host::Esi);
-    let failed = |seen: &&Seen| seen.status.is_some_and(|status| status >= 400);
-    let failures: Vec<&Seen> = seen.iter().filter(failed).collect();
+    let failed = |seen: &&RecordedRequest| seen.status.is_some_and(|status| status >= 400);
+    let failures: Vec<&RecordedRequest> = seen.iter().filter(failed).collect();
     assert!(
         failures.iter().all(|seen| seen.status == Some(404)),
         "never as far as a 420"
     );
     // 100 a minute are allowed.
     let minute = Duration::from_secs(60);
-    let within = |first: &&Seen| {
+    let within = |first: &&RecordedRequest| {
         failures
             .iter()
             .filter(|seen| seen.at >= first.at && seen.at - first.at < minute)
@@ -248,7 +248,8 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     assert!((1..=60).contains(&most), "{most} failures within a minute");
     // Tickers: 20 a second, four at a time and each four after the answers to those before, however busy the machine; and a
     // second's worth that a quiet while saved up, with the four that are asked for at its end.
-    let is_ticker = |seen: &&Seen| seen.path.starts_with("/corporations/") || seen.path.starts_with("/alliances/");
+    let is_ticker =
+        |seen: &&RecordedRequest| seen.path.starts_with("/corporations/") || seen.path.starts_with("/alliances/");
     let times: Vec<Instant> = seen.iter().filter(is_ticker).map(|seen| seen.at).collect();
     let a_second_from = |first: Instant| {
         let after = times.iter().filter(|at| **at >= first);
@@ -261,7 +262,7 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     );
     // Names: one request for a batch of killmails and for each thousand ids, and what fails is asked for in two halves.
     let named = seen.iter().filter(|seen| seen.path == "/universe/names");
-    let (refused, named): (Vec<&Seen>, Vec<&Seen>) = named.partition(failed);
+    let (refused, named): (Vec<&RecordedRequest>, Vec<&RecordedRequest>) = named.partition(failed);
     let batches = ingestor.metric("killfeed_log_append_seconds_count").await as usize;
     let thousands = people(&documents).len() / 1_000;
     println!(
@@ -299,12 +300,12 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_by_esi_is_kept_to_by_the_next_process_and_costs_names_only() {
-    let upstream = Upstream::start_with_sample().await;
+    let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(20);
     upstream.host_fault(Host::Esi, Fault::TooManyRequests(Some(600)), None);
     upstream.publish_all(all[..10].iter().cloned());
-    let mut ingestor = Ingestor::start(&upstream, &[]).await;
-    ingestor.holds(10).await;
+    let mut ingestor = TestIngestor::start(&upstream, &[]).await;
+    ingestor.wait_for_killmails(10).await;
     let refused = upstream.journal().of(Host::Esi).len();
     assert!((1..=8).contains(&refused), "{refused} requests until it was understood");
     upstream.heal(Host::Esi);
@@ -312,6 +313,6 @@ async fn a_refusal_by_esi_is_kept_to_by_the_next_process_and_costs_names_only() 
         upstream.publish(document.clone());
         ingestor.kill_and_begin().await;
     }
-    ingestor.holds(20).await;
+    ingestor.wait_for_killmails(20).await;
     assert_eq!(upstream.journal().of(Host::Esi).len(), refused);
 }

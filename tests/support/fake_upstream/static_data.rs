@@ -16,7 +16,7 @@ use axum::{
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Routes, World};
+use super::{Hosts, Routes};
 use crate::corpus;
 
 /// The archive that is served.
@@ -111,14 +111,14 @@ pub(super) fn routes() -> Routes {
         .route("/tranquility/{file}", get(archive))
 }
 
-async fn latest(State(world): State<Arc<World>>, headers: HeaderMap) -> Response {
+async fn latest(State(world): State<Arc<Hosts>>, headers: HeaderMap) -> Response {
     let inner = world.lock();
     let build = inner.static_data.build;
     let line = format!("{{\"_key\":\"sde\",\"buildNumber\":{build},\"releaseDate\":\"2026-08-20T00:00:00Z\"}}\n");
     unless_known(&headers, inner.static_data.etag(), line.into())
 }
 
-async fn archive(State(world): State<Arc<World>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+async fn archive(State(world): State<Arc<Hosts>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
     let inner = world.lock();
     if file != format!("eve-online-static-data-{}-jsonl.zip", inner.static_data.build) {
         return StatusCode::NOT_FOUND.into_response();

@@ -23,7 +23,7 @@ pub enum Host {
 
 /// One request.
 #[derive(Debug, Clone)]
-pub struct Seen {
+pub struct RecordedRequest {
     /// When its head had been read.
     pub at: Instant,
     /// Whom it was for.
@@ -39,7 +39,7 @@ pub struct Seen {
     number: u64,
 }
 
-impl Seen {
+impl RecordedRequest {
     /// A header as text; empty if it is not there.
     pub fn header(&self, name: &str) -> &str {
         self.headers
@@ -52,18 +52,18 @@ impl Seen {
 /// All requests in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Journal {
-    seen: Mutex<Vec<Seen>>,
+    seen: Mutex<Vec<RecordedRequest>>,
     numbers: AtomicU64,
 }
 
 impl Journal {
     /// Every request so far.
-    pub fn all(&self) -> Vec<Seen> {
+    pub fn all(&self) -> Vec<RecordedRequest> {
         self.lock().clone()
     }
 
     /// Those for one host.
-    pub fn of(&self, host: Host) -> Vec<Seen> {
+    pub fn of(&self, host: Host) -> Vec<RecordedRequest> {
         self.lock().iter().filter(|seen| seen.host == host).cloned().collect()
     }
 
@@ -92,12 +92,12 @@ impl Journal {
         self.lock().clear();
     }
 
-    pub(super) fn begin(&self, host: Host, method: &Method, uri: &Uri, headers: &HeaderMap) -> u64 {
+    pub(super) fn start(&self, host: Host, method: &Method, uri: &Uri, headers: &HeaderMap) -> u64 {
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let path = uri
             .path_and_query()
             .map_or_else(|| uri.path().to_owned(), ToString::to_string);
-        self.lock().push(Seen {
+        self.lock().push(RecordedRequest {
             at: Instant::now(),
             host,
             method: method.clone(),
@@ -117,7 +117,7 @@ impl Journal {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Seen>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<RecordedRequest>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,13 +12,13 @@ use axum::{
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use super::{Routes, World, feed};
+use super::{Hosts, Routes, feed};
 
 /// Name of a file below `/history/` → its bytes.
 #[derive(Debug, Default)]
-pub(super) struct History(BTreeMap<String, Bytes>);
+pub(super) struct HistoryFiles(BTreeMap<String, Bytes>);
 
-impl History {
+impl HistoryFiles {
     /// Writes a day down: every killmail into the list, and the bodies of all that `has_body` says yes to.
     pub(super) fn write(&mut self, day: &str, documents: &[Value], has_body: impl Fn(u64) -> bool) {
         let (mut list, mut bodies) = (Map::new(), Map::new());
@@ -41,15 +41,15 @@ pub(super) fn routes() -> Routes {
         .route("/history/raw/{file}", get(bodies))
 }
 
-async fn list(State(world): State<Arc<World>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+async fn list(State(world): State<Arc<Hosts>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
     answer(&world, &file, &headers)
 }
 
-async fn bodies(State(world): State<Arc<World>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
+async fn bodies(State(world): State<Arc<Hosts>>, Path(file): Path<String>, headers: HeaderMap) -> Response {
     answer(&world, &format!("raw/{file}"), &headers)
 }
 
-fn answer(world: &World, file: &str, headers: &HeaderMap) -> Response {
+fn answer(world: &Hosts, file: &str, headers: &HeaderMap) -> Response {
     let body = world.lock().history.0.get(file).cloned();
     match body {
         Some(body) => feed::whole(body, headers),

@@ -18,11 +18,12 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    BOT, Fault, Inner, Posted, World, check,
+    BOT, Fault, Inner, Posted, ServerState,
     fault::take,
     limits::Overrun,
     payload, permission,
     rest::{rate_limited, refuse},
+    validate,
 };
 
 /// Discord's largest page.
@@ -38,7 +39,7 @@ pub(super) struct Listing {
 
 /// Newest first, but those next after `after`.
 pub(super) async fn list(
-    State(world): State<Arc<World>>,
+    State(world): State<Arc<ServerState>>,
     Path(channel): Path<u64>,
     Query(listing): Query<Listing>,
 ) -> Response {
@@ -67,7 +68,7 @@ pub(super) async fn list(
     Json(page).into_response()
 }
 
-pub(super) async fn create(State(world): State<Arc<World>>, Path(channel): Path<u64>, body: Bytes) -> Response {
+pub(super) async fn create(State(world): State<Arc<ServerState>>, Path(channel): Path<u64>, body: Bytes) -> Response {
     let (headers, counted) = world.lock().limits.count_post(channel, Instant::now());
     let mut response = match counted {
         Err(overrun) => rate_limited(&overrun, "user"),
@@ -81,7 +82,7 @@ pub(super) async fn create(State(world): State<Arc<World>>, Path(channel): Path<
     response
 }
 
-pub(super) async fn post(world: &World, channel: u64, body: &[u8]) -> Response {
+pub(super) async fn post(world: &ServerState, channel: u64, body: &[u8]) -> Response {
     let fault = world.lock().faults.get_mut(&channel).and_then(take);
     match fault {
         None => world.lock().accept(channel, body),
@@ -92,7 +93,7 @@ pub(super) async fn post(world: &World, channel: u64, body: &[u8]) -> Response {
             };
             rate_limited(&overrun, scope)
         }
-        Some(Fault::Refused(status, code)) => refuse(status, code, "a fault the test asked for"),
+        Some(Fault::Rejected(status, code)) => refuse(status, code, "a fault the test asked for"),
         Some(Fault::Status(status)) => page(status),
         Some(Fault::AcceptedThenCut) => {
             let answer = world.lock().accept(channel, body);
@@ -138,7 +139,7 @@ impl Inner {
             Ok(body) => body,
             Err(error) => return self.reject(channel, error.to_string()),
         };
-        if let Some(wrong) = check::message(&body) {
+        if let Some(wrong) = validate::message(&body) {
             return self.reject(channel, wrong);
         }
         if permissions & permission::EMBED_LINKS == 0 {
