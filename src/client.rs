@@ -128,7 +128,7 @@ impl FollowOptions {
 
 impl fmt::Debug for FollowOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Follow")
+        f.debug_struct("FollowOptions")
             .field("filter", &self.filter)
             .field("start", &self.start)
             .field("on_expired_continue", &self.on_expired_continue)

@@ -134,7 +134,7 @@ impl BotToken {
 
 impl fmt::Debug for BotToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(...)")
+        f.write_str("BotToken(...)")
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct Exporter {
 
 impl fmt::Debug for Exporter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Exporting(...)")
+        f.write_str("Exporter(...)")
     }
 }
 

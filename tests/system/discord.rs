@@ -350,7 +350,7 @@ async fn a_dead_token_is_not_tried_again() {
 #[test]
 fn the_token_is_in_no_log() {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "discord_side::logs_everything", "--ignored", "--nocapture"]);
+    child.args(["--exact", "discord::logs_everything", "--ignored", "--nocapture"]);
     let output = child.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");

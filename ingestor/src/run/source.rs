@@ -15,7 +15,7 @@ use crate::{
         replay::{Replay, ReplaySettings},
     },
     health::FeedReport,
-    log::{LogMode as LogSource, LogRead, LogWrite},
+    log::{LogMode, LogRead, LogWrite},
     reload,
     settings::{RelaySource, Settings, Source},
 };
@@ -33,10 +33,10 @@ pub(super) struct OpenedSource {
 }
 
 /// Where the log's records will come from.
-pub(super) fn log_source(settings: &Settings) -> LogSource {
+pub(super) fn log_source(settings: &Settings) -> LogMode {
     match settings.source {
-        Source::Relay(_) => LogSource::Relay,
-        Source::R2z2 | Source::Replay { .. } => LogSource::Own,
+        Source::Relay(_) => LogMode::Relay,
+        Source::R2z2 | Source::Replay { .. } => LogMode::Own,
     }
 }
 

@@ -41,7 +41,7 @@ fn the_documentation_shows_the_golden_replies() {
 
 fn block(name: &str) -> String {
     let file = format!("tests/system/commands/snapshots/system__commands__{name}.snap");
-    let candidates = ["changed", "asked", "imported"].map(|module| {
+    let candidates = ["mutating", "read_only", "import_export"].map(|module| {
         let name = format!("tests/system/commands/snapshots/system__commands__{module}__{name}.snap");
         corpus::repository().join(name)
     });

@@ -44,7 +44,7 @@ pub(super) struct LeaderWriter {
 
 impl std::fmt::Debug for LeaderWriter {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Term")
+        f.debug_struct("LeaderWriter")
             .field("right", &self.right)
             .finish_non_exhaustive()
     }
