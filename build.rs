@@ -1,4 +1,4 @@
-//! proto/ → generated code, by protox: no protoc on the machine. Nothing else.
+//! Generates code from the proto files with protox, so that the build does not need protoc.
 
 use std::{env, fs, path::PathBuf};
 
@@ -16,12 +16,12 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ],
         ["proto"],
     )?;
-    // Server reflection hands this out as it is.
+    // Server reflection serves these bytes unchanged.
     fs::write(out.join("killfeed.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
 
-    // A second server for KillmailService, without its stream: the ingestor serves that from messages that are encoded and
-    // framed already, and shared by all streams (`wire`). The client and the message types above fit it as they are.
+    // Generate a second server for KillmailService without its stream, because the ingestor serves the stream from encoded
+    // messages that all streams share (see `wire`). The client and the message types above work with it unchanged.
     let unary = |name: &str, route: &str| {
         Method::builder()
             .name(name)

@@ -1,27 +1,31 @@
-//! Where in which log a reader is. Opaque to clients: they store the text and send it back.
+//! Cursors: a reader's position in a log.
+//!
+//! A cursor is opaque to clients. They store its text and send it back to resume.
 
 use std::{fmt, str::FromStr};
 
-/// Identity of a log: random, made once when the log begins, and new whenever its history could have forked.
+/// The identity of a log.
+///
+/// A random number, chosen when the log is created, and chosen again whenever its history could have forked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogId(pub u64);
 
-/// Position of a record in its log. Strictly increasing, with holes: nobody computes "the next one".
+/// A record's position in its log. Offsets increase strictly, but not always by 1, so none can be computed from another.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Offset(pub u64);
 
-/// The place right after one record of one log. `Offset(0)` is the place before the first record.
+/// The position right after a record of a log. `Offset(0)` is the position before the first record.
 ///
-/// As text: `k1-<log id>-<offset>`, both as hexadecimal digits; `k1` is the version of the format.
+/// The text form is `k1-<log id>-<offset>`, both in hexadecimal digits; `k1` is the version of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor {
     /// The log.
     pub log: LogId,
-    /// Everything up to and including this offset lies behind the reader.
+    /// The offset of the last record that the reader has passed.
     pub offset: Offset,
 }
 
-/// A text that is no cursor of this version.
+/// The error for a text that is not a cursor of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "not a cursor: expected one taken from a StreamKillmailsResponse or GetFeedStatusResponse, like k1-8f3a20c1d94e7b56-1a2b"
@@ -73,7 +77,9 @@ impl FromStr for Cursor {
     }
 }
 
-/// Plain lower-case hexadecimal digits: `from_str_radix` alone would take signs and capitals, and one cursor has one text.
+/// Parses lower-case hexadecimal digits.
+///
+/// `from_str_radix` alone would also accept signs and upper case, but a cursor must have only one text.
 fn hex(text: &str) -> Option<u64> {
     let plain = !text.is_empty() && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     plain.then(|| u64::from_str_radix(text, 16).ok()).flatten()
@@ -84,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_survives_its_text() {
+    fn text_form_round_trips() {
         for (log, offset) in [(0, 0), (u64::MAX, u64::MAX), (0x8f3a_20c1_d94e_7b56, 6699)] {
             let cursor = Cursor {
                 log: LogId(log),
@@ -95,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn malformed_text_is_rejected() {
         for text in [
             "",
             "k1",

@@ -1,4 +1,6 @@
-//! EVE's ids as types that cannot be mixed up. Zero means "none" in the messages and is no id here.
+//! EVE's ids as distinct types, so that the compiler rejects a character id in place of a corporation id.
+//!
+//! 0 means "none" in the messages, and no type here represents it.
 
 use std::fmt;
 
@@ -9,7 +11,7 @@ macro_rules! ids {
         pub struct $name(pub $inner);
 
         impl $name {
-            /// `None` for 0, which means "none" in every message.
+            /// Wraps an id; returns `None` for 0, which means "none" in every message.
             pub fn new(raw: $inner) -> Option<Self> {
                 (raw != 0).then_some(Self(raw))
             }
@@ -24,7 +26,7 @@ macro_rules! ids {
 }
 
 ids! {
-    /// A killmail, unique for all time.
+    /// A killmail. CCP never reuses these ids.
     KillmailId(u64);
     /// A pilot.
     CharacterId(u64);
@@ -34,7 +36,7 @@ ids! {
     AllianceId(u64);
     /// A faction.
     FactionId(u32);
-    /// A type: ship, structure, module, ...
+    /// A type: a ship, structure, module or other item.
     TypeId(u32);
     /// A group of types.
     GroupId(u32);
@@ -48,13 +50,13 @@ ids! {
     RegionId(u32);
 }
 
-/// What a document says, as a hash: two documents of one killmail with the same hash tell consumers nothing new.
+/// A hash of a document's content. An equal hash means that the document adds nothing new to the killmail.
 ///
-/// Taken over canonical JSON: sorted keys, null = absent, numbers by value, without `sequence_id`, `uploaded_at` and
-/// `sequence_updated`. The version names these rules: hashes of different versions cannot be compared.
+/// The hash covers canonical JSON: keys are sorted, null counts as absent, numbers compare by value, and `sequence_id`,
+/// `uploaded_at` and `sequence_updated` are left out. Hashes of different versions cannot be compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ContentHash {
-    /// Version of the rules.
+    /// The version of the rules for canonical JSON.
     pub version: u8,
     /// The first 16 bytes of the SHA-256.
     pub digest: [u8; 16],

@@ -1,10 +1,12 @@
-//! What a killmail is asked for most often: the names of its ids.
+//! Lookup of names by id within a killmail.
 
 use crate::v1::{EntityKind, Killmail};
 
 impl Killmail {
-    /// The name of an id that occurs in this killmail. An id is unique within its kind only. `None` = it has no name, or the name
-    /// did not come in time: show the id.
+    /// Returns the name of an id that occurs in this killmail.
+    ///
+    /// An id is unique only within its kind. Returns `None` if the id is not in the killmail, or if its name was unknown
+    /// when the killmail was ingested; show the id instead.
     ///
     /// ```
     /// use killfeed::v1::{Entity, EntityKind, Killmail};
@@ -39,7 +41,7 @@ mod tests {
     use crate::v1::{Entity, Location};
 
     #[test]
-    fn an_id_is_unique_within_its_kind_only_and_places_name_themselves() {
+    fn name_depends_on_kind_and_covers_the_location() {
         let entity = |kind: EntityKind, id, name: &str| Entity {
             kind: kind.into(),
             id,

@@ -1,25 +1,24 @@
 //! # killfeed: EVE Online killmails as a stream
 //!
-//! This crate is the contract between the two killfeed services and everybody else who wants killmails: the generated
-//! types of `proto/killfeed/v1`, the filter language, and a client that resumes. It has no clock, no disk and no task of
-//! its own.
+//! This crate is the contract between the two killfeed services and every other consumer of killmails: the generated types
+//! of `proto/killfeed/v1`, the filter language, and a client that resumes. The crate uses no disk and spawns no tasks.
 //!
-//! The **ingestor** (`killfeed-ingestor`) walks zKillboard's feed, drops duplicates, adds names and places, keeps a
-//! durable log and streams it. A **notifier** (`killfeed-notifier`) follows that stream and posts what matches its guilds'
-//! subscriptions to Discord. Anyone else can follow the same stream with [`client`].
+//! The **ingestor** (`killfeed-ingestor`) walks zKillboard's feed, drops duplicates, adds names and locations, keeps a
+//! durable log and streams it. A **notifier** (`killfeed-notifier`) follows that stream and posts the killmails that match
+//! its guilds' subscriptions to Discord. Other programs follow the same stream with [`client`].
 //!
-//! Modules in the order in which a killmail meets them:
+//! Modules, in the order in which a killmail passes through them:
 //!
-//! - [`id`]: EVE's ids as types that cannot be mixed up
+//! - [`id`]: EVE's ids as distinct types
 //! - [`v1`]: messages and services, generated from the proto files
 //! - [`v1::Killmail::name`]: the name of an id in a killmail
-//! - [`cursor`]: where in which log a reader is
-//! - [`wire`]: sending events that are encoded already
-//! - [`filter`]: the filter language: text → tree → does this killmail match
-//! - [`setting`]: how both services read their settings
-//! - [`client`]: follow the stream over reconnects, restarts and fail-over
+//! - [`cursor`]: a reader's position in a log
+//! - [`wire`]: events that are sent and received without being encoded again
+//! - [`filter`]: the filter language, from text to a match
+//! - [`setting`]: the settings of both services
+//! - [`client`]: a client that follows the stream across reconnects, restarts and fail-over
 
-/// Generated from `proto/killfeed/v1`: every message, and clients and servers of every service.
+/// The generated messages, clients and servers of `proto/killfeed/v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {
     tonic::include_proto!("killfeed.v1");

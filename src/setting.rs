@@ -1,23 +1,26 @@
-//! Settings of the two services: raw text → value, or the one line that a person needs. Pure: nothing is read here.
+//! Parsing of the services' settings.
+//!
+//! The module turns text into values, or into an error that fits on one line. It reads no files, flags or variables.
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
-/// One setting, as `--help` and the README list it. The flag is the variable without its prefix, in kebab case.
+/// A setting, as `--help` and the documentation list it.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// Environment variable, with the service's prefix.
+    /// The environment variable, with the service's prefix.
     pub variable: &'static str,
-    /// Default as text; empty = none.
+    /// The default value as text. An empty text means that there is none.
     pub default: &'static str,
-    /// What it does, in one sentence.
+    /// A description in one sentence.
     pub help: &'static str,
-    /// Never shown, and read from the file named by `<variable>_FILE` too.
+    /// Whether the value is never shown and can also come from the file that `<variable>_FILE` names.
     pub secret: bool,
 }
 
 impl Setting {
-    /// The flag: the variable without its service's prefix, in kebab case. What has no such prefix keeps its whole name:
-    /// `RUST_LOG` is `--rust-log`, beside the ingestor's `--log`.
+    /// Returns the flag's name: the variable without the service's prefix, in kebab case.
+    ///
+    /// A variable without such a prefix keeps its whole name: `RUST_LOG` becomes `rust-log`, because the ingestor has `log`.
     pub fn flag(&self) -> String {
         let prefixes = ["INGESTOR_", "NOTIFIER_"];
         let name = prefixes.iter().find_map(|prefix| self.variable.strip_prefix(prefix));
@@ -25,14 +28,14 @@ impl Setting {
     }
 }
 
-/// A setting that cannot be used: names the variable, the value and what was expected.
+/// An invalid setting, with its variable, its value and the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SettingError {
     /// The environment variable.
     pub variable: String,
-    /// Its value; `None` = not shown (a secret) or missing.
+    /// The value. `None` if the setting is a secret or missing.
     pub value: Option<String>,
-    /// What was expected.
+    /// A description of the expected form.
     pub expected: String,
 }
 
@@ -46,7 +49,7 @@ impl fmt::Display for SettingError {
 }
 
 impl SettingError {
-    /// For `variable`, whose `value` is shown.
+    /// Creates an error that shows the value.
     pub fn new(variable: &str, value: &str, expected: impl Into<String>) -> Self {
         Self {
             variable: variable.into(),
@@ -55,7 +58,7 @@ impl SettingError {
         }
     }
 
-    /// For a `variable` that is missing, or whose value is a secret.
+    /// Creates an error for a missing variable or a secret one, whose value must not be shown.
     pub fn unseen(variable: &str, expected: impl Into<String>) -> Self {
         Self {
             variable: variable.into(),
@@ -65,13 +68,14 @@ impl SettingError {
     }
 }
 
-/// The raw texts of all settings, flags over environment over defaults. An empty text counts as given (and means "off"
-/// where a setting can be off); [`RawSettings::get`] treats it as absent.
+/// The texts of all settings. A flag overrides the environment, which overrides the default.
+///
+/// An empty text overrides too (it means "off" where a setting can be off). [`RawSettings::get`] treats it as absent.
 #[derive(Debug, Default, Clone)]
 pub struct RawSettings(BTreeMap<String, String>);
 
 impl RawSettings {
-    /// Takes every setting's text from `lookup` (flags first, then environment), else its default.
+    /// Takes the text of each setting from `lookup`, or else from its default.
     pub fn collect(settings: &[Setting], lookup: impl Fn(&Setting) -> Option<String>) -> Self {
         let text = |setting: &Setting| lookup(setting).unwrap_or_else(|| setting.default.to_owned());
         Self(
@@ -82,7 +86,7 @@ impl RawSettings {
         )
     }
 
-    /// The text, trimmed; `None` if empty or unknown.
+    /// Returns the trimmed text; `None` if it is empty or the variable is unknown.
     pub fn get(&self, variable: &str) -> Option<&str> {
         self.0
             .get(variable)
@@ -90,13 +94,13 @@ impl RawSettings {
             .filter(|text| !text.is_empty())
     }
 
-    /// The text, which must be there.
+    /// Returns the trimmed text, or an error if it is missing.
     pub fn require(&self, variable: &str, expected: &str) -> Result<&str, SettingError> {
         self.get(variable)
             .ok_or_else(|| SettingError::unseen(variable, expected))
     }
 
-    /// The text read by `parse`; `None` if empty.
+    /// Parses the text with `parse`; returns `None` if the text is empty.
     pub fn parse<T>(
         &self,
         variable: &str,
@@ -107,7 +111,7 @@ impl RawSettings {
         self.get(variable).map(read).transpose()
     }
 
-    /// As [`RawSettings::parse`], for settings that always have a value.
+    /// Parses the text like [`RawSettings::parse`], but returns an error if the text is empty.
     pub fn parse_required<T>(
         &self,
         variable: &str,
@@ -118,7 +122,7 @@ impl RawSettings {
             .ok_or_else(|| SettingError::unseen(variable, expected))
     }
 
-    /// A duration of at least `min`.
+    /// Parses a duration that is not shorter than the given minimum.
     pub fn duration(&self, variable: &str, min: Duration) -> Result<Duration, SettingError> {
         let expected = format!(
             "a duration of at least {}, like 500ms, 6s, 5m, 2h or 7d",
@@ -127,14 +131,14 @@ impl RawSettings {
         self.parse_required(variable, &expected, |text| duration(text).filter(|value| *value >= min))
     }
 
-    /// `IP:PORT`.
+    /// Parses an address of the form `IP:PORT`.
     pub fn addr(&self, variable: &str) -> Result<SocketAddr, SettingError> {
         self.parse_required(variable, "an address with a port, like 127.0.0.1:50051", |text| {
             text.parse().ok()
         })
     }
 
-    /// A whole number of at least `min`.
+    /// Parses a whole number that is not less than the given minimum.
     pub fn number<T: FromStr + PartialOrd + fmt::Display>(&self, variable: &str, min: T) -> Result<T, SettingError> {
         let expected = format!("a whole number of at least {min}");
         self.parse_required(variable, &expected, |text| {
@@ -142,16 +146,18 @@ impl RawSettings {
         })
     }
 
-    /// `true` or `false`.
+    /// Parses `true` or `false`.
     pub fn flag(&self, variable: &str) -> Result<bool, SettingError> {
         self.parse_required(variable, "true or false", |text| text.parse().ok())
     }
 }
 
-/// Longer than anybody means, and still short enough to be added to any time.
+/// The longest duration: no setting needs more, and adding 100 years to any time cannot overflow.
 const MAX_DURATION: Duration = Duration::from_secs(36_500 * 86_400);
 
-/// `<number><unit>` with ms, s, m, h, d; up to a hundred years.
+/// Parses `<number><unit>`, where the unit is ms, s, m, h or d, up to 36,500 days.
+///
+/// Returns `None` for any other text.
 pub fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -168,7 +174,7 @@ pub fn duration(text: &str) -> Option<Duration> {
     (duration <= MAX_DURATION).then_some(duration)
 }
 
-/// A duration in the largest unit that holds it whole, as [`duration`] reads it.
+/// Formats a duration in the largest unit that represents it exactly, as [`duration`] reads it.
 #[derive(Debug, Clone, Copy)]
 pub struct DisplayDuration(pub Duration);
 
@@ -191,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations() {
+    fn durations_parse_and_display() {
         for (text, millis) in [
             ("6s", 6_000),
             ("500ms", 500),
@@ -218,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_value_says_which_what_and_what_was_expected() {
+    fn error_names_variable_value_and_expectation() {
         let settings = [Setting {
             variable: "INGESTOR_POLL_INTERVAL",
             default: "6s",

@@ -1,9 +1,8 @@
-//! Sending events that are encoded already, and receiving them as they are.
+//! Sending and receiving events without encoding or decoding them again.
 //!
-//! A killmail is encoded once, when it is logged; a server only puts its cursor in front, and gRPC's five bytes before that.
-//! Messages framed like this are the same for every stream that wants them, so they are made once and shared:
-//! [`unary_server`] is `KillmailService` without its stream, which the ingestor serves from such bytes itself. Clients see no
-//! difference.
+//! A killmail is encoded once, when it is written to the log. A server only adds the cursor and gRPC's five-byte header in
+//! front. The result is the same for every stream, so the server builds each message once and shares it. The ingestor serves
+//! `StreamKillmails` from these bytes directly; [`unary_server`] is the rest of `KillmailService`. Clients see no difference.
 
 mod receive;
 
@@ -14,27 +13,29 @@ pub use receive::{ReceiveCodec, Received, ReceivedEvent};
 
 use crate::v1::{Gap, Progress};
 
-/// Server side of `KillmailService` without `StreamKillmails`.
+/// The server of `KillmailService` without `StreamKillmails`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod unary_server {
     include!(concat!(env!("OUT_DIR"), "/killfeed.v1.KillmailService.rs"));
     pub use killmail_service_server::{KillmailService, KillmailServiceServer};
 }
 
-/// Metadata of a GetFeedStatus answer: the ids that the log's history bore before, oldest first, each as the cursor of its last
-/// offset, separated by commas. Relays take it over; other clients have no use for it.
+/// The metadata key of a GetFeedStatus response that carries the log's lineage.
+///
+/// The value lists the log's former ids, oldest first, separated by commas. Each one is the cursor of its last offset. Relays
+/// copy the lineage; other clients can ignore it.
 pub const LINEAGE: &str = "killfeed-lineage";
 
-/// What gRPC puts before each message: a byte that says "not compressed", and the length.
+/// The length of gRPC's message header: a compression flag (1 byte) and the message length (4 bytes).
 const HEADER: usize = 5;
 
-// Field numbers of StreamKillmailsResponse, held against the generated type by a test below.
+// The field numbers of StreamKillmailsResponse. A test below compares them with the generated type.
 const CURSOR: u32 = 1;
 const KILLMAIL: u32 = 2;
 const PROGRESS: u32 = 3;
 const GAP: u32 = 4;
 
-/// One `StreamKillmailsResponse`: its cursor, and the event as encoded bytes that all streams share.
+/// A `StreamKillmailsResponse` with an encoded event, whose bytes all streams share.
 #[derive(Clone, Debug)]
 pub struct EncodedEvent {
     cursor: String,
@@ -43,7 +44,7 @@ pub struct EncodedEvent {
 }
 
 impl EncodedEvent {
-    /// `killmail`: an encoded [`crate::v1::Killmail`].
+    /// Creates a killmail event from an encoded [`crate::v1::Killmail`].
     pub fn killmail(cursor: String, killmail: Bytes) -> Self {
         Self {
             cursor,
@@ -52,7 +53,7 @@ impl EncodedEvent {
         }
     }
 
-    /// `gap`: an encoded [`Gap`].
+    /// Creates a gap event from an encoded [`Gap`].
     pub fn encoded_gap(cursor: String, gap: Bytes) -> Self {
         Self {
             cursor,
@@ -61,12 +62,12 @@ impl EncodedEvent {
         }
     }
 
-    /// A gap made for one stream.
+    /// Creates and encodes a gap event, for a gap that only one stream sends.
     pub fn gap(cursor: String, gap: &Gap) -> Self {
         Self::encoded_gap(cursor, prost::Message::encode_to_vec(gap).into())
     }
 
-    /// A sign of life.
+    /// Creates and encodes a progress event.
     pub fn progress(cursor: String, progress: &Progress) -> Self {
         Self {
             cursor,
@@ -75,13 +76,13 @@ impl EncodedEvent {
         }
     }
 
-    /// Bytes of the whole message on the wire, without gRPC's own five.
+    /// Returns the length of the encoded message in bytes, without gRPC's header.
     pub fn encoded_len(&self) -> usize {
         let field = |tag, len: usize| encoding::key_len(tag) + encoding::encoded_len_varint(len as u64) + len;
         field(CURSOR, self.cursor.len()) + field(self.tag, self.event.len())
     }
 
-    /// Writes the whole message.
+    /// Writes the message without gRPC's header.
     pub fn encode(&self, out: &mut impl BufMut) {
         encoding::string::encode(CURSOR, &self.cursor, out);
         encoding::encode_key(self.tag, WireType::LengthDelimited, out);
@@ -89,20 +90,20 @@ impl EncodedEvent {
         out.put_slice(&self.event);
     }
 
-    /// Bytes of the framed message: [`EncodedEvent::frame`] writes so many.
+    /// Returns the number of bytes that [`EncodedEvent::frame`] writes.
     pub fn framed_len(&self) -> usize {
         HEADER + self.encoded_len()
     }
 
-    /// Writes the whole message as it goes over the wire, gRPC's own bytes before it.
+    /// Writes gRPC's header and the message.
     pub fn frame(&self, out: &mut impl BufMut) {
         out.put_u8(0);
-        // A document is read up to 16 MiB, and a cursor is a few bytes.
+        // The length fits: documents are limited to 16 MiB, and a cursor is a few bytes long.
         out.put_u32(u32::try_from(self.encoded_len()).unwrap_or(u32::MAX));
         self.encode(out);
     }
 
-    /// The framed message as bytes of its own.
+    /// Returns gRPC's header and the message as new bytes.
     pub fn framed(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(self.framed_len());
         self.frame(&mut out);
@@ -119,7 +120,7 @@ mod tests {
     use crate::v1::{Killmail, StreamKillmailsResponse, stream_killmails_response::Event};
 
     #[test]
-    fn reads_back_as_the_generated_message() {
+    fn encoded_event_decodes_as_the_generated_message() {
         let killmail = Killmail {
             killmail_id: 7,
             hash: "ab".into(),

@@ -1,4 +1,6 @@
-//! Receiving events without decoding them: a relay stores what it got byte for byte, with whatever a newer version added.
+//! Receiving events without decoding their killmails and gaps.
+//!
+//! A relay stores the received bytes unchanged, so that fields of newer versions survive.
 
 use bytes::{Buf as _, Bytes};
 use prost::{
@@ -13,30 +15,30 @@ use tonic::{
 use super::{CURSOR, GAP, KILLMAIL, PROGRESS};
 use crate::v1::{Progress, StreamKillmailsRequest};
 
-/// One `StreamKillmailsResponse` as it came.
+/// A received `StreamKillmailsResponse`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReceivedEvent {
-    /// The place in the log that it brings the reader to.
+    /// The position in the log after this event.
     pub cursor: String,
-    /// What it says.
+    /// The event.
     pub event: Received,
 }
 
-/// What an event says.
+/// The kind of a received event, with its content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Received {
     /// An encoded [`crate::v1::Killmail`].
     Killmail(Bytes),
     /// An encoded [`crate::v1::Gap`].
     Gap(Bytes),
-    /// A sign of life.
+    /// A heartbeat.
     Progress(Progress),
-    /// Something that this version does not know.
+    /// An event that this version does not know.
     Unknown,
 }
 
 impl ReceivedEvent {
-    /// Reads one message off the wire.
+    /// Decodes one message, without gRPC's header.
     pub fn decode(mut message: Bytes) -> Result<Self, DecodeError> {
         let mut cursor = String::new();
         let mut event = Received::Unknown;
@@ -58,15 +60,15 @@ impl ReceivedEvent {
     }
 }
 
-/// A field's bytes: shared with the message, not copied.
+/// Takes the bytes of a length-delimited field. The result shares memory with the message.
 fn field(message: &mut Bytes) -> Result<Bytes, DecodeError> {
-    // Read through prost, which knows how its own errors are made.
+    // prost reads the field because only prost can construct a `DecodeError`.
     let mut bytes = Bytes::new();
     encoding::bytes::merge(WireType::LengthDelimited, &mut bytes, message, DecodeContext::default())?;
     Ok(bytes)
 }
 
-/// Sends `StreamKillmailsRequest`s, takes [`ReceivedEvent`]s.
+/// A codec that sends `StreamKillmailsRequest` and receives [`ReceivedEvent`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ReceiveCodec;
 
@@ -85,7 +87,7 @@ impl Codec for ReceiveCodec {
     }
 }
 
-/// Takes a [`ReceivedEvent`] off the wire.
+/// The decoder of [`ReceiveCodec`].
 #[derive(Clone, Copy, Debug)]
 pub struct ReceiveDecoder;
 
@@ -108,14 +110,14 @@ mod tests {
     use crate::{v1::Killmail, wire::EncodedEvent};
 
     #[test]
-    fn what_was_sent_is_received_byte_for_byte() {
+    fn sent_event_is_received_byte_for_byte() {
         let mut killmail = Killmail {
             killmail_id: 7,
             hash: "ab".into(),
             ..Default::default()
         }
         .encode_to_vec();
-        // A field that only a newer version knows.
+        // This field stands in for one that a newer version adds.
         encoding::string::encode(400, &"new".to_owned(), &mut killmail);
         let killmail = Bytes::from(killmail);
         let progress = Progress {
@@ -143,14 +145,14 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_a_newer_version_is_passed_over_and_a_torn_one_refused() {
+    fn unknown_event_is_kept_and_truncated_event_is_rejected() {
         let mut message = Vec::new();
         encoding::string::encode(CURSOR, &"k1-b".to_owned(), &mut message);
         encoding::string::encode(9, &"something new".to_owned(), &mut message);
         let read = ReceivedEvent::decode(message.clone().into()).unwrap();
         assert_eq!((read.cursor.as_str(), read.event), ("k1-b", Received::Unknown));
         for end in 1..message.len() {
-            // A cut may fall between two fields; everything else is an error, and nothing panics.
+            // A message that ends between two fields is valid, so this only checks that decoding never panics.
             let _ = ReceivedEvent::decode(message[..end].to_vec().into());
         }
         assert!(ReceivedEvent::decode(message[..message.len() - 1].to_vec().into()).is_err());
