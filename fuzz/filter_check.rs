@@ -1,14 +1,14 @@
-//! What must hold of a filter's text, whatever its bytes are.
+//! Checks that must hold for any bytes that are compiled as a filter.
 
 use killfeed::{
     filter::{FilterSet, Outcome, Program, Resolution, Resolve, compile, names},
     v1::{EntityKind, Killmail},
 };
 
-/// Every name is somebody's, so that random text gets as far as a tree.
+/// A resolver that knows every name, so that random text compiles to a tree.
 struct AllNames;
 
-/// The same name is always of the same one.
+/// Returns an id that depends only on the kind and the name.
 fn id(kind: EntityKind, name: &str) -> u64 {
     let hash = name
         .bytes()
@@ -41,14 +41,14 @@ impl Resolve for AllNames {
     }
 }
 
-/// Reads it as a filter.
+/// Checks bytes as a filter text.
 pub(crate) fn filter(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     names(&text);
     match compile(&text, &AllNames) {
         Outcome::Compiled(first) => {
             let Outcome::Compiled(again) = compile(&first.canonical, &AllNames) else {
-                // The one thing that canonical text may be and a text may not: too long.
+                // Canonical text can exceed the length limit. Nothing else makes it invalid.
                 assert!(first.canonical.chars().count() > 2_000, "{text:?}: {}", first.canonical);
                 return;
             };
@@ -70,6 +70,6 @@ pub(crate) fn filter(bytes: &[u8]) {
                 assert!(text.get(span).is_some(), "{text:?}: {diagnostic:?}");
             }
         }
-        Outcome::Unavailable(names) => panic!("{names:?} are known"),
+        Outcome::Unavailable(names) => panic!("every name is known, but not {names:?}"),
     }
 }

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run document`
+//! Fuzzes the parser with any bytes as a feed document: `cargo +nightly fuzz run document`.
 #![no_main]
 
 #[path = "../check.rs"]

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run esi_body`
+//! Fuzzes the parser with any bytes as a killmail body from ESI: `cargo +nightly fuzz run esi_body`.
 #![no_main]
 
 #[path = "../check.rs"]

@@ -1,4 +1,4 @@
-//! `cargo +nightly fuzz run filter`
+//! Fuzzes the parser with any bytes as a filter text: `cargo +nightly fuzz run filter`.
 #![no_main]
 
 #[path = "../filter_check.rs"]
