@@ -1,4 +1,7 @@
-"""Every expression of the Grafana dashboard as a recording rule, so that promtool reads them: JSON is YAML."""
+"""Writes every expression of the Grafana dashboard as a recording rule, so that promtool can check it.
+
+The output is JSON, which is valid YAML.
+"""
 
 import json
 import sys
