@@ -1,13 +1,14 @@
-//! How quickly and how cheaply posts are delivered: `cargo run --release --example delivery`, or only some of it:
-//! `... delivery latency`, `burst`, `many`. The table is for `docs/performance.md`.
+//! Measures how fast and at what cost posts are delivered: `cargo run --release --example delivery`.
 //!
-//! Real processes against the stand-ins on loopback. Ids of Discord's messages carry the millisecond in which they were
-//! posted, killmails the time at which they were ingested: the difference is the whole way from the log to Discord.
+//! Add `latency`, `burst` or `many` to run only that part. The output is the table in `docs/performance.md`.
+//!
+//! The services run as real processes against the fakes on loopback. A Discord message id contains the millisecond of the
+//! post, and a killmail contains its ingestion time, so their difference is the delivery time from the log to Discord.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a measurement that cannot be made ends with the reason"
+    reason = "a failed measurement should stop with the reason"
 )]
 
 use std::{
@@ -28,7 +29,7 @@ use killfeed_support::{
 };
 use serde_json::Value;
 
-/// One killmail every so often, as on a busy evening and then some: zKillboard publishes about one in 4 s.
+/// The interval between killmails. zKillboard publishes about one in 4 s, so this is more than a busy evening.
 const PACE: Duration = Duration::from_millis(100);
 const SINGLE: usize = 600;
 const BURST: usize = 2_000;
@@ -37,7 +38,7 @@ const SUBSCRIPTIONS_EACH: u64 = 10;
 /// Discord's epoch, 2015-01-01, in milliseconds since 1970.
 const DISCORD_EPOCH: u64 = 1_420_070_400_000;
 const TIMEOUT: Duration = Duration::from_secs(900);
-/// Discord's usual limit of a channel.
+/// Discord's usual rate limit for a channel.
 const LIMIT: (u32, Duration) = (5, Duration::from_secs(5));
 
 struct Environment {
@@ -68,7 +69,7 @@ impl Environment {
         }
     }
 
-    /// When each of `count` killmails was ingested, in milliseconds.
+    /// Returns the ingestion time of each of `count` killmails, in milliseconds.
     async fn ingested(&self, count: usize) -> HashMap<u64, u64> {
         let client = Client::builder().endpoint(self.pair.url()).build().unwrap();
         let mut events = client.follow(FollowOptions::new("", Start::Earliest));
@@ -84,7 +85,7 @@ impl Environment {
 
 #[tokio::main]
 async fn main() {
-    let mut table = String::from("| what | measured |\n|---|---|\n");
+    let mut table = String::from("| measurement | result |\n|---|---|\n");
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     let wants = |part: &str| wanted.is_empty() || wanted.iter().any(|one| one == part);
     if wants("latency") {
@@ -98,7 +99,7 @@ async fn main() {
     }
     println!("{table}");
     if cfg!(debug_assertions) {
-        println!("A debug build: these figures say little.");
+        println!("This is a debug build, so the figures are not meaningful.");
     }
 }
 
@@ -110,7 +111,7 @@ async fn latency(table: &mut String) {
         world.upstream.publish(document);
         tokio::time::sleep(PACE).await;
     }
-    eventually("all are posted", TIMEOUT, async || {
+    eventually("all killmails are posted", TIMEOUT, async || {
         carried(&world.discord, CHANNEL).len() >= SINGLE
     })
     .await;
@@ -123,7 +124,7 @@ async fn latency(table: &mut String) {
     let at = |part: f64| waits[((waits.len() - 1) as f64 * part) as usize];
     let _ = writeln!(
         table,
-        "| killmail ingested to message at Discord, one every {} ms, {SINGLE} of them, no rate limit | p50 {} ms, p99 {} ms, longest {} ms |",
+        "| from ingestion to the Discord message, {SINGLE} killmails, one every {} ms, no rate limit | p50 {} ms, p99 {} ms, longest {} ms |",
         PACE.as_millis(),
         at(0.5),
         at(0.99),
@@ -137,17 +138,17 @@ async fn burst(table: &mut String) {
     world.discord.limit_posts(Some(LIMIT));
     let begun = Instant::now();
     world.upstream.publish_all(fresh(BURST));
-    eventually("all are posted", TIMEOUT, async || {
+    eventually("all killmails are posted", TIMEOUT, async || {
         carried(&world.discord, CHANNEL).len() >= BURST
     })
     .await;
     let took = begun.elapsed();
     let messages = world.discord.posts(CHANNEL).len();
-    // As many as the limit lets through, without any other delay.
+    // The time that the rate limit alone requires.
     let alone = LIMIT.1.as_secs_f64() * BURST as f64 / f64::from(LIMIT.0);
     let _ = writeln!(
         table,
-        "| {BURST} killmails at once into one channel that takes 5 messages in 5 s | {:.1} min in {messages} messages; one embed a message cannot take less than {:.1} min |",
+        "| {BURST} killmails at the same time into a channel limited to 5 messages in 5 s | {:.1} min in {messages} messages; with one embed per message, at least {:.1} min |",
         took.as_secs_f64() / 60.0,
         alone / 60.0
     );
@@ -188,7 +189,7 @@ async fn many_subscriptions(table: &mut String) {
         tokio::time::sleep(PACE).await;
     }
     world.ingested(count).await;
-    eventually("nothing waits", TIMEOUT, async || {
+    eventually("the queue is empty", TIMEOUT, async || {
         let posts = world.discord.requests().len();
         tokio::time::sleep(Duration::from_secs(3)).await;
         posts == world.discord.requests().len()
@@ -203,18 +204,18 @@ async fn many_subscriptions(table: &mut String) {
         .count();
     let _ = writeln!(
         table,
-        "| {} subscriptions in {GUILDS} guilds: first start with everything to compile, in all | {:.0} s |",
+        "| {} subscriptions in {GUILDS} guilds: first start, with all filters to compile | {:.0} s |",
         GUILDS * SUBSCRIPTIONS_EACH,
         ready.as_secs_f64()
     );
     let _ = writeln!(
         table,
-        "| the same, CPU of the notifier | {:.2} ms per killmail, with {messages} messages sent for {count} killmails |",
+        "| the same: CPU time of the notifier | {:.2} ms per killmail ({messages} messages for {count} killmails) |",
         used * 1_000.0 / count as f64
     );
     let _ = writeln!(
         table,
-        "| the same, memory | {:.0} MiB |",
+        "| the same: memory of the notifier | {:.0} MiB |",
         world.notifier.resident().unwrap_or_default() as f64 / 1_048_576.0
     );
 }
@@ -223,7 +224,7 @@ fn row(name: &str, guild: u64, channel: u64, filter: &str) -> String {
     format!("[[subscription]]\nname = \"{name}\"\nguild = {guild}\nchannel = {channel}\nfilter = \"{filter}\"\n")
 }
 
-/// Real killmails as if they happened just now; where there are too few, again under other ids.
+/// Returns real killmails with current times, repeated under new ids if there are too few.
 fn fresh(count: usize) -> Vec<Value> {
     let now = SystemTime::now();
     let real = corpus::best().documents;
@@ -242,7 +243,7 @@ fn fresh(count: usize) -> Vec<Value> {
         .collect()
 }
 
-/// Killmail → when it was posted, in milliseconds.
+/// Returns the time of each posted killmail, in milliseconds.
 fn carried(discord: &FakeDiscord, channel: u64) -> HashMap<u64, u64> {
     let mut found = HashMap::new();
     for post in discord.posts(channel) {
@@ -263,12 +264,12 @@ fn millis(killmail: &Killmail) -> u64 {
     u64::try_from(time.seconds).unwrap() * 1_000 + u64::try_from(time.nanos).unwrap() / 1_000_000
 }
 
-/// Seconds of CPU that a process has used, as Linux counts them.
+/// Returns the CPU time of a process in seconds, from /proc.
 fn cpu(service: &Service) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", service.id())).unwrap();
-    // After the name, which ends with the last parenthesis, user and system time are the 12th and 13th field.
+    // User and system time are fields 12 and 13 after the name, which ends with the last parenthesis.
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
-    // USER_HZ is 100 on every Linux there is.
+    // USER_HZ is 100 on Linux.
     (ticks(11) + ticks(12)) / 100.0
 }

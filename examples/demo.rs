@@ -1,8 +1,9 @@
-//! The whole thing in one process: `cargo run --release --example demo`.
+//! Runs all of killfeed in one process: `cargo run --release --example demo`.
 //!
-//! A stand-in zKillboard plays the bundled sample; the real ingestor reads it, and the real notifier follows the ingestor over
-//! gRPC and prints what it would post to Discord. Needs no network, no token and nothing set up.
-//! `-- --follow` goes on until Ctrl-C; `-- --live --contact you@example.com` follows the real zKillboard.
+//! A fake zKillboard plays the bundled sample. The real ingestor reads it, and the real notifier follows the ingestor over
+//! gRPC and prints what it would post to Discord. The demo needs no network, no token and no setup.
+//!
+//! `-- --follow` keeps running until Ctrl-C; `-- --live --contact you@example.com` follows the real zKillboard.
 
 #[path = "demo/screen.rs"]
 mod screen;
@@ -33,24 +34,24 @@ use tokio_util::sync::CancellationToken;
 
 use timed_sink::TimedSink;
 
-/// Killmails from a stand-in zKillboard, through both services, to the terminal.
+/// Plays killmails from a fake zKillboard through both services to the terminal
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Go on until Ctrl-C, with gRPC on 127.0.0.1:50051 for other clients
+    /// Keep running until Ctrl-C, with gRPC on 127.0.0.1:50051 for other clients
     #[arg(long)]
     follow: bool,
-    /// Follow the real zKillboard instead of the sample (asks CCP for static data and names too)
+    /// Follow the real zKillboard instead of the sample (also loads static data and names from CCP)
     #[arg(long, requires = "contact")]
     live: bool,
-    /// With --live: an e-mail address or URL of yours, for zKillboard and CCP
+    /// With --live: your e-mail address or URL, for zKillboard and CCP
     #[arg(long)]
     contact: Option<String>,
-    /// With --live: print only what matches this
+    /// With --live: print only killmails that match this filter
     #[arg(long, default_value = "")]
     filter: String,
 }
 
-/// (name, filter, further lines of the subscription): one channel each.
+/// The subscriptions: name, filter and further TOML lines. Each one has a channel of its own.
 const SUBSCRIPTIONS: [(&str, &str, &str); 4] = [
     (
         "capitals near staging",
@@ -66,11 +67,11 @@ const SUBSCRIPTIONS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-/// How long the sample takes to play, about.
+/// The approximate duration of the sample.
 const PLAY: Duration = Duration::from_secs(12);
-/// How long a part may take to be ready; a debug build on a busy machine needs some of it.
+/// The timeout for a service to become ready. A debug build on a busy machine needs part of it.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// The first start of `--live` downloads CCP's static data.
+/// The same for `--live`, whose first start downloads CCP's static data.
 const LIVE_READY_TIMEOUT: Duration = Duration::from_secs(900);
 
 #[tokio::main]
@@ -106,14 +107,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     }
 }
 
-/// The sample, played by a stand-in.
+/// Plays the sample from a fake zKillboard.
 async fn played(arguments: Arguments, scratch: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
-    screen::intro("zKillboard is played from examples/sample: invented pilots, real ships and systems.");
+    screen::intro("A fake zKillboard plays examples/sample: fictional pilots, real ships and systems.");
     let upstream = FakeUpstream::start_with_sample().await;
     let feed = corpus::sample_feed();
     screen::part(
         "zKillboard",
-        "stand-in",
+        "fake",
         &upstream.feed_url(),
         &format!("{} documents in about {} s", feed.len(), PLAY.as_secs()),
     );
@@ -129,7 +130,7 @@ async fn played(arguments: Arguments, scratch: &Path, shutdown: CancellationToke
             .into(),
         ),
         ("INGESTOR_CONTACT", "demo@example.com".into()),
-        // The stand-in is ours to ask as often as we like.
+        // The fake zKillboard has no rate limit.
         ("INGESTOR_FEED_POLL_INTERVAL", "50ms".into()),
         ("INGESTOR_FEED_RATE", "500".into()),
     ]);
@@ -179,7 +180,7 @@ async fn played(arguments: Arguments, scratch: &Path, shutdown: CancellationToke
     system.stop().await
 }
 
-/// Publishes the sample at an even pace, everything in it happening now. Later rounds are other killmails.
+/// Publishes the sample at an even pace with current times. Later rounds publish it under new ids.
 async fn play(
     upstream: &FakeUpstream,
     feed: &[SampleLine],
@@ -188,7 +189,7 @@ async fn play(
     watched: &TimedSink,
     shutdown: &CancellationToken,
 ) {
-    // The place in the feed decides on the times, so that the repeated killmail repeats them.
+    // Times depend on the killmail id, so that the repeated killmail has the same times again.
     let begun = SystemTime::now();
     for entry in feed {
         if shutdown.run_until_cancelled(sleep(pace)).await.is_none() {
@@ -200,7 +201,7 @@ async fn play(
             let id = first + round * 1_000;
             document["killmail_id"] = id.into();
             document["esi"]["killmail_id"] = id.into();
-            // Ids count up by one: as good as the place, and the same for the repetition.
+            // Ids increase by one, so they order the killmails like their place in the feed.
             let since_begin = pace * u32::try_from(first % 1_000).unwrap_or_default();
             let upload = begun + since_begin;
             corpus::set_times(document, upload - Duration::from_secs(31 + first % 40), upload);
@@ -210,19 +211,19 @@ async fn play(
     }
 }
 
-/// The real zKillboard, until Ctrl-C.
+/// Follows the real zKillboard until Ctrl-C.
 async fn live(arguments: Arguments, scratch: &Path, shutdown: CancellationToken) -> anyhow::Result<()> {
     let Some(contact) = arguments.contact else {
         bail!("--live needs --contact");
     };
     screen::intro(
-        "This is the real zKillboard. The first start downloads CCP's static data (about 100 MB) into data/demo.",
+        "This follows the real zKillboard. The first start downloads CCP's static data (about 100 MB) into data/demo.",
     );
     screen::part(
         "zKillboard",
-        "the real one",
+        "live",
         "https://r2z2.zkillboard.com",
-        "one killmail every 5 to 6 s on an ordinary day",
+        "usually one killmail every 5 to 6 s",
     );
     let settings = vec![
         ("INGESTOR_GRPC_ADDR", "127.0.0.1:50051".into()),
@@ -244,7 +245,7 @@ async fn live(arguments: Arguments, scratch: &Path, shutdown: CancellationToken)
     system.stop().await
 }
 
-/// The two services, wired together. They end in order, the notifier first.
+/// The two connected services. The notifier stops first.
 struct DemoServices {
     grpc: String,
     watched: Arc<TimedSink>,
@@ -277,7 +278,7 @@ impl DemoServices {
         let grpc = format!("http://{}", ingestor.grpc_addr);
         screen::part(
             "ingestor",
-            "the real one",
+            "real service",
             &grpc,
             &format!("ready after {} ms", begun.elapsed().as_millis()),
         );
@@ -302,12 +303,12 @@ impl DemoServices {
         };
         let mut notifier = tokio::spawn(killfeed_notifier::run_with(settings, hooks, end_notifier.clone()));
         tokio::select! {
-            ended = &mut notifier => ended?.and(Err(anyhow::anyhow!("it ended"))).context("the notifier")?,
+            ended = &mut notifier => ended?.and(Err(anyhow::anyhow!("it stopped early"))).context("the notifier")?,
             waited = ready(&http, patience, shutdown) => waited.context("the notifier")?,
         }
         screen::part(
             "notifier",
-            "the real one",
+            "real service",
             "",
             &format!("ready after {} ms, prints its posts", begun.elapsed().as_millis()),
         );
@@ -321,7 +322,9 @@ impl DemoServices {
         })
     }
 
-    /// Waits until the log holds `expected` killmails and no post has come for a while; gives what the log holds.
+    /// Waits until the log has `expected` killmails and no post has arrived for a while.
+    ///
+    /// Returns the number of killmails in the log.
     async fn settled(&self, expected: u64, shutdown: &CancellationToken) -> anyhow::Result<u64> {
         let mut client = KillmailServiceClient::connect(self.grpc.clone()).await?;
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -350,7 +353,7 @@ impl DemoServices {
     }
 }
 
-/// A setting's text, as the services' own main functions take it from flags and the environment.
+/// Looks up a setting's text, as the services do with flags and the environment.
 fn value(settings: &[(&str, String)], variable: &str) -> Option<String> {
     settings
         .iter()
@@ -358,7 +361,7 @@ fn value(settings: &[(&str, String)], variable: &str) -> Option<String> {
         .map(|(_, value)| value.clone())
 }
 
-/// The subscriptions file: channel 11, 12, ... of an invented guild.
+/// Returns the subscriptions file, with channels 11, 12, ... of a fictional guild.
 fn subscriptions(rows: &[(&str, &str, &str)]) -> String {
     let row = |(index, (name, filter, more)): (usize, &(&str, &str, &str))| {
         let channel = screen::FIRST_CHANNEL + index as u64;
@@ -370,7 +373,7 @@ fn subscriptions(rows: &[(&str, &str, &str)]) -> String {
     rows.iter().enumerate().map(row).collect()
 }
 
-/// Waits for a 200 from `/readyz`.
+/// Waits until `/readyz` responds with success.
 async fn ready(address: &str, patience: Duration, shutdown: &CancellationToken) -> anyhow::Result<()> {
     let client = reqwest::Client::builder()
         .no_proxy()

@@ -1,13 +1,13 @@
-//! The feed's figures: `cargo run --release --example feed_figures` prints them as a table.
+//! Measures the feed: `cargo run --release --example feed_figures` prints a table.
 //!
-//! A real ingestor process against the stand-in zKillboard and ESI on loopback. A live day is played a hundred times faster
-//! than life (documents and the poll interval alike), so that the requests per killmail are those of the day; times that the
-//! ingestor itself needs are not scaled and are given as they are.
+//! A real ingestor process runs against a fake zKillboard and ESI on loopback. A live day is played a hundred times faster,
+//! both documents and the poll interval, so that the number of requests per killmail is that of a real day. The ingestor's
+//! own processing times are not scaled.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a measurement that cannot be made ends with the reason"
+    reason = "a failed measurement should stop with the reason"
 )]
 
 use std::{
@@ -25,11 +25,11 @@ use killfeed_support::{
 };
 use serde_json::Value;
 
-/// How much faster than life the day goes.
+/// The factor by which the day is played faster.
 const FASTER: f64 = 100.0;
-/// An ordinary day.
+/// The number of documents on a normal day.
 const DOCUMENTS_A_DAY: f64 = 16_000.0;
-/// Killmails that the cache of names has seen before the day begins.
+/// The number of killmails whose names are cached before the day starts.
 const WARM: usize = 1_000;
 
 struct TestIngestor {
@@ -48,7 +48,7 @@ async fn ingestor(upstream: &FakeUpstream, poll: &str) -> TestIngestor {
     }
 }
 
-/// Until so many killmails are in the log: when each came out of a stream.
+/// Follows the stream until `count` killmails have arrived, and returns their arrival times.
 async fn follow(client: &Client, count: usize) -> HashMap<u64, Instant> {
     let mut events = client.follow(FollowOptions::new("", Start::Earliest));
     let mut come = HashMap::new();
@@ -70,7 +70,7 @@ fn ms(duration: Duration) -> String {
     format!("{:.1} ms", duration.as_secs_f64() * 1_000.0)
 }
 
-/// Documents a second from a backlog, with names from a stand-in that answers at once.
+/// Measures documents per second from a backlog, with an ESI that responds immediately.
 async fn catch_up(documents: &[Value]) -> String {
     let upstream = FakeUpstream::start().await;
     let count = 10_000;
@@ -85,25 +85,25 @@ async fn catch_up(documents: &[Value]) -> String {
     format!("{:.0} documents/s ({count} in {took:.1} s)", count as f64 / took)
 }
 
-/// One part of a day: requests to zKillboard and ESI per killmail, and the times.
+/// The requests per killmail and the times of a day.
 struct Day {
     feed: f64,
     esi: EsiRequests,
-    /// When the same pilots die and kill the same way once more.
+    /// The requests when the same killmails happen again under new ids.
     esi_again: EsiRequests,
     killmails: usize,
     available: Vec<Duration>,
     fetched: Vec<Duration>,
 }
 
-/// How many requests to ESI, by what they ask for.
+/// The number of requests to ESI, by route.
 struct EsiRequests {
     by_kind: BTreeMap<String, usize>,
     killmails: usize,
 }
 
 impl EsiRequests {
-    /// Since the journal was cleared.
+    /// Counts the requests since the journal was cleared.
     fn of(upstream: &FakeUpstream, killmails: usize) -> Self {
         let mut by_kind = BTreeMap::new();
         for seen in upstream.journal().of(Host::Esi) {
@@ -130,11 +130,11 @@ impl fmt::Display for EsiRequests {
     }
 }
 
-/// Until ESI is not asked any more.
+/// Waits until there are no more requests to ESI.
 async fn quiet(upstream: &FakeUpstream) {
     let esi = || upstream.journal().of(Host::Esi).len();
     let mut before = usize::MAX;
-    eventually("the names have come", Duration::from_secs(300), async || {
+    eventually("the names have arrived", Duration::from_secs(300), async || {
         let quiet = before == esi();
         before = esi();
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -143,8 +143,9 @@ async fn quiet(upstream: &FakeUpstream) {
     .await;
 }
 
-/// Publishes killmails that know nothing of each other, at the day's pace: exponential times between them. When each was
-/// there, by its number.
+/// Publishes killmails at the pace of the day, with exponentially distributed intervals.
+///
+/// Returns each sequence with its publication time.
 async fn publish(upstream: &FakeUpstream, day: impl Iterator<Item = Value>) -> Vec<(u64, Instant)> {
     let mean = 86_400.0 / DOCUMENTS_A_DAY / FASTER;
     let mut published = Vec::new();
@@ -213,13 +214,10 @@ async fn main() {
     let documents: Vec<Value> = corpus.documents;
     assert!(
         documents.len() > WARM + 100,
-        "these figures need the killmails of ../shared/data beside the project"
+        "this measurement needs the killmails in ../shared/data"
     );
-    println!("| figure | value |\n|---|---|");
-    println!(
-        "| catch-up with the rate limit lifted | {} |",
-        catch_up(&documents).await
-    );
+    println!("| measurement | result |\n|---|---|");
+    println!("| catch-up without the rate limit | {} |", catch_up(&documents).await);
     for seconds in [6, 60] {
         let mut day = live_day(&documents, Duration::from_secs(seconds)).await;
         println!(
@@ -227,18 +225,18 @@ async fn main() {
             day.feed
         );
         println!(
-            "| requests to ESI per killmail, {WARM} killmails' names known before ({} measured) | {} |",
+            "| requests to ESI per killmail, with the names of {WARM} killmails cached ({} measured) | {} |",
             day.killmails, day.esi
         );
-        println!("| the same when these pilots are met once more | {} |", day.esi_again);
+        println!("| the same, when these pilots appear again | {} |", day.esi_again);
         println!(
-            "| from the request that found a document to its arrival on a stream, median / 99 % | {} / {} |",
+            "| from the request that fetched a document to its arrival on a stream, median / 99 % | {} / {} |",
             ms(percentile(&mut day.fetched, 0.5)),
             ms(percentile(&mut day.fetched, 0.99))
         );
         let real = |time: Duration| format!("{:.1} s", time.as_secs_f64() * FASTER);
         println!(
-            "| from a document's availability to its log record, in the day's time, median / 99 % | {} / {} |",
+            "| from a document's publication to its arrival on a stream, in real-time scale, median / 99 % | {} / {} |",
             real(percentile(&mut day.available, 0.5)),
             real(percentile(&mut day.available, 0.99))
         );

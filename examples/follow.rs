@@ -1,4 +1,4 @@
-//! Prints killmails as they come: `cargo run --example follow -- 'space:lowsec value>=1b'`.
+//! Prints new killmails: `cargo run --example follow -- 'space:lowsec value>=1b'`.
 
 use killfeed::client::{Client, EventKind, FollowOptions, Start};
 

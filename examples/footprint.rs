@@ -1,12 +1,12 @@
-//! How quickly the two services are ready, and how much memory they hold: `cargo run --release --example footprint`.
+//! Measures the start time and memory of both services: `cargo run --release --example footprint`.
 //!
-//! Real processes against the stand-in zKillboard, with CCP's whole static data where `../shared/data` lies beside the
-//! project, else with the bundled sample (which says little about memory; the table says which it was).
+//! The services run as real processes against a fake zKillboard. They use CCP's complete static data if `../shared/data`
+//! exists. Otherwise they use the bundled sample, which says little about memory; the output says which one it was.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a measurement that cannot be made ends with the reason"
+    reason = "a failed measurement should stop with the reason"
 )]
 
 use std::{fmt::Write as _, time::Duration};
@@ -26,7 +26,7 @@ async fn main() {
     let corpus = corpus::best();
     let pair = Pair::new();
     let settings = pair.ingestor(&upstream, &[]);
-    // The first start fetches the static data and builds the programs; only later ones are measured.
+    // The first start is not measured, because it downloads the static data and builds the programs.
     ready(Binary::Ingestor, &settings).await.stop().await;
 
     let mut starts = Vec::new();
@@ -47,7 +47,7 @@ async fn main() {
         .build()
         .unwrap();
     let begun = Instant::now();
-    eventually("everything is logged", Duration::from_secs(300), async || {
+    eventually("all documents are in the log", Duration::from_secs(300), async || {
         let status = client
             .killmails()
             .get_feed_status(killfeed::v1::GetFeedStatusRequest {})
@@ -64,14 +64,14 @@ async fn main() {
 
     let mib = |bytes: u64| format!("{:.0} MiB", bytes as f64 / 1_048_576.0);
     let data = if corpus.real {
-        "CCP's whole static data, real killmails"
+        "CCP's complete static data and real killmails"
     } else {
         "the bundled sample"
     };
-    println!("over {data}; bounds are issue A's\n");
-    println!("| what | measured | bound |\n|---|---|---|");
+    println!("measured with {data}\n");
+    println!("| measurement | result | limit |\n|---|---|---|");
     println!(
-        "| ingestor: start to /readyz 200, static data cached (median of 5) | {:.2?} | < 2 s |",
+        "| ingestor: start until ready, with cached static data (median of 5) | {:.2?} | < 2 s |",
         starts[2]
     );
     println!(
@@ -82,7 +82,7 @@ async fn main() {
         "| ingestor: resident memory after {documents} documents | {} | < 200 MB |",
         mib(ingestor_walked)
     );
-    println!("| ingestor: {documents} documents from the stand-in to the log | {walked:.2?} | - |");
+    println!("| ingestor: {documents} documents from the fake zKillboard to the log | {walked:.2?} | - |");
     println!(
         "| notifier: resident memory with {SUBSCRIPTIONS} subscriptions | {} | < 60 MB |",
         mib(notifier_ready)
@@ -91,7 +91,7 @@ async fn main() {
     ingestor.stop().await;
 }
 
-/// A thousand as people write them: ranges, groups, values, places.
+/// Returns a thousand typical subscriptions: distances, groups, values and places.
 fn many_subscriptions() -> String {
     let filters = [
         "value>=1b",

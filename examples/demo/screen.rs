@@ -1,13 +1,13 @@
-//! What the demo says around the posts.
+//! The text that the demo prints around the posts.
 
 use std::io::IsTerminal as _;
 
 use crate::timed_sink::Tally;
 
-/// The invented channels count up from here.
+/// The first id of the fictional channels.
 pub(crate) const FIRST_CHANNEL: u64 = 11;
 
-/// As wide as the posts of the console sink.
+/// The width of the posts of the console sink.
 const WIDTH: usize = 88;
 
 const BOLD: &str = "1";
@@ -26,7 +26,7 @@ pub(crate) fn intro(what: &str) {
     println!();
 }
 
-/// One part, as soon as it is there.
+/// Prints a part of the system when it is ready.
 pub(crate) fn part(name: &str, kind: &str, address: &str, note: &str) {
     println!(
         "  {} {} {} {}",
@@ -49,7 +49,7 @@ pub(crate) fn subscriptions(rows: &[(&str, &str)]) {
     rule();
 }
 
-/// How to read the same stream beside it.
+/// Prints how to follow the same stream with another client.
 pub(crate) fn join(grpc: &str) {
     let state = "--state /tmp/killfeed-demo.json";
     println!(
@@ -57,7 +57,7 @@ pub(crate) fn join(grpc: &str) {
         paint(
             DIM,
             &format!(
-                "Ctrl-C ends it. Read along with any gRPC client on {grpc}, or:\n  python examples/python/follow.py {state}"
+                "Press Ctrl-C to stop. Follow along with any gRPC client on {grpc}, or run:\n  python examples/python/follow.py {state}"
             )
         )
     );
@@ -90,13 +90,13 @@ pub(crate) fn next() {
     for (command, what) in [
         (
             "cargo run --release --example demo -- --follow",
-            "goes on, open to other clients",
+            "keeps running, open to other clients",
         ),
         (
             "cargo run --release --example demo -- --live --contact YOU@EXAMPLE.COM",
-            "the real one",
+            "the real zKillboard",
         ),
-        ("README.md", "both services for real, filters, settings, clients"),
+        ("README.md", "run both services yourself; filters, settings, clients"),
     ] {
         println!("    {}  {}", paint(BLUE, command), paint(DIM, what));
     }
@@ -108,7 +108,7 @@ fn rule() {
     println!();
 }
 
-/// In colour only where a person looks at it.
+/// Colors text if the output is a terminal and `NO_COLOR` is unset.
 fn paint(code: &str, text: &str) -> String {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || !std::io::stdout().is_terminal();
     if plain {

@@ -1,4 +1,4 @@
-//! The console sink, with a stopwatch.
+//! A console sink that measures the time from publication to post.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use killfeed_notifier::sink::{Destination, LookupOutcome, Post, SendOutcome, Sink, console::Console};
 
-/// Prints posts, and remembers when each killmail was published and posted.
+/// A sink that prints posts and records when each killmail was published and posted.
 pub(crate) struct TimedSink {
     console: Console,
     log: Mutex<Log>,
@@ -25,16 +25,16 @@ struct Log {
     last: Option<Instant>,
 }
 
-/// What came of it all.
+/// The counts and times of a run.
 #[derive(Debug)]
 pub(crate) struct Tally {
-    /// Killmails that some subscription matched.
+    /// The number of killmails that matched a subscription.
     pub(crate) matched: usize,
-    /// Killmails posted, counted once for each channel.
+    /// The number of posted killmails, counted once per channel.
     pub(crate) posts: usize,
-    /// Channels that got something.
+    /// The number of channels with posts.
     pub(crate) channels: usize,
-    /// From the upload to the post: the median, and the longest; `None` = nothing was posted.
+    /// The median and longest time from upload to post; `None` if nothing was posted.
     pub(crate) latency: Option<(Duration, Duration)>,
 }
 
@@ -48,17 +48,17 @@ impl Default for TimedSink {
 }
 
 impl TimedSink {
-    /// Starts the stopwatch of a killmail, unless it runs.
+    /// Records the publication of a killmail. A repeated one keeps its first time.
     pub(crate) fn published(&self, killmail: u64) {
         self.lock().published.entry(killmail).or_insert_with(Instant::now);
     }
 
-    /// How long ago the last post was; if there was none, for ever.
+    /// Returns the time since the last post, or the maximum if there was none.
     pub(crate) fn quiet_for(&self) -> Duration {
         self.lock().last.map_or(Duration::MAX, |last| last.elapsed())
     }
 
-    /// What came of it so far.
+    /// Returns the counts and times so far.
     pub(crate) fn tally(&self) -> Tally {
         let log = self.lock();
         let mut latencies = log.latencies.clone();

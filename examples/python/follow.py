@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Follows killfeed's stream of EVE Online killmails from Python, over restarts of either side, without losing one.
+"""Follows killfeed's stream of EVE Online killmails from Python. It loses no killmail when either side restarts.
 
     pip install -r examples/python/requirements.txt
     python examples/python/follow.py --filter 'value>=1b space:lowsec'
 
-Prints one line for each killmail. Where it got to is kept in a small file (--state), written after a killmail was handled:
-run it again and it continues there. The whole trick is in `follow`; `handle` is what you would replace.
+Prints one line per killmail. A small file (--state) stores the position after each handled killmail, so the next run
+continues there. `follow` contains the logic for resuming; replace `handle` with your own code.
 """
 
 import argparse
@@ -25,7 +25,7 @@ PROTO = Path(__file__).resolve().parents[2] / "proto"
 
 
 def contract():
-    """Generates the client from proto/ into a temporary folder; a project of its own would do that once, at build time."""
+    """Generates the client from proto/ into a temporary folder. Your own project would do this once, at build time."""
     from grpc_tools import protoc
 
     out = tempfile.mkdtemp(prefix="killfeed-proto-")
@@ -41,9 +41,9 @@ def contract():
 
 
 class State:
-    """Where we are, on disk: a cursor, the server's time at it, and the killmails handled last."""
+    """The saved state: a cursor, the server's time at that cursor, and the ids of the last handled killmails."""
 
-    KEPT = 20_000  # More than an ordinary day of killmails.
+    KEPT = 20_000  # More than a normal day of killmails.
 
     def __init__(self, path):
         self.path = Path(path)
@@ -54,7 +54,7 @@ class State:
             self.handled = {tuple(key): None for key in saved["handled"]}
 
     def remember(self, killmail):
-        """Adds a killmail to those that were handled."""
+        """Records that a killmail was handled."""
         self.handled[(killmail.killmail_id, killmail.revision)] = None
         while len(self.handled) > self.KEPT:
             del self.handled[next(iter(self.handled))]
@@ -71,11 +71,11 @@ class State:
 
 
 def handle(killmail):
-    """What this client does with a killmail. Everything in it that has a name comes with it, in `entities`."""
-    # An id is unique within its kind only; pb_name gives the kind as proto/killfeed/v1/killmail.proto spells it.
+    """Handles a killmail. Its `entities` contain the names of its ids. Replace this with your own code."""
+    # An id is unique only within its kind. pb_name returns the kind as proto/killfeed/v1/killmail.proto spells it.
     names = {(pb_name(entity, "kind"), entity.id): entity.name for entity in killmail.entities}
     victim = killmail.victim
-    corporation = names.get(("ENTITY_KIND_CORPORATION", victim.corporation_id), "somebody")
+    corporation = names.get(("ENTITY_KIND_CORPORATION", victim.corporation_id), "unknown")
     who = names.get(("ENTITY_KIND_CHARACTER", victim.character_id), corporation)
     ship = names.get(("ENTITY_KIND_TYPE", victim.ship_type_id), f"type {victim.ship_type_id}")
     value = f"{killmail.value.total / 1e6:,.1f}m ISK" if killmail.value.HasField("total") else "value unknown"
@@ -85,7 +85,7 @@ def handle(killmail):
 
 
 def details(error, kind):
-    """The detail message of one kind that came with a status, or None."""
+    """Returns the status detail of one kind, or None."""
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
         if detail.Is(kind.DESCRIPTOR):
@@ -96,7 +96,7 @@ def details(error, kind):
 
 
 def follow(arguments, pb, stub, state):
-    """One event after the other, for ever: the retry loop owns the cursor, a single attempt only moves it."""
+    """Handles events one by one, and retries after errors. The cursor survives each attempt."""
     metadata = [("authorization", f"Bearer {arguments.token}")] if arguments.token else []
     failures, seen, since = 0, 0, None
     on_expired = pb.ON_EXPIRED_FAIL
@@ -121,11 +121,11 @@ def follow(arguments, pb, stub, state):
                     state.time = killmail.ingested_time.ToNanoseconds() / 1e9
                 elif kind == "gap":
                     reason = pb_name(event.gap, "reason")
-                    print(f"note: killmails may be missing here: {reason}, {event.gap.missing or 'unknown'} of them", file=sys.stderr)
-                # In the middle of a long scan a Progress says where the scan is, not when.
+                    print(f"note: killmails may be missing here: {reason}, number of killmails: {event.gap.missing or 'unknown'}", file=sys.stderr)
+                # During a long scan, a Progress has the position of the scan, and its time does not belong to that position.
                 elif kind == "progress" and event.progress.caught_up:
                     state.time = event.progress.server_time.ToNanoseconds() / 1e9
-                # Only now: what was handled is never lost, and what was not handled comes again.
+                # Save the cursor only after handling the event. A killmail that was not handled arrives again.
                 state.cursor = event.cursor
                 state.save()
                 if arguments.count and seen >= arguments.count:
@@ -135,36 +135,36 @@ def follow(arguments, pb, stub, state):
             if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
                 sys.exit(f"{code.name}: {error.details()}")
             if code == grpc.StatusCode.OUT_OF_RANGE:
-                print("note: we were away for longer than the log goes back; continuing at its beginning", file=sys.stderr)
+                print("note: the cursor is older than the log; continuing at the start of the log", file=sys.stderr)
                 on_expired = pb.ON_EXPIRED_CONTINUE
                 continue
             if code == grpc.StatusCode.FAILED_PRECONDITION:
-                print("note: this is another log than before; continuing ten minutes before the last event", file=sys.stderr)
+                print("note: the log has changed; continuing ten minutes before the last event", file=sys.stderr)
                 since, on_expired = state.time - 600, pb.ON_EXPIRED_CONTINUE
             failures += 1
             wait = random.uniform(0, min(60, 0.5 * 2 ** min(failures, 10)))
             retry = details(error, error_details_pb2.RetryInfo)
             if retry:
                 wait += retry.retry_delay.ToNanoseconds() / 1e9
-            print(f"note: {code.name}: {error.details()}; again in {wait:.1f} s", file=sys.stderr)
+            print(f"note: {code.name}: {error.details()}; retrying in {wait:.1f} s", file=sys.stderr)
             time.sleep(wait)
 
 
 def pb_name(message, field):
-    """The name of an enum field's value."""
+    """Returns the name of an enum field's value."""
     descriptor = message.DESCRIPTOR.fields_by_name[field].enum_type
     return descriptor.values_by_number[getattr(message, field)].name
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Prints EVE Online killmails as they come.")
+    parser = argparse.ArgumentParser(description="Prints new EVE Online killmails.")
     parser.add_argument("--target", default="127.0.0.1:50051", help="the ingestor's gRPC address (default: %(default)s)")
     parser.add_argument("--filter", default="", help="filter language; empty = everything")
-    parser.add_argument("--token", default=os.environ.get("KILLFEED_TOKEN", ""), help="bearer token, if the ingestor wants one")
+    parser.add_argument("--token", default=os.environ.get("KILLFEED_TOKEN", ""), help="bearer token, if the ingestor requires one")
     parser.add_argument("--ca", help="PEM file of the CA that signed the ingestor's certificate; turns TLS on")
-    parser.add_argument("--state", default="killfeed-state.json", help="where to keep the cursor (default: %(default)s)")
-    parser.add_argument("--earliest", action="store_true", help="without a cursor: begin at the oldest killmail kept")
-    parser.add_argument("--count", type=int, default=0, help="end after this many killmails; 0 = never")
+    parser.add_argument("--state", default="killfeed-state.json", help="file for the cursor (default: %(default)s)")
+    parser.add_argument("--earliest", action="store_true", help="without a cursor: start at the oldest killmail in the log")
+    parser.add_argument("--count", type=int, default=0, help="stop after this many killmails; 0 = never")
     arguments = parser.parse_args()
 
     pb, services = contract()

@@ -1,4 +1,4 @@
-//! The stand-ins, the two services as processes, and a client of our own that sees the whole day.
+//! The environment: the fakes, the two services as processes, and a client that follows the whole day.
 
 use std::{
     sync::{Arc, Mutex},
@@ -38,7 +38,7 @@ impl Environment {
         let upstream = FakeUpstream::start().await;
         let discord = FakeDiscord::start().await;
         discord.add_channel(GUILD, LOWSEC, permission::ALL);
-        // Discord's limit of a channel, 5 in 5 s, goes with the time.
+        // Discord's channel limit of 5 in 5 s is scaled with the speed.
         discord.limit_posts(Some((5 * speed, Duration::from_secs(5))));
         let pair = Pair::new();
         let ingestor = [
@@ -46,7 +46,7 @@ impl Environment {
             ("INGESTOR_FEED_RATE", "1000"),
             ("INGESTOR_FEED_HOLE_RECHECKS", "1s,5s,20s"),
             ("INGESTOR_MAX_CALLS", "1000"),
-            // The lists at the end need the whole day.
+            // The lists at the end need the killmails of the whole day.
             ("INGESTOR_RETENTION", "2d"),
         ];
         let rows = row("everything", EVERYTHING, "") + &row("low", LOWSEC, "space:lowsec");
@@ -77,7 +77,7 @@ impl Environment {
         self.notifier = Some(pair::ready(Binary::Notifier, &self.notifier_settings).await);
     }
 
-    /// Publishes it, some of them as zKillboard does on a bad day.
+    /// Publishes a document, sometimes with a fault.
     pub(crate) fn publish(&self, document: Value, faults: &mut Faults) {
         match faults.document() {
             Some(fault) => {
@@ -89,7 +89,7 @@ impl Environment {
         }
     }
 
-    /// Everything is well again.
+    /// Ends all faults.
     pub(crate) async fn heal(&mut self) {
         for host in [Host::Feed, Host::Esi] {
             self.upstream.heal(host);
@@ -98,7 +98,7 @@ impl Environment {
             self.discord.heal(channel);
             self.discord.add_channel(GUILD, channel, permission::ALL);
         }
-        // The last numbers are known to exist.
+        // Announce the last sequence, so that the ingestor fetches all documents up to it.
         self.upstream.rewrite_sequence();
     }
 
@@ -110,7 +110,7 @@ impl Environment {
             .unwrap()
     }
 
-    /// Follows from now on, over every restart.
+    /// Starts a client that follows the stream across all restarts.
     pub(crate) fn witness(&self) -> Witness {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (kept, mut events) = (
@@ -119,7 +119,7 @@ impl Environment {
         );
         let task = tokio::spawn(async move {
             loop {
-                let event = events.next().await.expect("the client goes on");
+                let event = events.next().await.expect("the client continues");
                 if let EventKind::Killmail(killmail) = event.kind {
                     kept.lock().unwrap().push(killmail.killmail_id);
                 }
@@ -134,12 +134,12 @@ impl Environment {
         status.map_or(0, |status| status.into_inner().killmails)
     }
 
-    /// Every killmail of the log, in its order.
+    /// Returns all killmails of the log in order.
     pub(crate) async fn log(&self) -> Vec<u64> {
         self.matching("").await
     }
 
-    /// The same, of those that match.
+    /// Returns the matching killmails of the log in order.
     pub(crate) async fn matching(&self, filter: &str) -> Vec<u64> {
         let mut request = ListKillmailsRequest {
             filter: filter.to_owned(),
@@ -164,7 +164,7 @@ impl Environment {
         }
     }
 
-    /// Killmails in a channel, in its order.
+    /// Returns the killmails posted to a channel in order.
     pub(crate) fn posted(&self, channel: u64) -> Vec<u64> {
         let posts = self.discord.posts(channel);
         let links = posts.iter().flat_map(|post| {
@@ -174,7 +174,7 @@ impl Environment {
         links.filter_map(|rest| rest.split('/').next()?.parse().ok()).collect()
     }
 
-    /// A service's metrics, as text.
+    /// Fetches a service's metrics as text.
     pub(crate) async fn metrics(&self, of: Binary) -> String {
         let client = reqwest::Client::builder()
             .timeout(Duration::from_secs(5))
@@ -189,12 +189,12 @@ impl Environment {
     pub(crate) async fn stop(mut self) {
         for service in [self.notifier.take(), self.ingestor.take()].into_iter().flatten() {
             let status = service.stop().await;
-            assert!(status.success(), "a service did not end well: {status}");
+            assert!(status.success(), "a service stopped with an error: {status}");
         }
     }
 }
 
-/// What the client has seen.
+/// The killmails that the client has received.
 pub(crate) struct Witness {
     seen: Arc<Mutex<Vec<u64>>>,
     task: tokio::task::JoinHandle<()>,
@@ -218,7 +218,7 @@ fn row(name: &str, channel: u64, filter: &str) -> String {
     )
 }
 
-/// What goes wrong with a document of the feed.
+/// The possible faults of a feed document.
 pub(crate) const OF_DOCUMENTS: [Fault; 6] = [
     Fault::NotFound,
     Fault::Status(503),

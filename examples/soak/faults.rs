@@ -1,4 +1,4 @@
-//! What goes wrong in a day, drawn from a seed.
+//! The faults of a day, chosen from a seed.
 
 use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
@@ -9,51 +9,51 @@ use killfeed_support::{
 
 use crate::environment::{EVERYTHING, Environment, LOWSEC, OF_DOCUMENTS};
 
-/// One document in so many goes wrong at first.
+/// One in this many documents fails at first.
 const OF_DOCUMENTS_ONE_IN: u32 = 100;
-/// In each hour so many of the rest.
+/// The number of other faults per hour.
 const AN_HOUR: usize = 6;
 
-/// The day's misfortunes, and how many there were.
+/// The generator of faults, which also counts them.
 pub(crate) struct Faults {
     random: fastrand::Rng,
     told: BTreeMap<&'static str, usize>,
 }
 
-/// Those of an hour, by when they strike (0..1).
+/// The faults of an hour, with their times in the hour (0..1).
 pub(crate) struct Plan(Vec<(f64, Strike)>);
 
-/// Something that happens to the world.
+/// A fault of the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Strike {
-    /// zKillboard answers 502 for a while.
+    /// zKillboard responds with 502 for a while.
     FeedAway,
-    /// zKillboard bans for a second.
+    /// zKillboard bans the ingestor for a second.
     FeedBans,
-    /// ESI answers 502 for a while.
+    /// ESI responds with 502 for a while.
     EsiAway,
-    /// Discord posts, and its answer is lost.
+    /// Discord accepts a message, but its response is lost.
     AnswerLost,
-    /// Discord fails some times.
+    /// Discord fails several requests.
     DiscordFails,
-    /// A rate limit that nobody could know of.
+    /// Discord applies a rate limit that no header announced.
     DiscordLimits,
-    /// The bot may not post for a while.
+    /// The bot has no permission to post for a while.
     PermissionLost,
-    /// kill -9, and a new start.
+    /// The ingestor is killed with SIGKILL and started again.
     KillIngestor,
-    /// The same.
+    /// The notifier is killed with SIGKILL and started again.
     KillNotifier,
 }
 
 const STRIKES: [(Strike, &str); 9] = [
-    (Strike::FeedAway, "zKillboard away"),
+    (Strike::FeedAway, "zKillboard unavailable"),
     (Strike::FeedBans, "zKillboard bans"),
-    (Strike::EsiAway, "ESI away"),
-    (Strike::AnswerLost, "Discord's answer lost"),
+    (Strike::EsiAway, "ESI unavailable"),
+    (Strike::AnswerLost, "Discord response lost"),
     (Strike::DiscordFails, "Discord fails"),
-    (Strike::DiscordLimits, "Discord limits"),
-    (Strike::PermissionLost, "permission lost and given back"),
+    (Strike::DiscordLimits, "Discord rate limit"),
+    (Strike::PermissionLost, "permission removed and restored"),
     (Strike::KillIngestor, "ingestor killed"),
     (Strike::KillNotifier, "notifier killed"),
 ];
@@ -66,7 +66,7 @@ impl Faults {
         }
     }
 
-    /// What goes wrong in the next hour.
+    /// Returns the faults of the next hour.
     pub(crate) fn hour(&mut self) -> Plan {
         let mut plan: Vec<(f64, Strike)> = (0..AN_HOUR)
             .map(|_| {
@@ -75,23 +75,23 @@ impl Faults {
                 (self.random.f64(), strike)
             })
             .collect();
-        // The last one first: they are taken from the end.
+        // The latest fault comes first, because they are taken from the end.
         plan.sort_by(|a, b| b.0.total_cmp(&a.0));
         Plan(plan)
     }
 
-    /// What goes wrong with the next document, if anything.
+    /// Returns the fault of the next document, if it has one.
     pub(crate) fn document(&mut self) -> Option<fake_upstream::Fault> {
         if self.random.u32(..OF_DOCUMENTS_ONE_IN) > 0 {
             return None;
         }
-        *self.told.entry("a document that fails at first").or_default() += 1;
+        *self.told.entry("document that fails at first").or_default() += 1;
         self.random.choice(OF_DOCUMENTS.iter()).cloned()
     }
 
-    /// All of them, for the report.
+    /// Returns the counts as a table.
     pub(crate) fn told(&self) -> String {
-        let mut text = String::from("| what went wrong | times |\n|---|---|\n");
+        let mut text = String::from("| fault | count |\n|---|---|\n");
         for (name, times) in &self.told {
             writeln!(text, "| {name} | {times} |").unwrap();
         }
@@ -100,7 +100,7 @@ impl Faults {
 }
 
 impl Plan {
-    /// The next one, if its time (0..1 of the hour) has come.
+    /// Returns the next fault if it is due at this time of the hour (0..1).
     pub(crate) fn due(&mut self, now: f64) -> Option<Strike> {
         let (at, _) = self.0.last()?;
         if *at <= now {
@@ -112,9 +112,9 @@ impl Plan {
 }
 
 impl Strike {
-    /// Lets it happen; `hour` is as long as an hour takes here.
+    /// Causes the fault. `hour` is the duration of a simulated hour.
     pub(crate) async fn strike(self, world: &mut Environment, hour: Duration) {
-        // Two minutes of life, and never shorter than somebody needs to notice.
+        // Two simulated minutes, but long enough for the services to notice.
         let while_ = (hour / 30).clamp(Duration::from_millis(500), Duration::from_secs(5));
         match self {
             Self::FeedAway => {
@@ -154,11 +154,11 @@ impl Strike {
                 world.discord.add_channel(GUILD, LOWSEC, permission::ALL);
             }
             Self::KillIngestor => {
-                world.ingestor.take().expect("it runs").kill().await;
+                world.ingestor.take().expect("the service is running").kill().await;
                 world.begin_ingestor().await;
             }
             Self::KillNotifier => {
-                world.notifier.take().expect("it runs").kill().await;
+                world.notifier.take().expect("the service is running").kill().await;
                 world.begin_notifier().await;
             }
         }

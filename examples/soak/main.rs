@@ -1,14 +1,15 @@
-//! A day in half an hour: `cargo run --release --example soak`, or `... soak -- --hours 2 --speed 200`. The table is for
-//! `docs/performance.md`.
+//! Plays a day of killmails in half an hour: `cargo run --release --example soak`, or `... soak -- --hours 2 --speed 200`.
 //!
-//! Real processes against the stand-ins on loopback, at fifty times the pace of life, with everything going wrong that goes wrong in
-//! life, and both services killed now and then. A client follows the whole day beside them. What is published must be in the log
-//! once, in the client's hands once, and in the channels once, in the log's order; what is not is printed and ends it with a failure.
+//! The services run as real processes against the fakes on loopback, fifty times faster than real time. Every fault that
+//! occurs in practice occurs here, and both services are killed repeatedly. A client follows the stream all day.
+//!
+//! Each published killmail must be in the log once, reach the client once and each channel once, in the order of the log.
+//! Violations are printed and make the program fail. The output is the table in `docs/performance.md`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a measurement that cannot be made ends with the reason"
+    reason = "a failed measurement should stop with the reason"
 )]
 
 mod faults;
@@ -27,25 +28,25 @@ use serde_json::Value;
 
 use environment::{EVERYTHING, Environment, LOWSEC};
 
-/// A simulated day of killmails, with faults.
+/// Simulates a day of killmails with faults
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Hours of the day to play
     #[arg(long, default_value_t = 24)]
     hours: u32,
-    /// How many times as fast as life
+    /// How many times faster than real time
     #[arg(long, default_value_t = 50)]
     speed: u32,
-    /// Killmails a day; zKillboard publishes 14,000 to 18,000
+    /// Killmails per day; zKillboard publishes 14,000 to 18,000
     #[arg(long, default_value_t = 16_000)]
     killmails: u32,
-    /// Faults and kills are drawn from it: the same seed, the same day
+    /// Chooses the faults and kills; the same seed gives the same day
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);
-/// How long what was held up may take after the day.
+/// The timeout for delayed killmails after the end of the day.
 const AFTER: Duration = Duration::from_secs(300);
 
 #[tokio::main]
@@ -53,7 +54,7 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let corpus = corpus::best();
     println!(
-        "{} hours at {}x, {} killmails a day, {}, seed {}",
+        "{} hours at {}x, {} killmails per day, {}, seed {}",
         arguments.hours,
         arguments.speed,
         arguments.killmails,
@@ -80,7 +81,7 @@ async fn main() -> ExitCode {
             while let Some(fault) = plan.due(into.div_f64(hour.as_secs_f64()).as_secs_f64()) {
                 fault.strike(&mut world, hour).await;
             }
-            // As many as are due: a kill or a slow machine delays them, and does not make them fewer.
+            // Publish every document that is due, so that kills and a slow machine only delay documents.
             let due = begun.elapsed().as_secs_f64() / each.as_secs_f64();
             while (published.len() as f64) < due && published.len() < (ends.as_secs_f64() / each.as_secs_f64()) as usize
             {
@@ -90,7 +91,7 @@ async fn main() -> ExitCode {
             }
             tokio::time::sleep(each.min(Duration::from_millis(50))).await;
         }
-        // Those whose time came while something else struck: what is counted has happened.
+        // Cause the faults that were due during another fault, because the counts include them.
         while let Some(fault) = plan.due(1.0) {
             fault.strike(&mut world, hour).await;
         }
@@ -102,14 +103,14 @@ async fn main() -> ExitCode {
     world.heal().await;
     let all = published.len() as u64;
     let held = AFTER.max(hour);
-    eventually("the log holds everything", held, async || world.logged().await >= all).await;
+    eventually("the log has all killmails", held, async || world.logged().await >= all).await;
     let expected = world.log().await;
     let low = world.matching("space:lowsec").await;
-    eventually("everything is posted", held, async || {
+    eventually("all killmails are posted", held, async || {
         world.posted(EVERYTHING).len() >= expected.len() && world.posted(LOWSEC).len() >= low.len()
     })
     .await;
-    eventually("the client has everything", held, async || {
+    eventually("the client has all killmails", held, async || {
         witness.seen().len() >= expected.len()
     })
     .await;
@@ -118,28 +119,32 @@ async fn main() -> ExitCode {
     let mut verdict = table::CheckReport::default();
     verdict.check("published, in the log", &published, &expected);
     verdict.check(
-        "in the log, at the client",
+        "in the log, received by the client",
         &expected.iter().copied().collect(),
         &witness.seen(),
     );
     verdict.check(
-        "in the log, posted to the channel of everything",
+        "in the log, posted to the channel for all killmails",
         &expected.iter().copied().collect(),
         &world.posted(EVERYTHING),
     );
     verdict.check(
-        "low security space, posted to its channel",
+        "in lowsec, posted to the lowsec channel",
         &low.iter().copied().collect(),
         &world.posted(LOWSEC),
     );
-    verdict.order("the client's order is the log's", &expected, &witness.seen());
-    verdict.order("the channel's order is the log's", &expected, &world.posted(EVERYTHING));
+    verdict.order("the client has the order of the log", &expected, &witness.seen());
+    verdict.order(
+        "the channel has the order of the log",
+        &expected,
+        &world.posted(EVERYTHING),
+    );
     println!("\n{}", faults.told());
     println!("{}", table::metrics(&mut world).await);
     println!("{}", verdict.text());
     world.stop().await;
     if cfg!(debug_assertions) {
-        println!("A debug build: memory and times say little.");
+        println!("This is a debug build, so memory and times are not meaningful.");
     }
     if verdict.holds() {
         ExitCode::SUCCESS
@@ -148,7 +153,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// The killmail of this number of the day: the corpus over and over, each time with ids of its own, happening now.
+/// Returns the killmail with this number, with current times. The corpus repeats under new ids.
 fn document(documents: &[Value], number: usize) -> Value {
     let mut document = documents[number % documents.len()].clone();
     let round = (number / documents.len()) as u64;
@@ -160,7 +165,7 @@ fn document(documents: &[Value], number: usize) -> Value {
     document
 }
 
-/// How often each of them stands there more than once.
+/// Counts the ids that occur more than once.
 fn repeated(ids: &[u64]) -> usize {
     let mut counts: HashMap<u64, usize> = HashMap::new();
     for id in ids {

@@ -1,4 +1,4 @@
-//! What is printed: a line for each hour, the metrics at the end, and whether anything was lost.
+//! The printed tables: a row per hour, the metrics at the end, and the result.
 
 use std::{collections::HashSet, fmt::Write as _};
 
@@ -11,7 +11,7 @@ use crate::{
 
 pub(crate) const HEAD: &str = "| hour | published | logged | client has | posted | waiting | ingestor, MB | notifier, MB |\n|---|---|---|---|---|---|---|---|";
 
-/// Of the metrics, what says how the day was.
+/// The metrics that are printed at the end.
 const SHOWN: [&str; 14] = [
     "killfeed_feed_lag_seconds",
     "killfeed_feed_health",
@@ -29,7 +29,7 @@ const SHOWN: [&str; 14] = [
     "notifier_send_tries_total",
 ];
 
-/// How it stands at the end of an hour.
+/// Returns the row for the end of an hour.
 pub(crate) async fn hour(number: u32, published: usize, world: &mut Environment, witness: &Witness) -> String {
     let (logged, posted) = (world.logged().await, world.posted(EVERYTHING).len());
     let waiting = value(&world.metrics(Binary::Notifier).await, "notifier_waiting_killmails");
@@ -45,7 +45,7 @@ pub(crate) async fn hour(number: u32, published: usize, world: &mut Environment,
     )
 }
 
-/// All labels summed.
+/// Returns the sum of a metric over all labels.
 fn value(text: &str, name: &str) -> f64 {
     let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
     let values = text.lines().filter(of_name);
@@ -54,9 +54,9 @@ fn value(text: &str, name: &str) -> f64 {
         .sum()
 }
 
-/// The metrics since the last starts.
+/// Returns the metrics since the last start of each service.
 pub(crate) async fn metrics(world: &mut Environment) -> String {
-    let mut table = String::from("| metric, since the last kill | value |\n|---|---|\n");
+    let mut table = String::from("| metric since the last restart | value |\n|---|---|\n");
     let (ingestor, notifier) = (
         world.metrics(Binary::Ingestor).await,
         world.metrics(Binary::Notifier).await,
@@ -72,7 +72,7 @@ pub(crate) async fn metrics(world: &mut Environment) -> String {
     table
 }
 
-/// Whether anything was lost, came twice or came in another order.
+/// The result: whether killmails were lost, repeated or out of order.
 #[derive(Debug, Default)]
 pub(crate) struct CheckReport {
     lines: Vec<String>,
@@ -80,7 +80,7 @@ pub(crate) struct CheckReport {
 }
 
 impl CheckReport {
-    /// Each of `expected` once, and nothing else.
+    /// Checks that `found` contains each expected id exactly once and no other id.
     pub(crate) fn check(&mut self, what: &str, expected: &HashSet<u64>, found: &[u64]) {
         let distinct: HashSet<u64> = found.iter().copied().collect();
         let (lost, twice) = (expected.difference(&distinct).count(), repeated(found));
@@ -92,7 +92,7 @@ impl CheckReport {
         ));
     }
 
-    /// In this order.
+    /// Checks that the order is equal.
     pub(crate) fn order(&mut self, what: &str, expected: &[u64], found: &[u64]) {
         let holds = expected == found;
         self.failed |= !holds;
@@ -105,7 +105,7 @@ impl CheckReport {
     }
 
     pub(crate) fn text(&self) -> String {
-        let head = "| | killmails | lost | twice | nobody knows whence |\n|---|---|---|---|---|";
+        let head = "| | killmails | lost | repeated | unexpected |\n|---|---|---|---|---|";
         format!("{head}\n{}\n", self.lines.join("\n"))
     }
 }

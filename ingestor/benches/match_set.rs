@@ -1,7 +1,8 @@
-//! A killmail against a million subscriptions: `cargo bench -p killfeed-ingestor --bench match_set`. The table with the project's bounds
-//! comes from `cargo run --release --example match_million`.
+//! Measures matching against a million subscriptions: `cargo bench -p killfeed-ingestor --bench match_set`.
+//!
+//! `cargo run --release --example match_million` prints the table with the project's limits.
 
-#![expect(clippy::unwrap_used, reason = "a bench that can't be set up measures nothing")]
+#![expect(clippy::unwrap_used, reason = "a bench without its setup measures nothing")]
 
 use std::hint::black_box;
 
@@ -28,7 +29,7 @@ fn benches(criterion: &mut Criterion) {
         .killmails
         .iter()
         .partition(|killmail| killmail.attackers.len() > 1_000);
-    criterion.bench_function("an ordinary killmail against a million", |bencher| {
+    criterion.bench_function("a normal killmail against a million", |bencher| {
         let mut killmails = ordinary.iter().cycle();
         bencher.iter(|| killmails.next().map(|killmail| black_box(set.matches(killmail))));
     });
@@ -39,7 +40,7 @@ fn benches(criterion: &mut Criterion) {
         });
     }
     let more = workload.subscriptions(1_000, 2);
-    criterion.bench_function("add and remove one of a million, beside a copy", |bencher| {
+    criterion.bench_function("add and remove one of a million, with a copy", |bencher| {
         let mut at = (0..more.len()).cycle();
         bencher.iter(|| {
             let mut changed = set.clone();
@@ -51,7 +52,7 @@ fn benches(criterion: &mut Criterion) {
     let programs: Vec<Program> = filters.iter().map(|filter| Program::new(filter).unwrap()).collect();
     let mut group = criterion.benchmark_group("linear scan");
     group.sample_size(10);
-    group.bench_function("an ordinary killmail against a million", |bencher| {
+    group.bench_function("a normal killmail against a million", |bencher| {
         let mut killmails = ordinary.iter().cycle();
         bencher.iter(|| {
             let killmail = killmails.next().unwrap();

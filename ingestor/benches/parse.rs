@@ -1,14 +1,14 @@
-//! How long one document takes: `cargo bench -p killfeed-ingestor --bench parse`.
+//! Measures the parsing of documents: `cargo bench -p killfeed-ingestor --bench parse`.
 //!
-//! Bounds of the project: parse and enrich together at least 5,000 ordinary documents a second on one core (200 us each),
-//! the largest known killmail (1 MB, 3,753 attackers) in under 20 ms.
+//! The project's limits for parsing and enriching together are 5,000 normal documents per second on one core (200 us each),
+//! and less than 20 ms for the largest known killmail (1 MB, 3,753 attackers).
 
 use std::{hint::black_box, io::Read as _, path::Path};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use killfeed_ingestor::parse::parse;
 
-/// Invented; stands in where the real documents are not there.
+/// A fictional document, used if the real documents are missing.
 const SAMPLE: &str = r##"{"killmail_id":130000001,"hash":"00112233445566778899aabbccddeeff00112233","esi":{"attackers":[
 {"alliance_id":99000001,"character_id":2110000001,"corporation_id":98000001,"damage_done":2673,"final_blow":true,
 "security_status":-0.6,"ship_type_id":35683,"weapon_type_id":3178}],"killmail_id":130000001,
@@ -23,12 +23,12 @@ const SAMPLE: &str = r##"{"killmail_id":130000001,"hash":"00112233445566778899aa
 fn documents() -> Vec<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/killmails/r2z2-open.jsonl.gz");
     let Ok(file) = std::fs::File::open(&path) else {
-        eprintln!("{} is not there: measuring an invented document", path.display());
+        eprintln!("{} is missing: measuring a fictional document", path.display());
         return vec![SAMPLE.to_owned()];
     };
     let mut text = String::new();
     if let Err(error) = flate2::read::GzDecoder::new(file).read_to_string(&mut text) {
-        eprintln!("{}: {error}: measuring an invented document", path.display());
+        eprintln!("{}: {error}: measuring a fictional document", path.display());
         return vec![SAMPLE.to_owned()];
     }
     text.lines().map(str::to_owned).collect()
@@ -39,7 +39,7 @@ fn bench(criterion: &mut Criterion) {
     let (largest, ordinary): (Vec<_>, Vec<_>) = documents.iter().partition(|text| text.len() > 500_000);
     let mut group = criterion.benchmark_group("parse");
     group.throughput(Throughput::Elements(ordinary.len() as u64));
-    group.bench_function("ordinary documents", |bencher| {
+    group.bench_function("normal documents", |bencher| {
         bencher.iter(|| {
             for text in &ordinary {
                 let _ = black_box(parse(black_box(text.as_bytes())));

@@ -1,10 +1,10 @@
-//! How long an autocomplete waits for names: `cargo bench -p killfeed-ingestor --bench search [NAMES]`.
+//! Measures the name searches of autocomplete: `cargo bench -p killfeed-ingestor --bench search [NAMES]`.
 //!
-//! Prints one table: searches as people type them, letter by letter, over all names of the static data of `../shared/data` and over a
-//! million names of pilots, corporations and alliances that were seen, on disk in a `names.redb` as an ingestor has it. Bound: 99 of
-//! 100 within 20 ms. ESI is never asked here: what it takes is bounded by its own patience.
+//! The bench types names letter by letter and prints a table. It searches all names of the static data in `../shared/data`, and
+//! a million names of pilots, corporations and alliances in a `names.redb` on disk, as an ingestor has it. The limit is 20 ms
+//! for 99 of 100 searches. The bench sends no requests to ESI, which have a timeout of their own.
 
-#![expect(clippy::unwrap_used, reason = "a bench that can't be set up measures nothing")]
+#![expect(clippy::unwrap_used, reason = "a bench without its setup measures nothing")]
 
 use std::{
     fs,
@@ -24,16 +24,16 @@ use killfeed_ingestor::{
 
 const STATIC_DATA: &str = "../../shared/data/sde/eve-online-static-data-3475087-jsonl.zip";
 const NAMES: usize = 1_000_000;
-/// Entries that are written in one transaction.
+/// The number of entries per transaction.
 const MAX_BATCH: usize = 50_000;
-/// Names that are typed, for each row of the table.
+/// The number of names typed for each row of the table.
 const TYPED: usize = 300;
-/// Somebody who typed so many letters has found it, or never will.
+/// The number of letters typed of each name. More letters do not find more.
 const LETTERS: usize = 8;
 const BOUND: Duration = Duration::from_millis(20);
 
 fn main() {
-    // cargo adds `--bench`, which is none of ours.
+    // Ignore `--bench`, which cargo adds.
     let count = std::env::args().skip(1).find_map(|argument| argument.parse().ok());
     let count: usize = count.unwrap_or(NAMES);
     let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join(STATIC_DATA);
@@ -91,7 +91,7 @@ async fn measure(count: usize, archive: &Path) {
     let places = counts.systems + counts.constellations + counts.regions;
     let known = places + counts.types + counts.groups + counts.categories + counts.factions;
     println!(
-        "| {count} names seen (written in {written:.1?}), {known} of the static data | searches | found | median | 99 % | slowest | bound |"
+        "| {count} cached names (written in {written:.1?}), {known} in the static data | searches | found | median | 99 % | slowest | limit |"
     );
     println!("|---|---|---|---|---|---|---|");
     let mut all = Vec::new();
@@ -124,7 +124,7 @@ async fn measure(count: usize, archive: &Path) {
         row(what, &mut times, &format!("{found} of {TYPED} after {LETTERS} letters"));
         all.append(&mut times);
     }
-    row("all of them", &mut all, "");
+    row("all searches", &mut all, "");
 }
 
 fn row(what: &str, times: &mut [Duration], found: &str) {
@@ -145,7 +145,7 @@ fn row(what: &str, times: &mut [Duration], found: &str) {
     );
 }
 
-/// Nine in ten are pilots, as in life; names are made of syllables, so that many begin alike.
+/// Returns a fictional name. Nine in ten are pilots, and many names start with the same syllables.
 fn entry(at: usize, random: &mut fastrand::Rng) -> (EntityKey, Arc<NameEntry>) {
     const SYLLABLES: [&str; 40] = [
         "ka", "ri", "to", "na", "mi", "shi", "ro", "an", "el", "dar", "vel", "mor", "gan", "thi", "us", "or", "xa",

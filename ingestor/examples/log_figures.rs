@@ -1,7 +1,7 @@
-//! What the embedded log does on this machine: `cargo run --release -p killfeed-ingestor --example log_figures [RECORDS]`.
+//! Measures the embedded log: `cargo run --release -p killfeed-ingestor --example log_figures [RECORDS]`.
 //!
-//! Appends made-up killmails of ordinary size one by one and in batches, reads them back from disk and from memory, and opens
-//! the file again.
+//! The program appends fictional killmails of the usual size one by one and in batches, reads them from disk and from memory,
+//! and opens the file again.
 
 use std::{
     path::Path,
@@ -26,7 +26,7 @@ async fn main() -> anyhow::Result<()> {
         Some(count) => count.parse().context("expected the number of records")?,
         None => 20_000,
     };
-    // Not in /tmp, which may be memory: what counts here is the disk.
+    // /tmp may be in memory, and this measures the disk.
     let dir = std::env::current_dir()?.join(format!("log-figures-{}", std::process::id()));
     let result = measure(&dir, records).await;
     std::fs::remove_dir_all(&dir)?;
@@ -77,7 +77,7 @@ async fn measure(dir: &Path, records: u64) -> anyhow::Result<()> {
         })
         .await?;
     }
-    rate("append, fifty at once", records - singles, started);
+    rate("append in batches of 50", records - singles, started);
 
     let started = Instant::now();
     let mut after = Offset(0);
@@ -115,7 +115,7 @@ async fn measure(dir: &Path, records: u64) -> anyhow::Result<()> {
     rate("decode", decoded as u64, started);
     println!(
         "{:<28} {:.1} times the encoded bytes",
-        "memory of decoded forms",
+        "memory of decoded records",
         (resident()?.saturating_sub(before)) as f64 / encoded as f64
     );
     drop(newest);
@@ -125,7 +125,7 @@ async fn measure(dir: &Path, records: u64) -> anyhow::Result<()> {
     println!("{:<28} {:?}", "close", started.elapsed());
     let size = std::fs::metadata(dir.join(FILE_NAME))?.len();
     println!("{:<28} {} MiB", "file", size >> 20);
-    for (what, check_up_to) in [("open, checking the file", u64::MAX), ("open, trusting the file", 0)] {
+    for (what, check_up_to) in [("open with a check", u64::MAX), ("open without a check", 0)] {
         let started = Instant::now();
         let options = Options {
             check_up_to,
@@ -139,7 +139,7 @@ async fn measure(dir: &Path, records: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Eleven attackers, a dozen items, names: about what an ordinary killmail carries.
+/// Returns a fictional killmail of the usual size: eleven attackers, a dozen items, and names.
 fn killmail(id: u64) -> v1::Killmail {
     v1::Killmail {
         killmail_id: id,
@@ -196,7 +196,7 @@ fn rate(what: &str, count: u64, started: Instant) {
     println!("{what:<28} {:>10.0} records/s", count as f64 / seconds);
 }
 
-/// Bytes of memory this process occupies.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> anyhow::Result<usize> {
     let status = std::fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

@@ -1,4 +1,6 @@
-//! Readers that cost little, since they share the machine with the server: a message's kind is looked at, nothing is decoded.
+//! Cheap readers of a stream.
+//!
+//! They share the machine with the server, so they only check the kind of each message and decode nothing.
 
 use bytes::Buf as _;
 use killfeed::v1::{Position, StreamKillmailsRequest, stream_killmails_request::Start};
@@ -9,11 +11,11 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 
-/// Keys of StreamKillmailsResponse's fields.
+/// The field keys of StreamKillmailsResponse.
 const CURSOR: u8 = 0x0a;
 const KILLMAIL: u8 = 0x12;
 
-/// One stream on a connection of its own.
+/// A stream with its own connection.
 pub(crate) struct Reader {
     messages: Streaming<Message>,
     _channel: Channel,
@@ -32,36 +34,36 @@ impl Reader {
             .unwrap()
             .connect()
             .await
-            .expect("the server takes one more connection");
+            .expect("the server accepts another connection");
         let mut grpc = tonic::client::Grpc::new(channel.clone());
         grpc.ready().await.unwrap();
         let path = http::uri::PathAndQuery::from_static("/killfeed.v1.KillmailService/StreamKillmails");
         let response = grpc.server_streaming(Request::new(request), path, Skim).await;
         Self {
-            messages: response.expect("the server takes one more stream").into_inner(),
+            messages: response.expect("the server accepts another stream").into_inner(),
             _channel: channel,
         }
     }
 
-    /// Reads so many killmails; their bytes.
+    /// Reads `killmails` killmails and returns their size in bytes.
     pub(crate) async fn read(&mut self, killmails: u64) -> u64 {
         let (mut count, mut bytes) = (0, 0);
         while count < killmails {
-            let message = self.messages.message().await.unwrap().expect("a stream does not end");
+            let message = self.messages.message().await.unwrap().expect("the stream does not end");
             count += u64::from(message.is_killmail);
             bytes += message.bytes;
         }
         bytes
     }
 
-    /// Reads up to a sign of life.
+    /// Reads until the next progress event.
     pub(crate) async fn progress(&mut self) {
         while self
             .messages
             .message()
             .await
             .unwrap()
-            .expect("a stream does not end")
+            .expect("the stream does not end")
             .is_killmail
         {}
     }

@@ -1,13 +1,18 @@
-//! What it costs to serve many streams: `cargo run --release --example fanout -- --streams 64 --killmails 20000`.
+//! Measures the cost of many streams: `cargo run --release --example fanout -- --streams 64 --killmails 20000`.
 //!
-//! The server is a process of its own (this program again), so that its time and memory are read from /proc and nobody
-//! else's. Four parts: the whole log to so many streams at once, by no filter, by one, and by as many different ones; lists; one new
-//! killmail to a thousand streams; and ten thousand streams that wait. Prints the table of docs/performance.md.
+//! The server is a separate process (this program again), so that /proc shows its own time and memory. There are four parts:
+//!
+//! - the whole log to many streams at the same time, without a filter, with one filter, and with a different one for each
+//! - lists
+//! - one new killmail to a thousand streams
+//! - ten thousand idle streams
+//!
+//! The output is the table in docs/performance.md.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a measurement that cannot be made ends with the reason"
+    reason = "a failed measurement should stop with the reason"
 )]
 
 mod client;
@@ -22,22 +27,22 @@ use tokio::time::Instant;
 use client::Reader;
 use server::{Process, serve};
 
-/// Appended one by one to time how they spread.
+/// The number of killmails that are appended one by one to measure their delivery.
 const NEW_KILLMAILS: usize = 100;
 const LIVE_STREAMS: usize = 1_000;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Streams that read the whole log at once
+    /// Streams that read the whole log at the same time
     #[arg(long, default_value_t = 64)]
     streams: usize,
     /// Killmails in the log
     #[arg(long, default_value_t = 20_000)]
     killmails: u64,
-    /// Streams that wait
+    /// Idle streams
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
-    /// Servers of a shared log (nats://host:port, separated by commas) in place of the embedded one; their stream fanout has to be new
+    /// Servers of a shared log (nats://host:port, comma-separated) instead of the embedded log; they must not have a stream named fanout
     #[arg(long, value_delimiter = ',')]
     nats: Vec<String>,
     #[command(subcommand)]
@@ -46,7 +51,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Part {
-    /// The server, as this program starts it
+    /// Run the server; this program starts it
     #[command(hide = true)]
     Serve { folder: std::path::PathBuf },
 }
@@ -57,11 +62,11 @@ async fn main() {
     if let Some(Part::Serve { folder }) = arguments.part {
         return serve(&folder, arguments.killmails, arguments.nats).await;
     }
-    // Not in /tmp, which may be memory: what is read comes from a disk.
+    // /tmp may be in memory, and this measurement reads from a disk.
     let folder = tempfile::tempdir_in(".").unwrap();
     let mut server = Process::start(folder.path(), arguments.killmails, &arguments.nats).await;
     println!(
-        "{} killmails of {} bytes; {} CPUs; load average {} at the beginning\n",
+        "{} killmails of {} bytes; {} CPUs; load average {} at the start\n",
         arguments.killmails,
         server.killmail_bytes,
         std::thread::available_parallelism().unwrap(),
@@ -75,21 +80,21 @@ async fn main() {
     for (what, filter) in [
         ("no filter", Filters::None),
         ("one filter, the same for all", Filters::Same),
-        ("a different filter each", Filters::Different),
+        ("a different filter for each", Filters::Different),
     ] {
         catch_up(&server, &arguments, what, filter).await;
     }
-    println!("\n| lists, over the whole log | time | server CPU |\n|---|---|---|");
+    println!("\n| lists of the whole log | time | server CPU |\n|---|---|---|");
     lists(&server).await;
     println!("\n| new killmails, one at a time | |\n|---|---|");
     let idle_before = server.resident();
     let mut readers = open(&server, LIVE_STREAMS).await;
     live(&mut server, &mut readers).await;
     readers.extend(open(&server, arguments.idle.saturating_sub(LIVE_STREAMS)).await);
-    println!("\n| streams that wait, each on a connection of its own | |\n|---|---|");
-    println!("| held | {} |", readers.len());
+    println!("\n| idle streams, each with its own connection | |\n|---|---|");
+    println!("| streams | {} |", readers.len());
     let memory = server.resident().saturating_sub(idle_before) / readers.len() as u64;
-    println!("| server memory each | {:.1} KB |", memory as f64 / 1_000.0);
+    println!("| server memory per stream | {:.1} KB |", memory as f64 / 1_000.0);
     let spread = spread(&mut server, &mut readers).await;
     println!("| one new killmail to all of them | {spread:.0?} |");
     server.stop().await;
@@ -103,7 +108,7 @@ enum Filters {
 }
 
 impl Filters {
-    /// All of them match every killmail, so that the same is delivered.
+    /// Returns the filter of a stream. Every filter matches every killmail, so that all streams deliver the same.
     fn of(self, stream: usize) -> String {
         match self {
             Self::None => String::new(),
@@ -138,11 +143,11 @@ async fn catch_up(server: &Process, arguments: &Arguments, what: &str, filters: 
     );
 }
 
-/// How long a list takes whose filter finds nothing: the most that a page has to look at.
+/// Measures lists without matches, which scan the most records per page.
 async fn lists(server: &Process) {
     let mut client = KillmailServiceClient::connect(server.address.clone()).await.unwrap();
     for (what, count_only) in [
-        ("a page by a filter that nothing matches", false),
+        ("a page of a filter without matches", false),
         ("the same, counted", true),
     ] {
         let request = ListKillmailsRequest {
@@ -154,18 +159,18 @@ async fn lists(server: &Process) {
         let page = client.list_killmails(request).await.unwrap().into_inner();
         assert!(
             page.killmails.is_empty() && page.matched == 0,
-            "nothing is worth that much"
+            "no killmail is worth that much"
         );
         println!("| {what} | {:.0?} | {:.0?} |", begun.elapsed(), server.cpu() - cpu);
     }
 }
 
-/// Streams of everything new, each on a connection of its own.
+/// Opens streams without a filter at the head, each with its own connection.
 async fn open(server: &Process, count: usize) -> Vec<Reader> {
     use futures::StreamExt as _;
     let opening = (0..count).map(|_| Reader::open(&server.address, "", false));
     let mut readers: Vec<Reader> = futures::stream::iter(opening).buffer_unordered(64).collect().await;
-    // Each says at once that it has caught up: then it is there.
+    // The first event of each stream says that it has caught up, so it is open.
     futures::future::join_all(readers.iter_mut().map(Reader::progress)).await;
     readers
 }
@@ -178,14 +183,14 @@ async fn live(server: &mut Process, readers: &mut [Reader]) {
     spreads.sort_unstable();
     let at = |share: usize| spreads[(spreads.len() * share / 100).min(spreads.len() - 1)];
     println!(
-        "| to {} streams: from durable to the last one, p50 / p99 of {NEW_KILLMAILS} | {:.1?} / {:.1?} |",
+        "| to {} streams: from durable append to last delivery, p50 / p99 of {NEW_KILLMAILS} | {:.1?} / {:.1?} |",
         readers.len(),
         at(50),
         at(99)
     );
 }
 
-/// How long it takes from a killmail's durability until the last one has it.
+/// Measures the time from a durable append until the last stream has the killmail.
 async fn spread(server: &mut Process, readers: &mut [Reader]) -> Duration {
     let read = async {
         futures::future::join_all(readers.iter_mut().map(|reader| reader.read(1))).await;

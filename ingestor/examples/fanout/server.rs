@@ -1,4 +1,4 @@
-//! The server: the real log and the real edge, in a process of its own that appends when it is told to.
+//! The server process: the real log and gRPC server. It appends a killmail on request.
 
 use std::{
     path::Path,
@@ -28,10 +28,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// Of /proc/PID/stat: Linux's USER_HZ, 100 on every architecture that matters here.
+/// The unit of CPU times in /proc/PID/stat: USER_HZ, which is 100 on Linux.
 const TICKS_PER_SECOND: u64 = 100;
 
-/// The server as this process sees it.
+/// A handle to the server process.
 pub(crate) struct Process {
     pub(crate) address: String,
     pub(crate) killmail_bytes: usize,
@@ -55,7 +55,7 @@ impl Process {
             .unwrap();
         let told = child.stdin.take().unwrap();
         let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
-        let line = said.next_line().await.unwrap().expect("the server says where it is");
+        let line = said.next_line().await.unwrap().expect("the server prints its address");
         let (address, bytes) = line.split_once(' ').unwrap();
         Self {
             address: address.to_owned(),
@@ -66,24 +66,24 @@ impl Process {
         }
     }
 
-    /// Appends one killmail; when it was durable.
+    /// Appends a killmail and returns the time at which it was durable.
     pub(crate) async fn append(&mut self) -> Duration {
         self.told.write_all(b"append\n").await.unwrap();
-        let line = self.said.next_line().await.unwrap().expect("the server still runs");
+        let line = self.said.next_line().await.unwrap().expect("the server is running");
         Duration::from_nanos(line.parse().unwrap())
     }
 
-    /// Time that its threads have run, in the kernel too.
+    /// Returns the user and system CPU time of the server.
     pub(crate) fn cpu(&self) -> Duration {
         let stat = self.proc("stat");
-        // The program's name, in parentheses, may hold anything; what counts comes after it.
+        // The program's name is in parentheses and can contain any character, so split after the last parenthesis.
         let (_, fields) = stat.rsplit_once(')').unwrap();
         let fields: Vec<&str> = fields.split_whitespace().collect();
         let ticks: u64 = [11, 12].iter().map(|&at| fields[at].parse::<u64>().unwrap()).sum();
         Duration::from_millis(ticks * 1_000 / TICKS_PER_SECOND)
     }
 
-    /// Bytes of memory.
+    /// Returns the resident memory of the server in bytes.
     pub(crate) fn resident(&self) -> u64 {
         let status = self.proc("status");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
@@ -92,7 +92,7 @@ impl Process {
     }
 
     fn proc(&self, file: &str) -> String {
-        let id = self.child.id().expect("it still runs");
+        let id = self.child.id().expect("the server is running");
         std::fs::read_to_string(format!("/proc/{id}/{file}")).unwrap()
     }
 
@@ -101,25 +101,25 @@ impl Process {
     }
 }
 
-/// Since 1970: the same clock in both processes.
+/// Returns the time since 1970, from the clock that both processes share.
 pub(crate) fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
 }
 
-/// How busy the machine was with other things.
+/// Returns the load average of the last minute.
 pub(crate) fn load_average() -> String {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap();
     text.split_whitespace().next().unwrap().to_owned()
 }
 
-/// The other process: fills a log, serves it, and appends a killmail for each line that it reads.
+/// Runs the server: fills a log, serves it, and appends a killmail for each line on standard input.
 pub(crate) async fn serve(folder: &Path, killmails: u64, nats: Vec<String>) {
     let options = Options {
         reserve_bytes: 0,
         ..Options::new(Duration::from_secs(7 * 86_400))
     };
     let (log, writer): (Arc<dyn LogRead>, Arc<dyn LogWrite>);
-    // Given up when this ends.
+    // Held until this function ends, so that this process stays the leader.
     let _leadership;
     if nats.is_empty() {
         let embedded = Arc::new(EmbeddedLog::open(folder, options).unwrap());
@@ -182,7 +182,7 @@ pub(crate) async fn serve(folder: &Path, killmails: u64, nats: Vec<String>) {
     served.await.unwrap().unwrap();
 }
 
-/// Waits for a line; none = the other process has ended.
+/// Waits for a line on standard input; returns false when it is closed.
 fn told() -> bool {
     std::io::stdin().read_line(&mut String::new()).unwrap() > 0
 }
@@ -205,7 +205,7 @@ async fn append(log: &dyn LogWrite, ids: &[u64]) -> Head {
     log.append(batch).await.unwrap()
 }
 
-/// Made up, of the size that most are: about 1.2 KB.
+/// Returns a fictional killmail of the usual size, about 1.2 KB.
 fn killmail(id: u64) -> v1::Killmail {
     v1::Killmail {
         killmail_id: id,
@@ -261,7 +261,7 @@ fn killmail(id: u64) -> v1::Killmail {
     }
 }
 
-/// Filters here name nobody.
+/// A resolver without names, because the filters contain none.
 struct EmptyResolver;
 
 impl Resolve for EmptyResolver {

@@ -1,8 +1,8 @@
-//! How long a killmail takes against a million subscriptions: `cargo run --release --example match_million [SUBSCRIPTIONS]`.
+//! Measures matching against a million subscriptions: `cargo run --release --example match_million [SUBSCRIPTIONS]`.
 //!
-//! Prints two tables: the set beside a linear scan of the same filters, over the real killmails of `../shared/data`, in one run; and checks
-//! that both say the same. First for subscriptions that people would keep, then for such as they first write them, firehoses and all.
-//! The bounds are those of the project.
+//! The program compares the filter set with a linear scan of the same filters, on the real killmails of `../shared/data`, and
+//! checks that both match the same. It prints two tables: for subscriptions that users would keep, and for subscriptions as
+//! users first write them, including those with too many posts.
 
 mod workload;
 
@@ -20,17 +20,17 @@ use killfeed::{
 };
 use workload::Workload;
 
-/// Killmails that the linear scan is measured on; all of them would take minutes.
+/// The number of killmails for the linear scan, which would take minutes for all of them.
 const SCANNED: usize = 25;
-/// The bot warns of a subscription that would have more posts than this, so nobody keeps one.
+/// The number of posts per day above which the bot warns, so that users do not keep the subscription.
 const A_DAY: usize = 500;
-/// An ordinary day of zKillboard's.
+/// The number of killmails on a normal day.
 const KILLMAILS_A_DAY: usize = 16_000;
-/// So many are tried at a time: what that takes of memory is nothing beside the set that is measured.
+/// The batch size for choosing subscriptions. Its memory is small compared with the measured set.
 const MAX_BATCH: usize = 20_000;
-/// Changes that are measured.
+/// The number of measured changes.
 const CHANGES: usize = 2_000;
-/// Every killmail is matched so often; the median counts, because others use the machine too.
+/// The number of matches per killmail. Their median counts, because other programs use the machine too.
 const ROUNDS: usize = 5;
 
 #[derive(Parser)]
@@ -38,45 +38,45 @@ struct Arguments {
     /// Subscriptions
     #[arg(default_value_t = 1_000_000)]
     subscriptions: usize,
-    /// One of the tables alone
+    /// Print only one of the tables
     #[arg(long)]
     table: Option<Table>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Table {
-    /// Of subscriptions that people would keep
+    /// Subscriptions that users would keep
     Kept,
-    /// Of subscriptions as they are first written
+    /// Subscriptions as users first write them
     Written,
 }
 
 fn main() -> anyhow::Result<()> {
     let Arguments { subscriptions, table } = Arguments::parse();
     let Some(table) = table else {
-        // Each in a process of its own, whose memory nothing else has used before.
+        // Each table gets a process of its own, so that no earlier use affects its memory.
         let program = std::env::current_exe()?;
         for table in ["kept", "written"] {
             let count = subscriptions.to_string();
             let ended = Command::new(&program).args([&count, "--table", table]).status()?;
-            anyhow::ensure!(ended.success(), "the table {table} could not be made: {ended}");
+            anyhow::ensure!(ended.success(), "the table {table} failed: {ended}");
         }
         return Ok(());
     };
     let workload = Workload::open()?;
     match table {
         Table::Kept => {
-            println!("None with more than {A_DAY} posts a day:\n");
+            println!("Subscriptions with at most {A_DAY} posts per day:\n");
             measure(&workload, &kept(&workload, subscriptions)?)
         }
         Table::Written => {
-            println!("\nAs they are first written:\n");
+            println!("\nSubscriptions as users first write them:\n");
             measure(&workload, &workload.subscriptions(subscriptions, 1))
         }
     }
 }
 
-/// So many subscriptions of which none has more posts than a channel bears: of those that have, others are written instead.
+/// Returns subscriptions with an acceptable number of posts. Others are replaced with new ones.
 fn kept(workload: &Workload, count: usize) -> anyhow::Result<Vec<Filter>> {
     let most = workload.killmails.len() * A_DAY / KILLMAILS_A_DAY;
     let mut kept = Vec::with_capacity(count);
@@ -147,13 +147,13 @@ fn measure(workload: &Workload, filters: &[Filter]) -> anyhow::Result<()> {
 
     let row = |what: &str, measured: String, bound: &str| println!("| {what} | {measured} | {bound} |");
     println!(
-        "| {count} subscriptions, {} killmails | measured | bound |",
+        "| {count} subscriptions, {} killmails | result | limit |",
         workload.killmails.len()
     );
     println!("|---|---|---|");
-    row("build of the set", format!("{built:.1?}"), "10 s");
+    row("time to build the set", format!("{built:.1?}"), "10 s");
     row(
-        "memory of the set beyond the trees, per filter",
+        "memory of the set per filter, without the trees",
         format!("{set_bytes} bytes"),
         "600 bytes",
     );
@@ -167,28 +167,28 @@ fn measure(workload: &Workload, filters: &[Filter]) -> anyhow::Result<()> {
     let mut beyond: Vec<Duration> = figures.iter().map(Figure::beyond_matches).collect();
     beyond.sort_unstable();
     row(
-        "ordinary killmail, median",
+        "normal killmail, median",
         format!("{:.1?} for {} matches", median.time, median.matched),
         &format!("{:.1?}", median.bound(Duration::from_micros(50))),
     );
     row(
-        "ordinary killmail, median of the time less 30 ns a match",
+        "normal killmail, median of the time minus 30 ns per match",
         format!("{:.1?}", beyond[beyond.len() / 2]),
         "50 µs",
     );
     row(
-        "ordinary killmails within 50 µs + 30 ns a match",
+        "normal killmails within 50 µs + 30 ns per match",
         format!("{within} of {}", figures.len()),
         "half",
     );
     let slow = &figures[figures.len() * 99 / 100];
     row(
-        "ordinary killmail, 99th percentile",
+        "normal killmail, 99th percentile",
         format!("{:.1?} for {} matches", slow.time, slow.matched),
         "",
     );
     row(
-        "matches of an ordinary killmail, median",
+        "matches of a normal killmail, median",
         matched[matched.len() / 2].to_string(),
         "",
     );
@@ -212,7 +212,7 @@ fn measure(workload: &Workload, filters: &[Filter]) -> anyhow::Result<()> {
     );
     for (what, times) in [("add", add), ("remove", remove)] {
         row(
-            &format!("{what}, while a copy is being read: median, 99th percentile, longest of {CHANGES}"),
+            &format!("{what} while a copy is read: median, 99th percentile, longest of {CHANGES}"),
             format!(
                 "{:.1?}, {:.1?}, {:.1?}",
                 times[CHANGES / 2],
@@ -225,7 +225,7 @@ fn measure(workload: &Workload, filters: &[Filter]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One killmail against the set.
+/// The time to match one killmail with the set.
 struct Figure {
     time: Duration,
     matched: usize,
@@ -261,7 +261,7 @@ fn figure(set: &FilterSet, killmail: &Killmail) -> Figure {
     }
 }
 
-/// As a service changes its set: a copy is changed and takes the place of the one that others may still read.
+/// Measures changes as a service makes them: it changes a copy, which then replaces the set that others may still read.
 fn changes(set: &mut FilterSet, workload: &Workload, count: usize) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
     let (mut add, mut remove) = (Vec::new(), Vec::new());
     for (id, filter) in (count as u64..).zip(workload.subscriptions(CHANGES, 2)) {
@@ -283,9 +283,10 @@ fn changes(set: &mut FilterSet, workload: &Workload, count: usize) -> anyhow::Re
     Ok((add, remove))
 }
 
-/// Bytes of memory that this process holds.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> anyhow::Result<u64> {
-    let status = fs::read_to_string("/proc/self/status").context("memory is read from /proc, so on Linux")?;
+    let status =
+        fs::read_to_string("/proc/self/status").context("cannot read memory use from /proc, which needs Linux")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kilobytes = line
         .and_then(|line| line.split_whitespace().next())

@@ -1,4 +1,4 @@
-//! Subscriptions as players write them, by the million, and the killmails to match them against.
+//! The workload: a million subscriptions as players write them, and killmails to match with them.
 
 use std::{fs::File, io::Read as _, path::Path};
 
@@ -17,10 +17,13 @@ const KILLMAILS: &str = "../../shared/data/killmails/r2z2-open.jsonl.gz";
 const STATIC_DATA: &str = "../../shared/data/sde/eve-online-static-data-3475087-jsonl.zip";
 const BUILD: &str = "3475087";
 
-/// What is written, out of a thousand subscriptions. Capital letters stand for something else each time: A, B, D alliances, C a corporation,
-/// P a pilot, S a system, K a constellation, R a region, T a type of ship, G and H groups, I a type of item, V an amount of ISK.
+/// The shapes of subscriptions, with their frequency per thousand.
+///
+/// Each subscription replaces the capital letters: A, B and D with alliances, C with a corporation, P with a pilot, S with a
+/// system, K with a constellation, R with a region, T with a ship type, G and H with groups, I with an item type, and V with
+/// an amount of ISK.
 const SHAPES: [(u32, &str); 42] = [
-    // Half are about who.
+    // Half of them are about participants.
     (120, "alliance:A"),
     (80, "corporation:C"),
     (60, "character:P"),
@@ -34,7 +37,7 @@ const SHAPES: [(u32, &str); 42] = [
     (15, "(alliance:A OR corporation:C) value>=V"),
     (10, "alliance:A -victim.group:29"),
     (10, "final.corporation:C solo"),
-    // A third about where.
+    // A third of them are about the place.
     (80, "system:S"),
     (30, "constellation:K"),
     (20, "region:R"),
@@ -48,7 +51,7 @@ const SHAPES: [(u32, &str); 42] = [
     (10, "near(S, 6ly) attacker(group:G alliance:A)"),
     (10, "space:wormhole class:(5 OR 6) value>=V"),
     (8, "region:R space:lowsec attackers<=5 value>=V"),
-    // The rest: ships, values, ranges, mixes.
+    // The rest is about ships, values and combinations.
     (30, "ship:T"),
     (20, "victim.ship:T"),
     (20, "group:G"),
@@ -67,12 +70,12 @@ const SHAPES: [(u32, &str); 42] = [
     (2, "ganked value>=V"),
 ];
 
-/// Amounts, as often as they stand here.
+/// The amounts of ISK. Repeated ones are more frequent.
 const AMOUNTS: [f64; 16] = [
     1e8, 1e8, 2.5e8, 5e8, 5e8, 1e9, 1e9, 1e9, 1e9, 2e9, 5e9, 5e9, 1e10, 2e10, 5e10, 1e11,
 ];
 
-/// The ids that stand in the compiled shapes for the letters. The groups are CCP's Titan and Dreadnought.
+/// The placeholder ids for the letters in compiled shapes.
 const LETTERS: [(&str, u64); 12] = [
     ("A", 9_000_000_001),
     ("B", 9_000_000_002),
@@ -89,9 +92,9 @@ const LETTERS: [(&str, u64); 12] = [
 ];
 const AMOUNT: f64 = 1.0;
 
-/// The real killmails with their places and groups, and what subscriptions are made of.
+/// The real killmails with locations and groups, and the data for subscriptions.
 pub(crate) struct Workload {
-    /// In feed order.
+    /// The killmails in feed order.
     pub(crate) killmails: Vec<Killmail>,
     data: StaticData,
     systems: Vec<u32>,
@@ -99,7 +102,7 @@ pub(crate) struct Workload {
 }
 
 impl Workload {
-    /// Reads `../shared/data`.
+    /// Loads the workload from `../shared/data`.
     pub(crate) fn open() -> anyhow::Result<Self> {
         let here = Path::new(env!("CARGO_MANIFEST_DIR"));
         let data = read_archive(&here.join(STATIC_DATA), BUILD)?;
@@ -125,7 +128,7 @@ impl Workload {
         })
     }
 
-    /// So many subscriptions, the same for the same seed.
+    /// Returns `count` subscriptions. The same seed gives the same ones.
     pub(crate) fn subscriptions(&self, count: usize, seed: u64) -> Vec<Filter> {
         let mut random = fastrand::Rng::with_seed(seed);
         (0..count).map(|_| self.subscription(&mut random)).collect()
@@ -179,14 +182,16 @@ impl Workload {
     }
 }
 
-/// What the letters stand for in one subscription.
+/// The ids for the letters of one subscription.
 struct LetterIds {
     ids: [u64; LETTERS.len()],
 }
 
 impl LetterIds {
-    /// Every second one is about somebody (some place) that is in the killmails, the more often the more often it is there: what is often
-    /// in the news is often subscribed to. The others are of the rest of New Eden.
+    /// Chooses the ids of a subscription.
+    ///
+    /// Half of the ids come from a random killmail, so that frequent participants and places also have more subscriptions.
+    /// The others come from the rest of New Eden.
     fn new(workload: &Workload, random: &mut fastrand::Rng) -> Self {
         let killmail = &workload.killmails[random.usize(0..workload.killmails.len())];
         let attacker = |random: &mut fastrand::Rng| -> Attacker {
@@ -253,7 +258,7 @@ fn value(id: u64) -> FilterValue {
     }
 }
 
-/// A shape, compiled with ids for its letters.
+/// Compiles a shape with placeholder ids for its letters.
 fn shape(text: &str) -> anyhow::Result<Filter> {
     let is_part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric());
     let mut written = String::new();
@@ -274,7 +279,7 @@ fn shape(text: &str) -> anyhow::Result<Filter> {
     }
 }
 
-/// The shapes name nothing but ids.
+/// A resolver without names, because the shapes contain only ids.
 struct EmptyResolver;
 
 impl Resolve for EmptyResolver {
