@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Makes the sample beside it: invented killmails as zKillboard's R2Z2 feed would serve them, names, and static data.
+"""Writes the sample files: fictional killmails in the format of zKillboard's R2Z2 feed, names, and static data.
 
     python3 examples/sample/make.py
 
-The same files on every run. A null `esi`, a placeholder and a repeated killmail are among the documents, as in life.
+Every run writes the same files. As in the real feed, one document has a null `esi`, one is a placeholder, and one killmail
+is repeated.
 """
 
 import json
@@ -19,7 +20,7 @@ LIGHT_YEAR = 9.46e15
 
 
 def fleet_fight():
-    """A structure comes out of reinforcement in Tribute, and 300 pilots came to watch it die."""
+    """A structure dies to 300 pilots in Tribute."""
     muninns = [("Muninn", "720mm Howitzer Artillery II"), ("Ferox", "Antimatter Charge M"), ("Sabre", "200mm AutoCannon II")]
     tackled = fit("Heavy Missile Launcher II", 5, ["Large Shield Extender II", "50MN Microwarpdrive II"],
                   ["Ballistic Control System II", "Damage Control II"], "Large Core Defense Field Extender I")
@@ -38,7 +39,7 @@ def fleet_fight():
 
 
 def capitals_near_turnur():
-    """A dreadnought is bait, and the answer is too heavy."""
+    """A fight escalates over a bait dreadnought."""
     artillery = fit("Quad 3500mm Siege Artillery II", 3, ["Multispectrum Shield Hardener II"] * 2, ["Gyrostabilizer II"] * 3)
     killmail("Vard", people.pilot("tide", 1), "Naglfar",
              gang(["forge", "ash"], [("Revelation", "Quad Mega Pulse Laser II"), ("Loki", "425mm AutoCannon II")], 31, 1_400_000),
@@ -52,7 +53,7 @@ def capitals_near_turnur():
 
 
 def titan():
-    """It was only going to bridge once."""
+    """An Avatar dies in 1DQ1-A."""
     beam = [item("Bosonic Field Generator", HIGH, 1), item("Quad Mega Pulse Laser II", HIGH + 1, 1),
             item("Quad Mega Pulse Laser II", HIGH + 2, 0, 1), *fit("Heat Sink II", 0, ["Multispectrum Shield Hardener II"], ["Heat Sink II"] * 3),
             item("PLEX", CARGO, 0, 500)]
@@ -61,7 +62,7 @@ def titan():
 
 
 def ganks():
-    """Uedama, as ever."""
+    """Ganks in highsec, in Uedama."""
     catalysts = [("Catalyst", "Light Neutron Blaster II"), ("Talos", "Neutron Blaster Cannon II")]
     cargo = [item("Large Skill Injector", CARGO, 6, 4), item("Morphite", CARGO, 120_000, 90_000),
              item("Giant Secure Container", CARGO, 1, 0, [item("Tengu Blueprint", 0, 2), item("PLEX", 0, 0, 260)])]
@@ -76,7 +77,7 @@ def ganks():
 
 
 def lowsec():
-    """Frigates, faction war, and one who forgot which side he was on."""
+    """Faction warfare with frigates, including an awox."""
     killmail("Amamake", people.pilot("tlf", 1), "Rifter", [attacker(people.pilot("solo", 1), "Merlin", "Light Neutron Blaster II", True, 2_410, 1.2)],
              fit("200mm AutoCannon II", 3, ["5MN Microwarpdrive II", "Warp Scrambler II"], ["Damage Control II"]), 2_410)
     killmail("Kourmonen", people.pilot("crusade", 1), "Imperial Navy Slicer", gang(["tlf"], [("Federation Navy Comet", "Light Neutron Blaster II")], 3, 4_100), [], 4_100)
@@ -94,7 +95,7 @@ def lowsec():
 
 
 def elsewhere():
-    """Wormholes, Pochven, nullsec, and rats."""
+    """Kills in wormholes, Pochven and nullsec, and by NPCs."""
     killmail("J121006", people.pilot("moth", 1), "Proteus", gang(["lamp"], [("Loki", "425mm AutoCannon II"), ("Tengu", "Heavy Missile Launcher II")], 5, 52_000),
              fit("Neutron Blaster Cannon II", 5, ["Warp Disruptor II"], ["1600mm Steel Plates II"], "Medium Trimark Armor Pump II"), 52_000, awox=True)
     killmail("J104809", people.pilot("aurora", 9), "Paladin", gang(["moth", "lamp"], [("Leshak", "Supratidal Entropic Disintegrator II"), ("Manticore", "Cruise Missile Launcher II")], 11, 240_000),
@@ -112,7 +113,7 @@ def elsewhere():
 
 
 def roams(count):
-    """Small fights between everyone else."""
+    """Small fights between other corporations."""
     weapons = {"Caracal": "Heavy Missile Launcher II", "Vexor": "Hammerhead II", "Stabber": "425mm AutoCannon II", "Thrasher": "200mm AutoCannon II",
                "Brutix": "Neutron Blaster Cannon II", "Ishtar": "Ogre II", "Cynabal": "425mm AutoCannon II", "Raven": "Cruise Missile Launcher II"}
     places = ["Isbrabata", "Aset", "Uisper", "Vimeini", "Sujarento", "Dodixie", "HED-GP", "T5ZI-S", "J104809", "Amamake"]
@@ -126,7 +127,7 @@ def roams(count):
 
 
 def play():
-    """All scenes, cut so that there is something for everybody early."""
+    """Returns all scenes, interleaved so that each one starts early."""
     lowsec()
     capitals_near_turnur()
     placeholder()
@@ -139,13 +140,13 @@ def play():
 
 
 def write_lines(path, records):
-    """JSON lines."""
+    """Writes JSON lines."""
     path.parent.mkdir(exist_ok=True)
     path.write_text("".join(json.dumps(record, separators=(",", ":")) + "\n" for record in records))
 
 
 def static_data():
-    """The files of CCP's static data export that the services read, holding the sample's universe only."""
+    """Writes the files of CCP's static data export that the services read, with only the sample's universe."""
     def name(text):
         return {"name": {"en": text}}
 

@@ -1,6 +1,6 @@
-"""Invented pilots, corporations and alliances: nobody here exists in EVE Online.
+"""Fictional pilots, corporations and alliances.
 
-Ids lie in the ranges that the game gives to players, at their upper ends, where it has not arrived.
+Their ids are at the upper end of the ranges for players, where the game has not assigned any yet.
 """
 
 import random
@@ -32,7 +32,7 @@ CORPORATIONS = {
     "tri": (98_990_014, "Krai Wayfarers", "KRAI", None),
 }
 
-# key: (corporation id, name, ticker, faction id): corporations of the game itself
+# key: (corporation id, name, ticker, faction id): NPC corporations
 NPC_CORPORATIONS = {
     "concord": (1_000_125, "CONCORD", "CC", None),
     "guristas": (1_000_127, "Guristas", "GUR", 500010),
@@ -49,7 +49,7 @@ Blackfen Coldwater Dunmore Evergreen Foxglove""".split()
 
 
 class People:
-    """Hands out pilots, each with a corporation, and remembers everyone for names.json."""
+    """Creates pilots with corporations, and records all of them for names.json."""
 
     def __init__(self, dice: random.Random):
         self._pilots = {}
@@ -58,7 +58,7 @@ class People:
         self._names = iter(names)
 
     def pilot(self, corporation: str, number: int) -> dict:
-        """The `number`-th pilot of a corporation: the same one whenever asked."""
+        """Returns a pilot of a corporation. The same number gives the same pilot."""
         key = (corporation, number)
         if key not in self._pilots:
             self._pilots[key] = (2_147_000_001 + len(self._pilots), next(self._names))
@@ -66,7 +66,7 @@ class People:
 
     @staticmethod
     def organisation(corporation: str) -> dict:
-        """A corporation with what it belongs to."""
+        """Returns a corporation with its alliance or faction."""
         if corporation in NPC_CORPORATIONS:
             number, _, _, faction = NPC_CORPORATIONS[corporation]
             return {"corporation_id": number} | ({"faction_id": faction} if faction else {})
@@ -74,7 +74,7 @@ class People:
         return {"corporation_id": number} | ({"alliance_id": ALLIANCES[alliance][0]} if alliance else {})
 
     def names(self) -> list:
-        """Everyone, in the shape of names.json."""
+        """Returns all names in the format of names.json."""
         everyone = [{"id": number, "category": "character", "name": name} for number, name in self._pilots.values()]
         for number, name, ticker, _ in [*CORPORATIONS.values(), *NPC_CORPORATIONS.values()]:
             everyone.append({"id": number, "category": "corporation", "name": name, "ticker": ticker})

@@ -1,4 +1,4 @@
-"""Builds documents in the shape of R2Z2: a killmail in ESI's shape, and zKillboard's block by zKillboard's rules."""
+"""Builds R2Z2 documents: a killmail in ESI's format, and zKillboard's block by zKillboard's rules."""
 
 import hashlib
 import random
@@ -8,7 +8,7 @@ from people import People
 from universe import CONSTELLATIONS, GROUPS, SYSTEMS, TYPES
 
 FIRST_SEQUENCE = 97_500_000
-# Far above every killmail that exists, so that no link of the demo leads to somebody's real loss.
+# Far above every existing killmail, so that no link of the demo leads to a real loss.
 FIRST_KILLMAIL = 900_000_001
 BEGIN = datetime(2026, 8, 18, 19, 0, tzinfo=timezone.utc)
 
@@ -20,12 +20,12 @@ CAPITAL_GROUPS = {30, 485, 547, 659, 1538}
 dice = random.Random("killfeed")
 people = People(dice)
 documents = []
-# Bodies that only ESI has, because their documents say `"esi": null`.
+# Bodies that only ESI has, because their documents contain `"esi": null`.
 withheld = []
 
 
 def item(name, flag, destroyed=0, dropped=0, inside=None):
-    """One stack of a victim's items."""
+    """Returns a stack of a victim's items."""
     stack = {"item_type_id": TYPES[name][0], "flag": flag, "singleton": 0}
     if destroyed:
         stack["quantity_destroyed"] = destroyed
@@ -37,7 +37,7 @@ def item(name, flag, destroyed=0, dropped=0, inside=None):
 
 
 def fit(weapon, weapons, middle, low, rig=None):
-    """A fitted ship: half of the modules survive."""
+    """Returns the items of a fitted ship. Half of the modules survive."""
     slots = [(weapon, HIGH, weapons)] + [(name, MIDDLE + i, 1) for i, name in enumerate(middle)]
     slots += [(name, LOW + i, 1) for i, name in enumerate(low)] + ([(rig, RIG, 3)] if rig else [])
     stacks = []
@@ -50,7 +50,7 @@ def fit(weapon, weapons, middle, low, rig=None):
 
 
 def attacker(who, ship=None, weapon=None, final=False, damage=0, security=0.0):
-    """One attacker; `who` comes from People."""
+    """Returns an attacker. `who` comes from People."""
     record = dict(who) | {"damage_done": damage, "final_blow": final, "security_status": security}
     if ship:
         record["ship_type_id"] = TYPES[ship][0]
@@ -60,7 +60,7 @@ def attacker(who, ship=None, weapon=None, final=False, damage=0, security=0.0):
 
 
 def gang(corporations, ships, count, damage, start=1):
-    """Attackers out of some corporations who share the damage; one of them has the final blow."""
+    """Returns attackers from several corporations. They share the damage, and one has the final blow."""
     members = []
     shares = [dice.random() ** 2 + 0.01 for _ in range(count)]
     final = dice.randrange(count)
@@ -77,7 +77,7 @@ GROUP_OF = {number: group for number, group, _ in TYPES.values()}
 
 
 def worth(stacks, what):
-    """ISK of what was destroyed or dropped, containers included."""
+    """Returns the value of destroyed or dropped items, including those in containers."""
     total = 0.0
     for stack in stacks:
         total += stack.get(what, 0) * PRICES[stack["item_type_id"]]
@@ -86,7 +86,7 @@ def worth(stacks, what):
 
 
 def labels(victim, attackers, system, total, flags):
-    """zKillboard's labels for this killmail, by its rules."""
+    """Returns zKillboard's labels for this killmail, by zKillboard's rules."""
     _, security, constellation, _ = SYSTEMS[system]
     region = CONSTELLATIONS[constellation][1]
     group = GROUP_OF[victim["ship_type_id"]]
@@ -111,13 +111,13 @@ def labels(victim, attackers, system, total, flags):
 
 
 def publish(document):
-    """Appends a document under the next number."""
+    """Appends a document with the next sequence."""
     document["sequence_id"] = FIRST_SEQUENCE + len(documents)
     documents.append(document)
 
 
 def killmail(system, who, ship, attackers, stacks=(), damage=3_000, delay=40, awox=False, extra=(), war=0, esi=True):
-    """One killmail with zKillboard's block. Every ESI field is there that the game would fill."""
+    """Adds a killmail with zKillboard's block and every ESI field that the game fills."""
     number = FIRST_KILLMAIL + len(documents)
     fingerprint = hashlib.sha1(f"killfeed sample {number}".encode()).hexdigest()
     place = SYSTEM_IDS[system]
@@ -157,12 +157,12 @@ def killmail(system, who, ship, attackers, stacks=(), damage=3_000, delay=40, aw
 
 
 def placeholder():
-    """What the publisher uploads when it has nothing."""
+    """Adds a placeholder, which zKillboard uploads when a document has no data."""
     zkb = dict.fromkeys(["locationID", "hash", "fittedValue", "droppedValue", "destroyedValue", "totalValue", "points", "npc",
                          "solo", "awox", "labels"]) | {"href": "https://esi.evetech.net/killmails///"}
     publish({"killmail_id": None, "hash": None, "esi": None, "zkb": zkb, "uploaded_at": None})
 
 
 def duplicate(back):
-    """A killmail that zKillboard processed again: the same content under a new number."""
+    """Repeats a killmail with a new sequence, as when zKillboard processes it again."""
     publish(dict(documents[-back]))

@@ -1,8 +1,8 @@
-"""The few places and types of EVE Online that the sample, the examples of the help and the buttons of the bot use, written
-down by hand.
+"""The places and types of EVE Online that the sample, the bot's help and its buttons use.
 
-Names and ids are facts of the game. Security is what the game displays; positions are rough (light years, to the half),
-good enough for "within 7 light years of Turnur"; prices are round guesses. The services read CCP's own static data.
+Names and ids are those of the game, and security is as the game displays it. Positions are in light years, rounded to half a
+light year, which is accurate enough for "within 7 light years of Turnur". Prices are rough estimates. Real services use CCP's
+own static data.
 """
 
 # region id: (name, wormhole class)
@@ -155,9 +155,9 @@ TYPES = {
     # Structures and deployables
     "Astrahus": (35832, 1657, 1.4e9), "Fortizar": (35833, 1657, 16e9), "Mobile Tractor Unit": (33475, 1250, 12e6),
     "Mobile Depot": (33474, 1246, 1.5e6),
-    # Not players
+    # NPCs
     "CONCORD Police Commander": (11125, 301, 0), "Guristas Annihilator": (11928, 561, 0), "Guristas Inferno": (11931, 561, 0),
-    # What ships are fitted with, carry and shoot
+    # Modules, cargo and ammunition
     "200mm AutoCannon II": (2889, 55, 1.2e6), "425mm AutoCannon II": (2913, 55, 2.6e6),
     "720mm Howitzer Artillery II": (2969, 55, 3.2e6), "1400mm Howitzer Artillery II": (2961, 55, 6.0e6),
     "Light Neutron Blaster II": (3178, 74, 1.0e6), "Neutron Blaster Cannon II": (3186, 74, 5.5e6),
