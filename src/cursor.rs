@@ -10,7 +10,9 @@ use std::{fmt, str::FromStr};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LogId(pub u64);
 
-/// A record's position in its log. Offsets increase strictly, but not always by 1, so none can be computed from another.
+/// A record's position in its log.
+///
+/// Offsets increase strictly but are not consecutive, so the next one cannot be computed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Offset(pub u64);
 

@@ -1,12 +1,14 @@
-//! The filter language: text → tree → does this killmail match.
+//! The filter language: compiling, printing, describing and evaluating filters.
 //!
 //! ```text
 //! region:Devoid group:(Dreadnought OR Marauder) value>=1b
 //! ```
 //!
-//! [`compile`] reads text, asks a [`Resolve`] what the names in it stand for and gives the tree as a message
-//! ([`v1::Filter`]), its [`canonical`] text and its [`describe`]d meaning, or [`v1::Diagnostic`]s that say what is wrong
-//! and where. [`Program`] is a tree that was checked and is ready to run; a [`FilterSet`] asks a million of them at once. Nothing here knows a clock, a disk or a runtime.
+//! [`compile`] parses text and resolves the names in it through a [`Resolve`]. The result is a tree as a message
+//! ([`v1::Filter`]) with its [`canonical`] text and its [`describe`]d meaning, or [`v1::Diagnostic`]s with the errors and
+//! their places. A [`Program`] evaluates one checked tree; a [`FilterSet`] evaluates up to a million together.
+//!
+//! The module uses no clock, no disk and no async runtime.
 
 mod bare;
 mod condition;
@@ -41,98 +43,111 @@ pub use set::FilterSet;
 pub use text::fold;
 use tree::Tree;
 
-/// Names → ids, as the filter compiler needs them. Knows nothing of how they are found.
+/// Resolves names to ids for the filter compiler.
 ///
-/// Synchronous: who has to ask the network asks for [`names`] first, and compiles then.
+/// The methods are synchronous. An implementation that needs the network fetches the [`names`] of a text before compiling it.
 ///
-/// Names are equal if their [`fold`]s are: that is more than letter case. Static data has names with typographic
-/// apostrophes and quotes (`Mordu’s Special Warfare Unit`), which the language takes as plain ones.
+/// Two names are equal if their [`fold`]s are equal. Folding covers more than letter case: static data has names with
+/// typographic apostrophes and quotes (`Mordu’s Special Warfare Unit`), which the language treats as plain ones.
 pub trait Resolve {
-    /// Every id of `kind` that bears `name` exactly (equal [`fold`]s).
+    /// Finds every id of `kind` with exactly this name (equal [`fold`]s).
     fn exact(&self, kind: EntityKind, name: &str) -> Resolution;
-    /// Every id of a static `kind` whose English name matches `pattern` (`*` = any run of characters), ascending.
+    /// Finds every id of a static `kind` whose English name matches `pattern`, in ascending order.
+    ///
+    /// `*` matches any number of characters.
     fn wildcard(&self, kind: EntityKind, pattern: &str) -> Vec<u64>;
-    /// Names like `name` that exist, best first, for suggestions; and full names of what bears `name` as ticker.
+    /// Suggests existing names that resemble `name`, best first.
+    ///
+    /// The suggestions include the full names of corporations and alliances whose ticker is `name`.
     fn similar(&self, kind: EntityKind, name: &str) -> Vec<String>;
-    /// Systems within a straight line of so many light years (9.46e15 m), origin included, ascending.
-    /// `None` if the origin's place is not known.
+    /// Finds the systems within a straight distance in light years (9.46e15 m), in ascending order.
+    ///
+    /// The result includes the origin. Returns `None` if the origin's position is unknown.
     fn within_light_years(&self, system: u64, light_years: f64) -> Option<Vec<u32>>;
-    /// Systems within so many stargate jumps, origin included, ascending. `None` if the origin is not known.
+    /// Finds the systems within a number of stargate jumps, in ascending order.
+    ///
+    /// The result includes the origin. Returns `None` if the origin is unknown.
     fn within_jumps(&self, system: u64, jumps: u32) -> Option<Vec<u32>>;
-    /// How far each of `systems` is from `origin`, in their order. Only for what is told about a killmail; without it
-    /// nothing is.
+    /// Returns the distance of each of `systems` from `origin`, in their order.
+    ///
+    /// Distances are only shown with a killmail; matching does not use them. By default there are none.
     fn distances(&self, origin: u64, systems: &[u32]) -> Option<v1::FilterDistances> {
         let _ = (origin, systems);
         None
     }
-    /// Full names of the corporations or alliances whose ticker is `ticker` (case-insensitive), so that the diagnostic
-    /// can say so. Without it, they are suggested as merely similar.
+    /// Returns the full names of the corporations or alliances with this ticker (case-insensitive).
+    ///
+    /// A diagnostic then says that the name is a ticker. By default there are none.
     fn by_ticker(&self, kind: EntityKind, ticker: &str) -> Vec<String> {
         let _ = (kind, ticker);
         Vec::new()
     }
-    /// Where a system is; its names may be empty. Only for warnings about places that exclude each other
-    /// (`system:Jita space:nullsec`), which are left out where this says `None`.
+    /// Returns the location of a system, whose names may be empty.
+    ///
+    /// Only warnings about places that exclude each other (`system:Jita space:nullsec`) use it. Without a location there is
+    /// no such warning.
     fn location(&self, system: u32) -> Option<v1::Location> {
         let _ = system;
         None
     }
 }
 
-/// What became of a name.
+/// The result of resolving a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolution {
-    /// Found: the name as it is properly written, and every id that bears it, ascending.
+    /// The name exists.
     Found {
-        /// As it is properly written.
+        /// The name in its official spelling.
         name: String,
-        /// At least one.
+        /// Every id with this name, in ascending order; at least one.
         ids: Vec<u64>,
     },
-    /// Nothing bears this name.
+    /// Nothing has this name.
     Unknown,
-    /// It cannot be said now (ESI is away and the name was not seen before).
+    /// The name cannot be looked up now: ESI is unavailable, and the name is not cached.
     Unavailable,
 }
 
-/// What became of a filter text.
+/// The result of compiling a filter text.
 #[derive(Debug, Clone, PartialEq)]
 pub enum CompileOutcome {
-    /// It is a filter.
+    /// The text is a filter.
     Compiled(Compiled),
-    /// It is not: at least one diagnostic, in the order of the text.
+    /// The text is not a filter. There is at least one diagnostic, in the order of the text.
     Invalid(Vec<v1::Diagnostic>),
-    /// It may be one: these names can't be looked up now, and nothing else is wrong.
+    /// These names cannot be looked up now. The text has no other errors.
     Unavailable(Vec<(EntityKind, String)>),
 }
 
-/// A filter, and what to tell about it.
+/// A compiled filter with its texts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Compiled {
-    /// The tree, every name resolved to ids.
+    /// The tree, with every name resolved to ids.
     pub filter: v1::Filter,
-    /// Text that compiles to the same tree.
+    /// A text that compiles to the same tree.
     pub canonical: String,
-    /// What it matches, in plain English.
+    /// A description of the matching killmails, in plain English.
     pub description: String,
-    /// What is probably not as it was meant; suggestions are whole filter texts.
+    /// Parts that are valid but probably unintended. Their suggestions are complete filter texts.
     pub warnings: Vec<v1::Diagnostic>,
 }
 
-/// Why a tree is no filter. Who meets one matches nothing and says so: it is made by something newer or broken.
+/// The reason why a tree is not a filter.
+///
+/// A newer or faulty compiler made the tree. Treat it as a filter that matches nothing, and report it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidFilter {
-    /// Made by a newer (or broken) compiler.
+    /// The language version is not supported.
     #[error(
-        "this filter is in version {0} of the language; only version {LANGUAGE_VERSION} is known here: compile its text again"
+        "this filter uses version {0} of the language, and this program knows only version {LANGUAGE_VERSION}; compile its text again"
     )]
     Version(u32),
-    /// A node is not what the proto file says.
-    #[error("node {node} of this filter is broken: {reason}; compile its text again")]
+    /// A node violates the rules of the proto file.
+    #[error("node {node} of this filter is invalid: {reason}; compile its text again")]
     Node {
-        /// Index into `Filter.nodes`.
+        /// The index into `Filter.nodes`.
         node: usize,
-        /// What is wrong with it.
+        /// The violated rule.
         reason: &'static str,
     },
 }
@@ -140,10 +155,10 @@ pub enum InvalidFilter {
 /// The version of the language that this crate reads and writes.
 pub const LANGUAGE_VERSION: u32 = 1;
 
-/// Nobody reads more at once, and a status has little room for them.
+/// More diagnostics than this help nobody, and a gRPC status has little room for them.
 const MAX_DIAGNOSTICS: usize = 20;
 
-/// Text → filter.
+/// Compiles a filter text.
 pub fn compile(text: &str, resolve: &dyn Resolve) -> CompileOutcome {
     let mut term = match parser::parse(text) {
         Ok(Some(term)) => term,
@@ -172,8 +187,10 @@ pub fn compile(text: &str, resolve: &dyn Resolve) -> CompileOutcome {
     ))
 }
 
-/// The names of characters, corporations and alliances in the text, which must be known before [`compile`]: ESI is asked
-/// for them in one batch beforehand. Without duplicates; empty for text that does not parse.
+/// Returns the names of characters, corporations and alliances in the text, without duplicates.
+///
+/// Only ESI knows these names, so callers fetch them in one batch before they call [`compile`]. The result is empty for a
+/// text that does not parse.
 pub fn names(text: &str) -> Vec<(EntityKind, String)> {
     match parser::parse(text) {
         Ok(Some(term)) => resolve::names(&term),
@@ -181,7 +198,9 @@ pub fn names(text: &str) -> Vec<(EntityKind, String)> {
     }
 }
 
-/// Whether the text is one thing OR another: beside another text it needs parentheses, as AND binds tighter. Names need not exist.
+/// Returns whether the outermost operator of the text is OR.
+///
+/// Such a text needs parentheses before it can be joined with another by AND. Its names need not exist.
 pub fn is_either(text: &str) -> bool {
     match parser::parse(text) {
         Ok(Some(term)) => matches!(term.kind, syntax::Kind::Any { .. }),
@@ -189,7 +208,7 @@ pub fn is_either(text: &str) -> bool {
     }
 }
 
-/// What a filter matches, in plain English.
+/// Describes the matching killmails in plain English.
 pub fn describe(filter: &v1::Filter) -> String {
     match Tree::from_filter(filter) {
         Ok(tree) => describe::describe(&tree),
@@ -197,8 +216,9 @@ pub fn describe(filter: &v1::Filter) -> String {
     }
 }
 
-/// Text that compiles to this filter. For a broken one it is text that does not compile: the empty text would mean
-/// everything.
+/// Returns a text that compiles to this filter.
+///
+/// For an invalid tree the text does not compile, because the empty text would match everything.
 pub fn canonical(filter: &v1::Filter) -> String {
     match Tree::from_filter(filter) {
         Ok(tree) => print::canonical(&tree),
@@ -206,7 +226,7 @@ pub fn canonical(filter: &v1::Filter) -> String {
     }
 }
 
-/// What every one of the filters matches.
+/// Joins the filters with AND.
 pub fn all_of<'a>(filters: impl IntoIterator<Item = &'a v1::Filter>) -> Result<v1::Filter, InvalidFilter> {
     let trees = filters
         .into_iter()
@@ -215,17 +235,19 @@ pub fn all_of<'a>(filters: impl IntoIterator<Item = &'a v1::Filter>) -> Result<v
     Ok(Tree::all(trees).to_filter())
 }
 
-/// What at least one of the filters matches. Without any, an error: there is no filter that matches nothing.
+/// Joins the filters with OR.
+///
+/// Returns an error if there are no filters, because no filter matches nothing.
 pub fn any_of<'a>(filters: impl IntoIterator<Item = &'a v1::Filter>) -> Result<v1::Filter, InvalidFilter> {
     let trees = filters
         .into_iter()
         .map(Tree::from_filter)
         .collect::<Result<Vec<_>, _>>()?;
     if trees.is_empty() {
-        let reason = "it is one of no filters";
+        let reason = "an OR of no filters matches nothing";
         return Err(InvalidFilter::Node { node: 0, reason });
     }
-    // "Everything" is a filter as a whole only.
+    // The tree that matches everything is valid only as a whole filter, not as an operand.
     let everything = trees.contains(&Tree::EVERYTHING);
     let tree = if everything { Tree::EVERYTHING } else { Tree::any(trees) };
     Ok(tree.to_filter())

@@ -1,4 +1,4 @@
-//! EVE's ids as distinct types, so that the compiler rejects a character id in place of a corporation id.
+//! EVE's ids as distinct types, so that the compiler rejects an id of the wrong kind.
 //!
 //! 0 means "none" in the messages, and no type here represents it.
 

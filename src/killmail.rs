@@ -65,7 +65,11 @@ mod tests {
         assert_eq!(killmail.name(EntityKind::Type, 485_u64), Some("a type"));
         assert_eq!(killmail.name(EntityKind::System, 30_002_086_u32), Some("Turnur"));
         assert_eq!(killmail.name(EntityKind::System, 30_000_142_u32), None);
-        assert_eq!(killmail.name(EntityKind::Region, 0_u32), None, "0 is none");
-        assert_eq!(killmail.name(EntityKind::Character, 7_u64), None, "no name is no name");
+        assert_eq!(killmail.name(EntityKind::Region, 0_u32), None, "0 means none");
+        assert_eq!(
+            killmail.name(EntityKind::Character, 7_u64),
+            None,
+            "an empty name counts as unknown"
+        );
     }
 }

@@ -152,7 +152,7 @@ impl RawSettings {
     }
 }
 
-/// The longest duration: no setting needs more, and adding 100 years to any time cannot overflow.
+/// The longest duration, about 100 years: no setting needs more, and adding it to a time never overflows.
 const MAX_DURATION: Duration = Duration::from_secs(36_500 * 86_400);
 
 /// Parses `<number><unit>`, where the unit is ms, s, m, h or d, up to 36,500 days.

@@ -1,4 +1,6 @@
-//! Plays a day of killmails in half an hour: `cargo run --release --example soak`, or `... soak -- --hours 2 --speed 200`.
+//! Plays a day of killmails in half an hour.
+//!
+//! Run it with `cargo run --release --example soak`, or with `... soak -- --hours 2 --speed 200`.
 //!
 //! The services run as real processes against the fakes on loopback, fifty times faster than real time. Every fault that
 //! occurs in practice occurs here, and both services are killed repeatedly. A client follows the stream all day.

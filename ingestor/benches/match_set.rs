@@ -1,6 +1,7 @@
-//! Measures matching against a million subscriptions: `cargo bench -p killfeed-ingestor --bench match_set`.
+//! Measures matching against a million subscriptions.
 //!
-//! `cargo run --release --example match_million` prints the table with the project's limits.
+//! Run it with `cargo bench -p killfeed-ingestor --bench match_set`. `cargo run --release --example match_million`
+//! prints the table with the project's limits.
 
 #![expect(clippy::unwrap_used, reason = "a bench without its setup measures nothing")]
 

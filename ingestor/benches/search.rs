@@ -1,4 +1,6 @@
-//! Measures the name searches of autocomplete: `cargo bench -p killfeed-ingestor --bench search [NAMES]`.
+//! Measures the name searches of autocomplete.
+//!
+//! Run it with `cargo bench -p killfeed-ingestor --bench search [NAMES]`.
 //!
 //! The bench types names letter by letter and prints a table. It searches all names of the static data in `../shared/data`, and
 //! a million names of pilots, corporations and alliances in a `names.redb` on disk, as an ingestor has it. The limit is 20 ms

@@ -1,4 +1,6 @@
-//! Measures the embedded log: `cargo run --release -p killfeed-ingestor --example log_figures [RECORDS]`.
+//! Measures the embedded log.
+//!
+//! Run it with `cargo run --release -p killfeed-ingestor --example log_figures [RECORDS]`.
 //!
 //! The program appends fictional killmails of the usual size one by one and in batches, reads them from disk and from memory,
 //! and opens the file again.

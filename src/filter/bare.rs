@@ -1,4 +1,6 @@
-//! Words without a field: mostly the rest of a name that lacks its quotes, or a name whose field is missing.
+//! Diagnostics for words without a field.
+//!
+//! Such a word is usually part of a name without quotes, or a name whose field is missing.
 
 use super::{
     fields::{self, Field},
@@ -11,9 +13,9 @@ use super::{
 };
 
 impl Parser<'_> {
-    /// A word that no operator follows and that is no flag.
+    /// Reports a word that is not a flag and has no operator after it.
     pub(super) fn word_alone(&mut self, start: usize, span: Span, word: String) -> Result<(), Unrecoverable> {
-        // A word of a name can be a field's too: `corporation:Space Group Ltd`.
+        // Part of a name can also be the name of a field: `corporation:Space Group Ltd`.
         if self.follows_value(start) {
             self.bare_word(start, span, word);
             return Ok(());
@@ -30,7 +32,7 @@ impl Parser<'_> {
         Ok(())
     }
 
-    /// A field without an operator: `value`, `ship Nyx`, `ship(Nyx OR Brutix)`.
+    /// Reports a field without an operator: `value`, `ship Nyx`, `ship(Nyx OR Brutix)`.
     fn field_alone(&mut self, span: Span, word: &str, field: Field) -> Result<(), Unrecoverable> {
         let back = self.scanner.position();
         self.scanner.skip_white_space();
@@ -41,7 +43,7 @@ impl Parser<'_> {
             Field::Age => "<",
             _ => ":",
         };
-        // What seems to be its value goes with it.
+        // The words that follow are probably its value, so the suggestion includes them.
         let words = if is_list { Vec::new() } else { self.bare_words() };
         let value = match words.as_slice() {
             [] => String::new(),
@@ -50,8 +52,8 @@ impl Parser<'_> {
             several => several.join(""),
         };
         let message = match field {
-            Field::Number(_) => format!("`{word}` is a number and has to be compared, as in `{word}>=5`"),
-            Field::Age => "`age` has to be compared, as in `age<2h`".to_owned(),
+            Field::Number(_) => format!("`{word}` needs a comparison, as in `{word}>=5`"),
+            Field::Age => "`age` needs a comparison, as in `age<2h`".to_owned(),
             _ if is_list || !value.is_empty() => format!("a `:` is missing between `{word}` and its value"),
             _ => format!("`{word}` needs a value, as in `{word}:...`"),
         };
@@ -63,13 +65,13 @@ impl Parser<'_> {
         self.problems
             .push(Problem::new(span, message).suggest([format!("{word}{sign}{value}")]));
         if is_list {
-            // Read as what it was meant to be, so that its words are not told of one by one.
+            // Parse the list as the value, so that its words are not reported one by one.
             self.values(Some(field), word, false)?;
         }
         Ok(())
     }
 
-    /// A word (or a name in quotes) that belongs to no field.
+    /// Reports a word, or a name in quotes, that belongs to no field.
     pub(super) fn bare_word(&mut self, start: usize, span: Span, word: String) {
         let quoted =
             self.scanner.position() > start && self.text[span.start..].starts_with(|c| super::text::plain(c) == '"');
@@ -83,7 +85,7 @@ impl Parser<'_> {
         {
             let mut problem = Problem::new(
                 span,
-                format!("`{first}` has no field; a name with spaces goes in quotes"),
+                format!("`{first}` has no field; put a name with spaces in quotes"),
             );
             if last.field.kind().is_some() || last.field == Field::Label {
                 let name = format!("{} {}", last.value, words.join(" "));
@@ -92,7 +94,7 @@ impl Parser<'_> {
                 let value = format!("{}{}", last.value, words.join(""));
                 problem.message = format!("`{first}` has no field");
                 if self.is_value_of(last.field, &value) {
-                    problem.message.push_str("; a number has no spaces in it");
+                    problem.message.push_str("; write the number without spaces");
                     problem = problem.suggest([format!("{}{value}", last.head)]);
                 }
             }
@@ -109,7 +111,7 @@ impl Parser<'_> {
         self.problems.push(problem);
     }
 
-    /// Takes the words that follow a bare word: they have the same fault, and are told of once.
+    /// Takes the words after a bare word. They have the same error, which is reported only once.
     fn bare_words(&mut self) -> Vec<String> {
         let mut words = Vec::new();
         loop {
@@ -134,7 +136,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Whether nothing but white space is between the last value and `position`.
+    /// Returns whether only white space is between the last value and `position`.
     fn follows_value(&self, position: usize) -> bool {
         self.last
             .as_ref()

@@ -1,4 +1,4 @@
-//! Text → terms: a field, an operator, and its value or list of values.
+//! Parsing of conditions: a field, an operator, and a value or a list of values.
 
 use super::{
     fields::{self, Field},
@@ -11,17 +11,17 @@ use super::{
 };
 use crate::v1::{Comparison, NumberField, ParticipantField, ParticipantRole};
 
-/// Wormhole classes that exist in the contract.
+/// The wormhole classes of the language.
 const CLASSES: std::ops::RangeInclusive<f64> = 1.0..=25.0;
 
-/// What is to the right of an operator.
+/// The values to the right of an operator.
 pub(super) struct Values {
     values: Vec<Value>,
     is_list: bool,
 }
 
 impl Parser<'_> {
-    /// `word` was taken, an operator comes next.
+    /// Parses a condition whose field (`word`) was taken. An operator comes next.
     pub(super) fn condition(&mut self, start: usize, span: Span, word: &str) -> Result<Term, Unrecoverable> {
         let field = Field::named(word);
         let operator = self.operator(field == Ok(Field::Label));
@@ -95,12 +95,12 @@ impl Parser<'_> {
         Ok(self.finish(start, Kind::Done { tree, field: None }))
     }
 
-    /// Takes the operator; `None` = there is no such one, and that was said.
+    /// Takes the operator. If it is invalid, reports that and returns `None`.
     fn operator(&mut self, is_label: bool) -> Option<Operator> {
         let start = self.scanner.position();
         let first = self.scanner.next();
         match first {
-            // A label can begin with any sign.
+            // A label can start with any character, so the operator must not take more than its own.
             Some(':' | '=' | '≠') if is_label => {}
             Some('!') if is_label => _ = self.scanner.next(),
             _ => _ = self.scanner.take_until(|c| !is_operator(c)),
@@ -124,7 +124,7 @@ impl Parser<'_> {
                     "<>" | "!==" | ":!" | ":!=" | "=!" | "!:" => &["!="],
                     _ => &[],
                 };
-                let message = format!("`{other}` is no sign of this language; there are : = != < <= > >=");
+                let message = format!("`{other}` is not an operator; use : = != < <= > or >=");
                 self.problems
                     .push(Problem::new(span, message).suggest(meant.iter().copied()));
                 return None;
@@ -133,7 +133,9 @@ impl Parser<'_> {
         Some(Operator { comparison, span })
     }
 
-    /// Inside a group, a bare participant field is about the group's participant.
+    /// Turns a participant field without a role into one of the group's participant.
+    ///
+    /// Reports a field that is not allowed inside a group.
     fn in_its_group(&mut self, field: Field, span: Span, word: &str) -> Field {
         let Some(role) = self.group else { return field };
         match field {
@@ -151,7 +153,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Whether the field goes with the operator; if not, says so.
+    /// Returns whether the field allows the operator, and reports it if not.
     fn takes_operator(&mut self, field: Field, word: Span, operator: Operator, values: &Values, start: usize) -> bool {
         let equality = matches!(operator.comparison, Comparison::Equal | Comparison::NotEqual);
         let name = field.name();
@@ -161,29 +163,32 @@ impl Parser<'_> {
                     start: word.start,
                     end: self.scanner.span_from(start).end,
                 };
-                Problem::new(condition, format!("`{name}` stands alone: it takes no value"))
-                    .suggest([name.clone(), format!("-{name}")])
+                Problem::new(
+                    condition,
+                    format!("`{name}` takes no value: write it without an operator"),
+                )
+                .suggest([name.clone(), format!("-{name}")])
             }
-            Field::Age if equality => Problem::new(operator.span, "`age` takes < <= > >=").suggest(["<", ">"]),
+            Field::Age if equality => Problem::new(operator.span, "`age` needs <, <=, > or >=").suggest(["<", ">"]),
             Field::Number(_) | Field::Age => {
                 if !values.is_list || equality {
                     return true;
                 }
-                Problem::new(operator.span, "a list of values goes with `:` or `!=`").suggest([":"])
+                Problem::new(operator.span, "a list of values needs `:` or `!=`").suggest([":"])
             }
             _ if equality => return true,
             Field::Hour => Problem::new(
                 operator.span,
-                "`hour` takes `:` and an hour or a span of hours, as in hour:22-3",
+                "`hour` needs `:` and an hour or a range of hours, as in hour:22-3",
             )
             .suggest([":"]),
-            _ => Problem::new(operator.span, format!("`{name}` is no number: it takes `:` or `!=`")).suggest([":"]),
+            _ => Problem::new(operator.span, format!("`{name}` is not a number: use `:` or `!=`")).suggest([":"]),
         };
         self.problems.push(problem);
         false
     }
 
-    /// Takes a value or a list. Without any if that was missing, which was said.
+    /// Takes a value or a list. If there is none, reports that and returns no values.
     pub(super) fn values(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Values, Unrecoverable> {
         let before = self.scanner.position();
         self.scanner.skip_white_space();
@@ -222,7 +227,7 @@ impl Parser<'_> {
     fn unquoted(&mut self, numeric: bool, in_list: bool) -> Value {
         let start = self.scanner.position();
         self.scanner.take_until(ends_value);
-        // `1,000` is wrong as a whole; in a list, a comma before other than three digits is a wrong OR.
+        // `1,000` is one invalid number. In a list, a comma with fewer than three digits after it was meant as OR.
         let digits = if in_list { 3 } else { 1 };
         while numeric
             && self.scanner.peek() == Some(',')
@@ -238,7 +243,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The values up to the `)` whose `(` was just taken.
+    /// Takes the values up to the `)`. The `(` was taken.
     fn list(&mut self, field: Option<Field>, head: &str, numeric: bool) -> Result<Vec<Value>, Unrecoverable> {
         let mut values: Vec<Value> = Vec::new();
         let mut wanted = true;
@@ -259,13 +264,13 @@ impl Parser<'_> {
                     return Ok(values);
                 }
                 Some('(') => {
-                    let message = format!("inside `{head}( )` stand only values and OR: no parentheses");
+                    let message = format!("`{head}( )` can contain only values and OR, not parentheses");
                     return Err(self.stop(Problem::new(here, message)));
                 }
                 Some(',') => {
                     self.scanner.next();
                     self.problems
-                        .push(Problem::new(here, "values in a list are joined by OR").suggest([" OR"]));
+                        .push(Problem::new(here, "join the values of a list with OR").suggest([" OR"]));
                     wanted = true;
                     continue;
                 }
@@ -293,15 +298,15 @@ impl Parser<'_> {
             ("OR", false) => return,
             ("NOT", _) => Problem::new(
                 keyword.span,
-                format!("inside `{head}( )` stand only values and OR: NOT goes before a whole term"),
+                format!("`{head}( )` can contain only values and OR; NOT goes before a whole term"),
             ),
             (_, true) => Problem::new(keyword.span, format!("a value is missing before {word}")),
-            _ => Problem::new(keyword.span, format!("inside `{head}( )` stand only values and OR")).suggest(["OR"]),
+            _ => Problem::new(keyword.span, format!("`{head}( )` can contain only values and OR")).suggest(["OR"]),
         };
         self.problems.push(problem);
     }
 
-    /// A second value without an OR: mostly a name with spaces.
+    /// Reports a second value without an OR before it, which is usually part of a name with spaces.
     fn values_without_or(&mut self, value: &Value, before: Option<&Value>, field: Option<Field>) {
         let names = field.is_some_and(|field| field.kind().is_some() || field == Field::Label);
         let start = self.scanner.position();
@@ -314,24 +319,20 @@ impl Parser<'_> {
                 let name = format!("{} {}", before.text, words.join(" "));
                 Problem::new(
                     value.span,
-                    format!(
-                        "an OR is missing before `{}`, or quotes around a name with spaces",
-                        value.text
-                    ),
+                    format!("write OR before `{}`, or put a name with spaces in quotes", value.text),
                 )
                 .suggest([print::quoted(&name)])
             }
             _ => {
                 self.scanner.go_to(start);
                 let written = self.text.get(value.span.start..value.span.end).unwrap_or_default();
-                Problem::new(value.span, format!("an OR is missing before `{}`", value.text))
-                    .suggest([format!("OR {written}")])
+                Problem::new(value.span, format!("write OR before `{}`", value.text)).suggest([format!("OR {written}")])
             }
         };
         self.problems.push(problem);
     }
 
-    /// Takes the words up to the next OR or the end of the list.
+    /// Takes the words up to the next keyword or the end of the list.
     fn list_words(&mut self) -> Vec<String> {
         let mut words = Vec::new();
         loop {
@@ -348,7 +349,7 @@ impl Parser<'_> {
         }
     }
 
-    /// `ship:(group:Titan)`.
+    /// Reports a condition inside a list: `ship:(group:Titan)`.
     fn condition_as_value(&mut self, value: &Value, field: Option<Field>, head: &str) {
         let Some(at) = value.text.find(is_operator).filter(|_| !value.quoted) else {
             return;
@@ -357,7 +358,7 @@ impl Parser<'_> {
         let Ok(named) = Field::named(name) else { return };
         let mut problem = Problem::new(
             value.span,
-            format!("inside `{head}( )` stand only values and OR, without a field"),
+            format!("`{head}( )` can contain only values and OR, not a field"),
         );
         if field == Some(named) {
             problem = problem.suggest([rest.trim_start_matches(is_operator)]);
@@ -372,7 +373,7 @@ impl Parser<'_> {
                 Some(space) => spaces.push(space),
                 None => {
                     let message = format!(
-                        "`{}` is no kind of space; there are highsec, lowsec, nullsec, wormhole, abyssal and pochven",
+                        "`{}` is not a kind of space; use highsec, lowsec, nullsec, wormhole, abyssal or pochven",
                         value.text
                     );
                     let similar = fields::similar_spaces(value.text.trim());
@@ -413,7 +414,7 @@ impl Parser<'_> {
                 value: number,
             }));
         }
-        // None of them: false where there is no number, as `!=` is.
+        // `!=` with a list means none of the values, and is false where the number is unknown.
         Some(if comparison == Comparison::NotEqual {
             Tree::all(numbers)
         } else {
@@ -424,7 +425,7 @@ impl Parser<'_> {
     fn quantity<T>(&mut self, value: &Value, read: impl Fn(&str) -> Result<T, QuantityError>) -> Option<T> {
         let quantity = read(&value.text);
         if value.quoted {
-            let problem = Problem::new(value.span, "what is in quotes is a name: write the number without them");
+            let problem = Problem::new(value.span, "write the number without quotes");
             self.problems
                 .push(problem.suggest(quantity.is_ok().then_some(value.text.as_str())));
             return None;
@@ -437,7 +438,7 @@ impl Parser<'_> {
             .ok()
     }
 
-    /// Whether `text` would be a value of a field without names.
+    /// Returns whether `text` is a value of `field`, for fields whose values are not names.
     pub(super) fn is_value_of(&self, field: Field, text: &str) -> bool {
         match field {
             Field::Number(field) => number(field, text).is_ok(),
@@ -463,7 +464,7 @@ fn number(field: NumberField, text: &str) -> Result<f64, QuantityError> {
     if field == NumberField::Class && !CLASSES.contains(&number) {
         return Err(QuantityError {
             message: format!(
-                "`{text}` is no wormhole class; they are 1 to 25 (1-6 wormholes, 12 Thera, 13 shattered, 14-18 drifter)"
+                "`{text}` is not a wormhole class; use 1 to 25 (1-6 wormholes, 12 Thera, 13 shattered, 14-18 drifter)"
             ),
             suggestion: None,
         });

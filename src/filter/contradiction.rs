@@ -1,4 +1,6 @@
-//! Terms that never hold together, as far as that can be seen: `system:Jita space:nullsec`, `value>=1b value<500m`.
+//! Warnings about terms that exclude each other: `system:Jita space:nullsec`, `value>=1b value<500m`.
+//!
+//! The check is not complete: it warns only about contradictions that it is certain of.
 
 use std::cell::OnceCell;
 
@@ -9,13 +11,15 @@ use super::{
 };
 use crate::v1::{self, Comparison, EntityKind, FilterValue, NumberField, ParticipantRole, Space};
 
-/// A warning quotes at most so many characters of a term.
+/// The number of characters of a term that a warning quotes.
 const QUOTED: usize = 60;
 
-/// Of so many conditions on the place every two are tried, when all together hold nowhere.
+/// The number of conditions on the place that are tested in pairs.
+///
+/// The number of pairs grows with the square of this.
 const PAIRS_OF: usize = 16;
 
-/// Looks at every AND of a text whose names are resolved.
+/// Checks every AND of a text whose names are resolved.
 pub(super) fn find(text: &str, root: &Term, resolve: &dyn Resolve, warnings: &mut Vec<Problem>) {
     below(text, root, root, &Places::new(resolve), warnings);
 }
@@ -42,13 +46,13 @@ fn below(text: &str, root: &Term, term: &Term, places: &Places<'_>, warnings: &m
     }
 }
 
-/// One of several terms that have to hold together.
+/// One operand of an AND.
 struct Conjunct<'a> {
     term: &'a Term,
     tree: Tree,
 }
 
-/// The terms of an AND, and of every AND in parentheses right in it.
+/// Collects the operands of an AND, including those of an AND in parentheses directly inside it.
 fn conjuncts<'a>(term: &'a Term, found: &mut Vec<Conjunct<'a>>) {
     match &term.kind {
         Kind::All { terms, .. } => terms.iter().for_each(|term| conjuncts(term, found)),
@@ -62,7 +66,7 @@ fn conjuncts<'a>(term: &'a Term, found: &mut Vec<Conjunct<'a>>) {
     }
 }
 
-/// The first contradiction: one is enough to look at at a time.
+/// Returns a warning about the first contradiction. One at a time is enough to fix.
 fn among(text: &str, root: &Term, together: &[Conjunct<'_>], places: &Places<'_>) -> Option<Problem> {
     if let Some((first, second)) = pair(together, |first, second| excludes(&first.tree, &second.tree)) {
         return Some(warning(text, root, first, second));
@@ -73,7 +77,7 @@ fn among(text: &str, root: &Term, together: &[Conjunct<'_>], places: &Places<'_>
         .collect();
     let trees: Vec<&Tree> = about_place.iter().map(|conjunct| &conjunct.tree).collect();
     let last = about_place.last().filter(|_| trees.len() > 1)?;
-    // All of them at once first, as this is the only question for nearly every filter.
+    // Test all of them together first. For nearly every filter this is the only test.
     if !places.nowhere(&trees) {
         return None;
     }
@@ -81,11 +85,11 @@ fn among(text: &str, root: &Term, together: &[Conjunct<'_>], places: &Places<'_>
     if let Some((first, second)) = pair(looked_at, |first, second| places.nowhere(&[&first.tree, &second.tree])) {
         return Some(warning(text, root, first, second));
     }
-    let message = "no system is known where all these conditions on the place hold, so together they match nothing";
+    let message = "no known system meets all these conditions, so together they match nothing";
     Some(Problem::new(last.term.span, message))
 }
 
-/// The first two of which `is_it` is true.
+/// Returns the first pair for which `is_it` is true.
 fn pair<T>(all: &[T], is_it: impl Fn(&T, &T) -> bool) -> Option<(&T, &T)> {
     all.iter().enumerate().find_map(|(index, second)| {
         let first = all[..index].iter().find(|first| is_it(first, second))?;
@@ -95,7 +99,7 @@ fn pair<T>(all: &[T], is_it: impl Fn(&T, &T) -> bool) -> Option<(&T, &T)> {
 
 fn warning(text: &str, root: &Term, first: &Conjunct<'_>, second: &Conjunct<'_>) -> Problem {
     let message = format!(
-        "`{}` and `{}` never hold together, so nothing matches both",
+        "`{}` and `{}` exclude each other, so nothing matches both",
         excerpt(text, first.term.span),
         excerpt(text, second.term.span)
     );
@@ -136,7 +140,7 @@ fn excerpt(text: &str, span: Span) -> String {
     }
 }
 
-/// Two conditions on one thing that has one value, as a list: what was probably meant.
+/// Joins two conditions on the same field into a list, which was probably meant.
 fn either(first: &Tree, second: &Tree) -> Option<Tree> {
     let joined = |a: &[FilterValue], b: &[FilterValue]| a.iter().chain(b).cloned().collect();
     match (first, second) {
@@ -165,7 +169,7 @@ fn either(first: &Tree, second: &Tree) -> Option<Tree> {
     }
 }
 
-/// Whether the two can't hold together, for all that the text itself says.
+/// Returns whether the two exclude each other, judging by the text alone.
 fn excludes(first: &Tree, second: &Tree) -> bool {
     if is_negation(first, second) || is_negation(second, first) {
         return true;
@@ -179,7 +183,7 @@ fn excludes(first: &Tree, second: &Tree) -> bool {
                 values: b,
             }),
         ) => {
-            // There are several attackers, and one of them may be what another is not.
+            // Different attackers can meet different conditions, so only roles with one participant can contradict.
             let one = matches!(
                 role,
                 ParticipantRole::Victim | ParticipantRole::Final | ParticipantRole::Member
@@ -213,10 +217,10 @@ fn excludes(first: &Tree, second: &Tree) -> bool {
     }
 }
 
-/// What is known of places.
+/// The known locations, for conditions on the place.
 struct Places<'a> {
     resolve: &'a dyn Resolve,
-    /// An empty killmail in each system, made when first needed.
+    /// An empty killmail in each system, created on first use.
     everywhere: OnceCell<Vec<v1::Killmail>>,
 }
 
@@ -228,7 +232,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Whether there is no system where all of them hold. `false` as long as that is not certain.
+    /// Returns whether the conditions hold together in no system; `false` if that is uncertain.
     fn nowhere(&self, trees: &[&Tree]) -> bool {
         let program = Program::of(&Tree::all(trees.iter().copied().cloned()));
         let named: Option<Vec<Option<v1::Killmail>>> = trees
@@ -237,7 +241,7 @@ impl<'a> Places<'a> {
             .min_by_key(Vec::len)
             .map(|systems| systems.into_iter().map(|system| self.at(system)).collect());
         match named {
-            // A system that is not known may be anywhere.
+            // A system with an unknown location could meet every condition.
             Some(named) => named
                 .iter()
                 .all(|killmail| killmail.as_ref().is_some_and(|killmail| !program.matches(killmail))),
@@ -266,7 +270,7 @@ impl<'a> Places<'a> {
     }
 }
 
-/// The systems that a condition names, if it names some.
+/// Returns the systems that a condition names; `None` if it is about something else.
 fn systems_of(tree: &Tree) -> Option<Vec<u64>> {
     match tree {
         Tree::Leaf(Leaf::Place {
@@ -309,7 +313,9 @@ fn disjoint(first: &[FilterValue], second: &[FilterValue]) -> bool {
     !ids(second).iter().any(|id| first.contains(id))
 }
 
-/// Whether no number fulfils both. Tries each bound, what is next to it on both sides, and what is far off.
+/// Returns whether no number meets both comparisons.
+///
+/// Tests each bound, its neighbors on both sides, the middle between the bounds, and the largest number.
 fn no_number(field: NumberField, first: (Comparison, f64), second: (Comparison, f64)) -> bool {
     let step = match field {
         NumberField::Security => 0.1,

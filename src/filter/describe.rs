@@ -1,4 +1,4 @@
-//! Tree → plain English.
+//! Descriptions of trees in plain English.
 
 use super::{
     fields, print, quantity,
@@ -9,7 +9,7 @@ use crate::v1::{
     filter_near::Reach,
 };
 
-/// One sentence about what the filter matches.
+/// Describes the matching killmails in one sentence.
 pub(super) fn describe(tree: &Tree) -> String {
     match tree {
         Tree::All(operands) if operands.is_empty() => "Every killmail.".to_owned(),
@@ -17,15 +17,16 @@ pub(super) fn describe(tree: &Tree) -> String {
     }
 }
 
-/// What surrounds a clause, and so whether it needs parentheses.
+/// The context of a clause, which decides whether it needs parentheses.
 #[derive(Clone, Copy, PartialEq)]
 enum Around {
     Nothing,
     Operator,
 }
 
-/// That the tree holds, or that it does not. NOT is carried inwards to the conditions, which say it best: what is not
-/// "A or B" is neither.
+/// Describes that the tree holds, or that it does not.
+///
+/// NOT moves inward to the conditions, where it reads best: "not (A or B)" becomes "not A, and not B".
 fn clause(tree: &Tree, holds: bool, around: Around) -> String {
     match tree {
         Tree::All(operands) => joined(operands, true, holds, around),
@@ -33,9 +34,9 @@ fn clause(tree: &Tree, holds: bool, around: Around) -> String {
         Tree::Not(operand) => clause(operand, !holds, around),
         Tree::Group(ParticipantRole::Victim, inner) => format!("the victim {}", of_one(inner, holds, Around::Operator)),
         Tree::Group(_, inner) if holds => {
-            format!("one and the same attacker {}", of_one(inner, true, Around::Operator))
+            format!("a single attacker {}", of_one(inner, true, Around::Operator))
         }
-        Tree::Group(_, inner) => format!("there is no attacker who {}", of_one(inner, true, Around::Operator)),
+        Tree::Group(_, inner) => format!("no single attacker {}", of_one(inner, true, Around::Operator)),
         Tree::Leaf(leaf) => condition(leaf, holds),
     }
 }
@@ -49,7 +50,7 @@ fn joined(operands: &[Tree], all: bool, holds: bool, around: Around) -> String {
     in_a_row(parts.collect(), if all == holds { ", and " } else { ", or " }, around)
 }
 
-/// What holds, or does not, for one participant: without the subject.
+/// Describes what holds, or does not hold, for one participant, without the subject.
 fn of_one(tree: &Tree, holds: bool, around: Around) -> String {
     let joined = |operands: &[Tree], all: bool| {
         let inside = if operands.len() == 1 { around } else { Around::Operator };
@@ -61,7 +62,7 @@ fn of_one(tree: &Tree, holds: bool, around: Around) -> String {
         Tree::Any(operands) => joined(operands, false),
         Tree::Not(operand) => of_one(operand, !holds, around),
         Tree::Leaf(Leaf::Participant { field, values, .. }) => predicate(*field, values, holds),
-        // A checked group holds nothing else.
+        // A checked group contains nothing else.
         Tree::Group(..) | Tree::Leaf(_) => String::new(),
     }
 }
@@ -75,7 +76,7 @@ fn in_a_row(parts: Vec<String>, between: &str, around: Around) -> String {
     }
 }
 
-/// Several numbers or hours of one field, of which one is to be it (or none: `!=`).
+/// Describes a list of numbers or hours of one field.
 fn values_of(run: &[Tree], holds: bool) -> String {
     let hours = run.iter().filter_map(|tree| match *tree {
         Tree::Leaf(Leaf::Hour { from, to }) => Some(hour_words(from, to)),
@@ -101,7 +102,7 @@ fn condition(leaf: &Leaf, holds: bool) -> String {
     let is = if holds { "is" } else { "is not" };
     match leaf {
         Leaf::Participant { role, field, values } => {
-            // Only attackers have weapons, so a bare weapon is about them.
+            // Only attackers have weapons, so a weapon without a role is about them.
             let weapon = matches!(field, ParticipantField::Weapon | ParticipantField::WeaponGroup);
             match (role, holds) {
                 (ParticipantRole::Victim, _) => format!("the victim {}", predicate(*field, values, holds)),
@@ -171,14 +172,14 @@ fn condition(leaf: &Leaf, holds: bool) -> String {
         Leaf::Label(labels) => {
             let has = if holds { "it has" } else { "it does not have" };
             let labels = or(labels.iter().map(|label| print::quoted(label)));
-            format!("{has} the label {labels} (a label can come later, in an update)")
+            format!("{has} the label {labels} (a label can arrive later, in an update)")
         }
         Leaf::Hour { from, to } => {
             format!("the time of the kill {is} {} UTC", hour_words(*from, *to))
         }
         Leaf::Age { comparison, seconds } => {
             let than = compared(*comparison);
-            format!("the time from the kill to its ingestion {is} {than}{}", span(*seconds))
+            format!("the age of the kill when it arrived {is} {than}{}", span(*seconds))
         }
     }
 }
@@ -194,24 +195,24 @@ fn predicate(field: ParticipantField, values: &[FilterValue], holds: bool) -> St
         ParticipantField::Character => format!("{is} the character {named}"),
         ParticipantField::Corporation => format!("{is} in the corporation {named}"),
         ParticipantField::Alliance => format!("{is} in the alliance {named}"),
-        ParticipantField::Faction => format!("{is} of the faction {named}"),
+        ParticipantField::Faction => format!("{is} in the faction {named}"),
         ParticipantField::Ship => format!("{has} the ship {named}"),
         ParticipantField::Group => format!("{has} a ship of the group {named}"),
         ParticipantField::Category => format!("{has} a ship of the category {named}"),
         ParticipantField::Weapon => format!("{uses} the weapon {named}"),
         ParticipantField::WeaponGroup => format!("{uses} a weapon of the group {named}"),
-        // No checked tree has it.
+        // A checked tree does not contain it.
         ParticipantField::Unspecified => String::new(),
     }
 }
 
 fn number(field: NumberField, comparison: Comparison, text: &str, holds: bool) -> String {
     let unit = if fields::is_isk(field) { " ISK" } else { "" };
-    // Without a value neither the condition nor its comparison the other way round holds.
+    // If the number is unknown, both the comparison and its opposite are false.
     let is = if holds { "is" } else { "is unknown or not" };
     let always = if holds { "is" } else { "is not" };
     let of_total = |what: &str, is: &str| match comparison {
-        Comparison::NotEqual if holds => format!("{what} is known and other than {text}{unit}"),
+        Comparison::NotEqual if holds => format!("{what} is known and is not {text}{unit}"),
         Comparison::NotEqual => format!("{what} is unknown or exactly {text}{unit}"),
         _ => format!("{what} {is} {}{text}{unit}", compared(comparison)),
     };
@@ -221,16 +222,16 @@ fn number(field: NumberField, comparison: Comparison, text: &str, holds: bool) -
     };
     match field {
         NumberField::Value => of_total("the total value", is),
-        NumberField::Dropped => of_total("the value of what dropped", is),
-        NumberField::Destroyed => of_total("the value of what was destroyed", is),
-        NumberField::Fitted => of_total("the value of hull and fitting", is),
-        NumberField::Points => of_total("the number of zKillboard's points", is),
+        NumberField::Dropped => of_total("the dropped value", is),
+        NumberField::Destroyed => of_total("the destroyed value", is),
+        NumberField::Fitted => of_total("the value of the hull and its fitting", is),
+        NumberField::Points => of_total("the number of zKillboard points", is),
         NumberField::Security => of_total("the displayed security of the system", is),
         NumberField::Class => of_total("the wormhole class of the system", is),
         NumberField::Attackers => count("attackers", always),
-        NumberField::Pilots => count("attackers that are pilots", always),
-        NumberField::Damage => count("hit points of damage taken", always),
-        // No checked tree has it.
+        NumberField::Pilots => count("attackers who are players", always),
+        NumberField::Damage => count("hit points lost", always),
+        // A checked tree does not contain it.
         NumberField::Unspecified => String::new(),
     }
 }
@@ -241,7 +242,7 @@ fn compared(comparison: Comparison) -> &'static str {
         Comparison::LessOrEqual => "at most ",
         Comparison::Greater => "more than ",
         Comparison::GreaterOrEqual => "at least ",
-        Comparison::NotEqual => "other than ",
+        Comparison::NotEqual => "not ",
         Comparison::Equal => "exactly ",
         Comparison::Unspecified => "",
     }
@@ -250,15 +251,15 @@ fn compared(comparison: Comparison) -> &'static str {
 fn flag_words(flag: KillmailFlag, holds: bool) -> String {
     let is = if holds { "is" } else { "is not" };
     match flag {
-        KillmailFlag::Npc => format!("it {is} a kill by NPCs alone"),
+        KillmailFlag::Npc => format!("it {is} a kill by NPCs only"),
         KillmailFlag::Solo => format!("it {is} a solo kill"),
-        KillmailFlag::Awox => format!("it {is} an awox (a kill within one's own corporation)"),
+        KillmailFlag::Awox => format!("it {is} an awox (a kill of someone in the same corporation)"),
         KillmailFlag::War => format!("it {is} part of a war"),
         KillmailFlag::Ganked => {
             let has = if holds { "has" } else { "does not have" };
-            format!("it {has} the label ganked (which can come later, in an update)")
+            format!("it {has} the label ganked (which can arrive later, in an update)")
         }
-        // No checked tree has it.
+        // A checked tree does not contain it.
         KillmailFlag::Unspecified => String::new(),
     }
 }
@@ -271,7 +272,7 @@ fn space_words(space: Space) -> &'static str {
         Space::Wormhole => "wormhole space",
         Space::Abyssal => "abyssal space",
         Space::Pochven => "Pochven",
-        // No checked tree has it.
+        // A checked tree does not contain it.
         Space::Unspecified => "",
     }
 }
@@ -296,11 +297,11 @@ fn named(values: &[FilterValue]) -> String {
     or(values.iter().map(one))
 }
 
-/// A name as it is; an id is told apart from a name that looks like one.
+/// Formats one value. A number is marked as an id, because names can consist of digits too.
 fn one(value: &FilterValue) -> String {
     match value.ids.first() {
         Some(id) if value.text.is_empty() => format!("with id {id}"),
-        // Of names that have one: in a name of ESI it is an ordinary character.
+        // `*` is a wildcard only with several ids: in a name from ESI it is an ordinary character.
         _ if value.text.contains('*') && value.ids.len() > 1 => format!("{} ({} of them)", value.text, value.ids.len()),
         _ => value.text.clone(),
     }

@@ -1,28 +1,32 @@
-//! How far a place is from the origins of a filter's `near( )`: what is told about a killmail. Matching knows nothing of it.
+//! Distances of a system from the origins of a filter's `near( )`, to be shown with a killmail.
+//!
+//! Matching does not use these distances.
 
 use crate::v1::{Filter, FilterDistances, FilterNear, filter_node::Node};
 
-/// From the origin of a `near( )` to a system within its reach.
+/// The distance from the origin of a `near( )` to a system within its reach.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Distance {
-    /// Straight line, in thousandths of a light year of 9.46e15 m.
+    /// The straight distance in thousandths of a light year (9.46e15 m).
     pub milli_light_years: u32,
-    /// By stargates; `None` = there is no route.
+    /// The number of stargate jumps; `None` if there is no route.
     pub jumps: Option<u32>,
-    /// The origin's id.
+    /// The id of the origin.
     pub origin: u64,
-    /// Its English name; empty = not known.
+    /// The English name of the origin; empty if unknown.
     pub origin_name: String,
 }
 
-/// How far `system` is from the origin of each `near( )` that it is within, the nearest first; of several with one origin
-/// once. Nothing of a `near( )` that must not hold, of an origin that is the system itself, and of trees that do not say it.
+/// Returns the distances of `system` from the origins of the filter's `near( )`, nearest first.
+///
+/// Only conditions that the system meets count, and each origin counts once. A negated `near( )`, an origin that is the
+/// system itself, and a tree without distances contribute nothing.
 pub fn distances(filter: &Filter, system: u32) -> Vec<Distance> {
     let mut negated = vec![false; filter.nodes.len()];
     let mut found = Vec::new();
     for (index, node) in filter.nodes.iter().enumerate() {
         let here = negated[index];
-        // Operands come after the node that names them. One that does not is no filter, and nothing is told of it.
+        // An operand comes after the node that refers to it. Other operands make the tree invalid, so they are ignored.
         let mut pass_on = |operands: &[u32], value: bool| {
             for &operand in operands {
                 let later = usize::try_from(operand).ok().filter(|&operand| operand > index);
@@ -49,7 +53,7 @@ pub fn distances(filter: &Filter, system: u32) -> Vec<Distance> {
     found
 }
 
-/// Whether there is a distance for each of its systems.
+/// Returns whether there is exactly one distance for each of the condition's systems.
 pub(super) fn fits(distances: &FilterDistances, near: &FilterNear) -> bool {
     let systems = near.system_ids.len();
     distances.milli_light_years.len() == systems && distances.jumps_plus_one.len() == systems
@@ -79,7 +83,7 @@ mod tests {
         v1::{EntityKind, FilterNode},
     };
 
-    /// Two origins, and five systems around them. Invented.
+    /// A fictional map with two origins and five systems around them.
     struct Map;
 
     const A: u32 = 30_000_001;
@@ -121,7 +125,7 @@ mod tests {
             Some(FilterDistances {
                 origin_name: if origin == u64::from(A) { "Alpha" } else { "Beta" }.to_owned(),
                 milli_light_years: systems.iter().map(|system| away(system) * 1_500).collect(),
-                // Nobody flies to those that are four away.
+                // A system whose id differs by 4 has no route.
                 jumps_plus_one: systems.iter().map(|system| (away(system) + 1) % 5).collect(),
             })
         }
@@ -142,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_says_how_far_each_system_is() {
+    fn distances_list_each_nearby_origin_once() {
         let alpha = |thousandths, jumps| ("Alpha".to_owned(), thousandths, jumps);
         let beta = |thousandths, jumps| ("Beta".to_owned(), thousandths, jumps);
         for (text, system, expected) in [
@@ -167,13 +171,13 @@ mod tests {
         ] {
             assert_eq!(told(text, system), expected, "{text} {system}");
         }
-        // Kept where filters are put together.
+        // Joining filters keeps the distances.
         let both = filter::all_of([&compiled("npc"), &compiled("near(Alpha, 7ly)")]).unwrap();
         assert_eq!(distances(&both, A + 1).len(), 1);
     }
 
     #[test]
-    fn what_is_too_much_or_does_not_fit_is_left_out_and_matches_all_the_same() {
+    fn excess_or_mismatched_distances_do_not_affect_matching() {
         assert_eq!(told("near(Alpha, 99ly)", A + 9).len(), 1);
         let large = "near(Alpha, 99ly) OR near(Beta, 99ly)";
         assert_eq!(told(large, A + 9).len(), 1, "5,000 at most in one filter");
@@ -203,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn operands_out_of_order_tell_nothing_and_do_no_harm() {
+    fn distances_ignore_operands_out_of_order() {
         let mut filter = compiled("NOT near(Alpha, 7ly)");
         for operand in [0, 7, u32::MAX] {
             let Some(Node::Not(not)) = &mut filter.nodes[0].node else {
@@ -211,7 +215,7 @@ mod tests {
             };
             not.operand = operand;
             assert!(filter::Program::new(&filter).is_err());
-            // What it says is of no filter; that it ends is what counts.
+            // The tree is invalid, so this only checks that the call returns.
             assert!(distances(&filter, A + 1).len() <= 1);
         }
     }

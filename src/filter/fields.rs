@@ -1,9 +1,10 @@
-//! The words of the language: every field and flag, once. To add one, add a row here, a leaf in `tree`, its test in
-//! `program`, its sentence in `describe`.
+//! The fields, flags and keywords of the language.
+//!
+//! To add a field, add a row here, a leaf in `tree`, its evaluation in `program`, and its sentence in `describe`.
 
 use crate::v1::{Comparison, EntityKind, KillmailFlag, NumberField, ParticipantField, ParticipantRole, Space};
 
-/// What a word before an operator, or a flag, is about.
+/// A field or a flag.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Field {
     Participant(ParticipantRole, ParticipantField),
@@ -78,7 +79,7 @@ const OTHERS: [(&str, Field); 9] = [
     ("age", Field::Age),
 ];
 
-/// What people write for a field: for suggestions only.
+/// Common names for fields, used only for suggestions.
 const NICKNAMES: [(&str, &str); 34] = [
     ("char", "character"),
     ("pilot", "character"),
@@ -116,7 +117,7 @@ const NICKNAMES: [(&str, &str); 34] = [
     ("tag", "label"),
 ];
 
-/// What people write for a role: for suggestions only.
+/// Common names for roles, used only for suggestions.
 const ROLE_NICKNAMES: [(&str, &str); 8] = [
     ("killer", "final"),
     ("final_blow", "final"),
@@ -128,7 +129,7 @@ const ROLE_NICKNAMES: [(&str, &str); 8] = [
     ("all", "any"),
 ];
 
-/// What people write for a kind of space: for suggestions only.
+/// Common names for kinds of space, used only for suggestions.
 const SPACE_NICKNAMES: [(&str, Space); 19] = [
     ("high", Space::Highsec),
     ("hs", Space::Highsec),
@@ -151,10 +152,10 @@ const SPACE_NICKNAMES: [(&str, Space); 19] = [
     ("triglavian", Space::Pochven),
 ];
 
-/// Words that are what they say. Never a name without quotes in canonical text.
+/// The operators that are words. In canonical text, a name that equals one is in quotes.
 pub(super) const KEYWORDS: [&str; 3] = ["and", "or", "not"];
 
-/// Why a word is no field.
+/// The reason why a word is not a field, with suggestions.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct UnknownField {
     pub message: String,
@@ -162,7 +163,7 @@ pub(super) struct UnknownField {
 }
 
 impl Field {
-    /// The field or flag that `word` names.
+    /// Returns the field or flag with this name.
     pub(super) fn named(word: &str) -> Result<Self, UnknownField> {
         let lower = word.to_lowercase();
         if let Some(field) = bare(&lower) {
@@ -185,14 +186,14 @@ impl Field {
             }
             (Some((_, role)), Some(Self::Participant(_, field))) => Ok(Self::Participant(*role, field)),
             (Some(_), Some(_)) => Err(UnknownField {
-                message: format!("`{field_word}` is about the whole killmail and takes no `{role_word}.` before it"),
+                message: format!("`{field_word}` is about the whole killmail: write it without `{role_word}.`"),
                 suggestions: vec![field_word.to_owned()],
             }),
             _ => Err(unknown(word, &lower)),
         }
     }
 
-    /// The kind of name that its values are.
+    /// Returns the kind of its values; `None` if they are not names.
     pub(super) fn kind(self) -> Option<EntityKind> {
         match self {
             Self::Participant(_, field) => Some(participant_kind(field)),
@@ -201,7 +202,7 @@ impl Field {
         }
     }
 
-    /// Its name in the language.
+    /// Returns its name in the language.
     pub(super) fn name(self) -> String {
         match self {
             Self::Participant(role, field) => format!("{}{}", role_prefix(role), participant(field)),
@@ -232,7 +233,7 @@ fn bare(word: &str) -> Option<Field> {
 fn unknown(word: &str, lower: &str) -> UnknownField {
     if is_role(lower) {
         return UnknownField {
-            message: format!("`{word}` needs to be told what of it: character, corporation, alliance, ship, ..."),
+            message: format!("`{word}` needs a field after it: character, corporation, alliance, ship, ..."),
             suggestions: ["alliance", "corporation", "character", "ship", "group"]
                 .map(|field| format!("{lower}.{field}"))
                 .to_vec(),
@@ -245,7 +246,7 @@ fn unknown(word: &str, lower: &str) -> UnknownField {
             let field = nickname(&NICKNAMES, field).unwrap_or(field);
             let known_role = ROLES.iter().find(|(name, _)| *name == role);
             if let (Some((_, role)), Some(Field::Participant(_, field))) = (known_role, bare(field)) {
-                // `victim.gun` has nothing to suggest.
+                // `victim.gun` gets no suggestion here, because victims have no weapons.
                 suggestions.extend(
                     Field::named(&Field::Participant(*role, field).name())
                         .ok()
@@ -271,7 +272,7 @@ fn nickname(table: &'static [(&str, &str)], word: &str) -> Option<&'static str> 
     table.iter().find(|(name, _)| *name == word).map(|(_, field)| *field)
 }
 
-/// Every name that may stand before an operator.
+/// Returns every name that an operator can follow.
 fn all_names() -> Vec<String> {
     let mut names: Vec<String> = NUMBERS.iter().map(|row| row.0.to_owned()).collect();
     names.extend(OTHERS.iter().map(|row| row.0.to_owned()));
@@ -284,7 +285,7 @@ fn all_names() -> Vec<String> {
     names
 }
 
-/// Every field and flag, without roles: for whoever explains them all.
+/// Returns every field and flag without roles, to check that the documentation covers them all.
 #[cfg(test)]
 pub(super) fn bare_names() -> Vec<&'static str> {
     let names = PARTICIPANT
@@ -295,14 +296,14 @@ pub(super) fn bare_names() -> Vec<&'static str> {
     names.chain(FLAGS.iter().map(|row| row.0)).collect()
 }
 
-/// The flags and fields that a bare word may have been meant as.
+/// Returns the flags that resemble a bare word.
 pub(super) fn similar_words(word: &str) -> Vec<String> {
     nearest(&word.to_lowercase(), FLAGS.iter().map(|row| row.0))
 }
 
-/// What of `candidates` is so near to `word` that it may be meant, best first.
+/// Returns up to three candidates that resemble `word`, best first.
 fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<String> {
-    // One slip in three letters is a slip; more is another word.
+    // More than one edit per three letters makes it a different word.
     let allowed = (word.chars().count() / 3).max(1);
     let mut found: Vec<(usize, &str)> = candidates
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
@@ -312,13 +313,13 @@ fn nearest<'a>(word: &str, candidates: impl Iterator<Item = &'a str>) -> Vec<Str
     found.into_iter().take(3).map(|(_, name)| name.to_owned()).collect()
 }
 
-/// The kind of space that `word` names.
+/// Returns the kind of space with this name.
 pub(super) fn space_named(word: &str) -> Option<Space> {
     let lower = word.to_lowercase();
     SPACES.iter().find(|row| row.0 == lower).map(|row| row.1)
 }
 
-/// What was probably meant by `word`, which names no kind of space.
+/// Suggests kinds of space for an invalid name.
 pub(super) fn similar_spaces(word: &str) -> Vec<String> {
     let lower = word.to_lowercase();
     let parts: Vec<&str> = lower.split('|').collect();
@@ -331,22 +332,24 @@ pub(super) fn similar_spaces(word: &str) -> Vec<String> {
     }
 }
 
-/// The fields of whoever took part, as they stand after `victim.` and its like.
+/// Returns the participant fields, without their prefixes such as `victim.`.
 pub fn participant_fields() -> impl Iterator<Item = &'static str> {
     PARTICIPANT.iter().map(|row| row.0)
 }
 
-/// What the values of a field (`ship`, `victim.ship`, `item`) are names of; `None` where they are no names, or there is no such field.
+/// Returns the kind of names that a field takes, such as `ship`, `victim.ship` or `item`.
+///
+/// Returns `None` if the field does not exist or its values are not names.
 pub fn names_of(field: &str) -> Option<EntityKind> {
     Field::named(field).ok()?.kind()
 }
 
-/// Name of a participant field.
+/// Returns the name of a participant field.
 pub(super) fn participant(field: ParticipantField) -> &'static str {
     PARTICIPANT.iter().find(|row| row.1 == field).map_or("", |row| row.0)
 }
 
-/// What the values of a participant field are names of.
+/// Returns the kind of names that a participant field takes.
 pub fn participant_kind(field: ParticipantField) -> EntityKind {
     PARTICIPANT
         .iter()
@@ -354,12 +357,12 @@ pub fn participant_kind(field: ParticipantField) -> EntityKind {
         .map_or(EntityKind::Unspecified, |row| row.2)
 }
 
-/// Whether `word` is what stands before the point of a participant field.
+/// Returns whether `word` is the prefix of a participant field, without the dot.
 pub(super) fn is_role(word: &str) -> bool {
     ROLES.iter().any(|(name, _)| *name == word)
 }
 
-/// What stands before a participant field; nothing for `any.` and inside a group.
+/// Returns the prefix of a role; empty for `any` and inside a group.
 pub(super) fn role_prefix(role: ParticipantRole) -> &'static str {
     match role {
         ParticipantRole::Victim => "victim.",
@@ -369,22 +372,22 @@ pub(super) fn role_prefix(role: ParticipantRole) -> &'static str {
     }
 }
 
-/// Name of a number.
+/// Returns the name of a number field.
 pub(super) fn number(field: NumberField) -> &'static str {
     NUMBERS.iter().find(|row| row.1 == field).map_or("", |row| row.0)
 }
 
-/// Name of a flag.
+/// Returns the name of a flag.
 pub(super) fn flag(flag: KillmailFlag) -> &'static str {
     FLAGS.iter().find(|row| row.1 == flag).map_or("", |row| row.0)
 }
 
-/// Name of a kind of space.
+/// Returns the name of a kind of space.
 pub(super) fn space(space: Space) -> &'static str {
     SPACES.iter().find(|row| row.1 == space).map_or("", |row| row.0)
 }
 
-/// Sign of a comparison.
+/// Returns the operator of a comparison.
 pub(super) fn sign(comparison: Comparison) -> &'static str {
     match comparison {
         Comparison::Less => "<",
@@ -396,7 +399,7 @@ pub(super) fn sign(comparison: Comparison) -> &'static str {
     }
 }
 
-/// Whether the number is ISK, and so takes `k m b t`.
+/// Returns whether the field is in ISK, which allows the suffixes k, m, b and t.
 pub(super) fn is_isk(field: NumberField) -> bool {
     matches!(
         field,
@@ -404,7 +407,7 @@ pub(super) fn is_isk(field: NumberField) -> bool {
     )
 }
 
-/// What a name of this kind is called in a sentence.
+/// Returns the word for a kind of name, for use in a sentence.
 pub fn kind_word(kind: EntityKind) -> &'static str {
     match kind {
         EntityKind::Character => "character",
@@ -421,7 +424,7 @@ pub fn kind_word(kind: EntityKind) -> &'static str {
     }
 }
 
-/// Whether names of this kind come from CCP's static data, and so may have wildcards.
+/// Returns whether names of this kind come from CCP's static data, which allows wildcards.
 pub(super) fn is_static(kind: EntityKind) -> bool {
     !matches!(
         kind,

@@ -1,21 +1,23 @@
-//! A set of ids that answers fast: most hold one, wildcards thousands, and a killmail can ask for each of 3,753 attackers.
+//! A set of ids with fast lookup.
+//!
+//! Most sets hold one id, those of wildcards hold thousands, and a killmail of 3,753 attackers looks up each of them.
 
 use crate::v1::FilterValue;
 
-/// Up to so many, looking at every one beats halving.
+/// Up to this length, a linear search is faster than a binary search.
 const LINEAR_SEARCH_THRESHOLD: usize = 8;
 
-/// Ids, sorted, each once.
+/// A sorted set of ids without duplicates.
 #[derive(Debug)]
 pub(super) struct IdSet(Box<[u64]>);
 
 impl IdSet {
-    /// Every id that one of the values stands for.
+    /// Collects the ids of all values.
     pub(super) fn of(values: &[FilterValue]) -> Self {
         values.iter().flat_map(|value| value.ids.iter().copied()).collect()
     }
 
-    /// Whether `id` is one of them.
+    /// Returns whether the set contains `id`.
     pub(super) fn contains(&self, id: u64) -> bool {
         if self.0.len() <= LINEAR_SEARCH_THRESHOLD {
             self.0.contains(&id)

@@ -1,4 +1,4 @@
-//! Text → terms: `near(Turnur, 7ly)`.
+//! Parsing of `near(Turnur, 7ly)`.
 
 use super::{
     parser::{Parser, Unrecoverable},
@@ -8,14 +8,14 @@ use super::{
 };
 use crate::v1::filter_near::Reach;
 
-/// What to say where `near` stands without parentheses.
+/// Returns the problem of a `near` without parentheses.
 pub(super) fn without_parentheses(span: Span) -> Problem {
-    let message = "near takes a system and a distance in parentheses";
+    let message = "near needs a system and a distance in parentheses";
     Problem::new(span, message).suggest(["near(Turnur, 7ly)", "near(Turnur, 5j)"])
 }
 
 impl Parser<'_> {
-    /// `near` was taken, the `(` comes next.
+    /// Parses a `near( )` whose first word was taken. The next character is the `(`.
     pub(super) fn near(&mut self, start: usize, word: Span) -> Result<Term, Unrecoverable> {
         if let Some(role) = self.group {
             self.not_in_group(word, "near", role);
@@ -46,7 +46,7 @@ impl Parser<'_> {
         let from = self.scanner.position();
         let mut span = self.scanner.take_until(ends_value);
         let mut text = self.scanner.text_from(from);
-        // `7 ly`
+        // Take `7 ly` as one text, so that a single diagnostic can suggest `7ly`.
         let back = self.scanner.position();
         self.scanner.skip_white_space();
         let from = self.scanner.position();
@@ -69,8 +69,10 @@ impl Parser<'_> {
         Ok(self.finish(start, Kind::Near { origin, reach }))
     }
 
-    /// More words up to the comma belong to the origin's name, unless one is a distance: then the comma is missing, which is
-    /// said and returned.
+    /// Takes the rest of an origin's name, up to the comma.
+    ///
+    /// Returns whether the comma is missing, which is the case if one of the words is a distance. A missing comma is reported
+    /// here.
     fn rest_of_origin(&mut self, origin: &mut Value) -> bool {
         let (mut name, mut span) = (origin.text.clone(), origin.span);
         let mut no_comma = false;
@@ -95,13 +97,15 @@ impl Parser<'_> {
         }
         if span != origin.span {
             self.problems
-                .push(Problem::new(span, "a name with spaces goes in quotes").suggest([print::quoted(&name)]));
+                .push(Problem::new(span, "put a name with spaces in quotes").suggest([print::quoted(&name)]));
         }
         no_comma
     }
 }
 
-/// `7ly`, `7.5ly`, `5j`.
+/// Parses a distance: `7ly`, `7.5ly` or `5j`.
+///
+/// The error is a message with suggestions.
 fn reach(text: &str) -> Result<Reach, (String, Vec<String>)> {
     let lower = text.to_lowercase();
     let end = lower
@@ -114,11 +118,11 @@ fn reach(text: &str) -> Result<Reach, (String, Vec<String>)> {
     });
     let example = "write light years or stargate jumps, as in 7ly or 5j";
     match (number, unit) {
-        (None, _) => Err((format!("`{text}` is no distance; {example}"), Vec::new())),
+        (None, _) => Err((format!("`{text}` is not a distance; {example}"), Vec::new())),
         (Some(light_years), "ly") => Ok(Reach::LightYears(light_years)),
-        // Farther than any route there is.
+        // A number beyond `u32` is longer than any route, so the maximum matches the same systems.
         (Some(_), "j") if whole => Ok(Reach::Jumps(digits.parse().unwrap_or(u32::MAX))),
-        (Some(_), "j") => Err((format!("`{text}` is no distance: jumps are whole"), vec![])),
+        (Some(_), "j") => Err((format!("`{text}` is not a distance: jumps are whole numbers"), vec![])),
         (Some(_), "") => Err((
             format!("`{text}` has no unit; {example}"),
             if whole { suggest(&["ly", "j"]) } else { suggest(&["ly"]) },
@@ -129,7 +133,7 @@ fn reach(text: &str) -> Result<Reach, (String, Vec<String>)> {
                 "j" | "jump" | "jumps" | "js" | "gates" | "gate" if whole => &["j"],
                 _ => &[],
             };
-            Err((format!("`{text}` is no distance; {example}"), suggest(meant)))
+            Err((format!("`{text}` is not a distance; {example}"), suggest(meant)))
         }
     }
 }

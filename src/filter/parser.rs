@@ -1,8 +1,9 @@
-//! Text → terms, by recursive descent: terms and groups. What is between a field and its values is in `condition`, near in `near`, words
-//! without a field in `bare`.
+//! A recursive descent parser for terms and groups.
 //!
-//! Written by hand: nearly everything this module does is to say well what is wrong with a text. It goes on after whatever
-//! leaves the structure clear, so that one try tells all; it stops where a parenthesis or a term is missing.
+//! `condition` parses fields with their values, `near` parses `near( )`, and `bare` reports words without a field.
+//!
+//! The parser is written by hand because most of it produces good diagnostics. After an error it continues if the structure
+//! is still clear, so that one attempt reports everything. It stops where a parenthesis or a term is missing.
 
 use super::{
     fields::{self, Field},
@@ -14,13 +15,13 @@ use super::{
 };
 use crate::v1::ParticipantRole;
 
-/// The contract's limit, in Unicode scalar values.
+/// The language's limit for the length of a text, in Unicode scalar values.
 const MAX_LENGTH: usize = 2_000;
 
-/// The contract's limit of parentheses, groups and NOT around one another. Bounds every recursion over a text.
+/// The language's limit for nested parentheses, groups and NOT. It bounds every recursion over a text.
 const MAX_LEVELS: usize = 64;
 
-/// Reads a text; `None` = it is empty and means everything.
+/// Parses a text; returns `None` for an empty text, which matches everything.
 pub(super) fn parse(text: &str) -> Result<Option<Term>, Vec<Problem>> {
     if let Some((byte, _)) = text.char_indices().nth(MAX_LENGTH) {
         let span = Span {
@@ -45,11 +46,9 @@ pub(super) fn parse(text: &str) -> Result<Option<Term>, Vec<Problem>> {
     }
     let term = parser.any();
     if term.is_ok() && parser.scanner.peek().is_some() {
-        // Only a parenthesis ends the terms before the end of the text.
+        // Only a `)` can end the terms before the end of the text.
         let here = parser.scanner.here();
-        parser
-            .problems
-            .push(Problem::new(here, "this `)` closes nothing: its `(` is missing"));
+        parser.problems.push(Problem::new(here, "this `)` has no matching `(`"));
     }
     let mut problems = parser.problems;
     match term {
@@ -61,7 +60,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Term>, Vec<Problem>> {
     }
 }
 
-/// Said what is wrong, and the rest of the text can't be understood.
+/// The signal to stop parsing: the error was reported, and the rest of the text is ambiguous.
 pub(super) struct Unrecoverable;
 
 pub(super) struct Parser<'a> {
@@ -69,19 +68,19 @@ pub(super) struct Parser<'a> {
     pub(super) scanner: Scanner<'a>,
     pub(super) problems: Vec<Problem>,
     levels: usize,
-    /// The role of the group that is being read.
+    /// The role of the current group.
     pub(super) group: Option<ParticipantRole>,
-    /// The value before this place: a bare word may belong to it.
+    /// The value before the current position, which a bare word may belong to.
     pub(super) last: Option<LastValue>,
 }
 
-/// A value without quotes that a condition ended with.
+/// A value without quotes at the end of a condition.
 pub(super) struct LastValue {
-    /// Where it ended.
+    /// The position after the value.
     pub(super) end: usize,
-    /// The condition up to the value, as written.
+    /// The text of the condition before the value.
     pub(super) head: String,
-    /// The value, as written.
+    /// The text of the value.
     pub(super) value: String,
     pub(super) field: Field,
 }
@@ -103,7 +102,7 @@ impl Parser<'_> {
         loop {
             self.scanner.skip_white_space();
             if let Some(comma) = self.scanner.take(',') {
-                let message = "a comma joins nothing here: terms side by side mean AND";
+                let message = "a comma cannot join terms: write AND or a space";
                 self.problems.push(Problem::new(comma, message).suggest([" AND"]));
                 continue;
             }
@@ -123,7 +122,7 @@ impl Parser<'_> {
         Ok(joined(terms, |terms| Kind::All { terms, side_by_side }))
     }
 
-    /// Takes the keyword, or what other languages write for it (which is a problem with an easy answer).
+    /// Takes a keyword, or reports and takes its symbol from other languages, such as `&&`.
     fn take_keyword(&mut self, keyword: &str, foreign: &[&str], instead: &str) -> Option<Span> {
         self.scanner.skip_white_space();
         let word = self.word_ahead();
@@ -133,7 +132,7 @@ impl Parser<'_> {
         }
         let span = self.scanner.take_until(ends_word);
         if is_foreign {
-            let message = format!("`{word}` is no word of this language: write {instead}");
+            let message = format!("`{word}` is not part of the filter language: write {instead}");
             self.problems.push(Problem::new(span, message).suggest([instead]));
         }
         Some(span)
@@ -167,7 +166,7 @@ impl Parser<'_> {
                 self.problems.push(
                     Problem::new(
                         here,
-                        "`!` is no word of this language: write NOT, or `-` right before the term",
+                        "`!` is not part of the filter language: write NOT, or `-` right before the term",
                     )
                     .suggest(["-"]),
                 );
@@ -179,7 +178,7 @@ impl Parser<'_> {
                 let span = self.scanner.take_until(|c| !is_operator(c));
                 Err(self.stop(Problem::new(
                     span,
-                    "a field is missing before this sign, as in `value>=1b`",
+                    "a field is missing before this sign; write, for example, `value>=1b`",
                 )))
             }
             Some(_) => self.word(start),
@@ -194,7 +193,7 @@ impl Parser<'_> {
             }
             let span = self.scanner.span_from(start);
             self.problems
-                .push(Problem::new(span, "only one `-` may stand before a term").suggest(["-"]));
+                .push(Problem::new(span, "write only one `-` before a term").suggest(["-"]));
         }
         if self.scanner.peek().is_some_and(char::is_whitespace) {
             let message = "`-` goes right before its term, without a space";
@@ -210,7 +209,10 @@ impl Parser<'_> {
         let after = self.scanner.position();
         for keyword in ["and", "or"] {
             if self.is_keyword_here(&word, keyword) {
-                let message = format!("{} joins two terms; one is missing before it", keyword.to_uppercase());
+                let message = format!(
+                    "{} joins two terms, and the first one is missing",
+                    keyword.to_uppercase()
+                );
                 return Err(self.stop(Problem::new(span, message)));
             }
         }
@@ -248,7 +250,7 @@ impl Parser<'_> {
         if self.group.is_some() {
             self.problems.push(Problem::new(
                 word,
-                "groups do not nest: inside a group everything is about one participant already",
+                "a group cannot contain another group: everything inside it is about one participant",
             ));
         }
         let open = self.scanner.here();
@@ -259,7 +261,7 @@ impl Parser<'_> {
         Ok(self.finish(start, Kind::Group(role, Box::new(inner?))))
     }
 
-    /// `final( )` and `any( )` do not exist; what the former would mean can be said otherwise.
+    /// Reports `final( )` and `any( )`, which do not exist, and suggests a replacement.
     fn no_group(&mut self, start: usize, word: Span, role: &str) -> Result<Term, Unrecoverable> {
         let open = self.scanner.here();
         self.scanner.next();
@@ -272,9 +274,9 @@ impl Parser<'_> {
             self.scanner.span_from(start),
             match role {
                 "final" => {
-                    "there is no `final( )`: one attacker has the final blow, so write `final.` before each field"
+                    "there is no `final( )`: only one attacker has the final blow, so write `final.` before each field"
                 }
-                _ => "there is no `any( )`: write `attacker( )` or `victim( )`, or both with OR",
+                _ => "there is no `any( )`: write `attacker( )`, `victim( )`, or both joined with OR",
             },
         );
         if role == "final" && self.problems.len() == known {
@@ -284,7 +286,7 @@ impl Parser<'_> {
                 Kind::Done { field: Some(field), .. } => fields.push(field.start),
                 _ => {}
             });
-            // From the back, so that the places before stay where they are.
+            // Insert from the back, so that the earlier positions stay valid.
             fields.sort_unstable();
             let mut text = self.text[inner_start..inner.span.end].to_owned();
             for field in fields.into_iter().rev() {
@@ -299,12 +301,12 @@ impl Parser<'_> {
         Ok(self.broken(start))
     }
 
-    /// What stands up to the `)` whose `(` was just taken.
+    /// Parses the terms up to the `)`. The `(` was taken.
     fn enclosed(&mut self, open: Span) -> Result<Term, Unrecoverable> {
         self.scanner.skip_white_space();
         if self.scanner.peek() == Some(')') {
             let here = self.scanner.here();
-            return Err(self.stop(Problem::new(here, "nothing stands between these parentheses")));
+            return Err(self.stop(Problem::new(here, "these parentheses are empty")));
         }
         let inner = self.deeper(open, Self::any)?;
         self.close()?;
@@ -323,14 +325,14 @@ impl Parser<'_> {
         }
     }
 
-    /// One level further in; `span` is what opens it.
+    /// Parses one level deeper. `span` is what opens the level.
     fn deeper(
         &mut self,
         span: Span,
         read: impl FnOnce(&mut Self) -> Result<Term, Unrecoverable>,
     ) -> Result<Term, Unrecoverable> {
         if self.levels == MAX_LEVELS {
-            let message = format!("parentheses, groups and NOT stand more than {MAX_LEVELS} levels inside one another");
+            let message = format!("parentheses, groups and NOT are nested more than {MAX_LEVELS} levels deep");
             return Err(self.stop(Problem::new(span, message)));
         }
         self.levels += 1;
@@ -346,7 +348,7 @@ impl Parser<'_> {
     }
 
     pub(super) fn reserved(&mut self, span: Span) {
-        let message = "names with `@` are reserved for lists, which do not exist yet; in quotes it is part of a name";
+        let message = "names that begin with `@` are reserved for lists, which do not exist yet; put a name that contains `@` in quotes";
         self.problems.push(Problem::new(span, message));
     }
 
@@ -356,25 +358,25 @@ impl Parser<'_> {
         let mut problem = Problem::new(
             span,
             format!(
-                "`{word}` does not go inside {group}( ): only character, corporation, alliance, faction, ship, group, category{} of that one participant do",
+                "{group}( ) cannot contain `{word}`: only character, corporation, alliance, faction, ship, group{}",
                 if role == ParticipantRole::Victim {
-                    ""
+                    " and category"
                 } else {
-                    ", weapon and weapon_group"
+                    ", category, weapon and weapon_group"
                 }
             ),
         );
         let is_weapon = bare.to_lowercase().starts_with("weapon");
         if is_weapon && role == ParticipantRole::Victim {
-            problem.message = format!("`{word}` does not go inside victim( ): only attackers have weapons");
+            problem.message = format!("victim( ) cannot contain `{word}`: only attackers have weapons");
         } else if matches!(Field::named(bare), Ok(Field::Participant(..))) {
-            problem.message = format!("inside {group}( ) every field is about that one participant: write `{bare}`");
+            problem.message = format!("every field inside {group}( ) is about that participant: write just `{bare}`");
             problem = problem.suggest([bare]);
         }
         self.problems.push(problem);
     }
 
-    /// The word at this place, not taken.
+    /// Returns the next word without taking it.
     fn word_ahead(&mut self) -> String {
         let from = self.scanner.position();
         self.scanner.take_until(ends_word);
@@ -383,13 +385,13 @@ impl Parser<'_> {
         word
     }
 
-    /// Whether `word`, which comes next, is this keyword, and not a field (`or:x`).
+    /// Returns whether `word`, which comes next, is this keyword and not a field (`or:x`).
     fn is_keyword(&self, word: &str, keyword: &str) -> bool {
         let next = self.scanner.peek_at(word.chars().count());
         word.eq_ignore_ascii_case(keyword) && !next.is_some_and(is_operator)
     }
 
-    /// The same for a word that was just taken.
+    /// Returns whether `word`, which was taken, is this keyword and not a field.
     fn is_keyword_here(&self, word: &str, keyword: &str) -> bool {
         word.eq_ignore_ascii_case(keyword) && !self.scanner.peek().is_some_and(is_operator)
     }
@@ -406,7 +408,7 @@ impl Parser<'_> {
         }
     }
 
-    /// Stands for what was told to be wrong: a text with problems gives no terms in the end.
+    /// Returns a placeholder for an invalid term. A text with problems never becomes a tree.
     pub(super) fn broken(&self, start: usize) -> Term {
         self.finish(
             start,

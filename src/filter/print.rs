@@ -1,4 +1,4 @@
-//! Tree → canonical text: what compiles to the same tree.
+//! Canonical text of trees: text that compiles to the same tree.
 
 use super::{
     fields, quantity,
@@ -7,18 +7,18 @@ use super::{
 };
 use crate::v1::{Comparison, EntityKind, FilterValue, NumberField, filter_near::Reach};
 
-/// The text of a whole filter.
+/// Returns the canonical text of a filter.
 pub(super) fn canonical(tree: &Tree) -> String {
     let mut text = String::new();
     write(tree, Around::Nothing, &mut text);
     text
 }
 
-/// A name in quotes.
+/// Puts a name in quotes.
 pub(super) fn quoted(name: &str) -> String {
     let mut text = String::from('"');
     for c in name.chars() {
-        // A typographic quote would end the name as a plain one does.
+        // A typographic quote ends a name too, so it needs the same escape as a plain one.
         if plain(c) == '"' || c == '\\' {
             text.push('\\');
         }
@@ -28,7 +28,7 @@ pub(super) fn quoted(name: &str) -> String {
     text
 }
 
-/// A name as it stands in a filter: in quotes if it needs them.
+/// Writes a name as a filter needs it: in quotes unless it is a single ordinary word.
 pub fn name(name: &str) -> String {
     let ordinary = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '\'' | '_' | '.' | '*');
     let is_word = name.chars().all(ordinary) && !name.starts_with(|c| is_dash(c) || c == '\'');
@@ -40,7 +40,7 @@ pub fn name(name: &str) -> String {
     }
 }
 
-/// What surrounds a tree, and so whether it needs parentheses.
+/// The context of a tree, which decides whether it needs parentheses.
 #[derive(Clone, Copy, PartialEq)]
 enum Around {
     Nothing,
@@ -52,7 +52,7 @@ fn write(tree: &Tree, around: Around, text: &mut String) {
         Tree::All(operands) => write_joined(operands, Comparison::NotEqual, " ", around, text),
         Tree::Any(operands) => write_joined(operands, Comparison::Equal, " OR ", around, text),
         Tree::Not(operand) => {
-            // Two signs in a row are no text.
+            // `--` is not valid, so a double negation starts with NOT.
             text.push_str(if matches!(**operand, Tree::Not(_)) { "NOT " } else { "-" });
             write(operand, Around::Operator, text);
         }
@@ -77,7 +77,7 @@ fn write_joined(operands: &[Tree], listed: Comparison, between: &str, around: Ar
             text.push_str(between);
         }
         match run {
-            // Alone it is what surrounds the whole.
+            // A single run needs no parentheses of its own, so it inherits the context.
             [one] => write(one, if runs.len() > 1 { Around::Operator } else { around }, text),
             several => text.push_str(&number_list(several, listed)),
         }
@@ -87,8 +87,9 @@ fn write_joined(operands: &[Tree], listed: Comparison, between: &str, around: Ar
     }
 }
 
-/// Operands one by one, but numbers (hours) of one field in a row together. The tree keeps them apart; here they are again
-/// what they were or could have been, a list: `class:(5 OR 6)`.
+/// Groups adjacent operands that can be written as one list, such as `class:(5 OR 6)`.
+///
+/// The tree has one operand for each number or hour. Every other operand forms a run of its own.
 pub(super) fn runs(operands: &[Tree], comparison: Comparison) -> Vec<&[Tree]> {
     let mut runs = Vec::new();
     let mut rest = operands;
@@ -141,7 +142,7 @@ fn list_value(tree: &Tree) -> Option<String> {
     }
 }
 
-/// One condition.
+/// Returns the text of a condition.
 pub(super) fn condition(leaf: &Leaf) -> String {
     match leaf {
         Leaf::Participant {
@@ -193,7 +194,7 @@ pub(super) fn condition(leaf: &Leaf) -> String {
     }
 }
 
-/// A number as its field writes it.
+/// Returns the text of a number, with a suffix if the field is in ISK.
 pub(super) fn number(field: NumberField, value: f64) -> String {
     if fields::is_isk(field) {
         quantity::isk(value)

@@ -1,4 +1,4 @@
-//! A checked filter, ready to run.
+//! Evaluation of one checked filter.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use super::{
 };
 use crate::v1::{self, Comparison, EntityKind, KillmailFlag, NumberField, ParticipantField, ParticipantRole, Space};
 
-/// A filter that was checked and is ready to run. Cheap to clone.
+/// A checked filter that tests killmails. Cloning it is cheap.
 #[derive(Debug, Clone)]
 pub struct Program(Arc<Predicate>);
 
-/// What is asked of a killmail.
+/// A condition on a killmail.
 #[derive(Debug)]
 enum Predicate {
     All(Box<[Predicate]>),
@@ -46,7 +46,7 @@ enum Predicate {
     },
 }
 
-/// What is asked of one participant.
+/// A condition on one participant.
 #[derive(Debug)]
 enum ParticipantPredicate {
     All(Box<[ParticipantPredicate]>),
@@ -56,17 +56,17 @@ enum ParticipantPredicate {
 }
 
 impl Program {
-    /// Checks every node.
+    /// Checks every node of a filter and prepares it for matching.
     pub fn new(filter: &v1::Filter) -> Result<Self, InvalidFilter> {
         Tree::from_filter(filter).map(|tree| Self::of(&tree))
     }
 
-    /// Matches every killmail.
+    /// Returns the program that matches every killmail.
     pub fn everything() -> Self {
         Self::of(&Tree::EVERYTHING)
     }
 
-    /// Whether `killmail` is what the filter asks for.
+    /// Returns whether the filter matches `killmail`.
     pub fn matches(&self, killmail: &v1::Killmail) -> bool {
         self.0.holds(killmail)
     }
@@ -77,7 +77,7 @@ impl Program {
 }
 
 impl Predicate {
-    // Recursive, here and in `holds`: a checked tree is at most 256 deep (`tree::MAX_DEPTH`).
+    // Recursion is safe here and in `holds`: a checked tree is at most `tree::MAX_DEPTH` deep.
     fn of(tree: &Tree) -> Self {
         match tree {
             Tree::All(operands) => Self::All(operands.iter().map(Self::of).collect()),
@@ -92,7 +92,7 @@ impl Predicate {
                         ParticipantRole::Victim => Self::Victim(member),
                         ParticipantRole::Attacker => Self::SomeAttacker(member),
                         ParticipantRole::Final => Self::FinalBlow(member),
-                        // Members stand in groups only, unspecified ones nowhere: the tree was checked.
+                        // In a checked tree, members occur only in groups and unspecified roles do not occur.
                         ParticipantRole::Any | ParticipantRole::Member | ParticipantRole::Unspecified => {
                             Self::VictimOrSomeAttacker(member)
                         }
@@ -188,7 +188,7 @@ impl ParticipantPredicate {
             Tree::Any(operands) => Self::Any(operands.iter().map(Self::of).collect()),
             Tree::Not(operand) => Self::Not(Box::new(Self::of(operand))),
             Tree::Leaf(Leaf::Participant { field, values, .. }) => Self::Has(*field, IdSet::of(values)),
-            // A checked group holds nothing else; what is in no set matches nobody.
+            // A checked group contains nothing else. An empty `Any` matches nobody.
             Tree::Group(..) | Tree::Leaf(_) => Self::Any(Box::default()),
         }
     }
@@ -198,22 +198,22 @@ impl ParticipantPredicate {
             Self::All(members) => members.iter().all(|member| member.holds(participant)),
             Self::Any(members) => members.iter().any(|member| member.holds(participant)),
             Self::Not(member) => !member.holds(participant),
-            // 0 = none, and no set holds a 0.
+            // 0 means "none", and no set contains 0.
             Self::Has(field, ids) => ids.contains(participant.id(*field)),
         }
     }
 }
 
-/// One of those who took part.
+/// A participant of a killmail.
 pub(super) enum Participant<'a> {
-    /// Who lost the ship.
+    /// The victim.
     Victim(&'a v1::Victim),
-    /// One of those who shot.
+    /// One of the attackers.
     Attacker(&'a v1::Attacker),
 }
 
 impl Participant<'_> {
-    /// 0 = none.
+    /// Returns the id in a field; 0 means "none".
     pub(super) fn id(&self, field: ParticipantField) -> u64 {
         match (self, field) {
             (_, ParticipantField::Unspecified) => 0,
@@ -238,10 +238,10 @@ impl Participant<'_> {
     }
 }
 
-/// Nanoseconds in a second.
+/// The number of nanoseconds in a second.
 pub(super) const NANOS: i128 = 1_000_000_000;
 
-/// Nanoseconds since 1970.
+/// Returns the nanoseconds since 1970.
 pub(super) fn instant(time: prost_types::Timestamp) -> i128 {
     i128::from(time.seconds) * NANOS + i128::from(time.nanos)
 }
@@ -260,7 +260,9 @@ fn some_attacker(killmail: &v1::Killmail, member: &ParticipantPredicate) -> bool
         .any(|attacker| member.holds(&Participant::Attacker(attacker)))
 }
 
-/// Nested containers included, however deep: with a list of its own instead of recursion.
+/// Returns whether any item matches, including items in nested containers.
+///
+/// The depth of containers is not limited, so an explicit stack replaces recursion.
 fn some_item(killmail: &v1::Killmail, is_wanted: impl Fn(&v1::Item) -> bool) -> bool {
     let mut inside: Vec<&[v1::Item]> = Vec::new();
     let mut items: &[v1::Item] = killmail.victim.as_ref().map_or(&[], |victim| &victim.items);
@@ -280,7 +282,7 @@ fn some_item(killmail: &v1::Killmail, is_wanted: impl Fn(&v1::Item) -> bool) -> 
     }
 }
 
-/// Where it happened, if that is known.
+/// Returns the location of a killmail; `None` if it is unknown.
 pub(super) fn place(killmail: &v1::Killmail) -> Option<&v1::Location> {
     killmail
         .location
@@ -288,7 +290,7 @@ pub(super) fn place(killmail: &v1::Killmail) -> Option<&v1::Location> {
         .filter(|location| location.space() != Space::Unspecified)
 }
 
-/// What is compared; `None` where the killmail does not say.
+/// Returns the number in a field; `None` if the killmail does not contain it.
 #[expect(
     clippy::cast_precision_loss,
     reason = "exact below 2^53, and no count or damage comes near"
@@ -317,11 +319,11 @@ pub(super) fn number(killmail: &v1::Killmail, field: NumberField) -> Option<f64>
             .filter(|&class| class != 0)
             .map(f64::from),
     };
-    // Nothing compares with what is not a number, and `!=` must be false too.
+    // NaN counts as absent: without this filter, `!=` would be true for it.
     number.filter(|number| !number.is_nan())
 }
 
-/// What the game shows for a security status.
+/// Rounds a security status as the game does.
 fn displayed_security(security: f64) -> f64 {
     if security > 0.0 && security < 0.05 {
         0.1
@@ -330,7 +332,7 @@ fn displayed_security(security: f64) -> f64 {
     }
 }
 
-/// Whether the killmail has the flag.
+/// Returns whether the killmail has the flag.
 pub(super) fn is_set(killmail: &v1::Killmail, flag: KillmailFlag) -> bool {
     match flag {
         KillmailFlag::Npc => killmail.npc,

@@ -1,29 +1,29 @@
-//! Numbers, hours and ages: text → value → text, exactly.
+//! Exact parsing and printing of numbers, hours and ages.
 
 use super::text::is_dash;
 
-/// Why a text is no number (hour, age), and what was probably meant.
+/// The reason why a text is not a number, hour or age, with a suggestion.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct QuantityError {
     pub message: String,
     pub suggestion: Option<String>,
 }
 
-/// What a number may be.
+/// The forms that a number can have.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rules {
-    /// ISK: suffixes k m b t.
+    /// Whether the number is ISK, which allows the suffixes k, m, b and t.
     pub isk: bool,
-    /// May have decimals.
+    /// Whether decimals are allowed.
     pub decimal: bool,
-    /// May be below 0.
+    /// Whether the number can be negative.
     pub negative: bool,
 }
 
-/// Suffix → power of ten.
+/// The suffixes with their powers of ten.
 const SUFFIXES: [(&str, i32); 4] = [("t", 12), ("b", 9), ("m", 6), ("k", 3)];
 
-/// What people write for a suffix: for suggestions only.
+/// Common spellings of suffixes, used only for suggestions.
 const OTHER_SUFFIXES: [(&str, &str); 20] = [
     ("bn", "b"),
     ("bil", "b"),
@@ -47,7 +47,7 @@ const OTHER_SUFFIXES: [(&str, &str); 20] = [
     ("bisk", "b"),
 ];
 
-/// A number.
+/// Parses a number.
 pub(super) fn number(text: &str, rules: Rules) -> Result<f64, QuantityError> {
     let wrong = |message: String| QuantityError {
         message,
@@ -56,7 +56,7 @@ pub(super) fn number(text: &str, rules: Rules) -> Result<f64, QuantityError> {
     let (negative, rest) = signed(text);
     let (digits, suffix) = split(rest);
     if !is_decimal(digits) {
-        return Err(wrong(format!("`{text}` is no number; {}", expected(rules))));
+        return Err(wrong(format!("`{text}` is not a number; {}", expected(rules))));
     }
     let suffix = suffix.to_lowercase();
     let power = match SUFFIXES.iter().find(|(name, _)| *name == suffix) {
@@ -68,24 +68,24 @@ pub(super) fn number(text: &str, rules: Rules) -> Result<f64, QuantityError> {
                 expected(rules)
             )));
         }
-        None => return Err(wrong(format!("`{text}` is no number; {}", expected(rules)))),
+        None => return Err(wrong(format!("`{text}` is not a number; {}", expected(rules)))),
     };
-    // The standard library reads decimal text exactly, the exponent included: 1.5b is 1.5e9 and not 1.5 times 1e9.
+    // The standard library parses decimal text with an exponent exactly. Multiplying 1.5 by 1e9 could round.
     let value: f64 = format!("{digits}e{power}")
         .parse()
-        .map_err(|_| wrong(format!("`{text}` is no number; {}", expected(rules))))?;
+        .map_err(|_| wrong(format!("`{text}` is not a number; {}", expected(rules))))?;
     if !value.is_finite() {
         return Err(wrong(format!("`{text}` is too large")));
     }
     if negative && !rules.negative && value != 0.0 {
         return Err(QuantityError {
-            message: format!("`{text}` is below 0, which this number never is"),
+            message: format!("`{text}` is negative, and this number never is"),
             suggestion: None,
         });
     }
     if !rules.decimal && value.fract() != 0.0 {
         return Err(QuantityError {
-            message: format!("`{text}` is no whole number"),
+            message: format!("`{text}` is not a whole number"),
             suggestion: None,
         });
     }
@@ -98,7 +98,7 @@ fn expected(rules: Rules) -> &'static str {
             "write digits, with k, m, b or t for thousands, millions, billions or trillions (1.5b)"
         }
         Rules { decimal: true, .. } => "write digits, with a point for decimals (0.5)",
-        _ => "write digits (25)",
+        _ => "write a whole number (25)",
     }
 }
 
@@ -106,7 +106,7 @@ fn signed(text: &str) -> (bool, &str) {
     text.strip_prefix(is_dash).map_or((false, text), |rest| (true, rest))
 }
 
-/// The leading digits and points, and what follows.
+/// Splits off the leading digits and points.
 fn split(text: &str) -> (&str, &str) {
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
@@ -114,7 +114,7 @@ fn split(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-/// `1`, `1.5`, `.5`.
+/// Returns whether the text has the form `1`, `1.5` or `.5`.
 fn is_decimal(text: &str) -> bool {
     let digits = |part: &str| part.chars().all(|c| c.is_ascii_digit());
     match text.split_once('.') {
@@ -123,7 +123,7 @@ fn is_decimal(text: &str) -> bool {
     }
 }
 
-/// The number that was probably meant, if it then is one.
+/// Returns the number that was probably meant; `None` if no repair gives a valid number.
 fn repaired(text: &str, rules: Rules) -> Option<String> {
     let (negative, rest) = signed(text);
     let rest = rest.trim_start_matches('+').to_lowercase();
@@ -155,7 +155,7 @@ fn repaired(text: &str, rules: Rules) -> Option<String> {
     (repaired != text && is_number(&repaired, rules)).then_some(repaired)
 }
 
-/// Whether the digits before the suffix stand in groups of three: `1,000,000`.
+/// Returns whether the digits before the suffix are in groups of three: `1,000,000`.
 fn is_grouped(text: &str, separator: char) -> bool {
     let end = text
         .find(|c: char| !(c.is_ascii_digit() || c == separator))
@@ -166,7 +166,7 @@ fn is_grouped(text: &str, separator: char) -> bool {
     (1..=3).contains(&first.len()) && others.peek().is_some() && others.all(|group| group.len() == 3)
 }
 
-/// Whether `text` needs no repair.
+/// Returns whether `text` needs no repair.
 fn is_number(text: &str, rules: Rules) -> bool {
     let (negative, rest) = signed(text);
     let (digits, suffix) = split(rest);
@@ -176,17 +176,19 @@ fn is_number(text: &str, rules: Rules) -> bool {
         && known
         && (rules.negative || !negative)
         && (rules.decimal || !digits.contains('.'))
-        // Shorter than any number that overflows.
+        // A number with fewer digits cannot overflow an `f64`.
         && digits.len() < 300
 }
 
-/// The shortest text that is read as `value` again, without suffix.
+/// Returns the shortest text that parses as `value`, without a suffix.
 pub(super) fn plain_number(value: f64) -> String {
-    // Never in scientific notation, whatever the size.
+    // `Display` never uses scientific notation.
     format!("{value}")
 }
 
-/// The shortest text that is read as `value` again, with the largest suffix that leaves a number of 1 or more.
+/// Returns the shortest text that parses as `value`, with the largest suffix that fits.
+///
+/// A suffix fits if the number before it is at least 1.
 pub(super) fn isk(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
@@ -195,7 +197,7 @@ pub(super) fn isk(value: f64) -> String {
         return plain_number(value);
     };
     let (sign, mantissa) = mantissa.strip_prefix('-').map_or(("", mantissa), |rest| ("-", rest));
-    // Moves the point by hand: dividing would round.
+    // Move the decimal point in the text, because a division could round.
     let mut digits = mantissa.replace('.', "");
     let whole = usize::try_from(exponent - power).unwrap_or(0) + 1;
     while digits.len() < whole {
@@ -206,7 +208,7 @@ pub(super) fn isk(value: f64) -> String {
     format!("{sign}{before}{point}{after}{suffix}")
 }
 
-/// An hour or a span of hours, inclusive: `5`, `22-3`.
+/// Parses an hour or an inclusive range of hours: `5`, `22-3`.
 pub(super) fn hours(text: &str) -> Result<(u32, u32), QuantityError> {
     let wrong = |message: String| QuantityError {
         message,
@@ -217,11 +219,11 @@ pub(super) fn hours(text: &str) -> Result<(u32, u32), QuantityError> {
             if hour <= 23 {
                 Ok(hour)
             } else {
-                Err(wrong(format!("`{part}` is no hour; hours are 0 to 23 (UTC)")))
+                Err(wrong(format!("`{part}` is not an hour; hours are 0 to 23 (UTC)")))
             }
         }
         _ => Err(QuantityError {
-            message: format!("`{text}` is no hour; write an hour or a span of hours (UTC): 5, 22-3"),
+            message: format!("`{text}` is not an hour; write an hour or a range of hours in UTC, as in 5 or 22-3"),
             suggestion: hours_repaired(text),
         }),
     };
@@ -231,7 +233,7 @@ pub(super) fn hours(text: &str) -> Result<(u32, u32), QuantityError> {
     }
 }
 
-/// `22:00-03:00` ends in the hour before, as its last minute is 02:59.
+/// Suggests a range for `22:00-03:00`. The range ends with hour 2, because its last minute is 02:59.
 fn hours_repaired(text: &str) -> Option<String> {
     let whole = |part: &str| {
         part.strip_suffix(":00")
@@ -243,7 +245,7 @@ fn hours_repaired(text: &str) -> Option<String> {
     Some(format!("{from}-{}", (to + 23) % 24))
 }
 
-/// An age in seconds: `2h`, `30m`, `1.5d`.
+/// Parses an age into seconds: `2h`, `30m`, `1.5d`.
 pub(super) fn age(text: &str) -> Result<u64, QuantityError> {
     let wrong = |message: String, suggestion: Option<String>| QuantityError { message, suggestion };
     let (digits, unit) = split(text);
@@ -260,14 +262,14 @@ pub(super) fn age(text: &str) -> Result<u64, QuantityError> {
             };
             let suggestion = meant.filter(|_| is_decimal(digits) && !digits.is_empty());
             return Err(wrong(
-                format!("`{text}` is no age; write a number and m, h or d: 90m, 2h, 1d"),
+                format!("`{text}` is not an age; write a number and m, h or d, as in 90m, 2h or 1d"),
                 suggestion.map(|unit| format!("{digits}{unit}")),
             ));
         }
     };
     if !is_decimal(digits) {
         return Err(wrong(
-            format!("`{text}` is no age; write a number and m, h or d: 90m, 2h, 1d"),
+            format!("`{text}` is not an age; write a number and m, h or d, as in 90m, 2h or 1d"),
             None,
         ));
     }
@@ -277,24 +279,24 @@ pub(super) fn age(text: &str) -> Result<u64, QuantityError> {
         let scale = 10_u128.checked_pow(u32::try_from(fraction.len()).ok()?)?;
         let number: u128 = format!("0{whole}{fraction}").parse().ok()?;
         let scaled = number.checked_mul(seconds_in)?;
-        // Whole seconds only.
+        // An age is a whole number of seconds.
         (scaled % scale == 0).then_some(scaled / scale)
     };
     seconds()
         .and_then(|seconds| u64::try_from(seconds).ok())
-        // Beyond a million years nothing is meant, and canonical text stays exact.
+        // The limit of a million years keeps canonical text exact.
         .filter(|&seconds| seconds < 1 << 45)
-        .ok_or_else(|| wrong(format!("`{text}` is too long or too fine for an age"), None))
+        .ok_or_else(|| wrong(format!("`{text}` is too long or too precise for an age"), None))
 }
 
-/// The text that is read as so many seconds again.
+/// Returns the text that parses as this number of seconds.
 pub(super) fn age_text(seconds: u64) -> String {
     for (unit, seconds_in) in [("d", 86_400), ("h", 3_600), ("m", 60)] {
         if seconds.is_multiple_of(seconds_in) && (seconds > 0 || unit == "m") {
             return format!("{}{unit}", seconds / seconds_in);
         }
     }
-    // What the language can say in whole seconds has a finite decimal in minutes: 60 a / 10^k seconds are a / 10^k minutes.
+    // Every whole number of seconds that the language can express is a finite decimal number of minutes.
     let millionths = u128::from(seconds) * 1_000_000 / 60;
     let fraction = format!("{:06}", millionths % 1_000_000);
     format!("{}.{}m", millionths / 1_000_000, fraction.trim_end_matches('0'))

@@ -1,4 +1,4 @@
-//! Names → ids, in the terms of a text.
+//! Resolution of the names in terms to ids.
 
 use super::{
     Resolution, Resolve,
@@ -9,21 +9,24 @@ use super::{
 };
 use crate::v1::{EntityKind, FilterValue, filter_near::Reach};
 
-/// The contract's limit of ids from wildcards and lists in one filter.
+/// The language's limit of ids from wildcards and lists in one filter.
 const MAX_IDS: usize = 5_000;
 
-/// A filter says how far away the systems of its near( ) are as long as they are no more than this: a text has room for a
-/// hundred near( ) that cover all of New Eden, and a tree with a million distances that nobody reads is kept for each.
+/// The number of systems up to which a filter carries distances.
+///
+/// A text can contain a hundred `near( )` that each cover all of New Eden. Without a limit, such a tree would carry almost a
+/// million distances.
 const MAX_DISTANCES: usize = 5_000;
 
-/// So many suggestions help; more confuse.
+/// More suggestions than this do not help.
 const MAX_SUGGESTIONS: usize = 5;
 
-/// After so many names that are wrong the others are not looked up: finding what is similar to one takes a look at every
-/// name there is, and a text has room for hundreds.
+/// After this many problems, no more names are looked up.
+///
+/// A search for similar names compares every known name, and a text can contain hundreds of misspelled ones.
 const MAX_WRONG: usize = 10;
 
-/// Fields whose names a bare word may be, in the order of suggestion.
+/// The fields that a bare word is looked up in, in the order of the suggestions.
 const NAMED_FIELDS: [(EntityKind, &str); 10] = [
     (EntityKind::Type, "ship"),
     (EntityKind::Group, "group"),
@@ -37,13 +40,13 @@ const NAMED_FIELDS: [(EntityKind, &str); 10] = [
     (EntityKind::Character, "character"),
 ];
 
-/// Resolves names, and keeps what went wrong.
+/// Resolves the names of a text and collects the problems.
 pub(super) struct TermResolver<'a> {
     pub(super) problems: Vec<Problem>,
     pub(super) unavailable: Vec<(EntityKind, String)>,
     resolve: &'a dyn Resolve,
     ids: usize,
-    /// Systems of all near( ) so far.
+    /// The number of systems of all `near( )` so far.
     near: usize,
 }
 
@@ -58,7 +61,7 @@ impl<'a> TermResolver<'a> {
         }
     }
 
-    /// Turns every name in the term into ids.
+    /// Resolves every name in the term.
     pub(super) fn term(&mut self, term: &mut Term) {
         let done = match &mut term.kind {
             Kind::All { terms, .. } | Kind::Any { terms, .. } => {
@@ -73,7 +76,7 @@ impl<'a> TermResolver<'a> {
                 field: None,
             }),
         };
-        // What could not be resolved was told of, and the text has no tree then.
+        // A failed resolution was reported, so the tree of this text is never used.
         term.kind = done.unwrap_or(Kind::Done {
             tree: Tree::EVERYTHING,
             field: None,
@@ -120,18 +123,18 @@ impl<'a> TermResolver<'a> {
         self.ids += resolved.ids.len();
         if before <= MAX_IDS && self.ids > MAX_IDS {
             let message = format!(
-                "with `{}` this filter stands for {} ids; at most {MAX_IDS} are allowed",
+                "with `{}` this filter covers {} ids; at most {MAX_IDS} are allowed",
                 value.text, self.ids
             );
             self.problems.push(Problem::new(value.span, message));
         }
-        // What is too large already need not be looked up further.
+        // A filter over the limit is invalid, so its further values are not needed.
         (self.ids <= MAX_IDS).then_some(resolved)
     }
 
     fn id(&mut self, value: &Value) -> Option<u64> {
         let message = match value.text.parse::<u64>() {
-            Ok(0) => "0 is no id; it stands for \"none\"".to_owned(),
+            Ok(0) => "0 is not an id: it means \"none\"".to_owned(),
             Ok(id) => return Some(id),
             Err(_) => format!("`{}` is too large for an id", value.text),
         };
@@ -139,7 +142,7 @@ impl<'a> TermResolver<'a> {
         None
     }
 
-    /// The name in a value, without what surrounds it.
+    /// Returns the trimmed name of a value, or reports that it is empty.
     fn written<'v>(&mut self, kind: EntityKind, value: &'v Value) -> Option<&'v str> {
         let name = value.text.trim();
         if name.is_empty() {
@@ -159,7 +162,7 @@ impl<'a> TermResolver<'a> {
         if !ids.is_empty() {
             return Some(ids);
         }
-        let message = format!("no {} is called like `{pattern}`", fields::kind_word(kind));
+        let message = format!("no {} matches `{pattern}`", fields::kind_word(kind));
         let similar = self.resolve.similar(kind, &pattern.replace('*', ""));
         self.problems
             .push(Problem::new(span, message).suggest(suggestions(similar)));
@@ -173,7 +176,7 @@ impl<'a> TermResolver<'a> {
                 ids.dedup();
                 ids.retain(|&id| id != 0);
                 if !ids.is_empty() {
-                    // Without a name it would pass for an id.
+                    // An empty text would mark the value as an id.
                     let text = if proper.trim().is_empty() {
                         name.to_owned()
                     } else {
@@ -213,16 +216,19 @@ impl<'a> TermResolver<'a> {
             .find(|(other, _)| matches!(self.resolve.exact(*other, name), Resolution::Found { .. }));
         if let Some((other, field)) = elsewhere {
             let found = print::name(name);
-            message.push_str(&format!(", but a {} is: `{field}:{found}`", fields::kind_word(*other)));
+            message.push_str(&format!(
+                ", but this {} is: `{field}:{found}`",
+                fields::kind_word(*other)
+            ));
         } else if name.contains('*') {
-            message.push_str("; `*` is a wildcard only in names of ships, groups, places and other static data");
+            message.push_str("; `*` is a wildcard only in the names of ships, groups, items and places");
         } else if let Some(term) = name.strip_prefix(super::text::is_dash) {
             message.push_str(&format!("; to exclude `{term}`, put the `-` before the field"));
         } else if let Some((field, _)) = name
             .split_once(super::scanner::is_operator)
             .filter(|(field, _)| Field::named(field).is_ok())
         {
-            message.push_str(&format!("; put `{field}` after a space to begin another term"));
+            message.push_str(&format!("; put a space before `{field}` to start another term"));
         }
         let similar = self.resolve.similar(kind, name);
         self.problems
@@ -242,8 +248,9 @@ impl<'a> TermResolver<'a> {
         } else {
             let name = self.written(EntityKind::System, origin)?;
             if name.contains('*') {
-                let message =
-                    format!("near takes one system, and `{name}` is a wildcard: write several near( ) with OR");
+                let message = format!(
+                    "near takes one system, not a wildcard like `{name}`: write several near( ) joined with OR"
+                );
                 self.problems.push(Problem::new(span, message));
                 return None;
             }
@@ -261,13 +268,13 @@ impl<'a> TermResolver<'a> {
         };
         let Some(mut system_ids) = within else {
             let message = format!(
-                "the system `{}` is not on the map, so nothing is known to be near it",
+                "the system `{}` is not on the map, so its neighbors are unknown",
                 origin.text
             );
             self.problems.push(Problem::new(span, message));
             return None;
         };
-        // The place itself counts, whatever the map says.
+        // The origin always counts, even if the map omits it.
         system_ids.extend(u32::try_from(system));
         system_ids.retain(|&id| id != 0);
         system_ids.sort_unstable();
@@ -284,7 +291,7 @@ impl<'a> TermResolver<'a> {
     }
 }
 
-/// What a word without a field may have been meant as: fields that know it by name.
+/// Suggests conditions for a word without a field, from the fields that have such a name.
 pub(super) fn bare_word(word: &str, resolve: &dyn Resolve) -> Vec<String> {
     NAMED_FIELDS
         .iter()
@@ -296,7 +303,7 @@ pub(super) fn bare_word(word: &str, resolve: &dyn Resolve) -> Vec<String> {
         .collect()
 }
 
-/// The names of characters, corporations and alliances in the term: what only ESI knows.
+/// Returns the names of characters, corporations and alliances in the term, which only ESI knows.
 pub(super) fn names(term: &Term) -> Vec<(EntityKind, String)> {
     let mut names: Vec<(EntityKind, String)> = Vec::new();
     let mut seen = std::collections::HashSet::new();
@@ -315,7 +322,7 @@ pub(super) fn names(term: &Term) -> Vec<(EntityKind, String)> {
     names
 }
 
-/// All digits, and not in quotes.
+/// Returns whether the value is an id: all digits, and not in quotes.
 fn is_id(value: &Value) -> bool {
     !value.quoted && value.text.chars().all(|c| c.is_ascii_digit())
 }

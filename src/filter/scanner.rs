@@ -1,14 +1,16 @@
-//! Walks over the characters of a text. Byte positions are always those of the original text, whatever a character counts as.
+//! A scanner over the characters of a text.
+//!
+//! Byte positions always refer to the original text, even where a character is replaced or ignored.
 
 use super::{
     syntax::{Span, Value},
     text::{is_invisible, plain},
 };
 
-/// A place in a text.
+/// A text and the current position in it.
 pub(super) struct Scanner<'a> {
     text: &'a str,
-    /// Byte position and character; without invisible ones, quotes and apostrophes made plain.
+    /// Byte positions and characters, without invisible ones and with plain quotes and apostrophes.
     characters: Vec<(usize, char)>,
     at: usize,
 }
@@ -27,17 +29,17 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The next character; `None` at the end.
+    /// Returns the next character without taking it; `None` at the end.
     pub(super) fn peek(&self) -> Option<char> {
         self.peek_at(0)
     }
 
-    /// The character so many after the next.
+    /// Returns the character `ahead` places after the next one, without taking it.
     pub(super) fn peek_at(&self, ahead: usize) -> Option<char> {
         self.characters.get(self.at + ahead).map(|&(_, c)| c)
     }
 
-    /// Takes the next character.
+    /// Takes the next character; `None` at the end.
     pub(super) fn next(&mut self) -> Option<char> {
         let next = self.peek();
         if next.is_some() {
@@ -46,7 +48,7 @@ impl<'a> Scanner<'a> {
         next
     }
 
-    /// Takes the next character if it is this one.
+    /// Takes the next character and returns its span if it is the wanted one.
     pub(super) fn take(&mut self, wanted: char) -> Option<Span> {
         let span = self.here();
         (self.peek() == Some(wanted)).then(|| {
@@ -62,28 +64,28 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// The next character; at the end of the text empty.
+    /// Returns the span of the next character. At the end of the text the span is empty.
     pub(super) fn here(&self) -> Span {
         let start = self.byte(self.at);
         let end = match self.characters.get(self.at) {
-            // Of the original, which may be longer than what it was made into.
+            // The original character may have more bytes than its plain form.
             Some(_) => start + self.text[start..].chars().next().map_or(0, char::len_utf8),
             None => start,
         };
         Span { start, end }
     }
 
-    /// A place to come back to.
+    /// Returns the current position, for [`Self::go_to`].
     pub(super) fn position(&self) -> usize {
         self.at
     }
 
-    /// Goes back (or forth) to a place.
+    /// Moves to a position.
     pub(super) fn go_to(&mut self, position: usize) {
         self.at = position;
     }
 
-    /// What was taken since `position`.
+    /// Returns the span of the characters taken since `position`.
     pub(super) fn span_from(&self, position: usize) -> Span {
         let start = self.byte(position);
         let end = match self.at.checked_sub(1).and_then(|last| self.characters.get(last)) {
@@ -93,12 +95,12 @@ impl<'a> Scanner<'a> {
         Span { start, end }
     }
 
-    /// What was taken since `position`, made plain.
+    /// Returns the characters taken since `position`, in their plain form.
     pub(super) fn text_from(&self, position: usize) -> String {
         self.text_between(position, self.at)
     }
 
-    /// What is between two places, made plain.
+    /// Returns the characters between two positions, in their plain form.
     pub(super) fn text_between(&self, from: usize, to: usize) -> String {
         self.characters
             .get(from..to)
@@ -108,14 +110,14 @@ impl<'a> Scanner<'a> {
             .collect()
     }
 
-    /// Whether there is nothing but white space between two places.
+    /// Returns whether only white space is between two positions.
     pub(super) fn is_blank(&self, from: usize, to: usize) -> bool {
         self.characters
             .get(from..to)
             .is_some_and(|between| between.iter().all(|(_, c)| c.is_whitespace()))
     }
 
-    /// Takes characters until one that `ends` says, or the end.
+    /// Takes characters until `ends` is true for the next one, or until the end.
     pub(super) fn take_until(&mut self, ends: impl Fn(char) -> bool) -> Span {
         let start = self.at;
         while self.peek().is_some_and(|c| !ends(c)) {
@@ -124,7 +126,9 @@ impl<'a> Scanner<'a> {
         self.span_from(start)
     }
 
-    /// Takes a value in quotes; the next character is the opening one. `Err` with the end of the text if nothing closes it.
+    /// Takes a value in quotes. The next character is the opening quote.
+    ///
+    /// Returns the end of the text as an error if the closing quote is missing.
     pub(super) fn quoted(&mut self) -> Result<Value, Span> {
         let start = self.at;
         self.at += 1;
@@ -149,17 +153,17 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Where a value without quotes ends.
+/// Returns whether `c` ends a value without quotes.
 pub(super) fn ends_value(c: char) -> bool {
     c.is_whitespace() || matches!(c, '(' | ')' | ',')
 }
 
-/// Where a word that is no value ends: also before an operator or a quote.
+/// Returns whether `c` ends a word that is not a value.
 pub(super) fn ends_word(c: char) -> bool {
     ends_value(c) || is_operator(c) || c == '"'
 }
 
-/// What operators are made of.
+/// Returns whether operators contain `c`.
 pub(super) fn is_operator(c: char) -> bool {
     matches!(c, ':' | '=' | '<' | '>' | '!' | '≥' | '≤' | '≠')
 }

@@ -1,9 +1,9 @@
-//! Text as it was written: terms with their places, names not resolved yet.
+//! The syntax of a text: terms with their spans, before their names are resolved.
 
 use super::tree::Tree;
 use crate::v1::{self, Comparison, ParticipantRole, filter_near::Reach};
 
-/// From the first byte to one past the last, in the original text.
+/// A range of bytes in the original text: from the first byte to one past the last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Span {
     pub start: usize,
@@ -11,7 +11,7 @@ pub(super) struct Span {
 }
 
 impl Span {
-    /// From the beginning of this to the end of `other`.
+    /// Returns the span from the start of this one to the end of `other`.
     pub(super) fn to(self, other: Self) -> Self {
         Self {
             start: self.start,
@@ -20,13 +20,13 @@ impl Span {
     }
 }
 
-/// Something wrong.
+/// An error or a warning, before it becomes a diagnostic.
 #[derive(Debug)]
 pub(super) struct Problem {
     pub message: String,
     pub span: Span,
     pub suggestions: Vec<String>,
-    /// A bare word, without a value before it: what it names can tell which field was meant.
+    /// A bare word with no value before it. The things with this name tell which fields to suggest.
     pub bare_word: Option<String>,
 }
 
@@ -46,7 +46,7 @@ impl Problem {
     }
 
     pub(super) fn diagnostic(self) -> v1::Diagnostic {
-        // A text that is looked at has at most 2,000 characters.
+        // Longer texts than 2,000 characters are not parsed, so the offsets fit.
         let offset = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         v1::Diagnostic {
             message: self.message,
@@ -57,7 +57,7 @@ impl Problem {
     }
 }
 
-/// A condition, or several.
+/// A condition, or several that are joined.
 #[derive(Debug)]
 pub(super) struct Term {
     pub span: Span,
@@ -66,12 +66,12 @@ pub(super) struct Term {
 
 #[derive(Debug)]
 pub(super) enum Kind {
-    /// At least two; whether some of them have no AND between them.
+    /// At least two terms. `side_by_side` is true if some of them have no AND between them.
     All {
         terms: Vec<Term>,
         side_by_side: bool,
     },
-    /// At least two, and where the ORs stand.
+    /// At least two terms, and the spans of the ORs between them.
     Any {
         terms: Vec<Term>,
         ors: Vec<Span>,
@@ -79,21 +79,21 @@ pub(super) enum Kind {
     Not(Box<Term>),
     Parenthesised(Box<Term>),
     Group(ParticipantRole, Box<Term>),
-    /// Names to be resolved.
+    /// A condition whose names are not resolved yet.
     Named(NameCondition),
-    /// An origin to be resolved.
+    /// A `near( )` whose origin is not resolved yet.
     Near {
         origin: Value,
         reach: Reach,
     },
-    /// Nothing (more) to resolve. With the field as written, if it is a participant's.
+    /// A resolved condition, with the span of its field if it is a participant field.
     Done {
         tree: Tree,
         field: Option<Span>,
     },
 }
 
-/// A term to leave out, or to put something else in the place of.
+/// A replacement of a term, or its removal if `instead` is `None`.
 #[derive(Clone, Copy)]
 pub(super) struct TermEdit<'a> {
     pub at: Span,
@@ -101,7 +101,7 @@ pub(super) struct TermEdit<'a> {
 }
 
 impl Term {
-    /// Shows this term and every one in it.
+    /// Calls `each` for this term and every term inside it.
     pub(super) fn visit<'a>(&'a self, each: &mut impl FnMut(&'a Self)) {
         each(self);
         match &self.kind {
@@ -111,12 +111,12 @@ impl Term {
         }
     }
 
-    /// The tree, once every name is resolved.
+    /// Returns the tree. Every name must be resolved.
     pub(super) fn tree(&self) -> Tree {
         self.changed(&[]).unwrap_or(Tree::EVERYTHING)
     }
 
-    /// The tree with some terms changed; `None` if nothing is left.
+    /// Returns the tree with some terms changed; `None` if nothing is left.
     pub(super) fn changed(&self, changes: &[TermEdit<'_>]) -> Option<Tree> {
         if let Some(change) = changes.iter().find(|change| change.at == self.span) {
             return change.instead.cloned();
@@ -137,22 +137,22 @@ impl Term {
     }
 }
 
-/// `field:values`.
+/// A condition of the form `field:values`.
 #[derive(Debug)]
 pub(super) struct NameCondition {
     pub field: super::fields::Field,
     pub field_span: Span,
-    /// `field!=value`.
+    /// Whether the operator is `!=`.
     pub negated: bool,
     pub values: Vec<Value>,
 }
 
-/// A value as it was written.
+/// A value as written.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
-    /// With its quotes.
+    /// Includes the quotes.
     pub span: Span,
-    /// Without quotes and escapes.
+    /// Excludes quotes and escapes.
     pub text: String,
     pub quoted: bool,
 }

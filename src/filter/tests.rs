@@ -1,4 +1,4 @@
-//! The language from outside: goldens of what people see, properties over random texts, rules of evaluation.
+//! Tests of the language: golden files, properties over random texts, and evaluation rules.
 
 mod docs;
 mod evaluate;
@@ -12,7 +12,7 @@ mod universe;
 use super::*;
 use universe::Universe;
 
-/// Compiles a text that must be a filter.
+/// Compiles a text that must be valid.
 fn compiled(text: &str) -> Compiled {
     match compile(text, &Universe) {
         CompileOutcome::Compiled(compiled) => compiled,
@@ -20,7 +20,7 @@ fn compiled(text: &str) -> Compiled {
     }
 }
 
-/// The diagnostics of a text that must not be a filter.
+/// Returns the diagnostics of a text that must be invalid.
 #[track_caller]
 fn invalid(text: &str) -> Vec<v1::Diagnostic> {
     match compile(text, &Universe) {

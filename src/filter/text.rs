@@ -1,8 +1,12 @@
-//! Characters: which count as which. Typing aids (phones, word processors, chat clients) replace plain quotes, apostrophes
-//! and dashes by typographic ones, and copied text carries characters that nobody sees.
+//! Rules for characters that count as equal, and for characters that are ignored.
+//!
+//! Phones, word processors and chat clients replace plain quotes, apostrophes and dashes with typographic ones, and copied
+//! text contains invisible characters.
 
-/// What two names have to have in common to be the same name: lower case, plain quotes, apostrophes, dashes and spaces,
-/// nothing invisible, no white space around.
+/// Returns the form of a name that is compared: two names are equal if their folds are.
+///
+/// Folding makes letters lower case, makes quotes, apostrophes, dashes and spaces plain, drops invisible characters, and
+/// trims white space.
 pub fn fold(name: &str) -> String {
     name.trim()
         .chars()
@@ -18,7 +22,7 @@ pub fn fold(name: &str) -> String {
         .to_owned()
 }
 
-/// `c`, or the plain quote or apostrophe that it stands for.
+/// Replaces a typographic quote or apostrophe with the plain one.
 pub(super) fn plain(c: char) -> char {
     match c {
         '“' | '”' | '„' | '‟' | '«' | '»' | '＂' => '"',
@@ -27,13 +31,15 @@ pub(super) fn plain(c: char) -> char {
     }
 }
 
-/// `-` and everything that looks like it.
+/// Returns whether `c` is `-` or a character that looks like it.
 pub(super) fn is_dash(c: char) -> bool {
     matches!(c, '-' | '‐' | '‑' | '‒' | '–' | '—' | '―' | '−' | '﹣' | '－')
 }
 
-/// Control characters that are no white space, marks that change the direction of text, and what has no width:
-/// read as if they were not there.
+/// Returns whether the language ignores `c`.
+///
+/// Ignored are control characters other than white space, marks that change the direction of text, and characters without
+/// width.
 pub(super) fn is_invisible(c: char) -> bool {
     (c.is_control() && !c.is_whitespace())
         || matches!(c,

@@ -1,4 +1,6 @@
-//! The tree in memory, and its two ways to and from the flat message. What a filter may be is checked here and nowhere else.
+//! The tree of a filter in memory, and its conversion to and from the flat message.
+//!
+//! All rules for a valid tree are checked here and nowhere else.
 
 use super::{InvalidFilter, LANGUAGE_VERSION};
 use crate::v1::{
@@ -6,26 +8,28 @@ use crate::v1::{
     ParticipantField, ParticipantRole, Space, filter_near::Reach, filter_node::Node,
 };
 
-/// How deep a tree may be. Text may have 64 levels of parentheses, groups and NOT, each of which makes at most two levels
-/// of the tree (an `any` and an `all` in it): what compiles always fits, and no recursion over a tree goes deeper.
+/// The maximum depth of a tree, which bounds every recursion over it.
+///
+/// Every compiled text fits: a text has at most 64 levels of parentheses, groups and NOT, and each of them adds at most an
+/// `any` and an `all` to the tree.
 const MAX_DEPTH: usize = 256;
 
-/// A filter.
+/// A filter or a part of one.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Tree {
-    /// Every one holds; without any: everything.
+    /// Every operand holds. Without operands it matches everything.
     All(Vec<Tree>),
-    /// Some one holds.
+    /// At least one operand holds.
     Any(Vec<Tree>),
-    /// It does not hold.
+    /// The operand does not hold.
     Not(Box<Tree>),
-    /// It holds for one participant of this role.
+    /// The operand holds for one participant of this role.
     Group(ParticipantRole, Box<Tree>),
-    /// One condition.
+    /// A condition.
     Leaf(Leaf),
 }
 
-/// One condition, as in the proto file.
+/// A condition, as in the proto file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Leaf {
     Participant {
@@ -51,7 +55,7 @@ pub(super) enum Leaf {
         origin: FilterValue,
         reach: Reach,
         system_ids: Vec<u32>,
-        /// Of as many systems. No condition looks at it.
+        /// One distance for each system. Matching ignores them.
         distances: Option<FilterDistances>,
     },
     Flag(KillmailFlag),
@@ -67,10 +71,10 @@ pub(super) enum Leaf {
 }
 
 impl Tree {
-    /// Matches every killmail.
+    /// The tree that matches every killmail.
     pub(super) const EVERYTHING: Self = Self::All(Vec::new());
 
-    /// Every one holds; what is itself an `All` is taken apart, so that equal filters have equal trees.
+    /// Joins operands with AND. An operand that is an `All` is flattened, so that equal filters have equal trees.
     pub(super) fn all(operands: impl IntoIterator<Item = Self>) -> Self {
         let mut flat = Vec::new();
         for operand in operands {
@@ -86,7 +90,7 @@ impl Tree {
         }
     }
 
-    /// Some one holds; what is itself an `Any` is taken apart. Of at least one operand.
+    /// Joins at least one operand with OR. An operand that is an `Any` is flattened.
     pub(super) fn any(operands: impl IntoIterator<Item = Self>) -> Self {
         let mut flat = Vec::new();
         for operand in operands {
@@ -102,12 +106,12 @@ impl Tree {
         }
     }
 
-    /// It does not hold.
+    /// Negates the tree.
     pub(super) fn negated(self) -> Self {
         Self::Not(Box::new(self))
     }
 
-    /// The flat message: parents before children.
+    /// Converts the tree to the flat message, in which parents come before their children.
     pub(super) fn to_filter(&self) -> v1::Filter {
         let mut nodes = Vec::new();
         self.write(&mut nodes);
@@ -119,7 +123,7 @@ impl Tree {
 
     fn write(&self, nodes: &mut Vec<FilterNode>) -> u32 {
         let index = nodes.len();
-        // Holds the place while the children take theirs after it.
+        // Reserve the index of this node before the children get theirs.
         nodes.push(FilterNode::default());
         let node = match self {
             Self::All(operands) => Node::All(v1::FilterAll {
@@ -138,17 +142,17 @@ impl Tree {
             Self::Leaf(leaf) => leaf.to_node(),
         };
         nodes[index].node = Some(node);
-        // A text has at most 2,000 characters, so there are far fewer nodes than a u32 counts.
+        // A text has at most 2,000 characters, so the number of nodes fits into a `u32`.
         u32::try_from(index).unwrap_or(u32::MAX)
     }
 
-    /// Reads and checks a message, which may come from anywhere.
+    /// Converts and checks a message, which may come from an untrusted source.
     pub(super) fn from_filter(filter: &v1::Filter) -> Result<Self, InvalidFilter> {
         if filter.language_version != LANGUAGE_VERSION {
             return Err(InvalidFilter::Version(filter.language_version));
         }
         let places = places(filter)?;
-        // Children come after their parents, so from the back every node finds its operands ready.
+        // Children come after their parents, so iterating backward visits every operand before its node.
         let mut ready: Vec<Option<Self>> = Vec::new();
         ready.resize_with(filter.nodes.len(), || None);
         for (index, node) in filter.nodes.iter().enumerate().rev() {
@@ -160,7 +164,7 @@ impl Tree {
                     .and_then(Option::take)
                     .ok_or(broken("an operand is missing"))
             };
-            let tree = match node.node.as_ref().ok_or(broken("its kind is not known here"))? {
+            let tree = match node.node.as_ref().ok_or(broken("its kind is unknown"))? {
                 Node::All(all) => Self::All(all.operands.iter().map(|&o| take(o)).collect::<Result<_, _>>()?),
                 Node::Any(any) => Self::Any(any.operands.iter().map(|&o| take(o)).collect::<Result<_, _>>()?),
                 Node::Not(not) => take(not.operand)?.negated(),
@@ -176,15 +180,15 @@ impl Tree {
     }
 }
 
-/// Where in the tree a node is.
+/// The position of a node in the tree.
 #[derive(Clone, Copy)]
 struct NodeContext {
     depth: usize,
-    /// The role of the group around it.
+    /// The role of the group that contains the node.
     group: Option<ParticipantRole>,
 }
 
-/// Checks that the nodes are one tree of bounded depth, and everything about operators.
+/// Checks the operators, and that the nodes form one tree of bounded depth.
 fn places(filter: &v1::Filter) -> Result<Vec<NodeContext>, InvalidFilter> {
     let mut places: Vec<Option<NodeContext>> = vec![None; filter.nodes.len()];
     if let Some(root) = places.first_mut() {
@@ -192,13 +196,13 @@ fn places(filter: &v1::Filter) -> Result<Vec<NodeContext>, InvalidFilter> {
     }
     for (index, node) in filter.nodes.iter().enumerate() {
         let broken = |reason| InvalidFilter::Node { node: index, reason };
-        // Its parent has a lower index and was here before.
-        let here = places[index].ok_or(broken("it is the operand of no node before it"))?;
+        // The parent has a lower index, so it was visited before.
+        let here = places[index].ok_or(broken("no node before it has it as an operand"))?;
         if here.depth > MAX_DEPTH {
             return Err(broken("it is nested too deeply"));
         }
         let mut group = here.group;
-        let operands: &[u32] = match node.node.as_ref().ok_or(broken("its kind is not known here"))? {
+        let operands: &[u32] = match node.node.as_ref().ok_or(broken("its kind is unknown"))? {
             Node::All(all) if all.operands.is_empty() && index > 0 => return Err(broken("it has no operands")),
             Node::All(all) => &all.operands,
             Node::Any(any) if any.operands.len() < 2 => return Err(broken("it has fewer than two operands")),
@@ -206,7 +210,7 @@ fn places(filter: &v1::Filter) -> Result<Vec<NodeContext>, InvalidFilter> {
             Node::Not(not) => std::slice::from_ref(&not.operand),
             Node::ParticipantGroup(inner) => {
                 if group.is_some() {
-                    return Err(broken("a group stands in a group"));
+                    return Err(broken("it is a group inside a group"));
                 }
                 match inner.role() {
                     role @ (ParticipantRole::Victim | ParticipantRole::Attacker) => group = Some(role),
@@ -290,24 +294,24 @@ impl Leaf {
 
     fn from_node(node: &Node, group: Option<ParticipantRole>) -> Result<Self, &'static str> {
         if group.is_some() && !matches!(node, Node::Participant(_)) {
-            return Err("a group holds something else than conditions on a participant");
+            return Err("a group can contain only conditions on a participant");
         }
         Ok(match node {
-            Node::All(_) | Node::Any(_) | Node::Not(_) | Node::ParticipantGroup(_) => return Err("it is no condition"),
+            Node::All(_) | Node::Any(_) | Node::Not(_) | Node::ParticipantGroup(_) => return Err("not a condition"),
             Node::Participant(participant) => {
                 let (role, field) = (participant.role(), participant.field());
                 match (role, group) {
-                    (ParticipantRole::Unspecified, _) => return Err("its role is not known here"),
-                    (ParticipantRole::Member, None) => return Err("a member stands outside of a group"),
+                    (ParticipantRole::Unspecified, _) => return Err("its role is unknown"),
+                    (ParticipantRole::Member, None) => return Err("the role MEMBER is valid only inside a group"),
                     (ParticipantRole::Member, Some(_)) | (_, None) => {}
-                    (_, Some(_)) => return Err("a role stands inside a group"),
+                    (_, Some(_)) => return Err("inside a group, only the role MEMBER is valid"),
                 }
                 let weapon = matches!(field, ParticipantField::Weapon | ParticipantField::WeaponGroup);
                 if field == ParticipantField::Unspecified {
-                    return Err("its field is not known here");
+                    return Err("its field is unknown");
                 }
                 if weapon && (role == ParticipantRole::Victim || group == Some(ParticipantRole::Victim)) {
-                    return Err("it asks for a weapon of the victim");
+                    return Err("the victim has no weapon");
                 }
                 Self::Participant {
                     role,
@@ -320,29 +324,29 @@ impl Leaf {
                     kind,
                     values: values(&item.values)?,
                 },
-                _ => return Err("an item is neither of a type nor of a group"),
+                _ => return Err("an item must be a type or a group"),
             },
             Node::Place(place) => match place.kind() {
                 kind @ (EntityKind::System | EntityKind::Constellation | EntityKind::Region) => Self::Place {
                     kind,
                     values: values(&place.values)?,
                 },
-                _ => return Err("a place is no system, constellation or region"),
+                _ => return Err("a place must be a system, a constellation or a region"),
             },
             Node::Space(space) => {
                 let spaces: Vec<Space> = space.spaces().collect();
-                // The iterator leaves out (or turns into UNSPECIFIED) what it does not know.
+                // The iterator omits unknown values or turns them into UNSPECIFIED.
                 if spaces.is_empty() || spaces.len() != space.spaces.len() || spaces.contains(&Space::Unspecified) {
-                    return Err("a kind of space is missing or not known here");
+                    return Err("a kind of space is missing or unknown");
                 }
                 Self::Space(spaces)
             }
             Node::Number(number) => {
                 if number.field() == NumberField::Unspecified {
-                    return Err("its field is not known here");
+                    return Err("its field is unknown");
                 }
                 if number.comparison() == Comparison::Unspecified {
-                    return Err("its comparison is not known here");
+                    return Err("its comparison is unknown");
                 }
                 if !number.value.is_finite() {
                     return Err("its number is not finite");
@@ -358,23 +362,23 @@ impl Leaf {
                 if origin.ids.len() != 1 || origin.ids[0] == 0 {
                     return Err("its origin is not one system");
                 }
-                let reach = near.reach.ok_or("it has no reach that is known here")?;
+                let reach = near.reach.ok_or("its reach is missing or unknown")?;
                 if matches!(reach, Reach::LightYears(distance) if !distance.is_finite() || distance < 0.0) {
-                    return Err("its reach is no distance");
+                    return Err("its reach is not a valid distance");
                 }
                 if near.system_ids.is_empty() || near.system_ids.contains(&0) {
-                    return Err("its systems are missing");
+                    return Err("its systems are missing or include the id 0");
                 }
                 Self::Near {
                     origin,
                     reach,
                     system_ids: near.system_ids.clone(),
-                    // They are told, never compared: what is wrong with them is no reason to match nothing.
+                    // Distances are only shown, so wrong ones are dropped instead of making the filter invalid.
                     distances: near.distances.clone().filter(|it| super::distance::fits(it, near)),
                 }
             }
             Node::Flag(flag) => match flag.flag() {
-                KillmailFlag::Unspecified => return Err("its flag is not known here"),
+                KillmailFlag::Unspecified => return Err("its flag is unknown"),
                 flag => Self::Flag(flag),
             },
             Node::Label(label) if label.labels.is_empty() => return Err("it has no label"),
@@ -392,20 +396,20 @@ impl Leaf {
                     comparison,
                     seconds: age.seconds,
                 },
-                _ => return Err("its comparison is not one for an age"),
+                _ => return Err("its comparison is not valid for an age"),
             },
         })
     }
 }
 
 fn values(values: &[FilterValue]) -> Result<Vec<FilterValue>, &'static str> {
-    // 0 is "none" in a killmail: an id of 0 would match whoever has no alliance.
+    // 0 means "none" in a killmail: an id of 0 would match participants without an alliance.
     if values.is_empty()
         || values
             .iter()
             .any(|value| value.ids.is_empty() || value.ids.contains(&0))
     {
-        return Err("a value stands for no id");
+        return Err("a value has no ids, or the id 0");
     }
     Ok(values.to_vec())
 }

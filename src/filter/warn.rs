@@ -1,4 +1,4 @@
-//! What is a filter, but probably not the one that was meant.
+//! Warnings about filters that are valid but probably unintended.
 
 use super::{
     Resolve, contradiction,
@@ -7,10 +7,10 @@ use super::{
 };
 use crate::v1::{ParticipantField, ParticipantRole};
 
-/// CCP's id of the category Ship.
+/// CCP's id of the category `Ship`.
 const SHIP: u64 = 6;
 
-/// Looks at a text whose names are resolved.
+/// Returns the warnings for a text whose names are resolved, in the order of the text.
 pub(super) fn warnings(text: &str, term: &Term, resolve: &dyn Resolve) -> Vec<Problem> {
     let mut warnings = Vec::new();
     in_term(text, term, false, &mut warnings);
@@ -36,7 +36,7 @@ fn in_term(text: &str, term: &Term, negated: bool, warnings: &mut Vec<Problem>) 
     }
 }
 
-/// `-group:Capsule`, `category:Ship`: about attackers too, which is mostly forgotten.
+/// Warns about `-group:Capsule` and `category:Ship`, which also test the attackers.
 fn bare(text: &str, tree: &Tree, field: Span, negated: bool) -> Option<Problem> {
     let (leaf, negated) = match tree {
         Tree::Not(inner) => (&**inner, !negated),
@@ -51,7 +51,7 @@ fn bare(text: &str, tree: &Tree, field: Span, negated: bool) -> Option<Problem> 
         return None;
     };
     let written = text.get(field.start..field.end)?;
-    // Who writes `any.` means it.
+    // An explicit `any.` shows that the attackers are meant too.
     if !matches!(
         kind,
         ParticipantField::Ship | ParticipantField::Group | ParticipantField::Category
@@ -62,11 +62,11 @@ fn bare(text: &str, tree: &Tree, field: Span, negated: bool) -> Option<Problem> 
     let is_ship = *kind == ParticipantField::Category && values.iter().any(|value| value.ids.contains(&SHIP));
     let message = if negated {
         format!(
-            "negated, `{written}` also drops killmails where some attacker is in such a ship; if only the victim's ship is meant, write `victim.{written}`"
+            "excluding a `{written}` also hides kills where an attacker is in such a ship; `victim.{written}` looks only at the ship that was lost"
         )
     } else if is_ship {
         format!(
-            "on nearly every killmail some attacker is in a ship; if only the victim's ship is meant, write `victim.{written}`"
+            "nearly every kill has an attacker in a ship, so this matches nearly everything; `victim.{written}` looks only at what was lost"
         )
     } else {
         return None;
@@ -75,7 +75,7 @@ fn bare(text: &str, tree: &Tree, field: Span, negated: bool) -> Option<Problem> 
     Some(Problem::new(field, message).suggest([suggestion]))
 }
 
-/// `a b OR c`: read as `(a b) OR c`, often meant as `a (b OR c)`.
+/// Warns about `a b OR c`, which means `(a b) OR c` but is often meant as `a (b OR c)`.
 fn mixed(text: &str, terms: &[Term], ors: &[Span]) -> Option<Problem> {
     let several = |term: &'_ Term| matches!(term.kind, Kind::All { side_by_side: true, .. });
     let first = terms.iter().position(several)?;
@@ -96,7 +96,8 @@ fn mixed(text: &str, terms: &[Term], ors: &[Span]) -> Option<Problem> {
             as_read.push((term.span.end, ")"));
         }
         let (first, last) = parts(term);
-        // An OR binds what is right beside it. Between two ORs a single term goes on, several close and open anew.
+        // The suggestion groups the terms directly beside each OR. Between two ORs, a single term continues the group, and
+        // several terms end one group and start the next.
         if index > 0 && (together || is_last) {
             as_meant.push((first.end, ")"));
         }
@@ -106,11 +107,12 @@ fn mixed(text: &str, terms: &[Term], ors: &[Span]) -> Option<Problem> {
     }
     as_meant.sort_by_key(|(at, _)| *at);
     let or = ors.get(first.saturating_sub(1)).or(ors.last())?;
-    let message = "terms side by side bind tighter than OR; parentheses make clear what is meant";
+    let message =
+        "terms side by side belong together before OR applies; add parentheses to show which grouping you mean";
     Some(Problem::new(*or, message).suggest([edited(text, &as_meant), edited(text, &as_read)]))
 }
 
-/// The text with something put in at these places, which ascend.
+/// Returns the text with the insertions, whose positions are in ascending order.
 fn edited(text: &str, insertions: &[(usize, &str)]) -> String {
     let mut edited = text.to_owned();
     for (at, insertion) in insertions.iter().rev() {

@@ -1,4 +1,6 @@
-//! Measures the cost of many streams: `cargo run --release --example fanout -- --streams 64 --killmails 20000`.
+//! Measures the cost of many streams.
+//!
+//! Run it with `cargo run --release --example fanout -- --streams 64 --killmails 20000`.
 //!
 //! The server is a separate process (this program again), so that /proc shows its own time and memory. There are four parts:
 //!
@@ -42,7 +44,7 @@ struct Arguments {
     /// Idle streams
     #[arg(long, default_value_t = 10_000)]
     idle: usize,
-    /// Servers of a shared log (nats://host:port, comma-separated) instead of the embedded log; they must not have a stream named fanout
+    /// Servers of a shared log (nats://host:port, comma-separated) instead of the embedded log; the stream fanout must not exist
     #[arg(long, value_delimiter = ',')]
     nats: Vec<String>,
     #[command(subcommand)]

@@ -1,4 +1,6 @@
-//! Measures matching against a million subscriptions: `cargo run --release --example match_million [SUBSCRIPTIONS]`.
+//! Measures matching against a million subscriptions.
+//!
+//! Run it with `cargo run --release --example match_million [SUBSCRIPTIONS]`.
 //!
 //! The program compares the filter set with a linear scan of the same filters, on the real killmails of `../shared/data`, and
 //! checks that both match the same. It prints two tables: for subscriptions that users would keep, and for subscriptions as
@@ -261,7 +263,9 @@ fn figure(set: &FilterSet, killmail: &Killmail) -> Figure {
     }
 }
 
-/// Measures changes as a service makes them: it changes a copy, which then replaces the set that others may still read.
+/// Measures changes as a service makes them.
+///
+/// A service changes a copy, which then replaces the set that others may still read.
 fn changes(set: &mut FilterSet, workload: &Workload, count: usize) -> anyhow::Result<(Vec<Duration>, Vec<Duration>)> {
     let (mut add, mut remove) = (Vec::new(), Vec::new());
     for (id, filter) in (count as u64..).zip(workload.subscriptions(CHANGES, 2)) {

@@ -1,4 +1,4 @@
-//! docs/filters.md: what it shows is what is so.
+//! Checks of docs/filters.md against the language.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use super::{super::fields, *};
 
 const DOCS: &str = include_str!("../../../docs/filters.md");
 
-/// The lines of the code blocks of one kind.
+/// Returns the lines of all code blocks of one kind.
 fn blocks(kind: &str) -> Vec<&'static str> {
     let opening = format!("\n```{kind}\n");
     let blocks = DOCS
@@ -16,7 +16,7 @@ fn blocks(kind: &str) -> Vec<&'static str> {
     blocks.flat_map(str::lines).collect()
 }
 
-/// The rows of the tables: what stands in each cell, without its backquotes.
+/// Returns the cells of each table row, without backquotes around them.
 fn rows() -> Vec<Vec<&'static str>> {
     let rows = DOCS
         .lines()
@@ -27,7 +27,7 @@ fn rows() -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn every_example_is_a_filter_without_a_warning() {
+fn documented_examples_compile_without_warnings() {
     let mut examples = blocks("filter");
     examples.extend(rows().into_iter().filter_map(|row| row.last().copied()));
     assert!(examples.len() > 45, "{}", examples.len());
@@ -38,7 +38,7 @@ fn every_example_is_a_filter_without_a_warning() {
 }
 
 #[test]
-fn what_is_shown_as_refused_is_refused() {
+fn documented_errors_do_not_compile() {
     let refused = blocks("refused");
     assert!(refused.len() > 5);
     for example in refused {
@@ -46,9 +46,9 @@ fn what_is_shown_as_refused_is_refused() {
     }
 }
 
-/// A field that is added is explained.
+/// A new field fails this test until docs/filters.md explains it.
 #[test]
-fn every_field_has_its_row_and_its_example_uses_it() {
+fn every_field_has_a_row_and_an_example() {
     let rows = rows();
     let explained: BTreeSet<&str> = rows.iter().filter_map(|row| row.first().copied()).collect();
     for name in fields::bare_names().into_iter().chain(["near"]) {

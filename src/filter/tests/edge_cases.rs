@@ -1,9 +1,9 @@
-//! Sentences of the language's definition that no other test holds, in its order.
+//! Rules of the language that no other test covers, in the order of its definition.
 
 use super::{super::program::Program, *};
 use crate::v1::{Killmail, Location, Victim, filter_node::Node};
 
-/// Both texts are one filter.
+/// Asserts that both texts of each pair compile to the same filter.
 #[track_caller]
 fn same(pairs: &[(&str, &str)]) {
     for (one, other) in pairs {
@@ -12,14 +12,14 @@ fn same(pairs: &[(&str, &str)]) {
 }
 
 #[test]
-fn nothing_written_is_everything() {
+fn blank_text_matches_everything() {
     same(&[(" \t ", ""), ("\u{200b}\u{202e}", "")]);
     let everything = Program::new(&compiled("").filter).unwrap();
     assert!(everything.matches(&Killmail::default()));
 }
 
 #[test]
-fn what_is_written_in_another_way_is_the_same() {
+fn alternative_spellings_compile_to_the_same_filter() {
     same(&[
         ("ship=Nyx", "ship:Nyx"),
         ("SHIP:nYX", "ship:Nyx"),
@@ -38,14 +38,14 @@ fn what_is_written_in_another_way_is_the_same() {
         ("value:1b", "value=1000000000"),
         ("value >= 1.5b", "value>=1500m"),
         ("region:\"The Forge\"", "region:“the forge”"),
-        // What phones and word processors make of plain signs.
+        // Phones and word processors produce these characters in place of plain ones.
         ("–npc", "-npc"),
         ("—(npc OR solo)", "-(npc OR solo)"),
         ("value≤1b security≥–0.5 class≠3", "value<=1b security>=-0.5 class!=3"),
         ("ship:„Brutix Navy Issue“", "ship:\"Brutix Navy Issue\""),
         ("character:\"Mynxee O‘Neill\"", "character:\"Mynxee O'Neill\""),
         ("system:C‑J6MT", "system:C-J6MT"),
-        // `!=` of a field without numbers is `-`; of a number it is not.
+        // `!=` equals `-` only for fields that are not numbers.
         ("space!=lowsec", "-space:lowsec"),
         ("label!=pvp", "-label:pvp"),
     ]);
@@ -53,7 +53,7 @@ fn what_is_written_in_another_way_is_the_same() {
 }
 
 #[test]
-fn a_name_is_everything_that_bears_it_and_ship_is_any_type() {
+fn name_resolves_to_every_type_that_has_it() {
     let ids = |text: &str| match &compiled(text).filter.nodes[0].node {
         Some(Node::Participant(participant)) => participant.values[0].ids.clone(),
         other => panic!("{other:?}"),
@@ -62,14 +62,14 @@ fn a_name_is_everything_that_bears_it_and_ship_is_any_type() {
     assert_eq!(ids("weapon:\"two of a name\""), [40_001, 40_002]);
     assert_eq!(ids("victim.ship:Keepstar"), [35_834]);
     assert_eq!(ids("attacker.ship:PLEX"), [44_992]);
-    // In quotes too, and it stays a wildcard in canonical text.
+    // A wildcard works in quotes too, and canonical text keeps it.
     assert_eq!(ids("ship:\"*navy*\""), [33_151]);
     assert_eq!(compiled("ship:\"*navy issue\"").canonical, "ship:\"*navy issue\"");
 }
 
-/// What an autocomplete offers is read again as the name that it is.
+/// Autocomplete writes names this way, so they must compile to the same name.
 #[test]
-fn names_are_quoted_where_they_must_be() {
+fn names_are_quoted_only_when_needed() {
     for (known, text) in [
         ("Jita", "Jita"),
         ("C-J6MT", "C-J6MT"),
@@ -88,14 +88,14 @@ fn names_are_quoted_where_they_must_be() {
 }
 
 #[test]
-fn in_names_of_people_a_star_is_a_letter() {
+fn star_is_literal_in_corporation_and_alliance_names() {
     let filter = compiled("corporation:Star*Dust").filter;
     assert_eq!(canonical(&filter), "corporation:Star*Dust");
     invalid("corporation:Star*");
     invalid("alliance:*");
 }
 
-/// Whoever is asked for a name here has made a mistake.
+/// A resolver that panics when a name is looked up.
 struct EmptyResolver;
 
 impl Resolve for EmptyResolver {
@@ -108,7 +108,7 @@ impl Resolve for EmptyResolver {
     fn similar(&self, _: EntityKind, _: &str) -> Vec<String> {
         Vec::new()
     }
-    /// More than a filter may name by itself.
+    /// Returns more systems than the limit for ids, which does not apply to `near( )`.
     fn within_light_years(&self, _: u64, _: f64) -> Option<Vec<u32>> {
         Some((1..=8_000).collect())
     }
@@ -118,7 +118,7 @@ impl Resolve for EmptyResolver {
 }
 
 #[test]
-fn an_id_needs_no_look_up_whatever_it_is_of() {
+fn ids_compile_without_a_lookup() {
     let fields = super::super::fields::bare_names();
     let named = fields
         .into_iter()
@@ -126,7 +126,7 @@ fn an_id_needs_no_look_up_whatever_it_is_of() {
     let mut count = 0;
     for field in named {
         for id in ["1", "00001", "18446744073709551615"] {
-            // One condition at a time: of two on the place it is asked whether they can hold together.
+            // Two conditions on the place would look up locations to check for a contradiction.
             for text in [format!("{field}:{id}"), format!("{field}:(2 OR {id})")] {
                 assert!(
                     matches!(compile(&text, &EmptyResolver), CompileOutcome::Compiled(_)),
@@ -144,12 +144,12 @@ fn an_id_needs_no_look_up_whatever_it_is_of() {
         count += 1;
     }
     assert_eq!(count, 14);
-    // In quotes digits are a name, and nobody is called so.
+    // Digits in quotes are a name, which does not exist here.
     assert_eq!(invalid("alliance:\"1354830081\"")[0].start, 9);
 }
 
 #[test]
-fn near_is_as_large_as_it_is() {
+fn near_has_no_maximum_distance() {
     for text in [
         "near(30000142, 1000000ly)",
         "near(30000142, 4294967296j)",
@@ -166,7 +166,7 @@ fn near_is_as_large_as_it_is() {
 }
 
 #[test]
-fn a_label_is_any_text() {
+fn label_can_be_any_text() {
     let with = |label: &str| Killmail {
         labels: vec![label.to_owned()],
         ..Killmail::default()
@@ -192,7 +192,7 @@ fn a_label_is_any_text() {
 }
 
 #[test]
-fn a_span_ends_after_what_is_wrong_and_lies_at_the_end_where_something_is_missing() {
+fn diagnostic_spans_cover_the_error() {
     for (text, start, end) in [
         ("npc ship:Nyxx", 9, 13),
         ("npc ship:\"Nyx x\" solo", 9, 16),
@@ -209,9 +209,9 @@ fn a_span_ends_after_what_is_wrong_and_lies_at_the_end_where_something_is_missin
     }
 }
 
-/// Characters are counted, not bytes.
+/// The limit counts characters, not bytes.
 #[test]
-fn the_longest_text_is_counted_in_characters() {
+fn length_limit_counts_characters() {
     let label = |count: usize| format!("label:{}", "é".repeat(count - 6));
     compiled(&label(2_000));
     let first = &invalid(&label(2_001))[0];
@@ -220,7 +220,7 @@ fn the_longest_text_is_counted_in_characters() {
 }
 
 #[test]
-fn places_are_compared_where_they_are_known() {
+fn place_conditions_test_only_known_fields() {
     let program = |text: &str| Program::new(&compiled(text).filter).unwrap();
     let thera = Killmail {
         location: Some(Location {

@@ -1,4 +1,4 @@
-//! What matches and what does not, rule by rule; and what is no filter at all.
+//! Evaluation rules, and the trees and texts that are invalid.
 
 use prost_types::Timestamp;
 
@@ -7,7 +7,7 @@ use crate::v1::{
     Attacker, FilterNode, FilterValue, Item, Killmail, Location, Space, Valuation, Victim, filter_node::Node,
 };
 
-/// A dreadnought of Test dies in Turnur to a Nyx of the Goons, a Brutix pilot and a structure.
+/// A Test dreadnought that dies in Turnur to a Goonswarm Nyx, a Brutix and a structure.
 fn killmail() -> Killmail {
     Killmail {
         killmail_id: 1,
@@ -96,7 +96,7 @@ fn assert_all(killmail: &Killmail, holds: &[&str], fails: &[&str]) {
 }
 
 #[test]
-fn participants_by_role() {
+fn participant_conditions_respect_roles() {
     assert_all(
         &killmail(),
         &[
@@ -127,7 +127,7 @@ fn participants_by_role() {
 }
 
 #[test]
-fn items_places_numbers_flags_and_times() {
+fn conditions_match_the_rest_of_the_killmail() {
     assert_all(
         &killmail(),
         &[
@@ -154,7 +154,7 @@ fn items_places_numbers_flags_and_times() {
 }
 
 #[test]
-fn what_is_absent_makes_only_its_own_condition_false() {
+fn absent_value_makes_only_its_own_condition_false() {
     let mut killmail = killmail();
     killmail.value = None;
     killmail.points = None;
@@ -210,7 +210,7 @@ fn what_is_absent_makes_only_its_own_condition_false() {
 }
 
 #[test]
-fn security_is_compared_as_displayed() {
+fn security_compares_as_displayed() {
     let at = |security_status| Killmail {
         location: Some(Location {
             security_status,
@@ -242,7 +242,7 @@ fn security_is_compared_as_displayed() {
 }
 
 #[test]
-fn exactly_the_largest_texts_are_taken() {
+fn texts_compile_up_to_every_limit() {
     let spaces = |count: usize| format!("npc{}", " ".repeat(count - 3));
     compiled(&spaces(2_000));
     assert_eq!(
@@ -268,13 +268,13 @@ fn exactly_the_largest_texts_are_taken() {
     invalid(&grouped(64));
     compiled("item:**");
     invalid("item:** ship:Nyx");
-    // Every level an OR and an AND: the deepest tree that text can make.
+    // An OR and an AND on every level give the deepest tree that a text can produce.
     let both = format!("{}npc{}", "(npc OR solo ".repeat(64), ")".repeat(64));
     Program::new(&compiled(&both).filter).unwrap();
 }
 
 #[test]
-fn names_for_esi_and_names_that_can_t_be_known_now() {
+fn names_lists_what_only_esi_knows() {
     use EntityKind::{Alliance, Character, Corporation};
     assert_eq!(
         names(
@@ -293,13 +293,13 @@ fn names_for_esi_and_names_that_can_t_be_known_now() {
         compile("alliance:Away OR victim.alliance:(Away OR 1)", &Universe),
         CompileOutcome::Unavailable(vec![(Alliance, "Away".to_owned())])
     );
-    // What is wrong anyway is said at once.
+    // A definite error is reported even if another name is unavailable.
     assert_eq!(invalid("alliance:Away OR ship:Nyxx").len(), 1);
 }
 
 #[test]
-fn positions_are_those_of_the_original_text() {
-    // Characters of two and three bytes, and invisible ones, before what is wrong.
+fn spans_refer_to_the_original_text() {
+    // Characters of two and three bytes and invisible ones come before the error.
     let text = "label:“ä”\u{200e} value≥1b \u{202e}ship:\u{200b}Nyxx";
     let diagnostics = invalid(text);
     let (start, end) = (diagnostics[0].start as usize, diagnostics[0].end as usize);
@@ -307,9 +307,8 @@ fn positions_are_those_of_the_original_text() {
     assert_eq!(compiled("ship:Ny\u{200b}x\u{0}\n\tnpc").canonical, "ship:Nyx npc");
 }
 
-/// The trees that are no filters.
 #[test]
-fn broken_trees_are_errors_and_never_match() {
+fn invalid_trees_are_rejected() {
     let leaf = || {
         Node::Flag(v1::FilterFlag {
             flag: v1::KillmailFlag::Npc.into(),

@@ -1,10 +1,10 @@
-//! What people see: snapshots of descriptions, warnings and diagnostics.
+//! Golden files of descriptions, warnings and diagnostics.
 
 use std::fmt::Write as _;
 
 use super::*;
 
-/// One filter a line.
+/// Valid filters, one per line.
 const RIGHT: &str = r##"
 region:Devoid group:(Dreadnought OR Marauder) value>=1b
 attacker.alliance:"Goonswarm Federation" -victim.alliance:"Goonswarm Federation" space:(lowsec OR nullsec)
@@ -39,7 +39,7 @@ NOT NOT npc NOT -solo -(npc OR solo)
 -victim(ship:Nyx OR corporation:Dreddit) attacker(-(ship:Nyx corporation:Dreddit))
 "##;
 
-/// One filter a line, each with a warning.
+/// Valid filters with and without warnings, one per line.
 const DOUBTFUL: &str = r##"
 -group:Capsule value>=1b
 value>=1b NOT (ship:Nyx OR victim.ship:Brutix)
@@ -72,7 +72,7 @@ attacker(ship:Nyx ship:Brutix)
 hour:1-5 hour:22-0
 "##;
 
-/// One text a line, none of them a filter.
+/// Invalid texts, one per line.
 const WRONG: &str = r##"
 Titan
 Goonswarm Federation
@@ -221,7 +221,7 @@ label:
 "##;
 
 #[test]
-fn what_filters_mean() {
+fn descriptions_match_the_golden_file() {
     let mut seen = String::new();
     for text in lines(RIGHT) {
         match compile(text, &Universe) {
@@ -235,7 +235,7 @@ fn what_filters_mean() {
 }
 
 #[test]
-fn what_is_probably_not_meant() {
+fn warnings_match_the_golden_file() {
     let mut seen = String::new();
     for text in lines(DOUBTFUL) {
         writeln!(seen, "{text}").unwrap();
@@ -254,7 +254,7 @@ fn what_is_probably_not_meant() {
 }
 
 #[test]
-fn what_is_wrong_and_where() {
+fn diagnostics_match_the_golden_file() {
     let mut seen = String::new();
     for text in lines(WRONG) {
         writeln!(seen, "{text}\n{}", pointed(text, &compile(text, &Universe))).unwrap();
@@ -277,7 +277,7 @@ fn pointed(text: &str, outcome: &CompileOutcome) -> String {
     seen
 }
 
-/// A line with carets under what is meant, and what is to say about it.
+/// Writes carets under the span of a diagnostic, its message and its suggestions.
 fn point(seen: &mut String, text: &str, diagnostic: &v1::Diagnostic) {
     let (start, end) = (diagnostic.start as usize, diagnostic.end as usize);
     let before = text[..start].chars().count();

@@ -1,4 +1,4 @@
-//! Random texts, random bytes, random killmails.
+//! Properties over random texts, random bytes and random killmails.
 
 use proptest::{collection::vec, prelude::*, sample::select};
 use prost::Message as _;
@@ -7,7 +7,7 @@ use prost_types::Timestamp;
 use super::{super::program::Program, reference, universe, *};
 use crate::v1::{Attacker, Item, Killmail, Location, Valuation, Victim};
 
-/// A condition on a participant, without the role.
+/// Generates a condition on a participant, without the role.
 fn participant() -> impl Strategy<Value = String> {
     let field = select(vec![
         "character",
@@ -112,7 +112,7 @@ pub(super) fn filter() -> impl Strategy<Value = String> {
     condition().prop_recursive(5, 24, 3, operators)
 }
 
-/// Texts that are nearly filters.
+/// Generates texts that are almost filters.
 fn scrambled() -> impl Strategy<Value = String> {
     let pieces = vec![
         "ship", ":", "(", ")", "Nyx", " OR ", " AND ", "NOT ", "-", "–", "\"", "“", "\\", ",", "value", ">=", "1b",
@@ -122,7 +122,7 @@ fn scrambled() -> impl Strategy<Value = String> {
     vec(select(pieces), 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// Random bytes, as far as they are text.
+/// Generates random bytes, converted to text.
 fn bytes() -> impl Strategy<Value = String> {
     vec(any::<u8>(), 0..300).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
 }
@@ -277,9 +277,8 @@ pub(super) fn killmail() -> impl Strategy<Value = Killmail> {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Canonical text compiles to the same tree, and is its own canonical text.
     #[test]
-    fn canonical_text_means_the_same(text in filter()) {
+    fn canonical_text_compiles_to_the_same_filter(text in filter()) {
         prop_assume!(text.chars().count() <= 1_500);
         let first = compiled(&text);
         let again = compiled(&first.canonical);
@@ -289,9 +288,8 @@ proptest! {
         prop_assert_eq!(Tree::from_filter(&first.filter).unwrap().to_filter(), first.filter);
     }
 
-    /// What a warning suggests is a filter.
     #[test]
-    fn suggestions_of_warnings_compile(text in filter()) {
+    fn warning_suggestions_compile(text in filter()) {
         prop_assume!(text.chars().count() <= 1_500);
         for warning in compiled(&text).warnings {
             for suggestion in warning.suggestions {
@@ -300,9 +298,8 @@ proptest! {
         }
     }
 
-    /// Two programs written apart say the same.
     #[test]
-    fn the_program_agrees_with_the_reference(text in filter(), killmails in vec(killmail(), 8)) {
+    fn program_agrees_with_the_reference(text in filter(), killmails in vec(killmail(), 8)) {
         prop_assume!(text.chars().count() <= 1_500);
         let filter = compiled(&text).filter;
         let program = Program::new(&filter).unwrap();
@@ -311,9 +308,9 @@ proptest! {
         }
     }
 
-    /// Whatever is typed: an answer, with places that are in the text.
+    /// Any text compiles or has diagnostics, and their spans lie within the text.
     #[test]
-    fn nothing_panics(text in prop_oneof![scrambled(), any::<String>(), ".*", bytes()]) {
+    fn compile_never_panics(text in prop_oneof![scrambled(), any::<String>(), ".*", bytes()]) {
         names(&text);
         match compile(&text, &Universe) {
             CompileOutcome::Compiled(first) => {
@@ -332,9 +329,9 @@ proptest! {
         }
     }
 
-    /// A tree from anywhere is refused or is a filter, for the program and the set alike.
+    /// The program and the set accept the same altered trees.
     #[test]
-    fn no_tree_panics(text in filter(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), killmail in killmail()) {
+    fn altered_trees_never_panic(text in filter(), changes in vec((any::<prop::sample::Index>(), any::<u8>()), 0..6), killmail in killmail()) {
         prop_assume!(text.chars().count() <= 1_500);
         let mut bytes = compiled(&text).filter.encode_to_vec();
         for (at, byte) in changes {

@@ -1,12 +1,14 @@
-//! The rules of the language once more, written as plainly as possible and straight from the message, to hold the program
-//! against. Slow, recursive, and shares no code with it.
+//! A reference implementation of the language's rules, to compare the program with.
+//!
+//! The implementation is slow, recursive and as simple as possible. It evaluates the message directly and shares no code
+//! with the program.
 
 use crate::v1::{
     Comparison, EntityKind, Filter, FilterValue, Killmail, KillmailFlag, NumberField, ParticipantField as Field,
     ParticipantRole as Role, Space, filter_node::Node,
 };
 
-/// The ids of one participant, by field.
+/// The ids of a participant, with their fields.
 type Ids = Vec<(Field, u64)>;
 
 pub(super) fn matches(filter: &Filter, killmail: &Killmail) -> bool {

@@ -1,4 +1,4 @@
-//! The set against each filter asked alone.
+//! Comparison of the filter set with its filters evaluated one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,16 +12,16 @@ use crate::v1::{Attacker, FilterNode, FilterParticipant, FilterValue, Killmail, 
 
 type Model = BTreeMap<u64, v1::Filter>;
 
-/// What is done to a set.
+/// An operation on a set.
 #[derive(Debug, Clone)]
 enum Step {
     Add(u64, Box<v1::Filter>),
     Remove(u64),
-    /// Whoever reads keeps a copy.
+    /// Copies the set, as readers do.
     Copy,
 }
 
-/// Few ids, so that they come again; now and then the largest there are.
+/// Generates few different ids, so that they repeat, and sometimes the largest possible ones.
 fn id() -> impl Strategy<Value = u64> {
     prop_oneof![8 => 0_u64..12, 1 => select(vec![u64::MAX, u64::MAX - 1, 1 << 62])]
 }
@@ -39,7 +39,9 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// Lists of more ids than a filter waits at, over real ids and others: alone, negated, in groups, beside something else.
+/// Generates filters with lists of more ids than the index uses as keys.
+///
+/// The lists occur alone, negated, in groups and beside other conditions.
 fn wide() -> impl Strategy<Value = v1::Filter> {
     let known: Vec<String> = super::universe::NAMES
         .iter()
@@ -85,10 +87,9 @@ fn assert_same(set: &FilterSet, model: &Model, killmail: &Killmail) {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Whatever is added and removed in whatever order, the set says what each of its filters says alone, and so do the copies
-    /// that were made in between.
+    /// After any sequence of additions and removals, the set and its earlier copies match what each filter matches alone.
     #[test]
-    fn a_set_says_what_each_filter_says(steps in vec(step(), 1..40), killmails in vec(killmail(), 4)) {
+    fn set_agrees_with_each_filter(steps in vec(step(), 1..40), killmails in vec(killmail(), 4)) {
         let (mut set, mut model) = (FilterSet::new(), Model::new());
         let mut copies = Vec::new();
         for step in steps {
@@ -108,7 +109,7 @@ proptest! {
                 assert_same(set, model, killmail);
             }
         }
-        // Nothing is left behind by what was taken out.
+        // Removed filters leave no entries behind.
         for (mut set, model) in copies {
             for id in model.keys() {
                 prop_assert!(set.contains(*id) && set.remove(*id));
@@ -131,7 +132,7 @@ fn set_of(texts: &[&str]) -> (FilterSet, Model) {
 }
 
 #[test]
-fn parts_of_an_or_that_wait_for_the_same_key_are_one() {
+fn or_branches_with_one_key_match_like_the_filter() {
     let (mut set, model) = set_of(&[
         "(victim.ship:Nyx npc) OR (victim.ship:Nyx solo)",
         "attacker.alliance:1 OR (attacker.alliance:1 npc)",
@@ -158,9 +159,9 @@ fn parts_of_an_or_that_wait_for_the_same_key_are_one() {
     assert!(set.matches(&killmail(true, true)).is_empty());
 }
 
-/// The code of this would lie beside each of its many keys.
+/// Copying the code of this filter to each of its many keys would take too much memory.
 #[test]
-fn a_long_or_is_kept_once() {
+fn long_or_matches_like_the_filter() {
     let parts: Vec<String> = (1..=40)
         .map(|id| format!("(attacker.ship:{id} victim.ship:{id} value>={id})"))
         .collect();
@@ -191,9 +192,9 @@ fn a_long_or_is_kept_once() {
     }
 }
 
-/// EVE has no such ids, but a tree and a killmail can.
+/// EVE has no ids of this size, but a tree and a killmail can contain them.
 #[test]
-fn ids_too_large_for_a_key_are_found_all_the_same() {
+fn ids_too_large_for_a_key_are_found() {
     let of = |ids: Vec<u64>| v1::Filter {
         language_version: LANGUAGE_VERSION,
         nodes: vec![FilterNode {
@@ -225,11 +226,11 @@ fn ids_too_large_for_a_key_are_found_all_the_same() {
     (1..=3).for_each(|id| assert!(set.remove(id)));
 }
 
-/// Two labels of one hash (as a test of `key` has it): found by following some 170 million hashes, which takes seconds.
+/// Two labels with the same hash, which a test of `key` checks. A search over some 170 million hashes found them.
 const ONE_HASH: [&str; 2] = ["rbnm4aasjdi", "bnr10pmey5i"];
 
 #[test]
-fn labels_of_one_hash_are_two_labels() {
+fn labels_with_equal_hashes_stay_distinct() {
     let [first, second] = ONE_HASH;
     let texts = [
         format!("label:{first}"),
@@ -257,7 +258,7 @@ fn labels_of_one_hash_are_two_labels() {
         })
     })
     .collect();
-    // Whichever comes first has the key; and when it goes, the other may have it.
+    // The label that is added first gets the key. After its removal, the other one can get it.
     for turn in 0..texts.len() {
         let texts: Vec<&str> = (0..texts.len())
             .map(|at| texts[(at + turn) % texts.len()].as_str())
@@ -280,7 +281,7 @@ fn labels_of_one_hash_are_two_labels() {
 }
 
 #[test]
-fn a_broken_tree_changes_nothing() {
+fn invalid_tree_leaves_the_set_unchanged() {
     let (mut set, model) = set_of(&["npc"]);
     set.add(0, &v1::Filter::default()).unwrap_err();
     set.add(7, &v1::Filter::default()).unwrap_err();
@@ -293,7 +294,7 @@ fn a_broken_tree_changes_nothing() {
 }
 
 #[test]
-fn filters_are_joined_as_their_texts_would_be() {
+fn joined_filters_equal_the_joined_text() {
     let tree = |text: &str| compiled(text).filter;
     let (npc, either, everything) = (tree("npc"), tree("solo OR awox"), tree(""));
     assert_eq!(all_of([&npc, &either]), Ok(tree("npc (solo OR awox)")));
@@ -305,9 +306,9 @@ fn filters_are_joined_as_their_texts_would_be() {
     all_of([&npc, &v1::Filter::default()]).unwrap_err();
 }
 
-/// Several flags stand in one list; that none of them is set is more than that one of them is not.
+/// The index keeps several flags in one list. "None is set" is a stronger condition than "one is not set".
 #[test]
-fn of_several_flags_none_may_be_set() {
+fn negated_flags_match_only_when_none_is_set() {
     let (set, model) = set_of(&[
         "-(npc OR war)",
         "-(npc OR solo OR awox)",

@@ -1,11 +1,11 @@
-//! A small New Eden.
+//! A small New Eden for the tests.
 
 use super::super::{Resolution, Resolve, fold};
 use crate::v1::{EntityKind as Kind, Location, Space};
 
 pub(super) struct Universe;
 
-/// What bears a name.
+/// Everything that has a name: kind, id and name.
 pub(super) const NAMES: [(Kind, u64, &str); 38] = [
     (Kind::Character, 90_000_001, "Chribba"),
     (Kind::Character, 90_000_002, "Mynxee O'Neill"),
@@ -47,7 +47,7 @@ pub(super) const NAMES: [(Kind, u64, &str); 38] = [
     (Kind::Region, 10_000_009, "Insmother"),
 ];
 
-/// Id, name, constellation, region, security, space, wormhole class.
+/// The systems: id, name, constellation, region, security, space and wormhole class.
 const SYSTEMS: [(u32, &str, u32, u32, f64, Space, u32); 7] = [
     (30_000_142, "Jita", 20_000_020, 10_000_002, 0.945_9, Space::Highsec, 7),
     (
@@ -66,7 +66,7 @@ const SYSTEMS: [(u32, &str, u32, u32, f64, Space, u32); 7] = [
     (31_002_238, "J123456", 21_000_200, 11_000_020, -0.99, Space::Wormhole, 5),
 ];
 
-/// Ticker and the alliance that has it.
+/// The tickers with their alliances.
 const TICKERS: [(&str, &str); 2] = [
     ("CONDI", "Goonswarm Federation"),
     ("TEST", "Test Alliance Please Ignore"),
