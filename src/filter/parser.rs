@@ -210,7 +210,7 @@ impl Parser<'_> {
         for keyword in ["and", "or"] {
             if self.is_keyword_here(&word, keyword) {
                 let message = format!(
-                    "{} joins two terms, and the first one is missing",
+                    "{} joins two terms, but the first one is missing",
                     keyword.to_uppercase()
                 );
                 return Err(self.stop(Problem::new(span, message)));

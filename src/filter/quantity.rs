@@ -79,7 +79,7 @@ pub(super) fn number(text: &str, rules: Rules) -> Result<f64, QuantityError> {
     }
     if negative && !rules.negative && value != 0.0 {
         return Err(QuantityError {
-            message: format!("`{text}` is negative, and this number never is"),
+            message: format!("`{text}` is negative, but this number cannot be"),
             suggestion: None,
         });
     }

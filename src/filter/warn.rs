@@ -107,8 +107,7 @@ fn mixed(text: &str, terms: &[Term], ors: &[Span]) -> Option<Problem> {
     }
     as_meant.sort_by_key(|(at, _)| *at);
     let or = ors.get(first.saturating_sub(1)).or(ors.last())?;
-    let message =
-        "terms side by side belong together before OR applies; add parentheses to show which grouping you mean";
+    let message = "terms side by side are combined before OR; add parentheses to show what you mean";
     Some(Problem::new(*or, message).suggest([edited(text, &as_meant), edited(text, &as_read)]))
 }
 

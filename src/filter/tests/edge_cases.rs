@@ -220,7 +220,7 @@ fn length_limit_counts_characters() {
 }
 
 #[test]
-fn place_conditions_test_only_known_fields() {
+fn class_conditions_need_only_the_class() {
     let program = |text: &str| Program::new(&compiled(text).filter).unwrap();
     let thera = Killmail {
         location: Some(Location {

@@ -274,7 +274,7 @@ fn texts_compile_up_to_every_limit() {
 }
 
 #[test]
-fn names_lists_what_only_esi_knows() {
+fn names_returns_only_names_from_esi() {
     use EntityKind::{Alliance, Character, Corporation};
     assert_eq!(
         names(

@@ -132,7 +132,7 @@ fn set_of(texts: &[&str]) -> (FilterSet, Model) {
 }
 
 #[test]
-fn or_branches_with_one_key_match_like_the_filter() {
+fn or_branches_with_equal_keys_match_like_the_filter() {
     let (mut set, model) = set_of(&[
         "(victim.ship:Nyx npc) OR (victim.ship:Nyx solo)",
         "attacker.alliance:1 OR (attacker.alliance:1 npc)",
