@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
-/// A setting, as `--help` and the documentation list it.
+/// One setting, as `--help` and docs/settings.md list it. The flag is the variable without its prefix, in kebab case.
 #[derive(Debug, Clone, Copy)]
 pub struct Setting {
     /// The environment variable, with the service's prefix.

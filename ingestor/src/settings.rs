@@ -23,7 +23,7 @@ const fn setting(variable: &'static str, default: &'static str, help: &'static s
     }
 }
 
-/// Every setting of the ingestor, as `--help` and the README list them.
+/// Every setting of the ingestor, as `--help` and docs/settings.md list them.
 pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_GRPC_ADDR",

@@ -1,4 +1,4 @@
-//! The README says what the programs say.
+//! The README and docs/ agree with the programs and with each other.
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
@@ -13,15 +13,17 @@ const SERVICES: [(&str, &[Setting], Binary); 2] = [
     ("notifier", killfeed_notifier::settings::SETTINGS, Binary::Notifier),
 ];
 
-/// The tables stand between `<!-- settings: ingestor -->` and `<!-- end -->`. `KILLFEED_BLESS=1` writes them anew.
+/// Compares the tables of docs/settings.md with the programs' settings. `KILLFEED_BLESS=1` rewrites the tables.
+///
+/// A table is between `<!-- settings: ingestor -->` and `<!-- end -->`.
 #[test]
 fn its_tables_list_every_setting_with_its_default() {
-    let path = readme();
+    let path = corpus::repository().join("docs/settings.md");
     let mut text = fs::read_to_string(&path).unwrap();
     for (service, settings, _) in SERVICES {
         let begin = format!("<!-- settings: {service} -->\n");
-        let start = text.find(&begin).expect("the README has a marker for the table") + begin.len();
-        let end = start + text[start..].find("<!-- end -->").expect("and one for its end");
+        let start = text.find(&begin).expect("docs/settings.md has a marker for the table") + begin.len();
+        let end = start + text[start..].find("<!-- end -->").expect("the table has an end marker");
         let table = table(settings);
         if std::env::var_os("KILLFEED_BLESS").is_some() {
             text.replace_range(start..end, &table);
@@ -29,7 +31,7 @@ fn its_tables_list_every_setting_with_its_default() {
             assert_eq!(
                 text[start..end],
                 table,
-                "write it anew with KILLFEED_BLESS=1 cargo test its_tables"
+                "rewrite it with KILLFEED_BLESS=1 cargo test its_tables"
             );
         }
     }
@@ -38,7 +40,7 @@ fn its_tables_list_every_setting_with_its_default() {
     }
 }
 
-/// `--help` is where an operator looks first.
+/// Operators look at `--help` first.
 #[tokio::test]
 async fn help_lists_every_setting_with_its_default() {
     for (_, settings, binary) in SERVICES {
@@ -61,22 +63,58 @@ async fn help_lists_every_setting_with_its_default() {
     }
 }
 
-/// A link in the README to a file of the repository leads somewhere.
+/// Follows every relative link of the README and docs/: the file exists, and so does the heading behind `#`.
 #[test]
 fn its_links_lead_somewhere() {
-    let text = fs::read_to_string(readme()).unwrap();
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
-        let file = target.split('#').next().unwrap();
-        assert!(
-            corpus::repository().join(file).exists(),
-            "the README links to {target}, which is not there"
-        );
+    let mut checked = 0;
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        let folder = page.parent().unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://")) {
+            let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if file.is_empty() {
+                page.clone()
+            } else {
+                folder.join(file)
+            };
+            assert!(file.exists(), "{}: {target} does not exist", page.display());
+            if !heading.is_empty() {
+                let found = anchors(&fs::read_to_string(&file).unwrap());
+                assert!(
+                    found.iter().any(|anchor| anchor == heading),
+                    "{}: {target} is not one of {found:?}",
+                    page.display()
+                );
+            }
+            checked += 1;
+        }
     }
+    assert!(checked > 50, "only {checked} links were found");
 }
 
-fn readme() -> PathBuf {
-    corpus::repository().join("README.md")
+/// Returns the Markdown files at the root and in docs/.
+fn pages() -> Vec<PathBuf> {
+    let root = corpus::repository();
+    let mut pages = Vec::new();
+    for folder in [root.to_owned(), root.join("docs"), root.join("docs/decisions")] {
+        let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        pages.extend(files.filter(|file| file.extension() == Some("md".as_ref())));
+    }
+    pages
+}
+
+/// Returns the anchors that GitHub makes of a page's headings.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let text = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = text
+            .chars()
+            .filter(|character| character.is_alphanumeric() || " -_".contains(*character));
+        kept.collect::<String>().replace(' ', "-")
+    };
+    headings.map(anchor).collect()
 }
 
 fn table(settings: &[Setting]) -> String {
