@@ -228,7 +228,7 @@ async fn main() {
             "| requests to ESI per killmail, with the names of {WARM} killmails cached ({} measured) | {} |",
             day.killmails, day.esi
         );
-        println!("| the same, when these pilots appear again | {} |", day.esi_again);
+        println!("| the same when the same pilots appear again | {} |", day.esi_again);
         println!(
             "| from the request that fetched a document to its arrival on a stream, median / 99 % | {} / {} |",
             ms(percentile(&mut day.fetched, 0.5)),

@@ -105,7 +105,7 @@ impl CheckReport {
     }
 
     pub(crate) fn text(&self) -> String {
-        let head = "| | killmails | lost | repeated | unexpected |\n|---|---|---|---|---|";
+        let head = "| | killmails | lost | twice | of unknown origin |\n|---|---|---|---|---|";
         format!("{head}\n{}\n", self.lines.join("\n"))
     }
 }
