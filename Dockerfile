@@ -1,10 +1,10 @@
 # Both services: `docker build --target ingestor .` and `docker build --target notifier .`
-# The dependencies are a layer of their own (cargo-chef): a change of our code alone does not compile them again.
+# cargo-chef puts the dependencies into their own layer: a change of killfeed's code does not compile them again.
 
 FROM rust:1.95.0-slim-trixie AS chef
 RUN cargo install cargo-chef --locked --version 0.1.78
 WORKDIR /src
-# The image has the right compiler already; rust-toolchain.toml would have rustup fetch components that a build does not need.
+# The image has the right compiler. With rust-toolchain.toml, rustup would fetch components that a build does not need.
 ENV RUSTUP_TOOLCHAIN=1.95.0
 
 FROM chef AS plan
@@ -19,9 +19,9 @@ RUN cargo build --profile dist --locked --package killfeed-ingestor --package ki
     && mkdir -p /out/data \
     && cp target/dist/killfeed-ingestor target/dist/killfeed-notifier /out/
 
-# Nothing but libc: no shell, no package manager. Certificates of authorities are compiled into the programs. 65532 is `nonroot`.
+# Only libc: no shell, no package manager. Certificates of authorities are compiled into the programs. 65532 is `nonroot`.
 FROM gcr.io/distroless/cc-debian13:nonroot AS runtime
-# A named volume that is mounted here takes over the owner. Nothing else is ever written: the root may be read-only.
+# A named volume that is mounted here inherits the owner. The programs write nowhere else, so the root can be read-only.
 COPY --from=build --chown=65532:65532 /out/data /data
 COPY --from=build --chown=65532:65532 /out/data /run/killfeed
 USER 65532:65532
@@ -30,14 +30,14 @@ STOPSIGNAL SIGTERM
 
 FROM runtime AS ingestor
 COPY --from=build /out/killfeed-ingestor /usr/local/bin/
-# Nothing listens beyond the container until an operator says so (INGESTOR_GRPC_ADDR with a tokens file).
+# The ingestor listens only inside the container until an operator changes that (INGESTOR_GRPC_ADDR with a tokens file).
 ENV INGESTOR_DATA_DIR=/data
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["killfeed-ingestor", "health"]
 ENTRYPOINT ["killfeed-ingestor"]
 
 FROM runtime AS notifier
 COPY --from=build /out/killfeed-notifier /usr/local/bin/
-# glibc's allocator gives each thread memory of its own and takes little of it back: few of them are enough (docs/performance.md).
+# glibc's allocator keeps memory per thread and returns little of it. Two arenas are enough (docs/performance.md).
 ENV NOTIFIER_DATA_DIR=/data MALLOC_ARENA_MAX=2
 HEALTHCHECK --interval=10s --timeout=6s --start-period=60s --retries=3 CMD ["killfeed-notifier", "health"]
 ENTRYPOINT ["killfeed-notifier"]
