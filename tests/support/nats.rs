@@ -2,7 +2,11 @@
 
 mod operator;
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use tempfile::TempDir;
 use tokio::{
@@ -80,26 +84,31 @@ async fn runs(program: &str) -> bool {
 impl Nats {
     /// One server; `None`, said loudly, where nats-server is not installed.
     pub async fn single() -> Option<Self> {
-        Self::start(1, Launch::Configured(String::new())).await
+        Self::start(1, Launch::Configured(String::new()), |_| {}).await
+    }
+
+    /// One server over a store that `fill` puts into its folder before it starts.
+    pub async fn single_over(fill: impl FnOnce(&Path)) -> Option<Self> {
+        Self::start(1, Launch::Configured(String::new()), fill).await
     }
 
     /// One server with more in its configuration.
     pub async fn single_with(config: &str) -> Option<Self> {
-        Self::start(1, Launch::Configured(config.to_owned())).await
+        Self::start(1, Launch::Configured(config.to_owned()), |_| {}).await
     }
 
     /// A cluster of three.
     pub async fn cluster() -> Option<Self> {
-        Self::start(3, Launch::Configured(String::new())).await
+        Self::start(3, Launch::Configured(String::new()), |_| {}).await
     }
 
     /// Servers with the commands of their containers: `nats-0` and so on, their data in `/data`, clients at the default port, the
     /// cluster at 6222, monitoring at 8222.
     pub async fn composed(commands: Vec<String>) -> Option<Self> {
-        Self::start(commands.len(), Launch::Composed(commands)).await
+        Self::start(commands.len(), Launch::Composed(commands), |_| {}).await
     }
 
-    async fn start(servers: usize, launch: Launch) -> Option<Self> {
+    async fn start(servers: usize, launch: Launch, fill: impl FnOnce(&Path)) -> Option<Self> {
         let program = program().await?;
         let servers = (0..servers).map(|_| Server {
             program: program.clone(),
@@ -113,6 +122,7 @@ impl Nats {
             folder: tempfile::tempdir().expect("a scratch folder"),
             servers: servers.collect(),
         };
+        fill(&nats.store(0));
         for n in 0..nats.servers.len() {
             nats.launch(n).await;
         }
@@ -172,6 +182,22 @@ impl Nats {
     pub async fn kill(&mut self, n: usize) {
         let mut process = self.servers[n].process.take().expect("it runs");
         process.kill().await.expect("a child of ours");
+    }
+
+    /// SIGTERM to the n-th server, and waits until it has ended.
+    ///
+    /// # Panics
+    /// If it does not end within half a minute.
+    pub async fn stop(&mut self, n: usize) {
+        self.signal(n, "TERM").await;
+        let mut process = self.servers[n].process.take().expect("it runs");
+        let ended = tokio::time::timeout(READY_TIMEOUT, process.wait()).await;
+        ended.expect("the server ends in time").expect("a child of ours");
+    }
+
+    /// The folder of the n-th server's store.
+    pub fn store(&self, n: usize) -> PathBuf {
+        self.folder.path().join(Self::name(n))
     }
 
     /// Any signal to the n-th server, by its name without SIG.

@@ -19,6 +19,7 @@ mod deploy;
 mod discord;
 mod feed;
 mod filters;
+mod fixtures;
 mod fuzz;
 mod guarantees;
 mod jetstream;
