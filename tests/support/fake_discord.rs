@@ -285,6 +285,19 @@ impl FakeDiscord {
         id
     }
 
+    /// Puts a message of the bot into a channel, as if a process before this one had posted it.
+    pub fn post_as_bot(&self, channel: u64, body: &Value) {
+        let mut inner = self.world.lock();
+        let posted = Posted {
+            id: inner.next_id(),
+            author: BOT,
+            nonce: String::new(),
+            body: body.clone(),
+            edits: 0,
+        };
+        inner.posts.entry(channel).or_default().push(posted);
+    }
+
     /// Answers posts to a channel with `fault`: the next `times`, or all of them until [`FakeDiscord::heal`]. Faults of one channel
     /// come one after another.
     pub fn fault(&self, channel: u64, fault: Fault, times: Option<u32>) {

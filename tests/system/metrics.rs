@@ -19,13 +19,13 @@ use crate::{
 
 /// What the list says of a metric.
 #[derive(Debug, PartialEq)]
-struct Listed {
-    kind: String,
-    labels: BTreeSet<String>,
+pub(crate) struct Listed {
+    pub(crate) kind: String,
+    pub(crate) labels: BTreeSet<String>,
 }
 
 /// The rows between `<!-- metrics: service -->` and `<!-- end -->`: name, kind, unit, labels, meaning.
-fn listed(service: &str) -> BTreeMap<String, Listed> {
+pub(crate) fn listed(service: &str) -> BTreeMap<String, Listed> {
     let text = fs::read_to_string(corpus::repository().join("docs/operations.md")).unwrap();
     let begin = format!("<!-- metrics: {service} -->");
     let table = text.split(&begin).nth(1).expect("a table for this service");
@@ -80,7 +80,7 @@ fn the_list_names_every_metric_of_the_code_and_no_other() {
 }
 
 /// (name, kind, labels) of everything that an endpoint shows.
-async fn shown(http: &str) -> BTreeMap<String, Listed> {
+pub(crate) async fn shown(http: &str) -> BTreeMap<String, Listed> {
     let text = get(&format!("http://{http}/metrics")).await;
     let mut found: BTreeMap<String, Listed> = BTreeMap::new();
     for line in text.lines() {

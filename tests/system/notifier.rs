@@ -96,7 +96,7 @@ impl TestNotifier {
         self.service.as_ref().map(Service::stderr).unwrap_or_default()
     }
 
-    fn stdout(&self) -> String {
+    pub(crate) fn stdout(&self) -> String {
         let now = self.service.as_ref().map(Service::stdout).unwrap_or_default();
         format!("{}{now}", self.before)
     }
