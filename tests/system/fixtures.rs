@@ -12,7 +12,7 @@ mod log;
 mod make;
 mod make_notifier;
 mod notifier;
-mod rig;
+mod harness;
 mod rows;
 mod surface;
 
