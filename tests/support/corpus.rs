@@ -1,4 +1,4 @@
-//! Killmails to publish: the real ones that lie beside the project, or the sample that is part of it.
+//! Killmails to publish: the real ones in `../shared/data`, or the sample in `examples/sample`.
 
 use std::{
     collections::HashSet,
@@ -10,15 +10,15 @@ use std::{
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-/// The bundled killmails, one R2Z2 document a line.
+/// The bundled killmails, one R2Z2 document per line.
 pub const SAMPLE_KILLMAILS: &str = include_str!("../../examples/sample/killmails.jsonl");
-/// ESI's bodies of the killmails whose documents say `"esi": null`, one a line.
+/// ESI's bodies for the documents with `"esi": null`, one per line.
 pub const SAMPLE_ESI: &str = include_str!("../../examples/sample/esi.jsonl");
-/// The people in them.
+/// The names of the characters, corporations and alliances in the sample.
 pub const SAMPLE_NAMES: &str = include_str!("../../examples/sample/names.json");
-/// Build number of the bundled static data: below every real one.
+/// The build number of the bundled static data, which is lower than every real one.
 pub const SAMPLE_BUILD: u64 = 1;
-/// The bundled static data: (name of the file in CCP's archive, JSON lines).
+/// The bundled static data: the file's name in CCP's archive, and its JSON lines.
 pub const SAMPLE_STATIC_DATA: [(&str, &str); 9] = [
     ("_sde", include_str!("../../examples/sample/static-data/_sde.jsonl")),
     (
@@ -49,16 +49,18 @@ pub const SAMPLE_STATIC_DATA: [(&str, &str); 9] = [
     ),
 ];
 
-/// Killmails, and whether they are the real ones.
+/// A set of killmails and its origin.
 #[derive(Debug)]
 pub struct Corpus {
-    /// One R2Z2 document each, in feed order.
+    /// R2Z2 documents in feed order.
     pub documents: Vec<Value>,
-    /// From `../shared/data`; else the bundled sample.
+    /// True for the real killmails, false for the bundled sample.
     pub real: bool,
 }
 
-/// The 1,540 real killmails if they lie beside the project; else the bundled sample, and says so.
+/// Returns the 1,540 real killmails if `../shared/data` has them, or else the bundled sample.
+///
+/// Prints a note when it falls back to the sample.
 pub fn best() -> Corpus {
     let real = shared("killmails/r2z2-open.jsonl.gz").and_then(|path| std::fs::File::open(path).ok());
     match real {
@@ -76,19 +78,19 @@ pub fn best() -> Corpus {
     }
 }
 
-/// So many documents: the best there are, and where these are too few, the same again as other killmails.
+/// Returns `count` documents, repeating killmails under new ids if there are too few.
 pub fn some(count: usize) -> Vec<Value> {
     let mut documents = best().documents;
     let different = documents.len();
     for n in different..count {
-        // Beyond every real id.
+        // Above every real killmail id.
         documents.push(renumbered(&documents[n % different], 4_000_000_000 + n as u64));
     }
     documents.truncate(count);
     documents
 }
 
-/// The same killmail as another one.
+/// Returns a copy of a document under another killmail id.
 pub fn renumbered(document: &Value, id: u64) -> Value {
     let mut document = document.clone();
     document["killmail_id"] = id.into();
@@ -98,7 +100,7 @@ pub fn renumbered(document: &Value, id: u64) -> Value {
     document
 }
 
-/// The killmails of the bundled sample, each once and whole, in feed order.
+/// Returns each killmail of the bundled sample once, with its body, in feed order.
 pub fn sample() -> Vec<Value> {
     let mut seen = HashSet::new();
     let killmails = sample_feed().into_iter().filter_map(|entry| match entry {
@@ -110,18 +112,18 @@ pub fn sample() -> Vec<Value> {
         .collect()
 }
 
-/// One line of the bundled sample, as [`Upstream::play`](crate::Upstream::play) takes it.
+/// One line of the bundled sample, for [`FakeUpstream::play`](crate::FakeUpstream::play).
 #[derive(Debug, Clone, PartialEq)]
 pub enum SampleLine {
     /// An ordinary document.
     Document(Value),
-    /// A document that is to be published with a null `esi`; here it has its body.
+    /// A document to publish with a null `esi`; the value here includes its body.
     WithoutEsi(Value),
-    /// Every field null.
+    /// A document in which every field is null.
     Placeholder,
 }
 
-/// Every line of the bundled sample: a null `esi`, a placeholder and a repeated killmail among them.
+/// Returns every line of the bundled sample, with its null `esi`, placeholder and repeated killmail.
 pub fn sample_feed() -> Vec<SampleLine> {
     let bodies = documents(SAMPLE_ESI.as_bytes());
     let body_of = |id: &Value| bodies.iter().find(|body| body["killmail_id"] == *id).cloned();
@@ -132,23 +134,27 @@ pub fn sample_feed() -> Vec<SampleLine> {
         if document["esi"].is_object() {
             return SampleLine::Document(document);
         }
-        document["esi"] = body_of(&document["killmail_id"]).expect("esi.jsonl has the bodies that are missing");
+        document["esi"] = body_of(&document["killmail_id"]).expect("esi.jsonl has the missing body");
         SampleLine::WithoutEsi(document)
     };
     documents(SAMPLE_KILLMAILS.as_bytes()).into_iter().map(entry).collect()
 }
 
-/// Moves a killmail in time: it happened at `kill` and reached zKillboard at `upload`, both to the second.
+/// Sets the time of the kill and the time at which zKillboard received it, in whole seconds.
 pub fn set_times(document: &mut Value, kill: SystemTime, upload: SystemTime) {
     document["esi"]["killmail_time"] = rfc3339(kill).into();
     document["uploaded_at"] = seconds(upload).into();
 }
 
 fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs()
+    time.duration_since(UNIX_EPOCH)
+        .expect("the time is after 1970")
+        .as_secs()
 }
 
-/// `2026-08-18T19:00:00Z`, with the civil date by Howard Hinnant's algorithm (days since 0000-03-01 in eras of 400 years).
+/// Formats a time like `2026-08-18T19:00:00Z`.
+///
+/// The date follows Howard Hinnant's algorithm: days since 0000-03-01 in eras of 400 years.
 fn rfc3339(time: SystemTime) -> String {
     let seconds = seconds(time);
     let days = seconds / 86_400 + 719_468;
@@ -167,24 +173,24 @@ fn rfc3339(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
 }
 
-/// A file of `../shared/data`, if it is there.
+/// Returns the path of a file in `../shared/data`, or `None` if the file does not exist.
 pub fn shared(file: &str) -> Option<PathBuf> {
     let path = repository().join("../shared/data").join(file);
     path.exists().then_some(path)
 }
 
-/// The root of the repository.
+/// Returns the root folder of the repository.
 pub fn repository() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("this crate lies in tests/support")
+    here.ancestors().nth(2).expect("this crate is in tests/support")
 }
 
 fn documents(lines: impl std::io::BufRead) -> Vec<Value> {
     lines
         .lines()
-        .map(|line| line.expect("readable"))
+        .map(|line| line.expect("the lines are readable"))
         .filter(|line| !line.trim().is_empty())
-        .map(|line| serde_json::from_str(&line).expect("one document a line"))
+        .map(|line| serde_json::from_str(&line).expect("each line is one document"))
         .collect()
 }
 
@@ -195,7 +201,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_as_esi_writes_them() {
+    fn rfc3339_formats_times_like_esi() {
         for (seconds, text) in [
             (0, "1970-01-01T00:00:00Z"),
             (951_782_399, "2000-02-28T23:59:59Z"),

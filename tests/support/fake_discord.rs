@@ -1,8 +1,8 @@
-//! A stand-in Discord, in this process, on one loopback port: REST and gateway, strict as the real one where a bot can go wrong.
+//! A fake Discord in the test process, with REST and gateway on one loopback port.
 //!
-//! Tests make guilds and channels, script faults, and read back what was posted, what was asked and how often a shard
-//! identified itself. Every message is checked against Discord's own API description (where it lies beside the project) and
-//! against the limits that it leaves out.
+//! The fake is as strict as Discord wherever a bot can make a mistake. Tests create guilds and channels, script faults,
+//! and read back the posts, the requests and the number of IDENTIFYs. The fake checks every message against Discord's
+//! own API description (if `../shared/data` has it) and against the limits that the description omits.
 
 mod edits;
 mod validate;
@@ -35,30 +35,28 @@ use limits::Limits;
 pub const TOKEN: &str = "stand.in.token";
 /// The bot's own user id.
 pub const BOT: u64 = 700_000_000_000_000_001;
-/// A guild that is there from the start.
+/// The guild that exists from the start.
 pub const GUILD: u64 = 800_000_000_000_000_001;
-/// A channel of it in which the bot may do what it needs.
+/// A channel of [`GUILD`] in which the bot has all permissions that it needs.
 pub const CHANNEL: u64 = 900_000_000_000_000_001;
 
-/// What a bot can be allowed in a channel.
+/// Discord's permission bits, as far as the bot uses them.
 pub mod permission {
-    /// See it.
     pub const VIEW_CHANNEL: u64 = 1 << 10;
-    /// Post.
     pub const SEND_MESSAGES: u64 = 1 << 11;
-    /// Post embeds; without it they are left out silently.
+    /// Discord silently drops embeds without this permission.
     pub const EMBED_LINKS: u64 = 1 << 14;
-    /// Read what was posted; without it a list is empty.
+    /// Without this permission a list of messages is empty.
     pub const READ_MESSAGE_HISTORY: u64 = 1 << 16;
-    /// Ping everybody.
+    /// Allows pings of `@everyone` and `@here`.
     pub const MENTION_EVERYONE: u64 = 1 << 17;
-    /// Everything that there is.
+    /// Every permission.
     pub const EVERYTHING: u64 = (1 << 53) - 1;
-    /// What the bot needs.
+    /// The permissions that the bot needs.
     pub const ALL: u64 = VIEW_CHANNEL | SEND_MESSAGES | EMBED_LINKS | READ_MESSAGE_HISTORY;
 }
 
-/// The stand-in. Dropping it closes it, and every connection to its gateway.
+/// A fake Discord. Dropping it closes the server and every gateway connection.
 #[derive(Debug)]
 pub struct FakeDiscord {
     world: Arc<ServerState>,
@@ -69,45 +67,42 @@ pub struct FakeDiscord {
 /// A message in a channel.
 #[derive(Debug, Clone)]
 pub struct Posted {
-    /// Its id, of the time when it was posted.
+    /// A snowflake of the time of the post.
     pub id: u64,
-    /// Whose it is: [`BOT`], unless the test wrote it.
+    /// [`BOT`], unless the test wrote the message.
     pub author: u64,
-    /// The nonce it came with.
     pub nonce: String,
-    /// As it was sent, with what edits made of it.
+    /// The body as sent, with all edits applied.
     pub body: Value,
-    /// How many times it was edited.
+    /// The number of edits so far.
     pub edits: u32,
 }
 
-/// A REST request.
+/// A REST request and the status of its response.
 #[derive(Debug, Clone)]
 pub struct Asked {
-    /// GET, POST, ...
     pub method: Method,
-    /// Below `/api/v10`, with its query.
+    /// The path below `/api/v10`, with its query.
     pub path: String,
-    /// `Authorization` and `User-Agent` as sent; empty if missing.
+    /// The `Authorization` header; empty if it was missing.
     pub authorization: String,
-    /// As sent.
+    /// The `User-Agent` header; empty if it was missing.
     pub user_agent: String,
-    /// Of the answer.
     pub status: StatusCode,
 }
 
-/// What `GET /gateway/bot` answers.
+/// The response to `GET /gateway/bot`.
 #[derive(Debug, Clone)]
 pub struct BotGateway {
-    /// `Some` = this status in place of an answer.
+    /// An error status to return instead, or `None` for a normal response.
     pub fails: Option<u16>,
-    /// `Some` = only that many times.
+    /// How many requests fail, or `None` for all of them.
     pub fails_times: Option<u32>,
-    /// Recommended number of shards.
+    /// The recommended number of shards.
     pub shards: u32,
-    /// IDENTIFYs left; each one uses one up.
+    /// The remaining IDENTIFYs; each IDENTIFY takes one.
     pub remaining: u64,
-    /// Until there are more.
+    /// The time until `remaining` resets.
     pub reset_after: Duration,
 }
 
@@ -120,14 +115,14 @@ struct ServerState {
 #[derive(Debug)]
 struct Inner {
     guilds: BTreeMap<u64, Guild>,
-    /// By channel, in the order of their ids.
+    /// Posts of each channel, in the order of their ids.
     posts: HashMap<u64, Vec<Posted>>,
     next_serial: u64,
     faults: HashMap<u64, Vec<fault::Planned>>,
     edit_faults: HashMap<u64, Vec<fault::Planned>>,
-    /// Id → token.
+    /// Token of each webhook.
     webhooks: HashMap<u64, String>,
-    /// People the bot has a channel with, whose id is the person's.
+    /// Users with a direct message channel. The channel has the user's id.
     direct: BTreeSet<u64>,
     limits: Limits,
     bot: BotGateway,
@@ -139,12 +134,12 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Guild {
-    /// Channel → what the bot may do there.
+    /// The bot's permissions in each channel.
     channels: BTreeMap<u64, u64>,
 }
 
 impl ServerState {
-    /// No lock is held across an await, and a panicking test must not poison the others' view of it.
+    /// Locks the state, also after another test panicked with the lock. No caller holds it across an await.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,7 +147,7 @@ impl ServerState {
 
 impl Inner {
     fn guild_of(&self, channel: u64) -> Option<(u64, u64)> {
-        // Where a webhook or the bot's direct messages end up is no channel of a guild; there the bot may do all it does.
+        // Webhooks and direct message channels belong to no guild, and the bot may do everything there.
         if self.webhooks.contains_key(&channel) || self.direct.contains(&channel) {
             return Some((0, permission::ALL));
         }
@@ -162,23 +157,24 @@ impl Inner {
         })
     }
 
-    /// An id of now; ids increase.
+    /// Returns a snowflake for the current time, higher than all before.
     fn next_id(&mut self) -> u64 {
         let since_1970 = SystemTime::now()
             .duration_since(SystemTime::UNIX_EPOCH)
             .unwrap_or_default();
         let ms = u64::try_from(since_1970.as_millis()).unwrap_or_default();
         self.next_serial += 1;
-        // Discord's ids count from 2015; the lower 22 bits tell those of one millisecond apart.
+        // Discord's snowflakes count milliseconds from 2015. The low 22 bits keep ids of one millisecond apart.
         (ms - 1_420_070_400_000) << 22 | (self.next_serial & 0x3f_ffff)
     }
 }
 
 impl FakeDiscord {
-    /// Starts it on a free loopback port, with [`GUILD`] and [`CHANNEL`] in it.
+    /// Starts the fake on a free loopback port, with [`GUILD`] and [`CHANNEL`].
     ///
     /// # Panics
-    /// If there is no free port.
+    ///
+    /// Panics if no port is free.
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -208,19 +204,21 @@ impl FakeDiscord {
         });
         let app = rest::routes(Arc::clone(&world));
         let server = tokio::spawn(async move {
-            axum::serve(listener, app).await.expect("serve never ends");
+            axum::serve(listener, app)
+                .await
+                .expect("axum::serve runs until the task is aborted");
         });
         let discord = Self { world, address, server };
         discord.add_channel(GUILD, CHANNEL, permission::ALL);
         discord
     }
 
-    /// For `NOTIFIER_DISCORD_API_URL`.
+    /// Returns the value for `NOTIFIER_DISCORD_API_URL`.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The settings that make a notifier live in this world.
+    /// Returns the settings that connect a notifier to this fake.
     pub fn settings(&self) -> [(&'static str, String); 3] {
         [
             ("NOTIFIER_SINK", "discord".into()),
@@ -229,7 +227,9 @@ impl FakeDiscord {
         ]
     }
 
-    /// Adds a channel, and its guild if that is new (connected shards hear of it), or changes what the bot may do in it.
+    /// Adds a channel, or changes the bot's permissions in it.
+    ///
+    /// A new guild is added with its first channel. Connected shards receive the matching event.
     pub fn add_channel(&self, guild: u64, channel: u64, permissions: u64) {
         let mut inner = self.world.lock();
         let new_guild = !inner.guilds.contains_key(&guild);
@@ -243,7 +243,7 @@ impl FakeDiscord {
         inner.sessions.tell_guild(guild, name, payload);
     }
 
-    /// Deletes a channel: posting there answers 404 (10003).
+    /// Deletes a channel. Posts to it then fail with 404 (10003).
     pub fn delete_channel(&self, guild: u64, channel: u64) {
         let mut inner = self.world.lock();
         if let Some(permissions) = inner.guilds.get_mut(&guild).and_then(|it| it.channels.remove(&channel)) {
@@ -252,7 +252,7 @@ impl FakeDiscord {
         }
     }
 
-    /// The guild throws the bot out.
+    /// Removes the bot from a guild.
     pub fn remove_guild(&self, guild: u64) {
         let mut inner = self.world.lock();
         inner.guilds.remove(&guild);
@@ -260,18 +260,18 @@ impl FakeDiscord {
         inner.sessions.tell_guild(guild, "GUILD_DELETE", payload);
     }
 
-    /// The guild has an outage: its `GUILD_DELETE` says `unavailable`.
+    /// Sends a `GUILD_DELETE` with `unavailable` to signal an outage of the guild.
     pub fn guild_outage(&self, guild: u64) {
         let payload = serde_json::json!({"id": guild.to_string(), "unavailable": true});
         self.world.lock().sessions.tell_guild(guild, "GUILD_DELETE", payload);
     }
 
-    /// What is in a channel, oldest first.
+    /// Returns the messages of a channel, oldest first.
     pub fn posts(&self, channel: u64) -> Vec<Posted> {
         self.world.lock().posts.get(&channel).cloned().unwrap_or_default()
     }
 
-    /// Somebody else writes into a channel.
+    /// Writes a message into a channel as another user, and returns its id.
     pub fn chat(&self, channel: u64, text: &str) -> u64 {
         let mut inner = self.world.lock();
         let id = inner.next_id();
@@ -285,7 +285,7 @@ impl FakeDiscord {
         id
     }
 
-    /// Puts a message of the bot into a channel, as if a process before this one had posted it.
+    /// Adds a message of the bot to a channel, as if an earlier process had posted it.
     pub fn post_as_bot(&self, channel: u64, body: &Value) {
         let mut inner = self.world.lock();
         let posted = Posted {
@@ -298,8 +298,9 @@ impl FakeDiscord {
         inner.posts.entry(channel).or_default().push(posted);
     }
 
-    /// Answers posts to a channel with `fault`: the next `times`, or all of them until [`FakeDiscord::heal`]. Faults of one channel
-    /// come one after another.
+    /// Fails the next `times` posts to a channel with `fault`; `None` lasts until [`FakeDiscord::heal`].
+    ///
+    /// Several faults of one channel apply one after another.
     pub fn fault(&self, channel: u64, fault: Fault, times: Option<u32>) {
         let mut inner = self.world.lock();
         inner
@@ -309,13 +310,15 @@ impl FakeDiscord {
             .push(fault::Planned { fault, times });
     }
 
-    /// Makes a webhook, whose posts are those of the channel with its id; gives its URL.
+    /// Creates a webhook and returns its URL.
+    ///
+    /// [`FakeDiscord::posts`] lists its posts under the webhook's id.
     pub fn add_webhook(&self, id: u64, token: &str) -> String {
         self.world.lock().webhooks.insert(id, token.to_owned());
         format!("{}/api/webhooks/{id}/{token}", self.url())
     }
 
-    /// Answers edits in a channel with this status, so many times.
+    /// Fails the next `times` edits in a channel with `status`.
     pub fn fail_edits(&self, channel: u64, status: u16, times: u32) {
         let planned = fault::Planned {
             fault: Fault::Status(status),
@@ -324,72 +327,74 @@ impl FakeDiscord {
         self.world.lock().edit_faults.entry(channel).or_default().push(planned);
     }
 
-    /// Ends every fault of a channel.
+    /// Removes all faults of a channel.
     pub fn heal(&self, channel: u64) {
         self.world.lock().faults.remove(&channel);
     }
 
-    /// How many posts a channel takes in which time; `None` = any. 5 in 5 s if nothing is said.
+    /// Sets the number of posts per interval for each channel; `None` removes the limit.
+    ///
+    /// The default is 5 posts in 5 s.
     pub fn limit_posts(&self, limit: Option<(u32, Duration)>) {
         self.world.lock().limits.per_channel = limit;
     }
 
-    /// How many requests were answered 429 because a limit was overrun (not those of [`Fault::RateLimited`]).
+    /// Returns the number of 429 responses to exceeded limits, without those of [`Fault::RateLimited`].
     pub fn overruns(&self) -> u32 {
         self.world.lock().limits.overruns
     }
 
-    /// Changes what `GET /gateway/bot` answers.
+    /// Changes the response to `GET /gateway/bot`.
     pub fn bot_gateway(&self, change: impl FnOnce(&mut BotGateway)) {
         change(&mut self.world.lock().bot);
     }
 
-    /// Every REST request so far, in the order of their answers.
+    /// Returns every REST request so far, in the order of the responses.
     pub fn requests(&self) -> Vec<Asked> {
         self.world.lock().requests.clone()
     }
 
-    /// What was wrong with each body that was refused as invalid: empty in a healthy run.
+    /// Returns the error of each invalid body; empty in a healthy run.
     pub fn rejected(&self) -> Vec<String> {
         self.world.lock().rejected.clone()
     }
 
-    /// How many times a shard identified itself.
+    /// Returns the number of IDENTIFYs so far.
     pub fn identifies(&self) -> u32 {
         self.world.lock().sessions.identifies
     }
 
-    /// How many times a session was resumed.
+    /// Returns the number of resumed sessions so far.
     pub fn resumes(&self) -> u32 {
         self.world.lock().sessions.resumes
     }
 
-    /// `[shard, total]` of those connected and identified, in order.
+    /// Returns the sorted `[shard, total]` pairs of all connected, identified shards.
     pub fn shards(&self) -> Vec<[u32; 2]> {
         self.world.lock().sessions.connected()
     }
 
-    /// Closes every IDENTIFY from now on with this code; `None` ends it.
+    /// Closes the connection with `code` at every IDENTIFY; `None` accepts them again.
     pub fn refuse_identify(&self, code: Option<u16>) {
         self.world.lock().sessions.refuse = code;
     }
 
-    /// Closes a shard's connection with a code.
+    /// Closes a shard's connection with a close code.
     pub fn close(&self, shard: u32, code: u16) {
         self.world.lock().sessions.order(shard, gateway::Order::Close(code));
     }
 
-    /// Cuts a shard's connection without a word.
+    /// Drops a shard's connection without a close frame.
     pub fn cut(&self, shard: u32) {
         self.world.lock().sessions.order(shard, gateway::Order::Cut);
     }
 
-    /// Forgets all sessions: who wants to resume must identify anew.
+    /// Deletes all sessions, so that a shard that resumes has to identify again.
     pub fn forget_sessions(&self) {
         self.world.lock().sessions.forget();
     }
 
-    /// While `true` the gateway takes no connections.
+    /// Sets whether the gateway rejects all connections.
     pub fn gateway_down(&self, down: bool) {
         self.world.lock().sessions.down = down;
     }

@@ -1,8 +1,8 @@
-//! A stand-in zKillboard, ESI and static data host, in this process, each on its own loopback port as in life.
+//! A fake zKillboard, ESI and static data host in the test process, each on its own loopback port.
 //!
-//! Tests publish documents, script faults, and read back every request that came. What it answers follows the facts that
-//! the services were written against: `sequence.json` lags by up to 50 documents, a file that is not there yet is a 404,
-//! gzip only when asked for, one unknown id fails a whole batch of names.
+//! Tests publish documents, script faults, and read back every request. The responses follow the observed behavior of
+//! the real hosts: `sequence.json` lags by up to 50 documents, a future file is a 404, bodies are compressed only on
+//! request, and one unknown id fails a whole batch of names.
 
 mod esi;
 mod fault;
@@ -34,10 +34,10 @@ pub use fault::Fault;
 pub use journal::{Host, Journal, RecordedRequest};
 pub use names::FakeNames;
 
-/// The number of the first document published, unless the test begins elsewhere.
+/// The default sequence of the first document.
 pub const FIRST: u64 = 97_500_000;
 
-/// The three stand-ins. Dropping it closes them.
+/// The three fake hosts. Dropping it closes them.
 #[derive(Debug)]
 pub struct FakeUpstream {
     world: Arc<Hosts>,
@@ -47,7 +47,7 @@ pub struct FakeUpstream {
     servers: Vec<JoinHandle<()>>,
 }
 
-/// What the three hosts share.
+/// The state of the three hosts.
 #[derive(Debug)]
 struct Hosts {
     inner: Mutex<Inner>,
@@ -59,7 +59,7 @@ struct Inner {
     feed: feed::Board,
     history: history::HistoryFiles,
     names: FakeNames,
-    /// (killmail id, hash) → ESI body, of everything published.
+    /// ESI body of everything published, by killmail id and hash.
     killmails: HashMap<(u64, String), Value>,
     static_data: static_data::Archive,
     esi_errors: esi::ErrorLimit,
@@ -67,19 +67,21 @@ struct Inner {
 }
 
 impl Hosts {
-    /// No lock is held across an await, and a panicking test must not poison the others' view of it.
+    /// Locks the state, also after another test panicked with the lock. No caller holds it across an await.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl FakeUpstream {
-    /// Starts all three on free loopback ports, with the static data beside the project if it is there, else the sample.
+    /// Starts the hosts on free loopback ports.
+    ///
+    /// The static data comes from `../shared/data`, or from the bundled sample if the folder does not exist.
     pub async fn start() -> Self {
         Self::start_with(static_data::Archive::best()).await
     }
 
-    /// Starts with the bundled static data sample, whatever lies beside the project.
+    /// Starts the hosts with the bundled static data, even if `../shared/data` exists.
     pub async fn start_with_sample() -> Self {
         Self::start_with(static_data::Archive::sample()).await
     }
@@ -114,7 +116,9 @@ impl FakeUpstream {
             let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
             addresses.push(listener.local_addr().expect("a bound socket has an address"));
             servers.push(tokio::spawn(async move {
-                axum::serve(listener, app).await.expect("serve never ends");
+                axum::serve(listener, app)
+                    .await
+                    .expect("axum::serve runs until the task is aborted");
             }));
         }
         Self {
@@ -126,22 +130,22 @@ impl FakeUpstream {
         }
     }
 
-    /// For `INGESTOR_FEED_URL`.
+    /// Returns the value for `INGESTOR_FEED_URL`.
     pub fn feed_url(&self) -> String {
         format!("http://{}", self.feed)
     }
 
-    /// For `INGESTOR_ESI_URL`.
+    /// Returns the value for `INGESTOR_ESI_URL`.
     pub fn esi_url(&self) -> String {
         format!("http://{}", self.esi)
     }
 
-    /// For `INGESTOR_STATIC_DATA_URL`.
+    /// Returns the value for `INGESTOR_STATIC_DATA_URL`.
     pub fn static_data_url(&self) -> String {
         format!("http://{}", self.static_data)
     }
 
-    /// The three settings that make an ingestor live in this world.
+    /// Returns the three settings that connect an ingestor to these hosts.
     pub fn settings(&self) -> [(&'static str, String); 3] {
         [
             ("INGESTOR_FEED_URL", self.feed_url()),
@@ -150,28 +154,29 @@ impl FakeUpstream {
         ]
     }
 
-    /// Publishes a document under the next number, which it returns. `sequence_id` is set to it.
+    /// Publishes a document under the next sequence, which it also sets as `sequence_id` and returns.
     pub fn publish(&self, document: Value) -> u64 {
         let number = self.reserve();
         self.deliver(number, document);
         number
     }
 
-    /// Publishes many, in order; returns the first and the last number.
+    /// Publishes documents in order and returns the first and the last sequence.
     ///
     /// # Panics
-    /// If there are none.
+    ///
+    /// Panics if there are no documents.
     pub fn publish_all(&self, documents: impl IntoIterator<Item = Value>) -> (u64, u64) {
         let numbers: Vec<u64> = documents.into_iter().map(|document| self.publish(document)).collect();
         (numbers[0], numbers[numbers.len() - 1])
     }
 
-    /// Takes the next number without publishing anything: a hole, until [`FakeUpstream::deliver`] fills it late.
+    /// Takes the next sequence without a document: a hole, until [`FakeUpstream::deliver`] fills it.
     pub fn reserve(&self) -> u64 {
         self.world.lock().feed.reserve()
     }
 
-    /// Uploads a document under a number that was reserved, or again under one that was used (a re-upload).
+    /// Uploads a document under a reserved sequence, or again under a published one.
     pub fn deliver(&self, number: u64, mut document: Value) {
         document["sequence_id"] = number.into();
         let mut inner = self.world.lock();
@@ -180,14 +185,14 @@ impl FakeUpstream {
         inner.feed.put(number, body.into());
     }
 
-    /// As [`FakeUpstream::publish`], but the document says `"esi": null`: the body is to be had from ESI alone.
+    /// Publishes a document with `"esi": null`, so that only ESI has its body.
     pub fn publish_without_esi(&self, mut document: Value) -> u64 {
         self.world.lock().remember(&document);
         document["esi"] = Value::Null;
         self.publish(document)
     }
 
-    /// Publishes a line of the bundled sample the way it is meant.
+    /// Publishes a line of the bundled sample in the way that its variant says.
     pub fn play(&self, entry: SampleLine) -> u64 {
         match entry {
             SampleLine::Document(document) => self.publish(document),
@@ -196,14 +201,14 @@ impl FakeUpstream {
         }
     }
 
-    /// Publishes bytes as they are: broken JSON, say.
+    /// Publishes raw bytes, such as malformed JSON.
     pub fn publish_raw(&self, body: impl Into<Bytes>) -> u64 {
         let number = self.reserve();
         self.world.lock().feed.put(number, body.into());
         number
     }
 
-    /// Publishes a placeholder: every field null, as zKillboard's publisher leaves them when it has nothing.
+    /// Publishes a placeholder, in which zKillboard's publisher left every field null.
     pub fn publish_placeholder(&self) -> u64 {
         let zkb = serde_json::json!({
             "locationID": null, "hash": null, "fittedValue": null, "droppedValue": null, "destroyedValue": null,
@@ -215,71 +220,75 @@ impl FakeUpstream {
         }))
     }
 
-    /// Writes a day (`20260801`) of the history: all of these in the list of hashes; the bodies of those that `has_body` says no to are
-    /// to be had from ESI alone.
+    /// Writes one day (`20260801`) of the history files.
+    ///
+    /// The list of hashes has every document. The file of bodies has only those that `has_body` selects; the others are
+    /// available from ESI.
     pub fn write_history(&self, day: &str, documents: &[Value], has_body: impl Fn(u64) -> bool) {
         let mut inner = self.world.lock();
         documents.iter().for_each(|document| inner.remember(document));
         inner.history.write(day, documents, has_body);
     }
 
-    /// Makes a document disappear, as files past their keeping time do.
+    /// Removes a document, like zKillboard does after its retention.
     pub fn expire(&self, number: u64) {
         self.world.lock().feed.remove(number);
     }
 
-    /// Begins at another number; only before anything is published.
+    /// Sets the first sequence. Call it before anything is published.
     pub fn begin_at(&self, number: u64) {
         self.world.lock().feed = feed::Board::new(number);
     }
 
-    /// What `sequence.json` says from now on: `Some` = always this number; `None` = the number of the newest document when
-    /// it was last rewritten, which happens once more than 50 were added (the default).
+    /// Fixes the number in `sequence.json`, or restores the default with `None`.
+    ///
+    /// By default the file names the newest document at its last rewrite, and is rewritten after more than 50 new
+    /// documents.
     pub fn show_sequence(&self, number: Option<u64>) {
         self.world.lock().feed.fixed = number;
     }
 
-    /// Rewrites `sequence.json` now: it names the newest document.
+    /// Rewrites `sequence.json` with the newest sequence.
     pub fn rewrite_sequence(&self) {
         self.world.lock().feed.rewrite();
     }
 
-    /// The number that the next document will get.
+    /// Returns the sequence of the next document.
     pub fn next_number(&self) -> u64 {
         self.world.lock().feed.next()
     }
 
-    /// Answers the requests for this document with `fault`: the next `times`, or all of them from now on.
+    /// Fails the next `times` requests for this document with `fault`; `None` lasts until healed.
     pub fn fault(&self, number: u64, fault: Fault, times: Option<usize>) {
         self.world.lock().faults.set_document(number, fault, times);
     }
 
-    /// Answers every request to a host with `fault`: the next `times`, or all of them until [`FakeUpstream::heal`].
+    /// Fails the next `times` requests to a host with `fault`; `None` lasts until [`FakeUpstream::heal`].
     pub fn host_fault(&self, host: Host, fault: Fault, times: Option<usize>) {
         self.world.lock().faults.set_host(host, fault, times);
     }
 
-    /// Ends every fault of a host, and those of single documents.
+    /// Removes all faults of a host, including those of single documents.
     pub fn heal(&self, host: Host) {
         self.world.lock().faults.heal(host);
     }
 
-    /// Names that ESI will know.
+    /// Changes the names that ESI knows.
     pub fn names<T>(&self, change: impl FnOnce(&mut FakeNames) -> T) -> T {
         change(&mut self.world.lock().names)
     }
 
-    /// Gives the static data another build number: a new release, with the same content.
+    /// Publishes a new release of the static data: another build number, the same content.
     pub fn release_static_data(&self, build: u64) {
         self.world.lock().static_data.build = build;
     }
 
-    /// Build number of the static data served.
+    /// Returns the build number of the static data.
     pub fn static_data_build(&self) -> u64 {
         self.world.lock().static_data.build
     }
 
-    /// Every request that came so far.
+    /// Returns the journal of all requests.
     pub fn journal(&self) -> &Journal {
         &self.world.journal
     }
@@ -292,7 +301,7 @@ impl Drop for FakeUpstream {
 }
 
 impl Inner {
-    /// ESI knows the body and everyone in it from the moment zKillboard does.
+    /// Adds the body and everyone in it to ESI.
     fn remember(&mut self, document: &Value) {
         let (Some(id), Some(hash)) = (document["killmail_id"].as_u64(), document["hash"].as_str()) else {
             return;
@@ -304,7 +313,7 @@ impl Inner {
     }
 }
 
-/// Writes every request and the status of its answer into the journal, and lets host-wide faults answer first.
+/// Records every request with the status of its response. Faults of the whole host apply first.
 async fn watch(State((world, host)): State<(Arc<Hosts>, Host)>, request: Request, next: Next) -> Response {
     let entry = world
         .journal
@@ -318,5 +327,4 @@ async fn watch(State((world, host)): State<(Arc<Hosts>, Host)>, request: Request
     response
 }
 
-/// Shared by the three hosts' routers.
 type Routes = Router<Arc<Hosts>>;

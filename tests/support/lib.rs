@@ -1,13 +1,13 @@
-//! What killfeed's whole-system tests and its demo stand on. Nothing here is part of the services.
+//! The fakes and tools of killfeed's system tests and its demo. The services do not use this crate.
 //!
-//! - [`fake_upstream`]: a stand-in zKillboard (R2Z2), ESI and static data, in this process, on loopback
-//! - [`corpus`]: killmails to publish there: the real ones beside the project, or the bundled sample
-//! - [`fake_discord`]: a stand-in Discord, REST and gateway, in this process, on loopback
-//! - [`nats`]: real nats-server processes, one or a cluster
-//! - [`pair`]: the settings of the two services over these, for measurements
-//! - [`process`]: the two real binaries as processes, with their output, readiness, signals and exit codes
-//! - [`proxy`]: between a client and a server, cutting and freezing connections
-//! - [`validator`]: holds what clients saw against the stream's seven guarantees
+//! - [`fake_upstream`]: a fake zKillboard (R2Z2), ESI and static data host in the test process
+//! - [`corpus`]: killmails to publish: the real ones in `../shared/data`, or the bundled sample
+//! - [`fake_discord`]: a fake Discord, REST and gateway, in the test process
+//! - [`nats`]: real nats-server processes, one server or a cluster
+//! - [`pair`]: settings of the two services over the fakes, for measurements
+//! - [`process`]: the two services as processes, with their output, readiness, signals and exit codes
+//! - [`proxy`]: a TCP proxy that drops and freezes connections
+//! - [`validator`]: checks recorded runs against the stream's seven guarantees
 
 pub mod corpus;
 pub mod fake_discord;

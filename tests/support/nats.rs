@@ -1,4 +1,4 @@
-//! Real nats-server processes on loopback: one, or a cluster of three.
+//! Real nats-server processes on loopback: one server, or a cluster.
 
 mod operator;
 
@@ -17,7 +17,7 @@ use tokio::{
 use crate::process::{eventually, free_address};
 pub use operator::{Operator, Permissions};
 
-/// How long a server may take to listen.
+/// How long a server may take until it listens.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Servers with JetStream. Dropping it kills them.
@@ -30,9 +30,9 @@ pub struct Nats {
 
 #[derive(Debug)]
 enum Launch {
-    /// With a configuration of ours, and this besides.
+    /// With a generated configuration, followed by this text.
     Configured(String),
-    /// Each with the command of its container, in which hosts, ports and folders become those of this machine.
+    /// With the command of each container, adapted to this machine's hosts, ports and folders.
     Composed(Vec<String>),
 }
 
@@ -45,7 +45,7 @@ struct Server {
     process: Option<Child>,
 }
 
-/// `KILLFEED_TEST_NATS_SERVER`, else `nats-server`, if there is one.
+/// Returns `KILLFEED_TEST_NATS_SERVER` or `nats-server`, or `None` with a note if neither runs.
 async fn program() -> Option<String> {
     let named = std::env::var("KILLFEED_TEST_NATS_SERVER").ok();
     for program in named
@@ -57,21 +57,23 @@ async fn program() -> Option<String> {
         }
     }
     eprintln!(
-        "note: there is no nats-server (Debian: apt-get install nats-server); set KILLFEED_TEST_NATS_SERVER to one: not tested"
+        "note: no nats-server found, skipping the test; install it (Debian: apt-get install nats-server) or set KILLFEED_TEST_NATS_SERVER"
     );
     None
 }
 
-/// `KILLFEED_TEST_NATS_SERVER_NEWER`, to which servers are upgraded; `None`, said loudly, where it is not set.
+/// Returns `KILLFEED_TEST_NATS_SERVER_NEWER`, or `None` with a note if it is not set.
+///
+/// Tests upgrade servers to this version.
 pub async fn newer() -> Option<String> {
     let named = std::env::var("KILLFEED_TEST_NATS_SERVER_NEWER").ok();
     let Some(program) = named else {
         eprintln!(
-            "note: set KILLFEED_TEST_NATS_SERVER_NEWER to a newer nats-server: upgrades of servers are not tested"
+            "note: skipping the tests of server upgrades; set KILLFEED_TEST_NATS_SERVER_NEWER to a newer nats-server"
         );
         return None;
     };
-    assert!(runs(&program).await, "{program} is no nats-server");
+    assert!(runs(&program).await, "{program} is not a nats-server");
     Some(program)
 }
 
@@ -82,28 +84,30 @@ async fn runs(program: &str) -> bool {
 }
 
 impl Nats {
-    /// One server; `None`, said loudly, where nats-server is not installed.
+    /// Starts one server, or returns `None` with a note if nats-server is not installed.
     pub async fn single() -> Option<Self> {
         Self::start(1, Launch::Configured(String::new()), |_| {}).await
     }
 
-    /// One server over a store that `fill` puts into its folder before it starts.
+    /// Starts one server over a store that `fill` puts into its folder.
     pub async fn single_over(fill: impl FnOnce(&Path)) -> Option<Self> {
         Self::start(1, Launch::Configured(String::new()), fill).await
     }
 
-    /// One server with more in its configuration.
+    /// Starts one server with additional configuration.
     pub async fn single_with(config: &str) -> Option<Self> {
         Self::start(1, Launch::Configured(config.to_owned()), |_| {}).await
     }
 
-    /// A cluster of three.
+    /// Starts a cluster of three servers.
     pub async fn cluster() -> Option<Self> {
         Self::start(3, Launch::Configured(String::new()), |_| {}).await
     }
 
-    /// Servers with the commands of their containers: `nats-0` and so on, their data in `/data`, clients at the default port, the
-    /// cluster at 6222, monitoring at 8222.
+    /// Starts servers with the commands of their containers.
+    ///
+    /// The commands name the hosts `nats-0` and up, the data folder `/data`, the default client port, 6222 for the
+    /// cluster and 8222 for monitoring.
     pub async fn composed(commands: Vec<String>) -> Option<Self> {
         Self::start(commands.len(), Launch::Composed(commands), |_| {}).await
     }
@@ -129,13 +133,13 @@ impl Nats {
         Some(nats)
     }
 
-    /// For `INGESTOR_LOG`.
+    /// Returns the value for `INGESTOR_LOG`.
     pub fn url(&self) -> String {
         let addresses: Vec<&str> = self.servers.iter().map(|server| server.address.as_str()).collect();
         format!("nats://{}", addresses.join(","))
     }
 
-    /// Each server's own URL.
+    /// Returns the URL of each server.
     pub fn urls(&self) -> Vec<String> {
         self.servers
             .iter()
@@ -143,15 +147,16 @@ impl Nats {
             .collect()
     }
 
-    /// How the n-th server calls itself.
+    /// Returns the name of the n-th server.
     pub fn name(n: usize) -> String {
         format!("n{n}")
     }
 
-    /// Starts the n-th server (again), on the data that it has.
+    /// Starts the n-th server, with the data of its last run if there is any.
     ///
     /// # Panics
-    /// If it does not listen within half a minute.
+    ///
+    /// Panics if the server does not listen within half a minute.
     pub async fn launch(&mut self, n: usize) {
         let arguments = match &self.launch {
             Launch::Configured(more) => vec!["--config".to_owned(), self.configure(n, more).display().to_string()],
@@ -165,7 +170,7 @@ impl Nats {
             .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn();
-        server.process = Some(process.expect("nats-server can be run"));
+        server.process = Some(process.expect("nats-server starts"));
         let address = server.address.clone();
         eventually("nats-server listens", READY_TIMEOUT, async || {
             TcpStream::connect(&address).await.is_ok()
@@ -173,36 +178,40 @@ impl Nats {
         .await;
     }
 
-    /// The n-th server is of this version from its next start on.
+    /// Makes the n-th server run another program from its next start.
     pub fn replace(&mut self, n: usize, program: &str) {
         program.clone_into(&mut self.servers[n].program);
     }
 
-    /// kill -9 of the n-th server.
+    /// Kills the n-th server with SIGKILL.
     pub async fn kill(&mut self, n: usize) {
-        let mut process = self.servers[n].process.take().expect("it runs");
-        process.kill().await.expect("a child of ours");
+        let mut process = self.servers[n].process.take().expect("the server runs");
+        process.kill().await.expect("the server is a child process");
     }
 
-    /// SIGTERM to the n-th server, and waits until it has ended.
+    /// Sends SIGTERM to the n-th server and waits until it exits.
     ///
     /// # Panics
-    /// If it does not end within half a minute.
+    /// Panics if the server does not exit within half a minute.
     pub async fn stop(&mut self, n: usize) {
         self.signal(n, "TERM").await;
-        let mut process = self.servers[n].process.take().expect("it runs");
+        let mut process = self.servers[n].process.take().expect("the server runs");
         let ended = tokio::time::timeout(READY_TIMEOUT, process.wait()).await;
-        ended.expect("the server ends in time").expect("a child of ours");
+        ended.expect("the server exits in time").expect("the server is a child process");
     }
 
-    /// The folder of the n-th server's store.
+    /// Returns the folder of the n-th server's store.
     pub fn store(&self, n: usize) -> PathBuf {
         self.folder.path().join(Self::name(n))
     }
 
-    /// Any signal to the n-th server, by its name without SIG.
+    /// Sends a signal to the n-th server, by its name without SIG.
     pub async fn signal(&self, n: usize, signal: &str) {
-        let process = self.servers[n].process.as_ref().and_then(Child::id).expect("it runs");
+        let process = self.servers[n]
+            .process
+            .as_ref()
+            .and_then(Child::id)
+            .expect("the server runs");
         let sent = Command::new("kill")
             .args(["-s", signal, &process.to_string()])
             .status()
@@ -210,10 +219,11 @@ impl Nats {
         assert!(sent.is_ok_and(|status| status.success()), "kill -s {signal} {process}");
     }
 
-    /// Which server leads a stream now, as the servers see it.
+    /// Returns the server that leads a stream.
     ///
     /// # Panics
-    /// If none does for a minute.
+    ///
+    /// Panics if the stream has no leader within a minute.
     pub async fn leader(&self, stream: &str) -> usize {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);
@@ -232,23 +242,24 @@ impl Nats {
             leader.is_some()
         })
         .await;
-        leader.expect("just found")
+        leader.expect("the loop found a leader")
     }
 
-    /// Every server.
+    /// Returns the indexes of all servers.
     pub fn all(&self) -> std::ops::Range<usize> {
         0..self.servers.len()
     }
 
-    /// Waits until every server holds all of a stream again, as the stream's leader sees it.
+    /// Waits until the stream's leader reports every replica as current.
     ///
     /// # Panics
-    /// If that takes longer than a minute.
+    ///
+    /// Panics if that takes longer than a minute.
     pub async fn wait_replicated(&self, stream: &str) {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);
         let others = self.servers.len() - 1;
-        eventually("every server holds the stream", 2 * READY_TIMEOUT, async || {
+        eventually("every server has the whole stream", 2 * READY_TIMEOUT, async || {
             let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(2), context.get_stream(stream)).await else {
                 return false;
             };
@@ -266,7 +277,7 @@ impl Nats {
         .await;
     }
 
-    /// Where the n-th server shows how it is, if its command says that it does.
+    /// Returns the health URL of the n-th server, which responds if its command enables monitoring.
     pub fn health(&self, n: usize) -> String {
         format!("http://{}/healthz", self.servers[n].http)
     }

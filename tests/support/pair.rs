@@ -1,4 +1,4 @@
-//! The two services over the stand-ins, in one folder: the settings that all measurements have in common.
+//! An ingestor and a notifier over the fakes, with the settings that all measurements share.
 
 use std::path::Path;
 
@@ -10,24 +10,25 @@ use crate::{
     process::{Binary, Service, free_address},
 };
 
-/// Settings of a service: variable and text.
+/// Settings of a service: pairs of variable and value.
 pub type Settings = Vec<(&'static str, String)>;
 
-/// Where an ingestor and a notifier are: a folder that goes with it, and addresses that nothing listens on yet.
+/// The folder and the free addresses of one ingestor and one notifier.
 #[derive(Debug)]
 pub struct Pair {
     folder: TempDir,
-    /// The ingestor's gRPC.
+    /// The address of the ingestor's gRPC server.
     pub grpc: String,
     ingestor_http: String,
     notifier_http: String,
 }
 
 impl Pair {
-    /// A new place.
+    /// Creates the folder and picks the addresses.
     ///
     /// # Panics
-    /// If there is no scratch folder or no free port.
+    ///
+    /// Panics if there is no temporary folder or no free port.
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a scratch folder"),
@@ -37,17 +38,17 @@ impl Pair {
         }
     }
 
-    /// The scratch folder.
+    /// Returns the temporary folder.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Where the ingestor is reached.
+    /// Returns the URL of the ingestor.
     pub fn url(&self) -> String {
         format!("http://{}", self.grpc)
     }
 
-    /// Where the metrics of a service are.
+    /// Returns the URL of a service's metrics.
     pub fn metrics_url(&self, of: Binary) -> String {
         let address = match of {
             Binary::Ingestor => &self.ingestor_http,
@@ -56,8 +57,9 @@ impl Pair {
         format!("http://{address}/metrics")
     }
 
-    /// An ingestor in this world that reads everything from the first document on, as fast as it can; then `more`, of which later
-    /// ones win.
+    /// Returns the settings of an ingestor that reads from the first document as fast as it can.
+    ///
+    /// `more` overrides these settings.
     pub fn ingestor(&self, upstream: &FakeUpstream, more: &[(&'static str, &str)]) -> Settings {
         let mut settings = upstream.settings().to_vec();
         settings.extend([
@@ -73,10 +75,13 @@ impl Pair {
         settings
     }
 
-    /// A notifier that follows it, with a subscriptions file of these rows; `sink` says where it posts.
+    /// Returns the settings of a notifier that follows the ingestor.
+    ///
+    /// `sink` has the settings of the sink, `rows` is the content of the subscriptions file, and `more` overrides both.
     ///
     /// # Panics
-    /// If the file cannot be written.
+    ///
+    /// Panics if the file cannot be written.
     pub fn notifier(&self, sink: &[(&'static str, String)], rows: &str, more: &[(&'static str, &str)]) -> Settings {
         let file = self.place("subscriptions.toml");
         std::fs::write(&file, rows).expect("a scratch file");

@@ -1,4 +1,4 @@
-//! The two real binaries as processes: built once, run with settings, watched, asked to end or killed.
+//! The two services as processes: built once, started with settings, observed, stopped or killed.
 
 use std::{
     collections::HashMap,
@@ -31,7 +31,7 @@ pub enum Binary {
 }
 
 impl Binary {
-    /// The package's and the program's name.
+    /// Returns the name of the package and of the program.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ingestor => "killfeed-ingestor",
@@ -39,7 +39,7 @@ impl Binary {
         }
     }
 
-    /// Where it is, after building it if that has not happened yet.
+    /// Returns the path of the program, after building it if necessary.
     pub async fn path(self) -> PathBuf {
         built(self.name()).await
     }
@@ -53,7 +53,7 @@ pub enum Example {
 }
 
 impl Example {
-    /// Where it is, after building it if that has not happened yet.
+    /// Returns the path of the program, after building it if necessary.
     pub async fn path(self) -> PathBuf {
         match self {
             Self::Follow => built("follow").await,
@@ -66,9 +66,9 @@ async fn built(name: &str) -> PathBuf {
     BUILT.get_or_init(build).await[name].clone()
 }
 
-/// How long a service may take until it is ready, on a busy machine in a debug build.
+/// How long a service may take until it is ready, in a debug build on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a service may take to end after it was asked to.
+/// How long a service may take until it exits.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running service. Dropping it kills it.
@@ -83,9 +83,9 @@ pub struct Service {
 }
 
 impl Service {
-    /// Starts a service with these settings (environment variables) and none of the caller's own.
+    /// Starts a service with these settings (environment variables) and none of the caller's.
     ///
-    /// `..._HTTP_ADDR` must be among them: [`Service::ready`] asks there.
+    /// The settings must include `..._HTTP_ADDR`, which [`Service::ready`] polls.
     pub async fn start(binary: Binary, settings: &[(&str, String)]) -> Self {
         let http = settings.iter().find(|(variable, _)| variable.ends_with("_HTTP_ADDR"));
         let http = http.map(|(_, address)| address.clone()).unwrap_or_default();
@@ -94,7 +94,7 @@ impl Service {
         Self::spawn(binary.name(), command, http)
     }
 
-    /// Starts a service with command line arguments: for `--help`, bad settings, subcommands.
+    /// Starts a service with command line arguments, for `--help`, invalid settings and subcommands.
     pub async fn start_with_arguments(binary: Binary, settings: &[(&str, String)], arguments: &[&str]) -> Self {
         let mut command = command(binary).await;
         command.envs(settings.iter().map(|(variable, value)| (*variable, value)));
@@ -103,7 +103,7 @@ impl Service {
     }
 
     fn spawn(name: &'static str, mut command: Command, http: String) -> Self {
-        let mut child = command.spawn().expect("the program was just built");
+        let mut child = command.spawn().expect("the program exists after the build");
         let (stdout, stderr) = (Lines::default(), Lines::default());
         let readers = vec![
             stdout.follow(child.stdout.take().expect("piped")),
@@ -119,19 +119,20 @@ impl Service {
         }
     }
 
-    /// Waits until `/readyz` says 200.
+    /// Waits until `/readyz` returns 200.
     ///
     /// # Panics
-    /// If the service ends before, or takes longer than a minute; with what it wrote.
+    ///
+    /// Panics with the service's output if the service exits first or takes longer than a minute.
     pub async fn ready(&mut self) {
         let client = reqwest::Client::new();
         let url = format!("http://{}/readyz", self.http);
         let deadline = Instant::now() + READY_TIMEOUT;
         loop {
-            if let Some(status) = self.child.try_wait().expect("a child of ours") {
+            if let Some(status) = self.child.try_wait().expect("the service is a child process") {
                 self.drain().await;
                 panic!(
-                    "{} ended with {status} before it was ready:\n{}",
+                    "{} exited with {status} before it was ready:\n{}",
                     self.name,
                     self.stderr.text()
                 );
@@ -151,73 +152,75 @@ impl Service {
         }
     }
 
-    /// kill -9, and waits until it is gone.
+    /// Kills the service with SIGKILL and waits until it is gone.
     pub async fn kill(mut self) {
-        self.child.kill().await.expect("a child of ours");
+        self.child.kill().await.expect("the service is a child process");
         self.drain().await;
     }
 
-    /// SIGTERM.
+    /// Sends SIGTERM.
     pub async fn terminate(&self) {
         self.signal("TERM").await;
     }
 
-    /// Any signal, by its name without SIG: `HUP`, `STOP`, `CONT`, ...
+    /// Sends a signal, by its name without SIG: `HUP`, `STOP`, `CONT`, ...
     pub async fn signal(&self, signal: &str) {
         let process = self.id().to_string();
-        // Through kill(1): sending a signal from Rust takes `unsafe` or one more crate.
+        // kill(1) avoids `unsafe` and one more dependency.
         let sent = Command::new("kill").args(["-s", signal, &process]).status().await;
-        assert!(sent.expect("kill(1) is there").success(), "cannot signal {}", self.name);
+        assert!(sent.expect("kill(1) exists").success(), "cannot signal {}", self.name);
     }
 
-    /// Waits for its end, and gives the exit status.
+    /// Waits until the service exits and returns its exit status.
     ///
     /// # Panics
-    /// If it takes longer than half a minute; with what it wrote.
+    ///
+    /// Panics with the service's output if that takes longer than half a minute.
     pub async fn end(&mut self) -> ExitStatus {
         match timeout(EXIT_TIMEOUT, self.child.wait()).await {
             Ok(status) => {
                 self.drain().await;
-                status.expect("a child of ours")
+                status.expect("the service is a child process")
             }
             Err(_) => panic!(
-                "{} did not end within {EXIT_TIMEOUT:?}:\n{}",
+                "{} did not exit within {EXIT_TIMEOUT:?}:\n{}",
                 self.name,
                 self.stderr.text()
             ),
         }
     }
 
-    /// SIGTERM, then its end.
+    /// Sends SIGTERM, waits until the service exits and returns its exit status.
     pub async fn stop(mut self) -> ExitStatus {
         self.terminate().await;
         self.end().await
     }
 
-    /// What it wrote on stdout so far.
+    /// Returns the output on stdout so far.
     pub fn stdout(&self) -> String {
         self.stdout.text()
     }
 
-    /// What it wrote on stderr so far.
+    /// Returns the output on stderr so far.
     pub fn stderr(&self) -> String {
         self.stderr.text()
     }
 
-    /// A handle on what it writes on stdout, which outlives it.
+    /// Returns a handle to stdout that outlives the service.
     pub fn stdout_lines(&self) -> Lines {
         self.stdout.clone()
     }
 
-    /// Its process id.
+    /// Returns the process id.
     ///
     /// # Panics
-    /// If it has ended.
+    ///
+    /// Panics if the service has exited.
     pub fn id(&self) -> u32 {
-        self.child.id().expect("still running")
+        self.child.id().expect("the service runs")
     }
 
-    /// Resident memory in bytes, as Linux counts it; `None` elsewhere.
+    /// Returns the resident memory in bytes, or `None` on systems other than Linux.
     pub fn resident(&self) -> Option<u64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).ok()?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
@@ -225,7 +228,7 @@ impl Service {
         Some(kibibytes * 1024)
     }
 
-    /// Everything that it wrote before its end has been read afterwards.
+    /// Waits until all output of the exited process has been read.
     async fn drain(&mut self) {
         for reader in self.readers.drain(..) {
             reader.await.expect("reading a pipe");
@@ -233,12 +236,12 @@ impl Service {
     }
 }
 
-/// Lines that a process writes, as they come.
+/// The output of a process, collected line by line.
 #[derive(Debug, Clone, Default)]
 pub struct Lines(Arc<Mutex<String>>);
 
 impl Lines {
-    /// All of them so far.
+    /// Returns all lines so far.
     pub fn text(&self) -> String {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -257,17 +260,20 @@ impl Lines {
     }
 }
 
-/// Ports below those that the kernel gives to connections and to whoever asks for any port: nobody takes one of them between the
-/// moment it is found free and the moment a program listens there.
+/// Ports below the kernel's ephemeral range.
+///
+/// The kernel cannot give one of them to another socket between the check of [`free_address`] and the start of the
+/// program that listens there.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// A loopback address that nothing listens on now, given once in this process.
+/// Returns a free loopback address, never the same one twice in a process.
 ///
 /// # Panics
-/// If all of them are taken.
+///
+/// Panics if all ports are taken.
 pub fn free_address() -> String {
     static NEXT: OnceLock<AtomicU64> = OnceLock::new();
-    // Tests of another process that runs at the same time begin elsewhere.
+    // Test processes that run at the same time start at different ports.
     let next = NEXT.get_or_init(|| AtomicU64::new(RandomState::new().build_hasher().finish() >> 1));
     let ports = PORTS.end - PORTS.start;
     PORTS
@@ -279,10 +285,11 @@ pub fn free_address() -> String {
         .expect("a free loopback port")
 }
 
-/// Waits until `condition` holds.
+/// Waits until `condition` returns true.
 ///
 /// # Panics
-/// If it does not within `limit`; says what was waited for.
+///
+/// Panics with `what` if the condition does not hold within `limit`.
 pub async fn eventually(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !condition().await {
@@ -291,7 +298,7 @@ pub async fn eventually(what: &str, limit: Duration, mut condition: impl AsyncFn
     }
 }
 
-/// The program, with an environment free of settings.
+/// Returns the command without the settings of the caller's environment.
 async fn command(binary: Binary) -> Command {
     let mut command = Command::new(binary.path().await);
     for (variable, _) in std::env::vars_os() {
@@ -308,20 +315,20 @@ async fn command(binary: Binary) -> Command {
     command
 }
 
-/// Builds both programs as the caller was built, and takes their paths from cargo's own messages.
+/// Builds both programs with the caller's profile and takes their paths from cargo's messages.
 async fn build() -> HashMap<String, PathBuf> {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.current_dir(crate::corpus::repository());
-    // With a test or an example among the targets cargo unifies features as for those: nothing is compiled twice. Whoever
-    // asks for release is an example, and should not have to wait for optimized tests.
+    // A test or an example among the targets makes cargo unify features as it does for the caller, so that nothing is
+    // compiled twice. The release profile names an example, because measurements should not wait for optimized tests.
     cargo.args(["build", "--workspace", "--bins", "--message-format=json"]);
     if cfg!(debug_assertions) {
         cargo.args(["--test", "system", "--example", "follow"]);
     } else {
         cargo.args(["--release", "--example", "footprint"]);
     }
-    // What cargo sets for a test it runs makes build scripts that watch these variables run again: ring's, and then
-    // everything that stands on ring is compiled again, in this build and in the next `cargo test`.
+    // Cargo sets these variables for the tests that it runs. Build scripts that watch them, such as ring's, would run
+    // again and recompile all dependents, in this build and in the next `cargo test`.
     for (variable, _) in std::env::vars_os() {
         let name = variable.to_string_lossy();
         if [
@@ -338,7 +345,7 @@ async fn build() -> HashMap<String, PathBuf> {
             cargo.env_remove(&variable);
         }
     }
-    let output = cargo.stderr(Stdio::piped()).output().await.expect("cargo is there");
+    let output = cargo.stderr(Stdio::piped()).output().await.expect("cargo starts");
     let complaint = String::from_utf8_lossy(&output.stderr);
     assert!(
         output.status.success(),

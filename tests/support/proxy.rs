@@ -1,4 +1,6 @@
-//! A TCP proxy that cuts, freezes and refuses: between two messages of a gRPC stream, in the middle of one, or when told to.
+//! A TCP proxy that drops, freezes and refuses connections.
+//!
+//! It can drop a connection between two messages of a gRPC stream, in the middle of one, or on request.
 
 mod frames;
 
@@ -16,21 +18,20 @@ use tokio::{
 
 use frames::Messages;
 
-/// Where the next connections end by themselves.
+/// The point at which the proxy drops the next connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Cut {
-    /// Nowhere.
     #[default]
     Never,
-    /// Right after so many gRPC messages from the server, with not a byte of the next one.
+    /// After this many gRPC messages from the server, before the first byte of the next one.
     AfterMessages(usize),
-    /// In the middle of this message (0 = the first), and so in the middle of an HTTP/2 frame.
+    /// In the middle of this message (the first one is 0), and so in the middle of an HTTP/2 frame.
     InMessage(usize),
-    /// After so many bytes from the server, whatever they are.
+    /// After this many bytes from the server.
     AfterBytes(usize),
 }
 
-/// Stands between clients and one server. Dropping it cuts everything.
+/// A proxy between clients and one server. Dropping it drops all connections.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -42,13 +43,15 @@ pub struct Proxy {
 struct State {
     target: String,
     cut: Mutex<Cut>,
-    /// Counts up: a connection that began under an older number is cut.
+    /// Incremented by [`Proxy::cut_all`], which ends the connections of lower generations.
     generation: watch::Sender<u64>,
     frozen: watch::Sender<bool>,
 }
 
 impl Proxy {
-    /// Listens on a free loopback port and connects to `target` for each client; where nobody listens there, the client is cut.
+    /// Listens on a free loopback port and forwards each client to `target`.
+    ///
+    /// If nothing listens at `target`, the proxy drops the client.
     pub async fn start(target: impl Into<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free loopback port");
         let address = listener.local_addr().expect("a bound socket has an address");
@@ -79,22 +82,22 @@ impl Proxy {
         }
     }
 
-    /// For clients.
+    /// Returns the URL for clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Where connections made from now on end.
+    /// Sets the point at which connections accepted from now on end.
     pub fn cut_next(&self, cut: Cut) {
         *self.state.cut.lock().unwrap_or_else(PoisonError::into_inner) = cut;
     }
 
-    /// Cuts all connections now.
+    /// Drops all connections now.
     pub fn cut_all(&self) {
         self.state.generation.send_modify(|generation| *generation += 1);
     }
 
-    /// `true`: not a byte passes in either direction, though all connections stay open.
+    /// Stops or resumes the flow of bytes in both directions while all connections stay open.
     pub fn freeze(&self, frozen: bool) {
         self.state.frozen.send_replace(frozen);
     }
@@ -107,13 +110,13 @@ impl Drop for Proxy {
     }
 }
 
-/// Carries bytes both ways until either end closes, or the cut comes.
+/// Forwards bytes in both directions until either end closes or the cut is reached.
 async fn carry(state: &State, mut client: TcpStream) {
     let cut = *state.cut.lock().unwrap_or_else(PoisonError::into_inner);
     let Ok(mut server) = TcpStream::connect(&state.target).await else {
         return;
     };
-    // Cutting at once is the point: nothing may be held back by Nagle.
+    // Disable Nagle's algorithm: every byte before the cut must leave immediately.
     if client.set_nodelay(true).is_err() || server.set_nodelay(true).is_err() {
         return;
     }
@@ -148,6 +151,6 @@ async fn carry(state: &State, mut client: TcpStream) {
 
 async fn thaw(state: &State) {
     let mut frozen = state.frozen.subscribe();
-    // The sender lives as long as the state that we borrow.
+    // `wait_for` fails only when the sender is gone, and the borrowed state owns the sender.
     let _thawed = frozen.wait_for(|frozen| !frozen).await;
 }

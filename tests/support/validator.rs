@@ -1,7 +1,7 @@
-//! Holds recorded histories against the seven guarantees of `StreamKillmails`, each by its name.
+//! Checks recorded runs against the seven guarantees of `StreamKillmails`.
 //!
-//! A [`RunHistory`] is what a run left behind: what zKillboard published, what the log holds, what each client saw on each of
-//! its streams, and the crashes in between. [`validate`] knows nothing of the services' code: only the contract's words.
+//! A [`RunHistory`] records what zKillboard published, the records of the log, the events of every client's streams,
+//! and all crashes. [`validate`] depends only on the contract, not on the services' code.
 
 mod checks;
 mod history;
@@ -31,12 +31,11 @@ pub enum Guarantee {
     Bounded,
 }
 
-/// Where a history breaks a guarantee.
+/// A violated guarantee in a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which guarantee.
     pub guarantee: Guarantee,
-    /// Who saw what, and what was due.
+    /// The observed events and the expected ones.
     pub what: String,
 }
 
@@ -46,7 +45,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// The check of one guarantee: what it finds wrong.
+/// Checks one guarantee and returns the violations.
 type Check = fn(&RunHistory) -> Vec<String>;
 
 const CHECKS: [(Guarantee, Check); 7] = [
@@ -59,7 +58,7 @@ const CHECKS: [(Guarantee, Check); 7] = [
     (Guarantee::Bounded, checks::bounded),
 ];
 
-/// Everything that is wrong with a history; empty = all seven hold.
+/// Returns all violations in a history; empty if all seven guarantees hold.
 pub fn violations(history: &RunHistory) -> Vec<Violation> {
     let of = |(guarantee, check): &(Guarantee, Check)| {
         let guarantee = *guarantee;
@@ -70,10 +69,11 @@ pub fn violations(history: &RunHistory) -> Vec<Violation> {
     CHECKS.iter().flat_map(of).collect()
 }
 
-/// [`violations`], for tests.
+/// Asserts that a history has no violations.
 ///
 /// # Panics
-/// If there are any; names the first of them.
+///
+/// Panics with the first violations if there are any.
 pub fn validate(history: &RunHistory) {
     let found = violations(history);
     let first: Vec<String> = found.iter().take(20).map(ToString::to_string).collect();

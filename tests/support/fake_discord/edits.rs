@@ -1,4 +1,4 @@
-//! Editing messages, posting through webhooks, and direct messages.
+//! Message edits, webhook posts and direct message channels.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,7 +19,7 @@ pub(super) struct WaitQuery {
     wait: bool,
 }
 
-/// An edit replaces what it names and leaves the rest.
+/// Edits a message: replaces the given fields and keeps the others.
 pub(super) async fn edit(
     State(world): State<Arc<ServerState>>,
     Path((channel, message)): Path<(u64, u64)>,
@@ -30,7 +30,7 @@ pub(super) async fn edit(
     }
     let faulty = world.lock().edit_faults.get_mut(&channel).and_then(super::fault::take);
     if let Some(super::Fault::Status(status)) = faulty {
-        return refuse(status, 0, "a fault the test asked for");
+        return refuse(status, 0, "a fault that the test scripted");
     }
     change(&world, channel, message, &body)
 }
@@ -60,7 +60,7 @@ fn change(world: &ServerState, channel: u64, message: u64, body: &[u8]) -> Respo
     Json(payload::message(channel, posted, false)).into_response()
 }
 
-/// A webhook posts into the channel of its own id. It knows no nonce, and reads none.
+/// Posts into the channel with the webhook's own id. Webhooks ignore nonces.
 pub(super) async fn webhook(
     State(world): State<Arc<ServerState>>,
     Path((webhook, token)): Path<(u64, String)>,
@@ -79,7 +79,7 @@ pub(super) async fn webhook(
         return axum::http::StatusCode::NO_CONTENT.into_response();
     }
     for (name, value) in headers {
-        let value = value.parse().expect("a header's value");
+        let value = value.parse().expect("a valid header value");
         response.headers_mut().insert(name, value);
     }
     response
@@ -96,7 +96,7 @@ pub(super) async fn edit_by_webhook(
     change(&world, webhook, message, &body)
 }
 
-/// The channel between the bot and a person has that person's id; it belongs to no guild.
+/// Opens the direct message channel of a user. The channel has the user's id and belongs to no guild.
 pub(super) async fn open_direct(State(world): State<Arc<ServerState>>, body: Bytes) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let Some(user) = body["recipient_id"].as_str().and_then(|id| id.parse::<u64>().ok()) else {

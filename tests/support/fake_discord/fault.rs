@@ -1,41 +1,41 @@
-//! What can go wrong when a message is posted, as it goes wrong in life.
+//! Scripted failures of posts.
 
 use std::time::Duration;
 
-/// An answer to a post that is not the one hoped for.
+/// A failure of one post.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// 429 though no limit known to the bot was overrun.
+    /// A 429, although the bot exceeded no limit that it knows.
     RateLimited {
-        /// `Retry-After`.
+        /// The value of `Retry-After`.
         retry_after: Duration,
-        /// `X-RateLimit-Scope`: `user`, `global` or `shared`.
+        /// The value of `X-RateLimit-Scope`: `user`, `global` or `shared`.
         scope: &'static str,
     },
-    /// A 4xx with Discord's error code: (403, 50001), (403, 50013), (404, 10003), (400, 50035), ...
+    /// A 4xx status with Discord's error code, such as (403, 50001), (403, 50013) or (404, 10003).
     Rejected(u16, u32),
-    /// This status and a page of HTML; nothing is posted.
+    /// An error status with an HTML page. The message is not posted.
     Status(u16),
-    /// It is posted, but the connection is cut before the answer is whole.
+    /// The message is posted, but the connection drops in the middle of the response.
     AcceptedThenCut,
-    /// It is posted, but the answer is this status.
+    /// The message is posted, but the response has this status.
     AcceptedThenStatus(u16),
-    /// It is posted, and never answered: whoever is killed now does not know it.
+    /// The message is posted, but the response never comes. A killed client cannot know that it was posted.
     AcceptedThenStall,
-    /// It is posted and answered, this late.
+    /// The message is posted and the response comes after this delay.
     Late(Duration),
-    /// The request is read and never answered, nor posted.
+    /// The request is read, but the message is not posted and the response never comes.
     Stall,
 }
 
 #[derive(Debug)]
 pub(super) struct Planned {
     pub(super) fault: Fault,
-    /// `None` = until healed.
+    /// `None` lasts until the test heals the channel.
     pub(super) times: Option<u32>,
 }
 
-/// The fault whose turn it is.
+/// Returns the current fault and counts one use of it.
 pub(super) fn take(plans: &mut Vec<Planned>) -> Option<Fault> {
     let first = plans.first_mut()?;
     let fault = first.fault.clone();

@@ -1,4 +1,4 @@
-//! The gateway: one task per connection, sessions that outlive it.
+//! The gateway: one task per connection, and sessions that outlive their connections.
 
 use std::{
     collections::HashMap,
@@ -19,11 +19,13 @@ use tokio::sync::mpsc;
 
 use super::{BOT, ServerState, TOKEN, payload};
 
-/// As Discord's.
+/// The interval that Discord sends.
 const HEARTBEAT_MS: u64 = 41_250;
-/// One IDENTIFY every 5 s; a little less, because the bot's clock starts later than this one.
+/// The minimum time between two IDENTIFYs.
+///
+/// Discord's is 5 s. The fake's is shorter, because its clock starts later than the bot's.
 const IDENTIFY_INTERVAL: Duration = Duration::from_millis(4_500);
-/// Orders that a connection may be behind with.
+/// The queue of a connection. A connection that falls further behind counts as dead.
 const ORDER_CAPACITY: usize = 256;
 
 const HEARTBEAT: u64 = 1;
@@ -34,7 +36,7 @@ const RESUME: u64 = 6;
 pub(super) struct Sessions {
     pub(super) identifies: u32,
     pub(super) resumes: u32,
-    /// Close code for each IDENTIFY.
+    /// The close code for every IDENTIFY, or `None` to accept them.
     pub(super) refuse: Option<u16>,
     pub(super) down: bool,
     by_id: HashMap<String, Session>,
@@ -44,23 +46,23 @@ pub(super) struct Sessions {
 #[derive(Debug)]
 struct Session {
     shard: [u32; 2],
-    /// Everything dispatched, for a resume: its number in the session is its place, from 1.
+    /// Every dispatched event, for a resume. The first one has sequence number 1.
     sent: Vec<Value>,
-    /// Where it is connected now.
+    /// The current connection, or `None` while disconnected.
     connection: Option<mpsc::Sender<Order>>,
 }
 
-/// What a connection is to do.
+/// An instruction to a connection's task.
 #[derive(Debug, Clone)]
 pub(super) enum Order {
-    /// Send what is new in the session.
+    /// Send the new events of the session.
     Dispatch,
     Close(u16),
     Cut,
 }
 
 impl Sessions {
-    /// Dispatches an event to the shard that the guild belongs to, now or when it resumes.
+    /// Dispatches an event to the shard of a guild, now or when the shard resumes.
     pub(super) fn tell_guild(&mut self, guild: u64, name: &str, payload: Value) {
         for session in self.by_id.values_mut() {
             let [shard, total] = session.shard;
@@ -106,7 +108,7 @@ impl Session {
 
     fn order(&self, order: Order) {
         if let Some(connection) = &self.connection {
-            // Full or gone: the connection is dead, and its shard will resume or identify.
+            // If the queue is full or closed, the connection is dead, and its shard resumes or identifies again.
             let _ = connection.try_send(order);
         }
     }
@@ -129,11 +131,10 @@ pub(super) async fn connect(State(world): State<Arc<ServerState>>, upgrade: WebS
     })
 }
 
-/// How a connection ends.
 #[derive(Debug)]
 enum CloseReason {
     Gone,
-    /// The client closed it with 1000 or 1001.
+    /// The client closed the connection with 1000 or 1001.
     Goodbye,
     Cut,
     Close(u16),
@@ -143,7 +144,7 @@ struct Connection {
     world: Arc<ServerState>,
     socket: WebSocket,
     session: Option<String>,
-    /// How much of the session this client has.
+    /// How many events of the session this client has.
     sent: usize,
     orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
 }
@@ -187,7 +188,7 @@ impl Connection {
             Some(HEARTBEAT) => Ok(self.send(&json!({"op": 11})).await),
             Some(IDENTIFY) => self.identify(&frame["d"]).await,
             Some(RESUME) => self.resume(&frame["d"]).await,
-            // Presence and the like.
+            // Presence updates and other requests without a response.
             Some(3 | 4 | 8) => Ok(true),
             _ => Err(CloseReason::Close(4001)),
         }
@@ -271,7 +272,7 @@ impl Connection {
         Ok(self.catch_up().await)
     }
 
-    /// Sends what the session has and this client has not.
+    /// Sends all events of the session that this client does not have yet.
     async fn catch_up(&mut self) -> bool {
         loop {
             let next = {
@@ -296,9 +297,9 @@ impl Connection {
             let by_id = &mut self.world.lock().sessions.by_id;
             let goodbye = matches!(end, CloseReason::Goodbye);
             match by_id.get_mut(&id) {
-                // Who says goodbye ends the session; who only loses the connection may resume it.
+                // A close with 1000 or 1001 ends the session. After any other end the client may resume.
                 Some(_) if goodbye => drop(by_id.remove(&id)),
-                // Resumed elsewhere meanwhile: that connection is another one.
+                // Keep the connection if the session was resumed on another one meanwhile.
                 Some(session) if session.is_at(&self.orders.0) => session.connection = None,
                 _ => {}
             }
@@ -308,7 +309,7 @@ impl Connection {
                 code,
                 reason: "".into(),
             };
-            // Whether the client still hears it is the client's affair.
+            // The client may already be gone, so a failed send is fine.
             let _ = self.socket.send(Message::Close(Some(frame))).await;
             let answer = async { while let Some(Ok(_)) = self.socket.recv().await {} };
             let _ = tokio::time::timeout(Duration::from_secs(1), answer).await;

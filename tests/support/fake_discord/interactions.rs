@@ -1,5 +1,7 @@
-//! People who use the bot: commands, buttons, forms and what they type, sent over the gateway as Discord sends them, and the
-//! answers, held against Discord's own description and its 3 seconds.
+//! Interactions of test users, and the bot's responses.
+//!
+//! Tests send commands, buttons, forms and autocomplete over the gateway in Discord's format. The fake checks each
+//! response against Discord's own API description and against its limit of 3 seconds.
 
 use std::{
     collections::BTreeMap,
@@ -19,14 +21,14 @@ use tokio::sync::Notify;
 
 use super::{BOT, FakeDiscord, ServerState, payload, permission, rest::refuse, validate};
 
-/// Whoever gives commands, unless a test says otherwise.
+/// The user who sends interactions by default.
 pub const USER: u64 = BOT + 2;
-/// How long Discord waits for the first answer.
+/// Discord's limit for the first response.
 const RESPOND_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a test waits for what was deferred, on a busy machine.
+/// How long a test waits for a deferred response, with room for a busy machine.
 const EDIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What somebody does.
+/// An interaction that a test sends.
 #[derive(Debug, Clone)]
 pub struct TestInteraction {
     guild: u64,
@@ -38,24 +40,24 @@ pub struct TestInteraction {
     shown: Value,
 }
 
-/// What the bot answered.
+/// The bot's response to an interaction.
 #[derive(Debug, Clone)]
 pub struct InteractionReply {
-    /// The body of the first answer.
+    /// The body of the first response.
     pub first: Value,
-    /// How long it took.
+    /// The time from the interaction to the first response.
     pub after: Duration,
-    /// What stands there in the end: `data` of the first answer, or what came in place of a deferred one.
+    /// The final message: `data` of the first response, or the edit that replaced a deferred one.
     pub message: Value,
-    /// The text of an attached file; empty = none.
+    /// The text of the attached file; empty if there is none.
     pub file: String,
 }
 
-/// Everything about interactions that the stand-in keeps.
+/// The state of all interactions.
 #[derive(Debug, Default)]
 pub(super) struct Interactions {
     asked: BTreeMap<u64, Asked>,
-    /// As it was registered last.
+    /// The body of the last command registration.
     registered: Option<Value>,
     files: BTreeMap<String, String>,
 }
@@ -64,7 +66,7 @@ pub(super) struct Interactions {
 struct Asked {
     token: String,
     at: Instant,
-    /// Answered by somebody else already.
+    /// Another process responded first.
     taken: bool,
     first: Option<(Value, Duration)>,
     later: Option<Value>,
@@ -85,7 +87,7 @@ impl TestInteraction {
         }
     }
 
-    /// `/killfeed <subcommand>`.
+    /// Creates `/killfeed <subcommand>`.
     pub fn command(subcommand: &str) -> Self {
         let options = json!([{"name": subcommand, "type": 1, "options": []}]);
         Self::new(
@@ -94,21 +96,21 @@ impl TestInteraction {
         )
     }
 
-    /// The same while its option `focused` is being typed.
+    /// Creates the autocomplete request for option `focused` of a subcommand.
     pub fn typing(subcommand: &str, focused: &str, text: &str) -> Self {
         let mut ask = Self::command(subcommand);
         ask.kind = 4;
         ask.option(json!({"name": focused, "type": 3, "value": text, "focused": true}))
     }
 
-    /// A button of a message.
+    /// Creates a click on a button of a message.
     pub fn button(custom_id: &str, message: &Value) -> Self {
         let mut ask = Self::new(3, json!({"custom_id": custom_id, "component_type": 2}));
         ask.shown = message.clone();
         ask
     }
 
-    /// A form that was filled in.
+    /// Creates the submission of a form.
     pub fn form(custom_id: &str, inputs: &[(&str, &str)]) -> Self {
         let rows: Vec<Value> = inputs
             .iter()
@@ -117,24 +119,24 @@ impl TestInteraction {
         Self::new(5, json!({"custom_id": custom_id, "components": rows}))
     }
 
-    /// A text option.
+    /// Adds a text option.
     pub fn text(self, name: &str, value: &str) -> Self {
         self.option(json!({"name": name, "type": 3, "value": value}))
     }
 
-    /// A whole number.
+    /// Adds an integer option.
     pub fn number(self, name: &str, value: i64) -> Self {
         self.option(json!({"name": name, "type": 4, "value": value}))
     }
 
-    /// A channel, with what the invoker may do there.
+    /// Adds a channel option, with the invoking user's permissions in that channel.
     pub fn channel(mut self, name: &str, id: u64, permissions: u64) -> Self {
         self.data["resolved"]["channels"][id.to_string()] =
             json!({"id": id.to_string(), "type": 0, "name": "x", "permissions": permissions.to_string()});
         self.option(json!({"name": name, "type": 7, "value": id.to_string()}))
     }
 
-    /// A file, at an address.
+    /// Adds a file option with the file's URL.
     pub fn file(mut self, name: &str, url: &str, size: usize) -> Self {
         self.data["resolved"]["attachments"]["5"] = json!({
             "id": "5", "filename": "file", "size": size, "url": url, "proxy_url": url, "ephemeral": true,
@@ -145,18 +147,18 @@ impl TestInteraction {
     fn option(mut self, option: Value) -> Self {
         self.data["options"][0]["options"]
             .as_array_mut()
-            .expect("a command")
+            .expect("the interaction is a command")
             .push(option);
         self
     }
 
-    /// From another guild and channel.
+    /// Sends the interaction from another guild and channel.
     pub fn at(mut self, guild: u64, channel: u64) -> Self {
         (self.guild, self.channel) = (guild, channel);
         self
     }
 
-    /// By somebody who may do only this.
+    /// Sends the interaction as another user with these permissions.
     pub fn by(mut self, user: u64, permissions: u64) -> Self {
         (self.user, self.permissions) = (user, permissions);
         self
@@ -164,19 +166,21 @@ impl TestInteraction {
 }
 
 impl FakeDiscord {
-    /// Sends it and waits for the answer, also for a deferred one.
+    /// Sends an interaction and waits for its response, or for the edit of a deferred one.
     ///
     /// # Panics
-    /// If the first answer takes longer than Discord waits, or the deferred one never comes.
+    ///
+    /// Panics if the first response takes longer than Discord allows, or if a deferred response never comes.
     pub async fn ask(&self, ask: &TestInteraction) -> InteractionReply {
         let (id, heard) = self.send(ask, false);
         self.answer(id, &heard).await
     }
 
-    /// Sends it as one that another process has answered already.
+    /// Sends an interaction that another process has already acknowledged.
     ///
     /// # Panics
-    /// If no answer is tried.
+    ///
+    /// Panics if the bot does not try to respond.
     pub async fn ask_taken(&self, ask: &TestInteraction) {
         let (id, heard) = self.send(ask, true);
         let tried = async {
@@ -186,10 +190,10 @@ impl FakeDiscord {
         };
         tokio::time::timeout(EDIT_TIMEOUT, tried)
             .await
-            .expect("an answer is tried");
+            .expect("the bot tries to respond");
     }
 
-    /// Sends it; [`FakeDiscord::ask`] without waiting.
+    /// Sends an interaction without waiting for the response.
     fn send(&self, ask: &TestInteraction, taken: bool) -> (u64, Arc<Notify>) {
         let mut inner = self.world.lock();
         let id = inner.next_id();
@@ -241,7 +245,7 @@ impl FakeDiscord {
                     .map(|(first, after)| (first, after, asked.later.clone(), asked.file.clone()))
             };
             if let Some((first, after, later, file)) = answered {
-                assert!(after <= RESPOND_TIMEOUT, "the first answer took {after:?}");
+                assert!(after <= RESPOND_TIMEOUT, "the first response took {after:?}");
                 let deferred = matches!(first["type"].as_u64(), Some(5 | 6));
                 let message = if deferred { later } else { Some(first["data"].clone()) };
                 if let Some(message) = message {
@@ -256,17 +260,17 @@ impl FakeDiscord {
             let waited = tokio::time::timeout(Duration::from_millis(200), heard.notified()).await;
             assert!(
                 waited.is_ok() || begun.elapsed() < EDIT_TIMEOUT,
-                "no answer within {EDIT_TIMEOUT:?}"
+                "no response within {EDIT_TIMEOUT:?}"
             );
         }
     }
 
-    /// The command as it was registered last.
+    /// Returns the body of the last command registration.
     pub fn registered(&self) -> Option<Value> {
         self.world.lock().interactions.registered.clone()
     }
 
-    /// Keeps a file as Discord keeps attachments; returns its address.
+    /// Stores a file like a Discord attachment and returns its URL.
     pub fn keep_file(&self, name: &str, text: &str) -> String {
         let mut inner = self.world.lock();
         inner.interactions.files.insert(name.to_owned(), text.to_owned());
@@ -275,25 +279,26 @@ impl FakeDiscord {
 }
 
 impl InteractionReply {
-    /// All text of the message: content, embeds, buttons; for a golden file.
+    /// Returns the whole text of the message with embeds and buttons, for golden files.
     pub fn shown(&self) -> String {
         shown(&self.message)
     }
 
-    /// The custom id of the button with this label.
+    /// Returns the custom id of the button with this label.
     ///
     /// # Panics
-    /// If there is none.
+    ///
+    /// Panics if the message has no such button.
     pub fn button(&self, label: &str) -> String {
         let rows = self.message["components"].as_array().into_iter().flatten();
         let mut buttons = rows.flat_map(|row| row["components"].as_array().into_iter().flatten());
         let found = buttons.find(|button| button["label"].as_str().is_some_and(|text| text.starts_with(label)));
         let id = found.and_then(|button| button["custom_id"].as_str());
-        id.unwrap_or_else(|| panic!("no button {label:?} in\n{}", self.shown()))
+        id.unwrap_or_else(|| panic!("no button {label:?} in the message:\n{}", self.shown()))
             .to_owned()
     }
 
-    /// The values of choices.
+    /// Returns the values of the autocomplete choices.
     pub fn choices(&self) -> Vec<String> {
         let choices = self.message["choices"].as_array().into_iter().flatten();
         choices
@@ -302,7 +307,7 @@ impl InteractionReply {
     }
 }
 
-/// A message as a person reads it.
+/// Formats a message as a user reads it.
 fn shown(message: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut lines = vec![text(&message["content"])];
@@ -326,7 +331,7 @@ fn shown(message: &Value) -> String {
     lines.join("\n")
 }
 
-/// `PUT /applications/{id}/commands`.
+/// Handles `PUT /applications/{id}/commands`.
 pub(super) async fn register(State(world): State<Arc<ServerState>>, Json(body): Json<Value>) -> Response {
     let mut inner = world.lock();
     if let Some(wrong) = validate::registration(&body) {
@@ -337,7 +342,7 @@ pub(super) async fn register(State(world): State<Arc<ServerState>>, Json(body): 
     Json(body).into_response()
 }
 
-/// `POST /interactions/{id}/{token}/callback`.
+/// Handles `POST /interactions/{id}/{token}/callback`.
 pub(super) async fn callback(
     State(world): State<Arc<ServerState>>,
     Path((id, token)): Path<(u64, String)>,
@@ -374,7 +379,7 @@ pub(super) async fn callback(
     StatusCode::NO_CONTENT.into_response()
 }
 
-/// `PATCH /webhooks/{application}/{token}/messages/@original`.
+/// Handles `PATCH /webhooks/{application}/{token}/messages/@original`.
 pub(super) async fn later(
     State(world): State<Arc<ServerState>>,
     Path((application, token)): Path<(u64, String)>,
@@ -396,13 +401,13 @@ pub(super) async fn later(
     asked.file = file;
     asked.heard.notify_one();
     if let Some(wrong) = wrong {
-        inner.rejected.push(format!("interaction, later: {wrong}"));
+        inner.rejected.push(format!("edit of an interaction response: {wrong}"));
         return refuse(400, 50_035, "Invalid Form Body");
     }
     Json(payload::plain_message(0, id)).into_response()
 }
 
-/// `GET /attachments/{name}`.
+/// Handles `GET /attachments/{name}`.
 pub(super) async fn attachment(State(world): State<Arc<ServerState>>, Path(name): Path<String>) -> Response {
     match world.lock().interactions.files.get(&name) {
         Some(text) => text.clone().into_response(),
@@ -410,7 +415,9 @@ pub(super) async fn attachment(State(world): State<Arc<ServerState>>, Path(name)
     }
 }
 
-/// The JSON and the first file of a body, which has several parts where a file comes along.
+/// Returns the JSON and the text of the first file of a request body.
+///
+/// The body is multipart if it has a file, and plain JSON otherwise.
 fn parts(headers: &HeaderMap, body: &[u8]) -> (Value, String) {
     let kind = headers
         .get("content-type")

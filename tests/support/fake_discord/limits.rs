@@ -1,11 +1,11 @@
-//! Rate limits: a bucket per channel for posts, and one over everything.
+//! Rate limits: one per channel for posts, and a global one for all requests.
 
 use std::{
     collections::HashMap,
     time::{Duration, Instant, SystemTime},
 };
 
-/// Discord's limit over all routes, per second.
+/// Discord's global limit of requests per second.
 const GLOBAL: u32 = 50;
 
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Default for Limits {
     }
 }
 
-/// Beyond a limit: how long to wait, and whether it is the global one.
+/// An exceeded limit.
 #[derive(Debug)]
 pub(super) struct Overrun {
     pub(super) wait: Duration,
@@ -55,7 +55,7 @@ impl Limits {
         Err(Overrun { wait, global: true })
     }
 
-    /// Counts a post against its channel's limit; gives the headers of the answer.
+    /// Counts a post against its channel's limit and returns the response headers.
     pub(super) fn count_post(
         &mut self,
         channel: u64,

@@ -1,4 +1,4 @@
-//! Posting messages and listing them.
+//! Posts and lists of messages.
 
 use std::{
     sync::Arc,
@@ -26,18 +26,18 @@ use super::{
     validate,
 };
 
-/// Discord's largest page.
+/// Discord's maximum page size.
 const PAGE: usize = 100;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Listing {
     #[serde(default)]
     after: u64,
-    /// 50 where nothing is said.
+    /// The default is 50.
     limit: Option<usize>,
 }
 
-/// Newest first, but those next after `after`.
+/// Lists the first messages after `after`, newest first.
 pub(super) async fn list(
     State(world): State<Arc<ServerState>>,
     Path(channel): Path<u64>,
@@ -77,7 +77,7 @@ pub(super) async fn create(State(world): State<Arc<ServerState>>, Path(channel):
     for (name, value) in headers {
         response
             .headers_mut()
-            .insert(name, value.parse().expect("a header's value"));
+            .insert(name, value.parse().expect("a valid header value"));
     }
     response
 }
@@ -93,13 +93,13 @@ pub(super) async fn post(world: &ServerState, channel: u64, body: &[u8]) -> Resp
             };
             rate_limited(&overrun, scope)
         }
-        Some(Fault::Rejected(status, code)) => refuse(status, code, "a fault the test asked for"),
+        Some(Fault::Rejected(status, code)) => refuse(status, code, "a fault that the test scripted"),
         Some(Fault::Status(status)) => page(status),
         Some(Fault::AcceptedThenCut) => {
             let answer = world.lock().accept(channel, body);
             let status = answer.status();
             let cut = stream::once(async {
-                // The head must have left before the connection is dropped: hyper sends nothing after an error.
+                // The head must be sent before the error, because hyper sends nothing after an error.
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 Err(std::io::Error::other("cut by the test"))
             });
@@ -107,7 +107,7 @@ pub(super) async fn post(world: &ServerState, channel: u64, body: &[u8]) -> Resp
             (status, Body::from_stream(begun)).into_response()
         }
         Some(Fault::AcceptedThenStatus(status)) => {
-            // Only what it leaves behind counts.
+            // Only the posted message matters: the fault replaces the response.
             let _ = world.lock().accept(channel, body);
             page(status)
         }
@@ -124,7 +124,7 @@ pub(super) async fn post(world: &ServerState, channel: u64, body: &[u8]) -> Resp
 }
 
 impl Inner {
-    /// Posts it, unless it was posted before, or Discord would refuse it.
+    /// Posts the message, unless it is a duplicate or Discord would reject it.
     fn accept(&mut self, channel: u64, body: &[u8]) -> Response {
         let Some((_, permissions)) = self.guild_of(channel) else {
             return refuse(404, 10_003, "Unknown Channel");
@@ -173,8 +173,8 @@ impl Inner {
     }
 }
 
-/// What a broken proxy answers.
+/// Returns the HTML error page of a broken proxy.
 fn page(status: u16) -> Response {
-    let status = StatusCode::from_u16(status).expect("a status the test wrote");
-    (status, "<html>a fault the test asked for</html>").into_response()
+    let status = StatusCode::from_u16(status).expect("a valid status");
+    (status, "<html>a fault that the test scripted</html>").into_response()
 }

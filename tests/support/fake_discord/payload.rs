@@ -1,10 +1,10 @@
-//! Discord's objects as it sends them: all that a client library needs to read them.
+//! Discord's objects, with all fields that a client library needs.
 
 use serde_json::{Value, json};
 
 use super::{BOT, Guild, Posted};
 
-/// Somebody who is not the bot.
+/// A user other than the bot.
 const OWNER: u64 = BOT + 1;
 
 pub(super) fn user(id: u64) -> Value {
@@ -19,7 +19,7 @@ pub(super) fn channel(guild: u64, channel: u64, permissions: u64) -> Value {
         "id": channel.to_string(), "type": 0, "guild_id": guild.to_string(), "name": format!("channel-{channel}"),
         "position": 0, "parent_id": null, "topic": null, "nsfw": false, "flags": 0, "last_message_id": null,
         "rate_limit_per_user": 0,
-        // All that is said about the bot is said here.
+        // All permissions of the bot come from this overwrite.
         "permission_overwrites": [{
             "id": BOT.to_string(), "type": 1, "allow": permissions.to_string(), "deny": (!permissions & !(1 << 63)).to_string(),
         }],
@@ -50,7 +50,7 @@ pub(super) fn guild(id: u64) -> Value {
     })
 }
 
-/// A guild with what only the gateway sends.
+/// Returns a guild with the fields that only the gateway sends.
 pub(super) fn guild_create(id: u64, of: &Guild) -> Value {
     let channels: Vec<Value> = of
         .channels
@@ -76,7 +76,7 @@ pub(super) fn guild_create(id: u64, of: &Guild) -> Value {
     payload
 }
 
-/// A message as Discord sends it back; the nonce only to who posted it.
+/// Returns a message in Discord's format. Only the response to a post includes the nonce.
 pub(super) fn message(channel: u64, posted: &Posted, with_nonce: bool) -> Value {
     let mut message = json!({
         "id": posted.id.to_string(), "channel_id": channel.to_string(), "author": user(posted.author), "type": 0,
@@ -91,7 +91,7 @@ pub(super) fn message(channel: u64, posted: &Posted, with_nonce: bool) -> Value 
     message
 }
 
-/// A message of the bot's without anything in it.
+/// Returns an empty message of the bot.
 pub(super) fn plain_message(channel: u64, id: u64) -> Value {
     let posted = Posted {
         id,

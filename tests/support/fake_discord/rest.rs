@@ -1,4 +1,4 @@
-//! The REST side: who may ask at all, and everything but messages.
+//! The REST routes, their authorization, and everything except messages.
 
 use std::{sync::Arc, time::Instant};
 
@@ -36,7 +36,7 @@ pub(super) fn routes(world: Arc<ServerState>) -> Router {
         .route("/applications/{application}/commands", put(interactions::register))
         .fallback(not_found)
         .layer(middleware::from_fn_with_state(Arc::clone(&world), guard));
-    // Interactions carry their own token, and do not count against the bot's limits.
+    // Interactions carry their own token and do not count against the bot's limits.
     let own_token = Router::new()
         .route("/interactions/{id}/{token}/callback", post(interactions::callback))
         .route(
@@ -50,13 +50,13 @@ pub(super) fn routes(world: Arc<ServerState>) -> Router {
         .with_state(world)
 }
 
-/// An error in Discord's words.
+/// Returns an error in Discord's format.
 pub(super) fn refuse(status: u16, code: u32, message: &str) -> Response {
-    let status = StatusCode::from_u16(status).expect("a status the test wrote");
+    let status = StatusCode::from_u16(status).expect("a valid status");
     (status, Json(json!({"message": message, "code": code}))).into_response()
 }
 
-/// A 429 as Discord sends it.
+/// Returns a 429 in Discord's format.
 pub(super) fn rate_limited(overrun: &Overrun, scope: &str) -> Response {
     let body = json!({
         "message": "You are being rate limited.", "retry_after": overrun.wait.as_secs_f64(), "global": overrun.global,
@@ -65,9 +65,9 @@ pub(super) fn rate_limited(overrun: &Overrun, scope: &str) -> Response {
     let mut set = |name: &'static str, value: String| {
         response
             .headers_mut()
-            .insert(name, value.parse().expect("a header's value"));
+            .insert(name, value.parse().expect("a valid header value"));
     };
-    // Whole seconds, as Discord's header has it; the body is exact.
+    // Discord's header has whole seconds; the body is exact.
     set("retry-after", overrun.wait.as_secs_f64().ceil().to_string());
     set("x-ratelimit-scope", scope.into());
     if overrun.global {
@@ -76,7 +76,7 @@ pub(super) fn rate_limited(overrun: &Overrun, scope: &str) -> Response {
     response
 }
 
-/// Checks the token and the global limit, and writes everything down.
+/// Checks the token and the global limit, and records the request.
 async fn guard(State(world): State<Arc<ServerState>>, uri: Uri, request: Request, next: Next) -> Response {
     let mut asked = Asked {
         method: request.method().clone(),
@@ -88,7 +88,7 @@ async fn guard(State(world): State<Arc<ServerState>>, uri: Uri, request: Request
     let counted = world.lock().limits.count(Instant::now());
     let response = match counted {
         Err(overrun) => rate_limited(&overrun, "global"),
-        // A webhook's path is all that it needs.
+        // A webhook's URL contains its own token.
         Ok(()) if !asked.path.starts_with("/webhooks/") && asked.authorization != format!("Bot {TOKEN}") => {
             refuse(401, 0, "401: Unauthorized")
         }
@@ -121,7 +121,7 @@ async fn gateway_bot(State(world): State<Arc<ServerState>>) -> Response {
                 bot.fails = None;
             }
         }
-        return refuse(status, 0, "a fault the test asked for");
+        return refuse(status, 0, "a fault that the test scripted");
     }
     let limit = json!({
         "total": 1000, "remaining": bot.remaining, "reset_after": bot.reset_after.as_millis() as u64, "max_concurrency": 1,

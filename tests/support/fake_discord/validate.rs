@@ -1,4 +1,6 @@
-//! Is a message one that Discord would take? Its own API description says most of it, the rest is said here.
+//! Checks whether Discord would accept a message.
+//!
+//! Most checks come from Discord's own API description. The others are limits that the description omits.
 
 use std::{
     collections::BTreeMap,
@@ -9,12 +11,12 @@ use std::{
 use jsonschema::{Draft, Validator};
 use serde_json::{Value, json};
 
-/// From Discord's documentation; the API description does not have it.
+/// A limit from Discord's documentation that the API description omits.
 const MAX_CONTENT_CHARS: usize = 2_000;
-/// Over all embeds of a message together.
+/// The limit for all embeds of a message together, from Discord's documentation.
 const MAX_EMBEDS_CHARS: usize = 6_000;
 
-/// What is wrong with the body of `POST /channels/{id}/messages`; `None` = nothing.
+/// Returns the first error in the body of `POST /channels/{id}/messages`.
 pub(super) fn message(body: &Value) -> Option<String> {
     if let Some(validator) = validator() {
         let coerced = coerce(body.clone());
@@ -25,7 +27,7 @@ pub(super) fn message(body: &Value) -> Option<String> {
     beyond_the_description(body)
 }
 
-/// What is wrong with the body of `PUT /applications/{id}/commands`.
+/// Returns the first error in the body of `PUT /applications/{id}/commands`.
 pub(super) fn registration(body: &Value) -> Option<String> {
     let mut coerced = body.clone();
     for command in coerced.as_array_mut().into_iter().flatten() {
@@ -42,33 +44,34 @@ pub(super) fn registration(body: &Value) -> Option<String> {
     )
 }
 
-/// What is wrong with the body of an interaction's callback.
+/// Returns the first error in the body of an interaction callback.
 pub(super) fn callback(body: &Value) -> Option<String> {
     let schema = match body["type"].as_u64() {
         Some(4 | 5) => "CreateMessageInteractionCallbackRequest",
         Some(6 | 7) => "UpdateMessageInteractionCallbackRequest",
         Some(8) => "ApplicationCommandAutocompleteCallbackRequest",
         Some(9) => "ModalInteractionCallbackRequest",
-        other => return Some(format!("there is no callback of type {other:?}")),
+        other => return Some(format!("unknown callback type {other:?}")),
     };
     against(schema, [body]).or_else(|| interaction_message(&body["data"]))
 }
 
-/// What is wrong with the body of an answer that was deferred.
+/// Returns the first error in the edit of a deferred response.
 pub(super) fn edited(body: &Value) -> Option<String> {
     against("IncomingWebhookUpdateRequestPartial", [body]).or_else(|| interaction_message(body))
 }
 
-/// Limits of messages that hold for answers too; and the house rule that none of them pings.
+/// Returns the first error in a response to an interaction: the limits of messages apply, and killfeed's responses
+/// never ping.
 fn interaction_message(data: &Value) -> Option<String> {
     let said = data.get("embeds").is_some() || data.get("content").is_some();
     if said && data["allowed_mentions"]["parse"] != json!([]) {
-        return Some("allowed_mentions is not said, or not empty".into());
+        return Some("allowed_mentions is missing or not empty".into());
     }
     if said { beyond_the_description(data) } else { None }
 }
 
-/// The first thing that is wrong by a schema of the description.
+/// Returns the first error that a schema of the description finds.
 fn against<'a>(schema: &str, bodies: impl IntoIterator<Item = &'a Value>) -> Option<String> {
     static BUILT: Mutex<BTreeMap<String, Option<Arc<Validator>>>> = Mutex::new(BTreeMap::new());
     let validator = {
@@ -135,12 +138,12 @@ fn size(embed: &Value) -> usize {
             .sum::<usize>()
 }
 
-/// Discord trims before it counts.
+/// Counts the characters as Discord does, after trimming.
 fn characters(text: &Value) -> usize {
     text.as_str().unwrap_or_default().trim().chars().count()
 }
 
-/// Discord takes ids of attachments as numbers too, whatever its description says.
+/// Converts attachment ids to text: Discord accepts numbers too, although its description does not.
 fn coerce(mut body: Value) -> Value {
     for attachment in body["attachments"].as_array_mut().into_iter().flatten() {
         if let Some(number) = attachment["id"].as_u64() {
@@ -150,7 +153,7 @@ fn coerce(mut body: Value) -> Value {
     body
 }
 
-/// Read once; `None` where the description does not lie beside the project.
+/// Returns the validator of messages, or `None` if `../shared/data` does not have the description.
 fn validator() -> Option<&'static Validator> {
     static VALIDATOR: OnceLock<Option<Validator>> = OnceLock::new();
     VALIDATOR.get_or_init(read).as_ref()
@@ -160,12 +163,12 @@ fn read() -> Option<Validator> {
     build("MessageCreateRequest")
 }
 
-/// Of one of the description's schemas.
+/// Builds the validator of one schema of the description.
 fn build(schema: &str) -> Option<Validator> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/discord-openapi.json");
     let Ok(text) = std::fs::read_to_string(&path) else {
         eprintln!(
-            "note: no ../shared/data/discord-openapi.json: messages are checked against the own list of limits alone"
+            "note: no ../shared/data/discord-openapi.json: messages are checked only against killfeed's own list of limits"
         );
         return None;
     };
@@ -186,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_what_discord_takes() {
+    fn valid_message_is_accepted() {
         let fine = json!({
             "embeds": [{"title": "Loss", "url": "https://zkillboard.com/kill/1/", "color": 1,
                         "timestamp": "2026-08-18T00:00:00Z", "fields": [{"name": "a", "value": "b", "inline": true}]}],
@@ -197,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_description_leaves_out() {
+    fn message_over_undescribed_limits_is_rejected() {
         let long = "x".repeat(2_001);
         let fields = |n: usize| -> Vec<Value> {
             (0..n)
@@ -226,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_the_description_forbids() {
+    fn message_against_the_api_description_is_rejected() {
         if validator().is_none() {
             return;
         }

@@ -1,4 +1,4 @@
-//! The stand-in ESI, as far as killfeed asks it.
+//! The fake ESI, with the routes that killfeed calls.
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +18,12 @@ use serde_json::{Value, json};
 
 use super::{Hosts, Routes, names::Category};
 
-/// Non-2xx answers a minute on routes without a rate limit group, before everything is a 420.
+/// ESI's limit of failed responses per minute on routes without a rate limit group.
+///
+/// Every further response is a 420.
 const ERRORS_A_MINUTE: u32 = 100;
 
-/// The old error limit.
+/// The state of the error limit.
 #[derive(Debug, Default)]
 pub(super) struct ErrorLimit {
     since: Option<Instant>,
@@ -29,7 +31,7 @@ pub(super) struct ErrorLimit {
 }
 
 impl ErrorLimit {
-    /// (errors left, seconds until they count anew)
+    /// Returns the remaining errors and the seconds until the limit resets.
     fn left(&mut self) -> (u32, u64) {
         let minute = Duration::from_secs(60);
         let now = Instant::now();
@@ -56,7 +58,7 @@ pub(super) fn routes() -> Routes {
         .fallback(|| async { error(StatusCode::NOT_FOUND, "no such route") })
 }
 
-/// Applied to every route of this host: the limits of both families, and their headers.
+/// Applies the limits and headers of both kinds of routes.
 pub(super) async fn limits(State(world): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     let grouped = request.uri().path().starts_with("/killmails/");
     if !grouped && world.lock().esi_errors.left().0 == 0 {
@@ -89,7 +91,7 @@ pub(super) async fn limits(State(world): State<Arc<Hosts>>, request: Request, ne
     response
 }
 
-/// The ids' names, or a 404 for all of them if one is unknown.
+/// Returns the names of the ids, or 404 if any id is unknown.
 async fn names(State(world): State<Arc<Hosts>>, Json(asked): Json<Vec<u64>>) -> Response {
     if asked.is_empty() || asked.len() > 1_000 {
         return error(StatusCode::BAD_REQUEST, "expected 1 to 1000 ids");
@@ -124,7 +126,7 @@ fn named(inner: &super::Inner, id: u64) -> Option<Value> {
     Some(json!({"id": id, "name": record["name"]["en"], "category": category}))
 }
 
-/// Exact names, whatever their case; what is unknown is left out.
+/// Returns the ids of exact names, ignoring case. Unknown names are omitted.
 async fn ids(State(world): State<Arc<Hosts>>, Json(asked): Json<Vec<String>>) -> Response {
     if asked.is_empty() || asked.len() > 500 {
         return error(StatusCode::BAD_REQUEST, "expected 1 to 500 names");

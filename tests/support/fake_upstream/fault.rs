@@ -1,4 +1,4 @@
-//! What can go wrong with an answer, as it goes wrong in life.
+//! Scripted failures of responses.
 
 use std::{collections::HashMap, convert::Infallible, io::Write as _, time::Duration};
 
@@ -13,40 +13,40 @@ use futures::{StreamExt as _, stream};
 
 use super::journal::Host;
 
-/// An answer that is not the one hoped for.
+/// A failure of one response.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Fault {
-    /// 404: not there (yet).
+    /// A 404: the file does not exist (yet).
     NotFound,
-    /// 429 with zKillboard's words, and a `Retry-After` in seconds if given.
+    /// A 429 with zKillboard's text, and optionally a `Retry-After` in seconds.
     TooManyRequests(Option<u64>),
-    /// 403, as for a blank User-Agent or a banned address.
+    /// A 403, as for a blank User-Agent or a banned address.
     Forbidden,
-    /// Any other status, with ESI's kind of error body.
+    /// Any other status, with an error body in ESI's format.
     Status(u16),
-    /// The request is read and never answered.
+    /// The request is read, but the response never comes.
     Stall,
     /// A 200 whose body never comes.
     StallInBody,
-    /// The body comes a byte at a time, this far apart.
+    /// A body sent one byte at a time, with this delay between bytes.
     Drip(Duration),
-    /// A gzip body that ends in the middle, in a response that is whole.
+    /// A complete response whose gzip body is truncated.
     TruncatedGzip,
-    /// The connection is cut in the middle of the body.
+    /// The connection drops in the middle of the body.
     Cut,
-    /// 200 and nothing.
+    /// A 200 with an empty body.
     Empty,
-    /// 200 and these bytes.
+    /// A 200 with this body.
     Body(Bytes),
-    /// The right answer, this late.
+    /// The correct response, after this delay.
     Late(Duration),
 }
 
-/// What zKillboard's host says with a 429.
+/// The body of zKillboard's 429 responses.
 const BAN: &str = "exceeded rate limit of 15/s! ban will last up to 1 hour";
 
 impl Fault {
-    /// The answer to a request that should have got `body`.
+    /// Returns the faulty response in place of `body`.
     pub(super) async fn answer(self, body: Bytes) -> Response {
         let json = [(header::CONTENT_TYPE, "application/json")];
         match self {
@@ -58,8 +58,8 @@ impl Fault {
             }
             Self::Forbidden => (StatusCode::FORBIDDEN, "Forbidden").into_response(),
             Self::Status(code) => {
-                let status = StatusCode::from_u16(code).expect("a status the test wrote");
-                (status, json, r#"{"error":"a fault the test asked for"}"#).into_response()
+                let status = StatusCode::from_u16(code).expect("a valid status");
+                (status, json, r#"{"error":"a fault that the test scripted"}"#).into_response()
             }
             Self::Stall => std::future::pending().await,
             Self::StallInBody => {
@@ -82,7 +82,7 @@ impl Fault {
             Self::Cut => {
                 let half = body.slice(..body.len() / 2);
                 let cut = stream::once(async {
-                    // The half must have left before the connection is dropped: hyper sends nothing after an error.
+                    // The first half must be sent before the error, because hyper sends nothing after an error.
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     Err(std::io::Error::other("cut by the test"))
                 });
@@ -99,14 +99,14 @@ impl Fault {
     }
 }
 
-/// Compressed as the hosts send it.
+/// Compresses a body like the real hosts do.
 pub(super) fn gzip(body: &[u8]) -> Bytes {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     encoder.write_all(body).expect("writing to memory");
     encoder.finish().expect("writing to memory").into()
 }
 
-/// Which requests get which fault.
+/// The scripted faults of documents and hosts.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     documents: HashMap<u64, Planned>,
@@ -116,7 +116,7 @@ pub(super) struct Faults {
 #[derive(Debug)]
 struct Planned {
     fault: Fault,
-    /// `None` = until healed.
+    /// `None` lasts until the test heals the host.
     times: Option<usize>,
 }
 

@@ -1,4 +1,4 @@
-//! The stand-in R2Z2: numbered files, and a `sequence.json` that lags.
+//! The fake R2Z2: numbered files, and a `sequence.json` that lags behind.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,21 +13,21 @@ use bytes::Bytes;
 
 use super::{Hosts, Routes, fault};
 
-/// `sequence.json` is rewritten once more than this many documents were added.
+/// `sequence.json` is rewritten after more than this many new documents.
 const LAG: u64 = 50;
 
-/// The files.
+/// The published files.
 #[derive(Debug)]
 pub(super) struct Board {
     files: BTreeMap<u64, Bytes>,
     next: u64,
     shown: u64,
-    /// What `sequence.json` says instead, if the test says so.
+    /// The number in `sequence.json` if the test fixed it.
     pub(super) fixed: Option<u64>,
 }
 
 impl Board {
-    /// Empty, with `sequence.json` naming the document that will come first.
+    /// Creates an empty board. `sequence.json` names the first document before it is published.
     pub(super) fn new(first: u64) -> Self {
         Self {
             files: BTreeMap::new(),
@@ -98,7 +98,7 @@ async fn document(State(world): State<Arc<Hosts>>, Path(file): Path<String>, hea
     }
 }
 
-/// The file, compressed if the client can take that.
+/// Returns a file, compressed if the client accepts gzip.
 pub(super) fn whole(body: Bytes, headers: &HeaderMap) -> Response {
     let json = [(header::CONTENT_TYPE, "application/json")];
     let accepted = headers

@@ -1,4 +1,4 @@
-//! The stand-in's history: one list of hashes and one file of bodies a day.
+//! The fake history: one list of hashes and one file of bodies per day.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,12 +14,12 @@ use serde_json::{Map, Value};
 
 use super::{Hosts, Routes, feed};
 
-/// Name of a file below `/history/` → its bytes.
+/// Content of the files, by name below `/history/`.
 #[derive(Debug, Default)]
 pub(super) struct HistoryFiles(BTreeMap<String, Bytes>);
 
 impl HistoryFiles {
-    /// Writes a day down: every killmail into the list, and the bodies of all that `has_body` says yes to.
+    /// Writes one day: every killmail in the list, and the bodies that `has_body` selects.
     pub(super) fn write(&mut self, day: &str, documents: &[Value], has_body: impl Fn(u64) -> bool) {
         let (mut list, mut bodies) = (Map::new(), Map::new());
         for document in documents {

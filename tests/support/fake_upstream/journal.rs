@@ -1,4 +1,4 @@
-//! Every request that came, for tests that ask how polite a client was.
+//! The journal of all requests, for tests of a client's rate and headers.
 
 use std::{
     sync::{
@@ -21,26 +21,23 @@ pub enum Host {
     StaticData,
 }
 
-/// One request.
+/// One request and the status of its response.
 #[derive(Debug, Clone)]
 pub struct RecordedRequest {
-    /// When its head had been read.
+    /// When the server had read the request's head.
     pub at: Instant,
-    /// Whom it was for.
     pub host: Host,
-    /// GET or POST.
     pub method: Method,
-    /// With its query.
+    /// The path with its query.
     pub path: String,
-    /// As sent.
     pub headers: HeaderMap,
-    /// Of the answer; `None` = not answered (yet).
+    /// The status of the response, or `None` while it is pending.
     pub status: Option<u16>,
     number: u64,
 }
 
 impl RecordedRequest {
-    /// A header as text; empty if it is not there.
+    /// Returns a header as text; empty if the header is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers
             .get(name)
@@ -49,7 +46,7 @@ impl RecordedRequest {
     }
 }
 
-/// All requests in the order in which they came.
+/// All requests in the order of their arrival.
 #[derive(Debug, Default)]
 pub struct Journal {
     seen: Mutex<Vec<RecordedRequest>>,
@@ -57,23 +54,23 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Every request so far.
+    /// Returns every request so far.
     pub fn all(&self) -> Vec<RecordedRequest> {
         self.lock().clone()
     }
 
-    /// Those for one host.
+    /// Returns the requests to one host.
     pub fn of(&self, host: Host) -> Vec<RecordedRequest> {
         self.lock().iter().filter(|seen| seen.host == host).cloned().collect()
     }
 
-    /// How often this path of a host was asked for.
+    /// Returns the number of requests for one path of a host.
     pub fn count(&self, host: Host, path: &str) -> usize {
         let log = self.lock();
         log.iter().filter(|seen| seen.host == host && seen.path == path).count()
     }
 
-    /// The most requests that a host got within any stretch of `span`.
+    /// Returns the maximum number of requests to a host within any period of length `span`.
     pub fn busiest(&self, host: Host, span: Duration) -> usize {
         let times: Vec<Instant> = self.of(host).iter().map(|seen| seen.at).collect();
         let mut first = 0;
@@ -87,7 +84,7 @@ impl Journal {
         most
     }
 
-    /// Forgets everything.
+    /// Deletes all entries.
     pub fn clear(&self) {
         self.lock().clear();
     }
@@ -109,7 +106,7 @@ impl Journal {
         number
     }
 
-    /// Found by its number, because the journal may have been cleared meanwhile.
+    /// Records the status of a request. The entry may be gone if the test cleared the journal.
     pub(super) fn end(&self, number: u64, status: StatusCode) {
         let mut log = self.lock();
         if let Some(seen) = log.iter_mut().rev().find(|seen| seen.number == number) {

@@ -1,4 +1,4 @@
-//! Who is who in the stand-in ESI: invented names, the same for the same id on every run.
+//! The names that the fake ESI knows. Invented names depend only on the id.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::corpus;
 
-/// What ESI calls the kind of an id.
+/// ESI's category of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Category {
@@ -26,7 +26,7 @@ impl Category {
     }
 }
 
-/// Someone with a name.
+/// A character, corporation or alliance.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct FakeEntity {
     pub(super) id: u64,
@@ -36,14 +36,14 @@ pub(super) struct FakeEntity {
     pub(super) ticker: String,
 }
 
-/// Everyone whom the stand-in ESI knows.
+/// Everyone whom the fake ESI knows.
 #[derive(Debug, Default)]
 pub struct FakeNames {
     known: BTreeMap<u64, FakeEntity>,
 }
 
 impl FakeNames {
-    /// The people of the bundled sample.
+    /// Returns the names of the bundled sample.
     pub(super) fn bundled() -> Self {
         let people: Vec<FakeEntity> = serde_json::from_str(corpus::SAMPLE_NAMES).expect("the bundled names");
         Self {
@@ -51,27 +51,27 @@ impl FakeNames {
         }
     }
 
-    /// Gives a pilot a name, in place of the invented one: hostile ones, say.
+    /// Names a character, such as one with a hostile name.
     pub fn character(&mut self, id: u64, name: &str) {
         self.insert(id, Category::Character, name, "");
     }
 
-    /// Gives a corporation a name and a ticker.
+    /// Names a corporation.
     pub fn corporation(&mut self, id: u64, name: &str, ticker: &str) {
         self.insert(id, Category::Corporation, name, ticker);
     }
 
-    /// Gives an alliance a name and a ticker.
+    /// Names an alliance.
     pub fn alliance(&mut self, id: u64, name: &str, ticker: &str) {
         self.insert(id, Category::Alliance, name, ticker);
     }
 
-    /// Makes an id unknown: a batch with it in it is a 404.
+    /// Makes an id unknown. A batch with this id then fails with 404.
     pub fn forget(&mut self, id: u64) {
         self.known.remove(&id);
     }
 
-    /// The name that an id has now.
+    /// Returns the current name of an id.
     pub fn name(&self, id: u64) -> Option<&str> {
         self.known.get(&id).map(|named| named.name.as_str())
     }
@@ -87,7 +87,7 @@ impl FakeNames {
             .filter(move |named| named.name.to_lowercase() == wanted)
     }
 
-    /// Everyone in this ESI killmail exists from now on.
+    /// Adds everyone in an ESI killmail, with invented names.
     pub(super) fn remember(&mut self, esi: &Value) {
         let attackers = esi["attackers"].as_array().into_iter().flatten();
         for participant in attackers.chain([&esi["victim"]]) {
@@ -117,12 +117,12 @@ impl FakeNames {
     }
 }
 
-/// A name made from the digits of the id, so that every run and every process agrees on it. Unique: the id is in it.
+/// Invents a name from an id, the same in every process. The name has the id in it and is unique.
 fn invent(id: u64, category: Category) -> FakeEntity {
     const SYLLABLES: [&str; 16] = [
         "ka", "ro", "mi", "ten", "sha", "vel", "dor", "an", "is", "lu", "gar", "ne", "tho", "bri", "ox", "ya",
     ];
-    // A step of a linear congruential generator (Knuth's constants) spreads neighbouring ids over the syllables.
+    // One step of a linear congruential generator (Knuth's constants) spreads adjacent ids over the syllables.
     let mut mixed = id
         .wrapping_mul(6_364_136_223_846_793_005)
         .wrapping_add(1_442_695_040_888_963_407);

@@ -1,4 +1,4 @@
-//! The stand-in static data host: CCP's layout, from the files beside the project or the bundled sample.
+//! The fake static data host: CCP's layout, with files from `../shared/data` or the bundled sample.
 
 use std::{
     collections::HashMap,
@@ -19,18 +19,17 @@ use serde_json::Value;
 use super::{Hosts, Routes};
 use crate::corpus;
 
-/// The archive that is served.
 #[derive(Debug)]
 pub(super) struct Archive {
     zip: Bytes,
-    /// Build number that is said.
+    /// The build number that the host announces.
     pub(super) build: u64,
-    /// file → id → record, read when first asked for.
+    /// Records by file and id, read on first use.
     records: OnceLock<HashMap<String, HashMap<u64, Value>>>,
 }
 
 impl Archive {
-    /// What lies beside the project, else the sample.
+    /// Returns the archive in `../shared/data`, or the sample if there is none.
     pub(super) fn best() -> Self {
         let latest = corpus::shared("sde/latest.jsonl").and_then(|path| std::fs::read(path).ok());
         let build = latest
@@ -42,13 +41,13 @@ impl Archive {
         match (build, zip) {
             (Some(build), Some(zip)) => Self::new(zip.into(), build),
             _ => {
-                eprintln!("note: no ../shared/data/sde: the bundled sample of the static data is used");
+                eprintln!("note: no ../shared/data/sde: using the bundled sample of the static data");
                 Self::sample()
             }
         }
     }
 
-    /// The bundled sample.
+    /// Returns the bundled sample.
     pub(super) fn sample() -> Self {
         let mut zip = zip::ZipWriter::new(Cursor::new(Vec::new()));
         let options = zip::write::SimpleFileOptions::default();
@@ -69,7 +68,7 @@ impl Archive {
         }
     }
 
-    /// The record with this `_key` in a file.
+    /// Returns the record with this `_key` in a file.
     pub(super) fn record(&self, file: &str, id: u64) -> Option<&Value> {
         self.records.get_or_init(|| read(&self.zip)).get(file)?.get(&id)
     }
@@ -79,7 +78,7 @@ impl Archive {
     }
 }
 
-/// The files that ESI's answers are made of.
+/// Reads the files that the fake ESI needs.
 fn read(zip: &Bytes) -> HashMap<String, HashMap<u64, Value>> {
     let mut archive = zip::ZipArchive::new(Cursor::new(zip.clone())).expect("a zip");
     let mut files = HashMap::new();
@@ -94,7 +93,7 @@ fn read(zip: &Bytes) -> HashMap<String, HashMap<u64, Value>> {
         let mut text = String::new();
         let mut file = archive
             .by_name(&format!("{name}.jsonl"))
-            .expect("a file of the static data");
+            .expect("the archive has this file");
         file.read_to_string(&mut text).expect("UTF-8");
         let records = text.lines().map(|line| {
             let record: Value = serde_json::from_str(line).expect("JSON lines");
@@ -126,7 +125,7 @@ async fn archive(State(world): State<Arc<Hosts>>, Path(file): Path<String>, head
     unless_known(&headers, inner.static_data.etag(), inner.static_data.zip.clone())
 }
 
-/// 304 to whoever has it already.
+/// Returns 304 if the client already has the current version.
 fn unless_known(headers: &HeaderMap, etag: String, body: Bytes) -> Response {
     let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let status = if known == Some(&etag) {

@@ -1,5 +1,7 @@
-//! An operator with its accounts and users, as `nsc` makes them: servers in operator mode know the operator and the account, and
-//! whoever comes with a user's credentials is let in, with the permissions that stand in them.
+//! An operator with its accounts and users, like `nsc` creates them.
+//!
+//! Servers in operator mode know the operator and the account. They accept every user with valid credentials and apply
+//! the permissions in them.
 
 use std::time::SystemTime;
 
@@ -13,21 +15,22 @@ pub struct Operator {
     config: String,
 }
 
-/// What a user may do: subjects, with wildcards.
+/// The subjects, with wildcards, that a user may access.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Permissions {
-    /// May be published to.
+    /// Subjects that the user may publish to.
     pub publish: Vec<String>,
-    /// May be subscribed to.
+    /// Subjects that the user may subscribe to.
     pub subscribe: Vec<String>,
 }
 
 impl Operator {
-    /// With keys of its own.
+    /// Creates an operator with new keys.
     ///
     /// # Panics
-    /// Never: the keys are new.
-    #[allow(clippy::new_without_default, reason = "another one each time")]
+    ///
+    /// Never: new keys are valid.
+    #[allow(clippy::new_without_default, reason = "each operator has new keys")]
     pub fn new() -> Self {
         let (operator, account, system) = (KeyPair::new_operator(), KeyPair::new_account(), KeyPair::new_account());
         let of_operator = json!({
@@ -63,18 +66,19 @@ impl Operator {
         Self { account, config }
     }
 
-    /// For the servers' configuration.
+    /// Returns the text for the servers' configuration.
     pub fn config(&self) -> &str {
         &self.config
     }
 
-    /// What stands in the `.creds` file of a new user of the account. `until`: when it expires.
+    /// Returns the content of the `.creds` file of a new user, which expires at `until`.
     ///
     /// # Panics
-    /// Never: the user's key is new.
+    ///
+    /// Never: a new key is valid.
     pub fn user(&self, permissions: &Permissions, until: Option<SystemTime>) -> String {
         let user = KeyPair::new_user();
-        // Nothing listed would be everything.
+        // Without a list NATS would allow everything.
         let allowed = |subjects: &[String]| match subjects {
             [] => json!({ "deny": [">"] }),
             subjects => json!({ "allow": subjects }),
@@ -99,7 +103,7 @@ impl Operator {
     }
 }
 
-/// A JWT of version 2, as nats-io/jwt writes it.
+/// Returns a JWT of version 2 in the format of nats-io/jwt.
 fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: Value, until: Option<SystemTime>) -> String {
     let seconds = |time: SystemTime| {
         time.duration_since(SystemTime::UNIX_EPOCH)
@@ -126,7 +130,7 @@ fn token(issuer: &KeyPair, subject: &KeyPair, name: &str, nats: Value, until: Op
     format!("{signed}.{}", base64url(&signature))
 }
 
-/// Without padding.
+/// Encodes without padding.
 fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
@@ -144,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64url_is_that_of_rfc_4648() {
+    fn base64url_matches_rfc_4648() {
         for (text, encoded) in [
             ("", ""),
             ("f", "Zg"),

@@ -1,18 +1,18 @@
-//! Where gRPC messages begin and end in the bytes of an HTTP/2 connection, as far as a proxy has to know.
+//! Finds the boundaries of gRPC messages in the bytes of an HTTP/2 connection.
 
 use std::collections::HashMap;
 
 use super::Cut;
 
-/// Follows the server's half of a connection.
+/// The position in the server's half of a connection.
 #[derive(Debug)]
 pub(super) struct Messages {
     cut: Cut,
     passed: usize,
-    /// Messages that have passed whole.
+    /// The number of complete messages so far.
     whole: usize,
     frame: Frame,
-    /// By HTTP/2 stream: where in a message it is.
+    /// The position in the current message, by HTTP/2 stream.
     streams: HashMap<u32, Message>,
     over: bool,
 }
@@ -43,12 +43,12 @@ impl Messages {
         }
     }
 
-    /// Whether the cut has come.
+    /// Returns whether the cut is reached.
     pub(super) fn over(&self) -> bool {
         self.over
     }
 
-    /// How many of these bytes pass before the cut.
+    /// Returns how many of these bytes pass before the cut.
     pub(super) fn pass(&mut self, bytes: &[u8]) -> usize {
         for (at, byte) in bytes.iter().enumerate() {
             if self.over || self.cuts_before() {
@@ -66,7 +66,7 @@ impl Messages {
         bytes.len()
     }
 
-    /// Whether the byte that comes next must not pass.
+    /// Returns whether the cut comes before the next byte.
     fn cuts_before(&self) -> bool {
         let in_data = self.frame.left > 0 && self.frame.data_of.is_some();
         let message = self.frame.data_of.and_then(|stream| self.streams.get(&stream));
@@ -88,7 +88,7 @@ impl Messages {
             if let &[a, b, c, kind, _, s, t, u, v] = self.frame.header.as_slice() {
                 self.frame.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
                 let stream = u32::from_be_bytes([s & 0x7f, t, u, v]);
-                // 0 = DATA. Its padding does not occur: nobody pads here.
+                // Type 0 is DATA. The servers in these tests never pad frames.
                 self.frame.data_of = (kind == 0).then_some(stream);
                 self.frame.header.clear();
             }
@@ -116,7 +116,7 @@ impl Messages {
 mod tests {
     use super::*;
 
-    /// SETTINGS, HEADERS of stream 1, and one DATA frame with messages of 3, 0 and 4 bytes.
+    /// Returns SETTINGS, HEADERS of stream 1, and one DATA frame with messages of 3, 0 and 4 bytes.
     fn connection() -> Vec<u8> {
         let mut bytes = vec![0, 0, 0, 4, 0, 0, 0, 0, 0];
         bytes.extend([0, 0, 2, 1, 4, 0, 0, 0, 1, 0x88, 0x88]);
@@ -127,7 +127,7 @@ mod tests {
         bytes
     }
 
-    /// What passes, whatever the pieces in which it comes.
+    /// Returns the number of bytes that pass, which must not depend on how the bytes are split.
     fn passes(cut: Cut) -> usize {
         let bytes = connection();
         let mut all = Messages::new(cut);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn cuts_come_where_they_are_asked_for() {
+    fn cut_comes_at_the_configured_byte() {
         let (data, all) = (29, connection().len());
         for (cut, expected) in [
             (Cut::Never, all),

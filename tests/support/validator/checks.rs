@@ -1,4 +1,4 @@
-//! One function for each guarantee. Each reads the whole history and says in words what breaks its guarantee.
+//! One function per guarantee. Each reads the whole history and describes the violations.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -18,7 +18,7 @@ fn each_stream(history: &RunHistory, mut check: impl FnMut(&str, &Stream, &mut V
     found
 }
 
-/// Cursors of a stream only go forward, and the log holds what was published in the order in which it was published.
+/// Cursors of a stream never go back, and the log has the killmails in the order of the feed.
 pub(super) fn ordered(history: &RunHistory) -> Vec<String> {
     let mut found = each_stream(history, |name, stream, found| {
         for pair in stream.events.windows(2) {
@@ -28,12 +28,12 @@ pub(super) fn ordered(history: &RunHistory) -> Vec<String> {
                 Observed::Progress | Observed::Expired => now.offset >= before.offset,
             };
             if !forward {
-                found.push(format!("{name}: {now:?} came after {before:?}"));
+                found.push(format!("{name}: {now:?} arrived after {before:?}"));
             }
         }
     });
     let mut last = i64::MIN;
-    // A gap does not say when it was logged.
+    // A gap does not have an ingestion time.
     for (offset, record) in history.log.iter().filter(|(_, record)| record.killmail.is_some()) {
         if record.ingested_ms < last {
             found.push(format!("the log: ingested_time goes back at offset {offset}"));
@@ -49,7 +49,7 @@ pub(super) fn ordered(history: &RunHistory) -> Vec<String> {
             .collect();
         if let Some(pair) = places.windows(2).find(|pair| pair[0] > pair[1]) {
             found.push(format!(
-                "the log: number {} of the feed stands before number {}",
+                "the log: number {} of the feed precedes number {}",
                 pair[0], pair[1]
             ));
         }
@@ -57,8 +57,7 @@ pub(super) fn ordered(history: &RunHistory) -> Vec<String> {
     found
 }
 
-/// A killmail and revision once per stream, once in a chain of streams each of which begins where the last one ended, and once
-/// in the log.
+/// A killmail and revision appears once per stream, per chain of resumed streams, and in the log.
 pub(super) fn unique(history: &RunHistory) -> Vec<String> {
     let mut found = Vec::new();
     for client in &history.clients {
@@ -74,7 +73,7 @@ pub(super) fn unique(history: &RunHistory) -> Vec<String> {
                     && !seen.insert(killmail)
                 {
                     found.push(format!(
-                        "{}: {killmail:?} came twice, now at {}",
+                        "{}: {killmail:?} arrived twice, the second time at {}",
                         client.name, event.offset
                     ));
                 }
@@ -87,14 +86,16 @@ pub(super) fn unique(history: &RunHistory) -> Vec<String> {
         if let Some(killmail) = record.killmail
             && !seen.insert(killmail)
         {
-            found.push(format!("the log: {killmail:?} again at offset {offset}"));
+            found.push(format!("the log: {killmail:?} is repeated at offset {offset}"));
         }
     }
     found
 }
 
-/// Every record wanted between a stream's beginning and its last event came, but for those that a Gap CURSOR_EXPIRED covers
-/// and retention really took; and everything published is in the log, or can be among what went unseen.
+/// Every matching record between a stream's start and its last event arrives.
+///
+/// The exceptions are records that a Gap CURSOR_EXPIRED covers and that retention really removed. Every published
+/// killmail is in the log, except for as many as the history counts as unseen.
 pub(super) fn reliable(history: &RunHistory) -> Vec<String> {
     let mut found = each_stream(history, |name, stream, found| {
         let Some(after) = stream.due_after(&history.log) else {
@@ -116,7 +117,10 @@ pub(super) fn reliable(history: &RunHistory) -> Vec<String> {
             match event.seen {
                 Observed::Expired => {
                     if event.offset > history.trimmed {
-                        found.push(format!("{name}: a gap up to {}, which is still kept", event.offset));
+                        found.push(format!(
+                            "{name}: a gap up to {}, which retention has not removed",
+                            event.offset
+                        ));
                     }
                     due.retain(|offset| *offset <= at || *offset > event.offset);
                 }
@@ -128,7 +132,7 @@ pub(super) fn reliable(history: &RunHistory) -> Vec<String> {
         if let Some(first) = due.first() {
             let what = &history.log[first];
             found.push(format!(
-                "{name}: {} records never came, the first at {first}: {what:?}",
+                "{name}: {} records never arrived, the first at {first}: {what:?}",
                 due.len()
             ));
         }
@@ -138,7 +142,7 @@ pub(super) fn reliable(history: &RunHistory) -> Vec<String> {
         let lost: Vec<_> = published.iter().filter(|key| !logged.contains(*key)).collect();
         if let Some(first) = lost.first().filter(|_| lost.len() > history.unseen) {
             found.push(format!(
-                "the log: {} published killmails are not there, the first: {first:?}; {} records went unseen",
+                "the log: {} published killmails are missing, the first: {first:?}; only {} records count as unseen",
                 lost.len(),
                 history.unseen
             ));
@@ -147,7 +151,7 @@ pub(super) fn reliable(history: &RunHistory) -> Vec<String> {
     found
 }
 
-/// A stream that starts after a cursor delivers nothing up to it, and first of all the first record wanted behind it.
+/// A stream after a cursor starts with the first matching record after the cursor.
 pub(super) fn resumable(history: &RunHistory) -> Vec<String> {
     each_stream(history, |name, stream, found| {
         let Start::After(cursor) = stream.start else {
@@ -157,7 +161,7 @@ pub(super) fn resumable(history: &RunHistory) -> Vec<String> {
             Observed::Record(_) => event.offset <= cursor,
             Observed::Progress | Observed::Expired => event.offset < cursor,
         }) {
-            found.push(format!("{name}: asked after {cursor}, got {early:?}"));
+            found.push(format!("{name}: started after {cursor}, received {early:?}"));
         }
         let Some(first) = stream.events.iter().find(|event| event.seen != Observed::Progress) else {
             return;
@@ -167,14 +171,14 @@ pub(super) fn resumable(history: &RunHistory) -> Vec<String> {
             && due != first.offset
         {
             found.push(format!(
-                "{name}: asked after {cursor}, got {} and not {due} first",
+                "{name}: started after {cursor}, received {} first, not {due}",
                 first.offset
             ));
         }
     })
 }
 
-/// When a Progress comes, every record wanted up to its cursor has come.
+/// When a Progress arrives, every matching record up to its cursor has arrived.
 pub(super) fn bookmarkable(history: &RunHistory) -> Vec<String> {
     each_stream(history, |name, stream, found| {
         let Some(mut after) = stream.due_after(&history.log) else {
@@ -189,7 +193,7 @@ pub(super) fn bookmarkable(history: &RunHistory) -> Vec<String> {
                     let missing = due_between(history, stream, after, event.offset).find(|due| !came.contains(due));
                     if let Some(missing) = missing {
                         found.push(format!(
-                            "{name}: a Progress at {} covers {missing}, which had not come",
+                            "{name}: a Progress at {} covers {missing}, which had not arrived",
                             event.offset
                         ));
                     }
@@ -201,7 +205,7 @@ pub(super) fn bookmarkable(history: &RunHistory) -> Vec<String> {
     })
 }
 
-/// Everything that anybody saw is in the log, at the same place, byte for byte, and was so after every crash.
+/// Every delivered record is in the log at the same offset with the same bytes, also after each crash.
 pub(super) fn durable_first(history: &RunHistory) -> Vec<String> {
     each_stream(history, |name, stream, found| {
         for event in &stream.events {
@@ -226,7 +230,7 @@ pub(super) fn durable_first(history: &RunHistory) -> Vec<String> {
     })
 }
 
-/// Stalling clients cost so much each and no more, and those that read at once were served in time.
+/// A stalled client uses a limited amount of memory, and the other clients receive killmails in time.
 pub(super) fn bounded(history: &RunHistory) -> Vec<String> {
     let mut found = Vec::new();
     let memory = &history.memory;
@@ -234,7 +238,7 @@ pub(super) fn bounded(history: &RunHistory) -> Vec<String> {
         let allowed = memory.before + memory.slack + clients * memory.per_client;
         if *resident > allowed {
             found.push(format!(
-                "{resident} bytes resident with {clients} stalling clients, {} without, {allowed} allowed",
+                "{resident} bytes resident with {clients} stalled clients, {} without, {allowed} allowed",
                 memory.before
             ));
         }
@@ -242,7 +246,7 @@ pub(super) fn bounded(history: &RunHistory) -> Vec<String> {
     for (killmail, wait) in &history.latency.waits {
         if *wait > history.latency.limit {
             found.push(format!(
-                "killmail {killmail} took {wait:?} to a client that reads at once, {:?} allowed",
+                "killmail {killmail} took {wait:?} to reach a client that keeps up, {:?} allowed",
                 history.latency.limit
             ));
         }
@@ -250,7 +254,7 @@ pub(super) fn bounded(history: &RunHistory) -> Vec<String> {
     found
 }
 
-/// Offsets of what is due in `after < offset <= end`.
+/// Returns the offsets of all records that are due in `after < offset <= end`.
 fn due_between<'a>(
     history: &'a RunHistory,
     stream: &'a Stream,

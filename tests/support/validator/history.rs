@@ -1,31 +1,31 @@
-//! What a run leaves behind, as the validator reads it.
+//! The recorded history of a run, as the validator reads it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-/// A killmail in one revision.
+/// A killmail id and its revision.
 pub type Published = (u64, u32);
 
-/// Everything that was recorded of a run. Times count from its beginning.
+/// The recorded history of a run. Times count from its start.
 #[derive(Debug, Clone, Default)]
 pub struct RunHistory {
-    /// What zKillboard published and the log has to hold, in feed order; `None` = not known.
+    /// The killmails that the log must have, in feed order; `None` if they are unknown.
     pub published: Option<Vec<Published>>,
-    /// What was appended, by offset.
+    /// The records of the log, by offset.
     pub log: BTreeMap<u64, Appended>,
-    /// Retention has reached up to here in the end: records at or below it may be gone.
+    /// The last offset that retention may have removed by the end of the run.
     pub trimmed: u64,
-    /// So many records, of which nothing else is known, went before anybody saw them: retention took them while nobody could read.
+    /// How many records retention removed before any client could read them.
     pub unseen: usize,
-    /// Who read.
+    /// The clients that read streams.
     pub clients: Vec<Client>,
-    /// Each kill -9 of the server.
+    /// Every crash (kill -9) of the server.
     pub crashes: Vec<Crash>,
-    /// The server's memory, while some clients stalled.
+    /// The server's memory while some clients stalled.
     pub memory: Memory,
-    /// How fast the others were served meanwhile.
+    /// The latency of the other clients meanwhile.
     pub latency: Latency,
 }
 
@@ -34,44 +34,43 @@ pub struct RunHistory {
 pub struct Appended {
     /// `ingested_time`, in milliseconds since 1970; a gap has none.
     pub ingested_ms: i64,
-    /// Which killmail; `None` = a gap.
+    /// The killmail, or `None` for a gap.
     pub killmail: Option<Published>,
-    /// Of its encoded bytes.
+    /// A digest of the encoded record.
     pub digest: u64,
 }
 
-/// One client: one stream after the other.
+/// One client and its streams, one after another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
-    /// For messages.
+    /// The name in violations.
     pub name: String,
-    /// In the order in which they were opened.
+    /// In the order in which the client opened them.
     pub streams: Vec<Stream>,
 }
 
-/// One stream. A resuming client's many connections are one stream too: it promises the same.
+/// One stream. All connections of a resuming client count as one stream, with the same guarantees.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stream {
-    /// Where it was asked to start.
     pub start: Start,
-    /// The killmails that its filter matches; `None` = no filter.
+    /// The killmails that match its filter; `None` without a filter.
     pub wanted: Option<BTreeSet<u64>>,
-    /// Also revisions above 0.
+    /// Whether the stream includes revisions above 0.
     pub updates: bool,
-    /// In the order in which they came.
+    /// In the order of their arrival.
     pub events: Vec<Received>,
-    /// It was read up to the head of the log as it is in `RunHistory::log`: everything is due.
+    /// The client read up to the last record of `RunHistory::log`, so that every record is due.
     pub to_the_end: bool,
 }
 
-/// Where a stream was asked to start.
+/// The requested start of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
-    /// At the head, wherever that was.
+    /// At the head of the log at that time.
     Latest,
-    /// At the oldest record kept: below `trimmed`, asked for after the first event had come, nothing was due.
+    /// At the oldest record, where records up to `trimmed` are not due.
     Earliest {
-        /// An offset.
+        /// How far retention had removed records, queried after the first event arrived.
         trimmed: u64,
     },
     /// After this offset, from a cursor.
@@ -80,62 +79,64 @@ pub enum Start {
     Since(i64),
 }
 
-/// One event as a client saw it.
+/// One event as a client received it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// When.
+    /// When the event arrived.
     pub at: Duration,
-    /// The offset in its cursor.
+    /// The offset in the event's cursor.
     pub offset: u64,
-    /// What.
     pub seen: Observed,
 }
 
-/// What came.
+/// The content of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observed {
     /// A record of the log.
     Record(Appended),
-    /// A sign of life.
+    /// A Progress heartbeat.
     Progress,
-    /// A Gap CURSOR_EXPIRED, made for this stream alone.
+    /// A Gap CURSOR_EXPIRED, which only this stream received.
     Expired,
 }
 
-/// A kill -9.
+/// A crash (kill -9) of the server.
 #[derive(Debug, Clone, Copy)]
 pub struct Crash {
-    /// When.
     pub at: Duration,
-    /// The head of the log once the server was back.
+    /// The head of the log after the restart.
     pub head_after: u64,
 }
 
 /// The server's resident memory in bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// With no client stalling.
+    /// Without stalled clients.
     pub before: u64,
-    /// (stalling clients, resident memory), as time went on.
+    /// Samples over time: the number of stalled clients, and the resident memory.
     pub stalled: Vec<(u64, u64)>,
-    /// What may be added whatever the number of clients: the shared window of recent records, the allocator's slack.
+    /// Memory allowed for any number of clients.
+    ///
+    /// The window of recent records and the allocator's slack do not depend on it.
     pub slack: u64,
-    /// What one stalling client may cost.
+    /// Memory allowed per stalled client.
     pub per_client: u64,
 }
 
-/// How long clients that read at once waited for a killmail after it was published, while others stalled.
+/// The delivery latency of clients that keep up while others stall.
 #[derive(Debug, Clone, Default)]
 pub struct Latency {
-    /// (killmail, how long).
+    /// Each killmail's id and the time from its publication to its arrival.
     pub waits: Vec<(u64, Duration)>,
-    /// At most this.
+    /// The allowed maximum.
     pub limit: Duration,
 }
 
 impl RunHistory {
-    /// Adds what all clients saw to the log: for runs in which nobody could read all of it afterwards. What they contradict
-    /// each other in stays as first seen, and fails [`super::Guarantee::DurableFirst`].
+    /// Adds the records that clients received to the log.
+    ///
+    /// This is for runs in which nobody could read the whole log. If clients disagree about a record, the first version stays, and the others violate
+    /// [`super::Guarantee::DurableFirst`].
     pub fn learn_log(&mut self) {
         let streams = self.clients.iter().flat_map(|client| &client.streams);
         for event in streams.flat_map(|stream| &stream.events) {
@@ -147,7 +148,7 @@ impl RunHistory {
 }
 
 impl Stream {
-    /// Whether this record is to be delivered, wherever the stream is.
+    /// Returns whether the stream's options select this record, regardless of its offset.
     pub(super) fn wants(&self, record: &Appended) -> bool {
         match record.killmail {
             None => true,
@@ -156,7 +157,7 @@ impl Stream {
         }
     }
 
-    /// After this offset every record wanted is due; `None` = nothing is known of the beginning.
+    /// Returns the offset after which every matching record is due; `None` if the start is unknown.
     pub(super) fn due_after(&self, log: &BTreeMap<u64, Appended>) -> Option<u64> {
         match self.start {
             Start::After(offset) => Some(offset),
@@ -172,11 +173,12 @@ impl Stream {
     }
 }
 
-/// The offset in a cursor, by the contract's text form `k1-<log id>-<hexadecimal offset>`.
+/// Returns the offset of a cursor in the contract's text form `k1-<log id>-<hexadecimal offset>`.
 ///
 /// # Panics
-/// If it has another form.
+///
+/// Panics if the cursor has another form.
 pub fn offset(cursor: &str) -> u64 {
     let digits = cursor.rsplit('-').next().unwrap_or_default();
-    u64::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("no cursor: {cursor:?}"))
+    u64::from_str_radix(digits, 16).unwrap_or_else(|_| panic!("invalid cursor: {cursor:?}"))
 }

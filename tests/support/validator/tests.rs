@@ -1,10 +1,12 @@
-//! Each check fires on the fault planted for it, and on nothing in a history without faults.
+//! Each check finds the fault that a test plants, and nothing in a history without faults.
 
 use std::time::Duration;
 
 use super::*;
 
-/// Killmails 101, 102, ... at offsets 10, 20, ..., 103 again as revision 1 at 60, a gap at 70, 107 at 80.
+/// Returns a log with killmails 101, 102, ... at offsets 10, 20, ...
+///
+/// Revision 1 of 103 is at 60, a gap at 70, and 107 at 80.
 fn log() -> Vec<(u64, Appended)> {
     let record = |n: u64, killmail| {
         let appended = Appended {
@@ -58,7 +60,9 @@ fn stream(start: Start, events: impl IntoIterator<Item = Received>) -> Stream {
     }
 }
 
-/// Four clients that saw what they should: everything; an interrupted one; a filtered one; one that was overtaken by retention.
+/// Returns a valid history of four clients.
+///
+/// One has no filter, one is interrupted, one has a filter, and the position of one was trimmed.
 fn sound() -> RunHistory {
     let everything = Stream {
         to_the_end: true,
@@ -115,7 +119,7 @@ fn sound() -> RunHistory {
     }
 }
 
-/// Plants a fault, and gives the guarantees that were found broken.
+/// Plants a fault and returns the violated guarantees.
 fn broken_by(fault: impl FnOnce(&mut RunHistory)) -> Vec<Guarantee> {
     let mut history = sound();
     fault(&mut history);
@@ -136,13 +140,13 @@ fn remove_first(history: &mut RunHistory, client: usize, stream: usize) {
 }
 
 #[test]
-fn a_sound_history_breaks_nothing() {
+fn valid_history_has_no_violations() {
     validate(&sound());
     validate(&RunHistory::default());
 }
 
 #[test]
-fn order_is_checked() {
+fn reordering_violates_ordered() {
     assert_eq!(
         broken_by(|history| events(history, 0, 0).swap(3, 4)),
         [Guarantee::Ordered]
@@ -150,11 +154,15 @@ fn order_is_checked() {
     let back = |history: &mut RunHistory| events(history, 0, 0).push(progress(70));
     assert_eq!(broken_by(back), [Guarantee::Ordered]);
     let feed = |history: &mut RunHistory| history.published.as_mut().unwrap().swap(0, 1);
-    assert_eq!(broken_by(feed), [Guarantee::Ordered], "the log against the feed");
+    assert_eq!(
+        broken_by(feed),
+        [Guarantee::Ordered],
+        "the log differs from the feed's order"
+    );
 }
 
 #[test]
-fn repeats_are_found_within_a_stream_over_resumes_and_in_the_log() {
+fn repeat_violates_unique() {
     let twice = |history: &mut RunHistory| {
         let again = Received {
             offset: 85,
@@ -172,11 +180,11 @@ fn repeats_are_found_within_a_stream_over_resumes_and_in_the_log() {
 }
 
 #[test]
-fn what_never_came_is_missed() {
+fn missing_record_violates_reliable() {
     assert_eq!(
         broken_by(|history| remove_first(history, 1, 3)),
         [Guarantee::Reliable],
-        "the first one since a time"
+        "the first record of a stream that starts at a time"
     );
     let at_the_end = |history: &mut RunHistory| events(history, 0, 0).truncate(7);
     assert_eq!(broken_by(at_the_end), [Guarantee::Reliable]);
@@ -184,10 +192,14 @@ fn what_never_came_is_missed() {
     assert_eq!(
         broken_by(unwarranted),
         [Guarantee::Reliable],
-        "a gap over what is still kept"
+        "a gap covers records that retention has not removed"
     );
     let feed = |history: &mut RunHistory| history.published.as_mut().unwrap().push((999, 0));
-    assert_eq!(broken_by(feed), [Guarantee::Reliable], "the log against the feed");
+    assert_eq!(
+        broken_by(feed),
+        [Guarantee::Reliable],
+        "a published killmail is missing in the log"
+    );
     let unseen = |records, lost: u64| {
         broken_by(|history| {
             history.unseen = records;
@@ -195,17 +207,17 @@ fn what_never_came_is_missed() {
             history.published.as_mut().unwrap().extend(lost);
         })
     };
-    assert_eq!(unseen(2, 2), [], "they can be what went before anybody saw it");
-    assert_eq!(unseen(2, 3), [Guarantee::Reliable], "more than that");
+    assert_eq!(unseen(2, 2), [], "both can be unseen records");
+    assert_eq!(unseen(2, 3), [Guarantee::Reliable], "one more than the unseen records");
     let in_silence = |history: &mut RunHistory| remove_first(history, 3, 0);
     assert!(
         broken_by(in_silence).contains(&Guarantee::Reliable),
-        "expired, and not told"
+        "trimmed without a Gap CURSOR_EXPIRED"
     );
 }
 
 #[test]
-fn a_resume_continues_exactly_after_the_cursor() {
+fn wrong_resume_position_violates_resumable() {
     let again = |history: &mut RunHistory| events(history, 3, 0).insert(0, record(1));
     assert_eq!(broken_by(again), [Guarantee::Resumable]);
     let skipped = |history: &mut RunHistory| remove_first(history, 1, 2);
@@ -213,9 +225,9 @@ fn a_resume_continues_exactly_after_the_cursor() {
 }
 
 #[test]
-fn a_bookmark_covers_nothing_undelivered() {
+fn early_progress_violates_bookmarkable() {
     let in_time = |history: &mut RunHistory| events(history, 2, 0)[1] = progress(29);
-    assert_eq!(broken_by(in_time), [], "29 covers nothing that is due");
+    assert_eq!(broken_by(in_time), [], "a Progress at 29 covers no due record");
     let covers = |history: &mut RunHistory| {
         let events = events(history, 2, 0);
         events.remove(2);
@@ -228,7 +240,7 @@ fn a_bookmark_covers_nothing_undelivered() {
 }
 
 #[test]
-fn what_a_crash_took_back_was_streamed_too_early() {
+fn undurable_record_violates_durable_first() {
     let lost = |history: &mut RunHistory| history.crashes[0].head_after = 40;
     assert_eq!(broken_by(lost), [Guarantee::DurableFirst]);
     let changed = |history: &mut RunHistory| {
@@ -240,12 +252,12 @@ fn what_a_crash_took_back_was_streamed_too_early() {
     assert_eq!(
         broken_by(changed),
         [Guarantee::DurableFirst],
-        "two clients saw two things at one place"
+        "two clients received different records at one offset"
     );
 }
 
 #[test]
-fn stalling_clients_may_cost_so_much_and_delay_nobody() {
+fn memory_or_latency_over_limit_violates_bounded() {
     let grows = |history: &mut RunHistory| history.memory.stalled.push((2, 1_301));
     assert_eq!(broken_by(grows), [Guarantee::Bounded]);
     let delays = |history: &mut RunHistory| history.latency.waits.push((108, at(101)));
