@@ -1,5 +1,7 @@
-//! The commands as people give them: real processes, interactions over the stand-in Discord's gateway, every answer held
-//! against Discord's description and its 3 seconds. Replies are golden files, which docs/commands.md shows.
+//! Tests of the commands with real processes and a fake Discord.
+//!
+//! Each response is checked against Discord's API description and its limit of 3 seconds. Replies are golden files, and
+//! docs/commands.md shows some of them.
 
 mod admin;
 mod read_only;
@@ -21,10 +23,12 @@ use tempfile::TempDir;
 
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// How many killmails of the sample are in the log: with one placeholder and one repetition left out.
+/// The number of killmails that the sample adds to the log.
+///
+/// The sample's placeholder and its repeated killmail do not count.
 pub(crate) const KILLMAILS: u64 = 50;
 
-/// Everything that a person with Discord needs.
+/// A notifier with the fake Discord, the fake upstream and the ingestor that it needs.
 pub(crate) struct CommandHarness {
     pub(crate) discord: FakeDiscord,
     pub(crate) ingestor: TestIngestor,
@@ -37,12 +41,12 @@ pub(crate) struct CommandHarness {
 }
 
 impl CommandHarness {
-    /// With the bundled killmails in the log, published just now, and a bot that is connected.
+    /// Starts a connected bot over a log with the bundled killmails, all published now.
     pub(crate) async fn start(extra: &[(&'static str, &str)]) -> Self {
         Self::start_in(FakeDiscord::start().await, extra).await
     }
 
-    /// The same in this Discord.
+    /// Does the same as [`CommandHarness::start`] with this Discord.
     pub(crate) async fn start_in(discord: FakeDiscord, extra: &[(&'static str, &str)]) -> Self {
         let upstream = FakeUpstream::start_with_sample().await;
         let now = SystemTime::now();
@@ -52,7 +56,7 @@ impl CommandHarness {
         }
         upstream.publish_all(documents);
         let ingestor = TestIngestor::start(&upstream, &[]).await;
-        eventually("the sample is in the log", TEST_TIMEOUT, async || {
+        eventually("the log contains the sample", TEST_TIMEOUT, async || {
             ingestor.status().await.killmails >= KILLMAILS
         })
         .await;
@@ -74,7 +78,7 @@ impl CommandHarness {
         desk
     }
 
-    /// Starts the notifier (again) in its place.
+    /// Starts the notifier, again with the same addresses and data folder if it ran before.
     pub(crate) async fn launch(&mut self) {
         let mut settings = vec![
             ("NOTIFIER_INGESTOR_URLS", self.ingestor.url()),
@@ -89,35 +93,37 @@ impl CommandHarness {
         self.notifier = Some(service);
     }
 
-    /// kill -9.
+    /// Kills the notifier with SIGKILL.
     pub(crate) async fn kill(&mut self) {
-        self.notifier.take().expect("it runs").kill().await;
+        self.notifier.take().expect("the notifier runs").kill().await;
     }
 
-    /// Waits until a restarted bot is connected again: Discord lets a shard identify every 5 s.
+    /// Kills and starts the notifier, and waits until it is ready.
+    ///
+    /// This takes up to 5 s, because Discord lets a shard identify once per 5 s.
     pub(crate) async fn restart(&mut self) {
         self.kill().await;
         self.launch().await;
     }
 
     pub(crate) fn notifier(&self) -> &Service {
-        self.notifier.as_ref().expect("it runs")
+        self.notifier.as_ref().expect("the notifier runs")
     }
 
-    /// An answer, and that nothing about it was wrong.
+    /// Sends an interaction and returns the response, after checking its validity and visibility.
     pub(crate) async fn ask(&self, ask: TestInteraction) -> InteractionReply {
         let answered = self.discord.ask(&ask).await;
         assert_eq!(self.discord.rejected(), [""; 0]);
         let flags = &answered.first["data"]["flags"];
         match answered.first["type"].as_u64() {
-            Some(4 | 5) => assert_eq!(flags, 64, "only the invoker sees it"),
+            Some(4 | 5) => assert_eq!(flags, 64, "only the invoker may see the response"),
             Some(6..=9) => {}
-            other => panic!("an answer of type {other:?}"),
+            other => panic!("unexpected response type {other:?}"),
         }
         answered
     }
 
-    /// The names that `list` shows, over all pages.
+    /// Returns the names that `list` shows on all of its pages.
     pub(crate) async fn names(&self) -> Vec<String> {
         let mut names = Vec::new();
         let mut page = self.ask(TestInteraction::command("list")).await;
@@ -135,7 +141,7 @@ impl CommandHarness {
     }
 }
 
-/// A reply without what differs from run to run.
+/// Returns the text of a reply with fixed values for everything that differs between runs.
 pub(crate) fn steady(answered: &InteractionReply) -> String {
     let text = answered
         .shown()
@@ -148,7 +154,7 @@ pub(crate) fn steady(answered: &InteractionReply) -> String {
     let mut steady = String::new();
     let mut rest = text.as_str();
     while let Some(c) = rest.chars().next() {
-        // Clocks, dates, ids of messages.
+        // Replace times, dates and message ids.
         if digits(rest, 2) && rest[2..].starts_with(':') && digits(&rest[3..], 2) {
             steady.push_str("18:02");
             rest = &rest[5..];
@@ -169,7 +175,9 @@ pub(crate) fn steady(answered: &InteractionReply) -> String {
     steady
 }
 
-/// Every piece from `launch` to `end` replaced; `|` = how long the log is, which ends at the next sign.
+/// Replaces every piece from `begin` to `end` with `with`.
+///
+/// The end `|` is for the length of the log: the piece ends at the next newline, `;` or `:`.
 fn between(text: &str, begin: &str, end: char, with: &str) -> String {
     let mut parts = text.split(begin);
     let mut steady = parts.next().unwrap_or_default().to_owned();
@@ -186,7 +194,7 @@ fn between(text: &str, begin: &str, end: char, with: &str) -> String {
     steady
 }
 
-/// Only what the command says, without the killmails below it: these have golden files of their own.
+/// Returns a reply without the killmails below its first embed, which have golden files of their own.
 pub(crate) fn without_examples(answered: &InteractionReply) -> InteractionReply {
     let mut first = answered.clone();
     first.message["content"] = Value::Null;
@@ -196,12 +204,12 @@ pub(crate) fn without_examples(answered: &InteractionReply) -> InteractionReply 
     first
 }
 
-/// The first embed's title.
+/// Returns the first embed's title.
 pub(crate) fn title(answered: &InteractionReply) -> &str {
     answered.message["embeds"][0]["title"].as_str().unwrap_or_default()
 }
 
-/// Holds a reply against its golden file.
+/// Compares a reply with its golden file.
 macro_rules! golden {
     ($name:literal, $answered:expr) => {
         insta::assert_snapshot!($name, crate::commands::steady(&$answered))
@@ -209,19 +217,19 @@ macro_rules! golden {
 }
 pub(crate) use golden;
 
-/// `subscribe` with a name.
+/// Returns a `subscribe` command.
 pub(crate) fn subscribe(name: &str, filter: &str) -> TestInteraction {
     TestInteraction::command("subscribe")
         .text("name", name)
         .text("filter", filter)
 }
 
-/// One more killmail, published now.
+/// Publishes another killmail with this id now.
 pub(crate) fn another(desk: &CommandHarness, id: u64) -> Value {
     another_with(desk, id, |_| {})
 }
 
-/// The same with something about it changed.
+/// Publishes another killmail with this id now, after `change`.
 pub(crate) fn another_with(desk: &CommandHarness, id: u64, change: impl FnOnce(&mut Value)) -> Value {
     let now = SystemTime::now();
     let mut document = corpus::sample().remove(0);

@@ -1,4 +1,4 @@
-//! The admin API through the program that calls it; and the invitation, printed and logged.
+//! Tests of the admin API through the notifier's subcommands, and of the invitation link.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use killfeed_support::{
 use super::{CommandHarness, another, subscribe};
 use crate::harness::TEST_TIMEOUT;
 
-/// Exit code, standard output, standard error.
+/// Runs a subcommand and returns its exit code, stdout and stderr.
 async fn call(settings: &[(&str, String)], arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut service = Service::start_with_arguments(Binary::Notifier, settings, arguments).await;
     let status = service.end().await;
@@ -19,7 +19,7 @@ async fn call(settings: &[(&str, String)], arguments: &[&str]) -> (Option<i32>, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn operators_do_the_same_without_discord() {
+async fn admin_subcommands_manage_subscriptions() {
     let mut desk = CommandHarness::start(&[]).await;
     let settings = [("NOTIFIER_ADMIN_ADDR", desk.admin.clone())];
     let (guild, channel) = (GUILD.to_string(), CHANNEL.to_string());
@@ -64,7 +64,7 @@ async fn operators_do_the_same_without_discord() {
     let (_, _, error) = call(&settings, &hook).await;
     assert!(error.contains("NOTIFIER_ADMIN_TOKENS_FILE"), "{error}");
 
-    // Answered is on disk, and seen by those who give commands.
+    // A reported change is on disk, and the commands in Discord see it.
     desk.restart().await;
     desk.ask(subscribe("by a person", "solo")).await;
     assert_eq!(desk.names().await, ["by a person", "caps"]);
@@ -112,7 +112,7 @@ async fn operators_do_the_same_without_discord() {
     }
 }
 
-/// A file of tokens, of which the program sends the first.
+/// Writes a file of tokens. The subcommands send the first one.
 fn tokens(text: &str) -> tempfile::NamedTempFile {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), text).unwrap();
@@ -125,9 +125,9 @@ fn with_tokens(desk: &CommandHarness, file: Option<&Path>) -> Vec<(&'static str,
     settings
 }
 
-/// Where a file of tokens is set, every call needs one of them; and webhooks are taken.
+/// With a tokens file, every call needs one of its tokens, and webhook destinations are allowed.
 #[tokio::test(flavor = "multi_thread")]
-async fn tokens_are_asked_for_and_let_webhooks_in() {
+async fn admin_api_requires_a_token_when_tokens_are_set() {
     let known = tokens("# who: token\nweb front-end-token\nops operator-token\n");
     let wrong = tokens("web other-token\n");
     let second = tokens("ops operator-token\n");
@@ -184,7 +184,11 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
             assert!(!error.contains("token\n") && !error.contains("other-token"), "{error}");
         }
     }
-    assert_eq!(desk.names().await, [""; 0], "nobody without a token changed anything");
+    assert_eq!(
+        desk.names().await,
+        [""; 0],
+        "a call without a valid token changes nothing"
+    );
 
     let settings = with_tokens(&desk, Some(known.path()));
     let run = async |arguments: &[&str]| call(&settings, arguments).await;
@@ -206,7 +210,7 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
     let (code, _, error) = run(&evil).await;
     assert!(code == Some(1) && error.contains("webhook: expected"), "{error}");
 
-    // It posts, without the bot; after a kill -9 too.
+    // The webhook posts without the bot's permissions, also after a kill -9.
     desk.restart().await;
     another(&desk, 910_000_011);
     eventually("posted through the webhook", TEST_TIMEOUT, async || {
@@ -217,7 +221,7 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
     let content = post.body["content"].as_str().unwrap();
     assert!(content.contains("https://zkillboard.com/kill/910000011/"), "{content}");
 
-    // The second token of the file is as good; a webhook's address is in no export.
+    // Every token of the file is valid. An export never contains the URL of a webhook.
     let settings = with_tokens(&desk, Some(second.path()));
     let run = async |arguments: &[&str]| call(&settings, arguments).await;
     let (code, out, error) = run(&["subscriptions", "import", &path]).await;
@@ -228,7 +232,7 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
     assert!(!export.contains("secret") && export.contains("\"there\""), "{export}");
     let from_discord = desk.ask(TestInteraction::command("export")).await.file;
     assert!(!from_discord.contains("hook"), "{from_discord}");
-    // Webhooks belong to no server.
+    // A webhook subscription belongs to no guild.
     let (code, _, error) = run(&["subscriptions", "remove", "--guild", &guild, "--name", "hook"]).await;
     assert!(code == Some(1) && error.contains("NotFound"), "{error}");
     let (code, out, error) = run(&["subscriptions", "remove", "--name", "hook"]).await;
@@ -237,11 +241,11 @@ async fn tokens_are_asked_for_and_let_webhooks_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bot_in_no_server_logs_the_link_that_adds_it_and_says_nothing_where_it_comes() {
+async fn bot_without_guilds_logs_the_invite_link() {
     let discord = FakeDiscord::start().await;
     discord.remove_guild(GUILD);
     let desk = CommandHarness::start_in(discord, &[]).await;
-    eventually("the link in the log", TEST_TIMEOUT, async || {
+    eventually("the notifier logs the link", TEST_TIMEOUT, async || {
         desk.notifier().stderr().contains("the bot is in no server")
     })
     .await;
@@ -255,12 +259,15 @@ async fn a_bot_in_no_server_logs_the_link_that_adds_it_and_says_nothing_where_it
     let help = desk.ask(TestInteraction::command("help")).await;
     assert!(help.shown().contains("# Filters"), "{}", help.shown());
     another(&desk, 910_000_021);
-    eventually("it came", TEST_TIMEOUT, async || {
+    eventually("the notifier receives the killmail", TEST_TIMEOUT, async || {
         let why = desk
             .ask(TestInteraction::command("why").text("kill", "910000021"))
             .await;
         why.shown().contains("Died") && !why.shown().contains("received")
     })
     .await;
-    assert!(desk.discord.posts(CHANNEL).is_empty(), "nobody asked it to post");
+    assert!(
+        desk.discord.posts(CHANNEL).is_empty(),
+        "a new guild gets no posts without a subscription"
+    );
 }

@@ -1,4 +1,4 @@
-//! Many people of one server at once: what each is told is what is there, in memory and after a kill -9.
+//! Concurrent commands in one guild: every response matches the stored state, also after a kill -9.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use super::{CommandHarness, subscribe, title};
 
-/// NOTIFIER_MAX_SUBSCRIPTIONS here: low, so that few commands overrun it.
+/// A low limit, so that few commands exceed it.
 const MAX_SUBSCRIPTIONS: usize = 30;
 
-/// All of them at the same moment; their answers in the same order.
+/// Sends all interactions concurrently and returns their responses in the same order.
 async fn at_once(desk: &CommandHarness, asks: &[TestInteraction]) -> Vec<InteractionReply> {
     let answers = join_all(asks.iter().map(|ask| desk.discord.ask(ask))).await;
     assert_eq!(desk.discord.rejected(), [""; 0]);
@@ -32,7 +32,7 @@ async fn import(desk: &CommandHarness, names: impl Iterator<Item = String>) {
 async fn names(desk: &CommandHarness) -> BTreeSet<String> {
     let names = desk.names().await;
     let distinct: BTreeSet<String> = names.iter().cloned().collect();
-    assert_eq!(names.len(), distinct.len(), "a name twice: {names:?}");
+    assert_eq!(names.len(), distinct.len(), "a name is listed twice: {names:?}");
     distinct
 }
 
@@ -45,11 +45,11 @@ async fn filter_of(desk: &CommandHarness, name: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() {
+async fn concurrent_commands_of_a_guild_are_serialized() {
     let mut desk = CommandHarness::start(&[("NOTIFIER_MAX_SUBSCRIPTIONS", &MAX_SUBSCRIPTIONS.to_string())]).await;
     import(&desk, (0..20).map(|n| format!("old{n:02}"))).await;
 
-    // Ten places, and twice as many who want one.
+    // Twenty commands compete for the last ten subscriptions.
     let wanted: Vec<String> = (0..20).map(|n| format!("new{n:02}")).collect();
     let asks: Vec<TestInteraction> = wanted.iter().map(|name| subscribe(name, "npc")).collect();
     let answers = at_once(&desk, &asks).await;
@@ -68,7 +68,7 @@ async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() 
     desk.restart().await;
     assert_eq!(names(&desk).await, expected);
 
-    // Each is removed by one, while others pause and resume it: none of them brings it back.
+    // Each subscription is removed by one command while others pause and resume it. None of them restores it.
     let gone: Vec<String> = (0..8).map(|n| format!("old{n:02}")).collect();
     let three = |name: &String| {
         ["pause", "unsubscribe", "resume"].map(|what| TestInteraction::command(what).text("name", name))
@@ -88,7 +88,7 @@ async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() 
     gone.iter().for_each(|name| assert!(expected.remove(name)));
     assert_eq!(names(&desk).await, expected);
 
-    // A name is one person's.
+    // Only one of the commands with the same name succeeds.
     let asks = vec![subscribe("same", "npc"); 6];
     let answers = at_once(&desk, &asks).await;
     let made = answers
@@ -99,7 +99,7 @@ async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() 
     expected.insert("same".to_owned());
     assert_eq!(names(&desk).await, expected);
 
-    // Each adds a term to what is there: none overwrites what another one added meanwhile.
+    // Concurrent edits each add a term. None of them overwrites another.
     let terms: Vec<String> = (1..=8).map(|id| format!("-victim.ship:{id}")).collect();
     let add = |term: &String| TestInteraction::command("edit").text("name", "same").text("add", term);
     let asks: Vec<TestInteraction> = terms.iter().map(add).collect();
@@ -112,9 +112,9 @@ async fn commands_of_one_server_are_one_after_another_and_answered_is_on_disk() 
     assert!(terms.iter().all(|term| words.contains(term.as_str())), "{filter}");
 }
 
-/// The process dies in the middle of many commands: what somebody was told of is there.
+/// The process is killed during many commands. Every subscription with a response still exists.
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_answered_before_a_kill_9_finds_it_again() {
+async fn confirmed_subscriptions_survive_a_kill() {
     let mut desk = CommandHarness::start(&[]).await;
     let asks: Vec<(String, TestInteraction)> = (0..40)
         .map(|n| (format!("n{n:02}"), subscribe(&format!("n{n:02}"), "npc")))
@@ -134,6 +134,6 @@ async fn whoever_was_answered_before_a_kill_9_finds_it_again() {
     let there = names(&desk).await;
     assert!(
         answered.is_subset(&there),
-        "{answered:?} was answered, {there:?} is there"
+        "{answered:?} were confirmed, {there:?} exist after the restart"
     );
 }

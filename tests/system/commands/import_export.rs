@@ -1,4 +1,4 @@
-//! Files in and out: exports, imports of all kinds, and how much a server may have.
+//! Tests of exports, of imports in all formats, and of the limit of subscriptions.
 
 use killfeed_support::fake_discord::{CHANNEL, GUILD, TestInteraction};
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ async fn import(desk: &CommandHarness, text: &str) -> killfeed_support::fake_dis
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_exported_is_imported() {
+async fn export_and_import_round_trip() {
     let desk = CommandHarness::start(&[("NOTIFIER_MAX_SUBSCRIPTIONS", "500")]).await;
     desk.ask(
         subscribe("a", "npc OR solo")
@@ -52,7 +52,7 @@ async fn what_is_exported_is_imported() {
     let again = desk.ask(TestInteraction::command("export")).await;
     assert_eq!(again.file, export.file);
 
-    // All or nothing.
+    // An import is applied completely or not at all.
     let mut other = row("other guild", "npc");
     other["guild"] = "5".into();
     let mut hook = row("hook", "npc");
@@ -80,7 +80,7 @@ async fn what_is_exported_is_imported() {
         .await
     );
 
-    // 500, and not one more; a page of them is quick, and the last page has no Next.
+    // The limit is exactly 500. `list` stays fast at the limit.
     let there = desk.names().await.len();
     let many: Vec<Value> = (there..500).map(|n| row(&format!("n{n:03}"), "npc")).collect();
     let full = import(&desk, &json!({"subscription": many}).to_string()).await;

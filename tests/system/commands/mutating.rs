@@ -1,4 +1,6 @@
-//! Commands that change something: what they say, what is there afterwards, and that it is on disk when they have said it.
+//! Tests of commands that change subscriptions.
+//!
+//! They check the replies, the state after each reply, and the durability of that state.
 
 use killfeed_support::fake_discord::{CHANNEL, GUILD, TestInteraction, USER, permission};
 
@@ -9,7 +11,7 @@ use killfeed_support::process::eventually;
 const HIDDEN: u64 = CHANNEL + 7;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_subscription_is_made_changed_and_removed() {
+async fn subscription_commands_change_stored_subscriptions() {
     let mut desk = CommandHarness::start(&[]).await;
     eventually("registered", TEST_TIMEOUT, async || desk.discord.registered().is_some()).await;
     let command = &desk.discord.registered().unwrap()[0];
@@ -20,14 +22,14 @@ async fn a_subscription_is_made_changed_and_removed() {
         .ask(subscribe("caps", "group:(Titan OR Dreadnought) -victim.group:Capsule"))
         .await;
     golden!("subscribe", made);
-    // Once more: a name is taken.
+    // A name is unique in its guild.
     let taken = desk.ask(subscribe("caps", "npc")).await;
     golden!("subscribe_taken", taken);
     let wrong = desk.ask(subscribe("jia", "npc system:Jia")).await;
     golden!("subscribe_wrong", wrong);
     let warned = desk.ask(subscribe("all but pods", "-group:Capsule")).await;
     golden!("subscribe_warning", warned);
-    // A button under it takes the suggestion, another leaves out what is most of it.
+    // One button applies the suggestion, another excludes the most frequent kind of killmail.
     let better = desk
         .ask(TestInteraction::button(&warned.button("use: "), &warned.message))
         .await;
@@ -43,7 +45,7 @@ async fn a_subscription_is_made_changed_and_removed() {
         .await;
     golden!("without", without);
 
-    // kill -9 right after the answer: everything that was answered is there.
+    // Every confirmed change survives a kill -9 right after its response.
     desk.restart().await;
     assert_eq!(desk.names().await, ["all but pods", "caps", "npcs"]);
     let list = desk.ask(TestInteraction::command("list")).await;
@@ -110,7 +112,11 @@ async fn a_subscription_is_made_changed_and_removed() {
         .ask(TestInteraction::command("unsubscribe").text("name", "*"))
         .await;
     golden!("unsubscribe_all", ask);
-    assert_eq!(desk.names().await.len(), 2, "asked, not done");
+    assert_eq!(
+        desk.names().await.len(),
+        2,
+        "`unsubscribe` removes nothing before the confirmation"
+    );
     let gone = desk
         .ask(TestInteraction::button(&ask.button("Remove all"), &ask.message))
         .await;
@@ -123,11 +129,11 @@ async fn a_subscription_is_made_changed_and_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_invoker_s_own_permissions_bind() {
+async fn commands_respect_the_invokers_permissions() {
     let desk = CommandHarness::start(&[("NOTIFIER_GUILDS", &GUILD.to_string())]).await;
     desk.discord.add_channel(GUILD, HIDDEN, permission::ALL);
     let may = permission::VIEW_CHANNEL | permission::SEND_MESSAGES;
-    // The channel's own permissions count, not those where the command is given.
+    // The permissions in the target channel count, not those in the channel of the command.
     let into = |permissions| subscribe("x", "npc").channel("channel", HIDDEN, permissions);
     assert_eq!(title(&desk.ask(into(0)).await), "Not allowed");
     assert_eq!(title(&desk.ask(into(permission::VIEW_CHANNEL)).await), "Not allowed");
@@ -139,7 +145,7 @@ async fn the_invoker_s_own_permissions_bind() {
     );
     let hidden = subscribe("secret", "solo").channel("channel", HIDDEN, permission::EVERYTHING);
     assert_eq!(title(&desk.ask(hidden).await), "Subscribed");
-    // Somebody who cannot see that channel (the stand-in gives @everyone nothing there).
+    // A user who cannot see that channel, because the fake gives @everyone no permissions there.
     let other = |ask: TestInteraction| ask.by(USER + 1, may);
     let list = desk.ask(other(TestInteraction::command("list"))).await;
     assert!(
@@ -170,7 +176,7 @@ async fn the_invoker_s_own_permissions_bind() {
         why.shown()
     );
 
-    // Another guild gets one sentence, and nothing to choose from.
+    // A guild that the bot does not serve gets one sentence and no suggestions.
     let (guild, channel) = (GUILD + (9 << 22), CHANNEL + 9);
     desk.discord.add_channel(guild, channel, permission::ALL);
     golden!("not_served", desk.ask(subscribe("y", "npc").at(guild, channel)).await);
@@ -181,7 +187,7 @@ async fn the_invoker_s_own_permissions_bind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_pause_missed_is_never_posted() {
+async fn killmails_during_a_pause_are_never_posted() {
     let mut desk = CommandHarness::start(&[]).await;
     desk.ask(subscribe("everything", "")).await;
     another(&desk, 910_000_001);
@@ -196,10 +202,10 @@ async fn what_a_pause_missed_is_never_posted() {
         let shown = why.shown();
         !shown.contains("Not received yet") && !shown.contains("not in the log")
     };
-    eventually("the second one came", TEST_TIMEOUT, received).await;
+    eventually("the notifier receives the second killmail", TEST_TIMEOUT, received).await;
     desk.ask(TestInteraction::command("resume").text("name", "everything"))
         .await;
-    // zKillboard's times are whole seconds: what comes in the second of the change counts as new.
+    // zKillboard's times are whole seconds: a killmail from the second of the change would count as new.
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     another(&desk, 910_000_003);
     eventually("posted", TEST_TIMEOUT, async || desk.discord.posts(CHANNEL).len() >= 2).await;
@@ -212,7 +218,7 @@ async fn what_a_pause_missed_is_never_posted() {
             .await
     );
 
-    // The daily copy, made anew when a process begins and there is none of today.
+    // A starting process writes today's copy if it does not exist.
     let copies = desk.data.path().join("exports");
     let copied = || {
         let files = std::fs::read_dir(&copies).map(|files| files.flatten().map(|file| file.path()).collect::<Vec<_>>());
@@ -224,7 +230,7 @@ async fn what_a_pause_missed_is_never_posted() {
     };
     desk.kill().await;
     std::fs::remove_dir_all(&copies).unwrap();
-    // What is skipped never comes, and is not said to come yet.
+    // A killmail that the notifier skipped never arrives, and `why` does not claim that it is pending.
     another(&desk, 910_000_004);
     desk.ingestor.wait_for_killmails(KILLMAILS + 4).await;
     desk.extra.push(("NOTIFIER_SKIP_BACKLOG", "true".to_owned()));
@@ -239,9 +245,9 @@ async fn what_a_pause_missed_is_never_posted() {
     );
     assert!(
         shown.contains("everything matches"),
-        "clause by clause all the same: {shown}"
+        "`why` explains every clause: {shown}"
     );
-    eventually("today's copy", TEST_TIMEOUT, async || {
+    eventually("today's copy exists", TEST_TIMEOUT, async || {
         copied().contains(&GUILD.to_string())
     })
     .await;
@@ -254,13 +260,13 @@ async fn what_a_pause_missed_is_never_posted() {
     );
     assert_eq!(desk.names().await, [""; 0]);
     assert!(!copied().contains(&GUILD.to_string()), "{}", copied());
-    assert!(copied().contains("\"subscriptions\""), "the copy itself is still there");
+    assert!(copied().contains("\"subscriptions\""), "the copy still exists");
     let why = desk
         .ask(TestInteraction::command("why").text("kill", "910000003"))
         .await;
     assert!(!why.shown().contains("Posted"), "{}", why.shown());
 
-    // A disk that takes no copy: said, to the one who asked and to the operator.
+    // If the copies cannot be rewritten, the reply and the log say so.
     desk.ask(subscribe("again", "")).await;
     std::fs::remove_dir_all(&copies).unwrap();
     std::fs::write(&copies, "no folder").unwrap();
@@ -272,19 +278,19 @@ async fn what_a_pause_missed_is_never_posted() {
     );
     assert_eq!(desk.names().await, [""; 0]);
     let said = async || desk.notifier().stderr().contains("cannot be rewritten");
-    eventually("an error in the log", TEST_TIMEOUT, said).await;
+    eventually("the notifier logs an error", TEST_TIMEOUT, said).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_of_another_process_is_said() {
+async fn second_process_on_a_shard_is_reported() {
     let desk = CommandHarness::start(&[]).await;
     desk.discord.ask_taken(&TestInteraction::command("help")).await;
     let said = async || desk.notifier().stderr().contains("another process serves this shard");
-    eventually("an error in the log", TEST_TIMEOUT, said).await;
+    eventually("the notifier logs an error", TEST_TIMEOUT, said).await;
     let status = desk.ask(TestInteraction::command("status")).await;
     assert!(status.shown().contains("Another process answers"), "{}", status.shown());
-    // An answer is counted after it was given.
-    eventually("both are counted", TEST_TIMEOUT, async || {
+    // The notifier counts an interaction after its response.
+    eventually("the notifier counts both interactions", TEST_TIMEOUT, async || {
         crate::harness::metric(&desk.http, "notifier_interactions_total").await >= 2.0
     })
     .await;

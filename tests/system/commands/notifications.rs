@@ -1,4 +1,4 @@
-//! What people hear who subscribed a channel that takes no posts any more, and what each subscription got so far.
+//! Tests of direct messages about channels that reject posts, and of the counters of a subscription.
 
 use killfeed_support::{
     fake_discord::{CHANNEL, Fault, GUILD, TestInteraction, USER, permission},
@@ -8,7 +8,7 @@ use killfeed_support::{
 use super::{CommandHarness, another, subscribe};
 use crate::harness::TEST_TIMEOUT;
 
-/// Somebody who takes no direct messages.
+/// A user who accepts no direct messages.
 const SHY: u64 = USER + 1;
 
 fn contents(desk: &CommandHarness, channel: u64) -> Vec<String> {
@@ -17,7 +17,7 @@ fn contents(desk: &CommandHarness, channel: u64) -> Vec<String> {
     posts.iter().map(|post| content(&post.body)).collect()
 }
 
-/// How often a message to the channel was tried.
+/// Returns the number of attempts to post to a channel.
 fn tries(desk: &CommandHarness, channel: u64) -> usize {
     let path = format!("/channels/{channel}/messages");
     let asked = desk.discord.requests();
@@ -25,34 +25,38 @@ fn tries(desk: &CommandHarness, channel: u64) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_made_it_is_told_once_in_private_and_nobody_in_public() {
+async fn owner_gets_one_direct_message_per_lost_channel() {
     let mut desk = CommandHarness::start(&[("NOTIFIER_PROBE_INTERVAL", "1s")]).await;
     desk.ask(subscribe("mine", "attackers>=1").text("style", "link")).await;
     let theirs = subscribe("theirs", "attackers>=1").text("style", "link");
     desk.ask(theirs.by(SHY, permission::EVERYTHING)).await;
-    // Discord's answer where somebody takes no messages from strangers.
+    // Discord's error for a user who accepts no messages from strangers.
     desk.discord.fault(SHY, Fault::Rejected(403, 50_007), None);
 
-    // Suspended: 50013, and tried again every second.
+    // The channel is suspended (error 50013) and probed every second.
     desk.discord.add_channel(GUILD, CHANNEL, permission::VIEW_CHANNEL);
     another(&desk, 910_000_001);
     eventually("told", TEST_TIMEOUT, async || !contents(&desk, USER).is_empty()).await;
     let before = tries(&desk, CHANNEL);
-    eventually("probed twice more", TEST_TIMEOUT, async || {
+    eventually("the notifier probes twice more", TEST_TIMEOUT, async || {
         tries(&desk, CHANNEL) >= before + 2
     })
     .await;
     let told = contents(&desk, USER);
-    assert_eq!(told.len(), 1, "once, however often it is refused: {told:?}");
+    assert_eq!(told.len(), 1, "one message for any number of failed probes: {told:?}");
     assert!(
         told[0].contains(&format!("<#{CHANNEL}>")) && told[0].contains("suspended"),
         "{told:?}"
     );
     let mentions = &desk.discord.posts(USER)[0].body["allowed_mentions"];
-    assert_eq!(mentions, &serde_json::json!({"parse": []}), "it pings nobody");
-    assert_eq!(tries(&desk, SHY), 1, "who cannot be told is not asked again");
+    assert_eq!(
+        mentions,
+        &serde_json::json!({"parse": []}),
+        "the direct message pings nobody"
+    );
+    assert_eq!(tries(&desk, SHY), 1, "a failed direct message is not retried");
 
-    // It goes on by itself, and what waited is posted once.
+    // Delivery resumes after the fix, and the queued killmail is posted once.
     desk.discord.add_channel(GUILD, CHANNEL, permission::ALL);
     let link = "https://zkillboard.com/kill/910000001/";
     eventually("resumed", TEST_TIMEOUT, async || contents(&desk, CHANNEL).len() == 1).await;
@@ -60,21 +64,24 @@ async fn whoever_made_it_is_told_once_in_private_and_nobody_in_public() {
     let list = desk.ask(TestInteraction::command("list")).await.shown();
     assert_eq!(list.matches("1 matched and 1 posted in all").count(), 2, "{list}");
 
-    // Gone: told once more, and never tried again.
+    // A deleted channel is retired: its owner gets one more message, and the notifier never posts there again.
     desk.discord.delete_channel(GUILD, CHANNEL);
     another(&desk, 910_000_002);
-    eventually("told again", TEST_TIMEOUT, async || contents(&desk, USER).len() == 2).await;
+    eventually("the owner gets a second direct message", TEST_TIMEOUT, async || {
+        contents(&desk, USER).len() == 2
+    })
+    .await;
     let told = contents(&desk, USER).pop().unwrap();
     assert!(told.contains("gone") && told.contains("retired"), "{told}");
     let before = tries(&desk, CHANNEL);
     let log = desk.ingestor.status().await.killmails;
     another(&desk, 910_000_003);
-    eventually("it is in the log", TEST_TIMEOUT, async || {
+    eventually("the log contains the killmail", TEST_TIMEOUT, async || {
         desk.ingestor.status().await.killmails > log
     })
     .await;
 
-    // The counters outlive the process.
+    // The counters survive a restart.
     desk.restart().await;
     let settings = [("NOTIFIER_ADMIN_ADDR", desk.admin.clone())];
     let mut listed = Service::start_with_arguments(Binary::Notifier, &settings, &["subscriptions", "list"]).await;
@@ -85,6 +92,10 @@ async fn whoever_made_it_is_told_once_in_private_and_nobody_in_public() {
     assert_eq!(tries(&desk, CHANNEL), before);
     assert_eq!(contents(&desk, USER).len(), 2);
     assert_eq!(desk.discord.posts(SHY).len(), 0);
-    assert_eq!(contents(&desk, CHANNEL), [link], "what was to be told is in no channel");
+    assert_eq!(
+        contents(&desk, CHANNEL),
+        [link],
+        "the notification is posted in no channel"
+    );
     assert_eq!(desk.discord.rejected(), [""; 0]);
 }

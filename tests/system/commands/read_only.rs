@@ -1,4 +1,4 @@
-//! Commands that only say something: completion, previews, explanations, status; and hostile input to all of them.
+//! Tests of commands that change nothing, and of hostile input to all commands.
 
 use killfeed_support::fake_discord::{CHANNEL, GUILD, TestInteraction, permission};
 
@@ -7,7 +7,7 @@ use killfeed::v1::CompileFilterRequest;
 use super::{CommandHarness, KILLMAILS, another_with, golden, subscribe, title, without_examples};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn people_are_told_what_they_ask() {
+async fn read_only_commands_match_the_golden_files() {
     let desk = CommandHarness::start(&[]).await;
     let help = desk.ask(TestInteraction::command("help")).await;
     golden!("help", help);
@@ -28,7 +28,7 @@ async fn people_are_told_what_they_ask() {
     assert_eq!(
         preview.message["embeds"].as_array().unwrap().len(),
         3,
-        "two match, and are shown"
+        "the embeds of a preview with two matches"
     );
     golden!("preview", without_examples(&preview));
     let made = desk
@@ -38,7 +38,7 @@ async fn people_are_told_what_they_ask() {
         ))
         .await;
     assert_eq!(title(&made), "Subscribed", "{}", made.shown());
-    // A filter too long for a button comes from what is shown.
+    // A filter that is too long for a button's custom id is read from the message.
     let long = format!("value>=10b ({})", ["alliance:99990003"; 8].join(" OR "));
     let preview = desk
         .ask(
@@ -71,7 +71,7 @@ async fn people_are_told_what_they_ask() {
         )
         .await
     );
-    // It matches, but the bot came later.
+    // This filter matches, but the bot was added after the killmail.
     golden!(
         "why_before",
         desk.ask(
@@ -108,14 +108,14 @@ async fn people_are_told_what_they_ask() {
     }
 }
 
-/// The lines of the field Examples: a filter in backquotes, and what it is for.
+/// Compiles every example of the help text: lines with a filter in backquotes and its purpose.
 async fn every_example_is_a_filter(desk: &CommandHarness, help: &killfeed_support::fake_discord::InteractionReply) {
     let shown = help.shown();
     let (_, examples) = shown.split_once("## Examples\n").unwrap();
     let (examples, _) = examples.split_once("\n## ").unwrap();
     let examples: Vec<&str> = examples.lines().filter(|line| line.starts_with('`')).collect();
     assert!(examples.len() >= 6, "{examples:?}");
-    // And a name that players never meet in the market: wildcards find those, too.
+    // Wildcards also match the names of NPC ships, which are not on the market.
     for example in examples.into_iter().chain(["`attacker.ship:*Police*Commander`"]) {
         let filter = example.trim_matches('`').to_owned();
         let request = CompileFilterRequest { filter };
@@ -126,12 +126,12 @@ async fn every_example_is_a_filter(desk: &CommandHarness, help: &killfeed_suppor
     }
 }
 
-/// What is most of it can be left out: each button adds the term that leaves out exactly what was counted.
+/// Each button adds the term that excludes exactly the killmails that its label counts.
 #[tokio::test(flavor = "multi_thread")]
-async fn buttons_leave_out_what_they_name() {
+async fn exclude_buttons_remove_exactly_the_named_killmails() {
     let desk = CommandHarness::start(&[]).await;
     const CORPORATION: u64 = 98_880_001;
-    // Two of each, and two Rifters which are what is wanted. CCP's ids of a capsule, a shuttle and a corvette.
+    // CCP's ids of two capsules, a shuttle and a corvette, and four Rifters: two that should remain and two NPC losses.
     let ships = [670, 670, 672, 601, 587, 587, 587, 587];
     for (index, ship) in ships.into_iter().enumerate() {
         another_with(&desk, 920_000_001 + index as u64, |document| {
@@ -178,9 +178,9 @@ async fn buttons_leave_out_what_they_name() {
     }
 }
 
-/// Two texts that are right, and too long as one.
+/// Two filters are valid alone, but too long in combination.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_long_together_is_named() {
+async fn combined_filter_over_the_limit_is_reported() {
     let desk = CommandHarness::start(&[]).await;
     let long = format!("{}npc", "npc OR ".repeat(279));
     assert!(long.len() < 2_000 && long.len() > 1_930);
@@ -204,7 +204,7 @@ async fn what_is_too_long_together_is_named() {
     );
     let test = desk.ask(TestInteraction::command("test").text("name", "long")).await;
     assert_eq!(title(&test), "Too much to look for at once");
-    // Without `us` the filter is asked for, only not together with one more term.
+    // Without `us` the filter can be searched, but not together with one more term.
     let filter = format!("{}npc", "npc OR ".repeat(284));
     let made = desk.ask(subscribe("longest", &filter)).await;
     assert!(
@@ -212,7 +212,7 @@ async fn what_is_too_long_together_is_named() {
         "{}",
         made.shown()
     );
-    // What a button would make too long is refused as the filter that it would be.
+    // The edit behind an exclude button fails if the resulting filter is too long.
     let too_long = desk
         .ask(
             TestInteraction::command("edit")
@@ -229,7 +229,7 @@ async fn what_is_too_long_together_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_typed_is_completed() {
+async fn autocomplete_suggests_terms_names_and_history() {
     let desk = CommandHarness::start(&[]).await;
     let typing = async |text: &str| {
         desk.ask(TestInteraction::typing("subscribe", "filter", text))
@@ -240,7 +240,7 @@ async fn what_is_typed_is_completed() {
     assert_eq!(typing("value>=1b al").await, ["value>=1b alliance:"]);
     let titan = typing("-victim.group:tit").await;
     assert!(titan.contains(&"-victim.group:Titan".to_owned()), "{titan:?}");
-    // What compiles stands first, as it was typed.
+    // A valid filter is the first choice, exactly as typed.
     assert_eq!(typing("npc").await[0], "npc");
     assert_eq!(typing("group:Titan").await[0], "group:Titan");
     let system = typing("npc system:(Jita OR Peri").await;
@@ -248,7 +248,7 @@ async fn what_is_typed_is_completed() {
         system.contains(&"npc system:(Jita OR Perimeter".to_owned()),
         "{system:?}"
     );
-    // Beyond what a choice can hold: one that says so.
+    // For a filter that is too long for a choice, the only choice says so.
     let long = format!("{} group:Tit", "npc OR ".repeat(14));
     let choices = desk.ask(TestInteraction::typing("subscribe", "filter", &long)).await;
     assert_eq!(choices.choices().len(), 1);
@@ -262,7 +262,7 @@ async fn what_is_typed_is_completed() {
     desk.ask(subscribe("first", "group:Titan")).await;
     desk.ask(subscribe("second", "npc")).await;
     let recent = typing("group:").await;
-    assert_eq!(recent[0], "group:Titan", "used here comes first");
+    assert_eq!(recent[0], "group:Titan", "terms used in this guild come first");
     let names = desk.ask(TestInteraction::typing("pause", "name", "")).await.choices();
     assert_eq!(names, ["*", "first", "second"]);
     assert_eq!(
@@ -279,7 +279,7 @@ async fn what_is_typed_is_completed() {
         .await
         .choices();
     assert!(us.contains(&"corporation:98990001 OR alliance:".to_owned()), "{us:?}");
-    // Nobody to ask: empty, not late.
+    // Without an ingestor the response is empty and still in time.
     let mut desk = desk;
     desk.ingestor.stop().await;
     let away = desk
@@ -287,11 +287,15 @@ async fn what_is_typed_is_completed() {
         .await;
     assert!(away.after.as_millis() < 2_500, "{:?}", away.after);
     golden!("no_ingestor", desk.ask(subscribe("third", "npc")).await);
-    assert_eq!(desk.names().await, ["first", "second"], "nothing was stored");
+    assert_eq!(
+        desk.names().await,
+        ["first", "second"],
+        "a failed command stores nothing"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn hostile_input_does_no_harm() {
+async fn hostile_input_is_escaped_or_rejected() {
     let desk = CommandHarness::start(&[]).await;
     let long = "x".repeat(3_000);
     let nested = "(".repeat(500);
@@ -337,7 +341,7 @@ async fn hostile_input_does_no_harm() {
         ))
         .await;
     }
-    // Control and direction marks are gone before the filter is read.
+    // Control and direction characters are removed before the filter is compiled.
     assert!(
         desk.names().await.iter().any(|name| name == "npc"),
         "{:?}",
