@@ -1,9 +1,9 @@
-//! The filter language over CCP's real names and over real killmails.
+//! Tests of the filter language with CCP's real names and real killmails.
 
 mod dataset;
 mod random;
 mod real;
-/// The rules once more, written apart from the program: the library's own tests hold it against invented killmails.
+/// A second implementation of the rules, which the library's own tests run against invented killmails.
 #[path = "../../src/filter/tests/reference.rs"]
 mod reference;
 
@@ -36,7 +36,7 @@ const KINDS: [(EntityKind, &str, &str); 7] = [
     (EntityKind::Region, "mapRegions", "region"),
 ];
 
-/// Every static name, as the ingestor finds them but without its code.
+/// All static names, loaded without the ingestor's code.
 struct StaticNames {
     proper: HashMap<(EntityKind, u64), String>,
     folded: HashMap<(EntityKind, String), Vec<u64>>,
@@ -78,7 +78,7 @@ impl Resolve for StaticNames {
         }
     }
 
-    /// Only names that have a `*` themselves are asked for here.
+    /// The filters in this file have wildcards only for names that contain a `*`.
     fn wildcard(&self, kind: EntityKind, pattern: &str) -> Vec<u64> {
         self.folded.get(&(kind, fold(pattern))).cloned().unwrap_or_default()
     }
@@ -103,7 +103,7 @@ fn compiled(text: &str, names: &StaticNames) -> Compiled {
     }
 }
 
-/// In quotes, as a person writes it.
+/// Quotes a name as a user writes it in a filter.
 fn quoted(name: &str) -> String {
     let mut quoted = String::from("\"");
     for c in name.chars() {
@@ -116,9 +116,9 @@ fn quoted(name: &str) -> String {
 }
 
 #[test]
-fn every_name_that_ccp_gives_can_be_written() {
+fn every_static_name_compiles_in_quotes() {
     let Some(names) = names() else {
-        return eprintln!("skipped: {SDE} is not here");
+        return eprintln!("note: skipping this test: {SDE} does not exist");
     };
     for ((kind, id), name) in &names.proper {
         let (_, _, field) = KINDS.iter().find(|(known, _, _)| known == kind).unwrap();
@@ -126,12 +126,15 @@ fn every_name_that_ccp_gives_can_be_written() {
         let again = compiled(&first.canonical, &names);
         assert_eq!(again.filter, first.filter, "{name}: {}", first.canonical);
         let tree = format!("{:?}", first.filter);
-        assert!(tree.contains(&id.to_string()), "{name} is not {id}: {tree}");
+        assert!(
+            tree.contains(&id.to_string()),
+            "{name} does not compile to {id}: {tree}"
+        );
     }
     assert!(names.proper.len() > 50_000, "{}", names.proper.len());
 }
 
-/// What a killmail itself says, as conditions that it must fulfil, and what it can't.
+/// Returns conditions that a killmail meets, and conditions that it does not meet.
 fn conditions(killmail: &Killmail) -> (Vec<String>, Vec<String>) {
     let (mut holds, mut fails) = (Vec::new(), Vec::new());
     let mut id = |field: &str, id: u64| match id {
@@ -182,7 +185,7 @@ fn conditions(killmail: &Killmail) -> (Vec<String>, Vec<String>) {
     }
     let hour = killmail.kill_time.unwrap().seconds.rem_euclid(86_400) / 3_600;
     holds.push(format!("hour:{hour}-{hour} -hour!={hour}"));
-    // Places are not known before enrichment.
+    // Before enrichment a killmail has no place.
     fails.push(format!("system:{}", killmail.location.as_ref().unwrap().system_id));
     holds.extend(killmail.labels.iter().map(|label| format!("label:{}", quoted(label))));
     for (flag, is) in [
@@ -197,13 +200,13 @@ fn conditions(killmail: &Killmail) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn real_killmails_fulfil_what_they_say() {
+fn real_killmails_match_their_own_properties() {
     let names = StaticNames {
         proper: HashMap::new(),
         folded: HashMap::new(),
     };
     let Ok(file) = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(KILLMAILS)) else {
-        return eprintln!("skipped: {KILLMAILS} is not here");
+        return eprintln!("note: skipping this test: {KILLMAILS} does not exist");
     };
     let mut lines = String::new();
     GzDecoder::new(file).read_to_string(&mut lines).unwrap();
@@ -221,7 +224,7 @@ fn real_killmails_fulfil_what_they_say() {
             .iter()
             .map(|text| (text, true))
             .chain(fails.iter().map(|text| (text, false)));
-        // The largest have tens of thousands; the first hundred tell as much.
+        // The largest killmails have tens of thousands of conditions. The first hundred are enough.
         for (text, expected) in expected.take(100) {
             let program = Program::new(&compiled(text, &names).filter).unwrap();
             assert_eq!(
@@ -233,14 +236,14 @@ fn real_killmails_fulfil_what_they_say() {
             checked += 1;
         }
     }
-    // A figure for the report, not a bound: machines differ.
+    // This time is information and has no bound, because it depends on the machine.
     let ids: Vec<String> = (1..=200).map(|id| id.to_string()).collect();
     let lists = format!("attacker.ship:({}) OR victim.character:1", ids.join(" OR "));
     let program = Program::new(&compiled(&lists, &names).filter).unwrap();
     let start = Instant::now();
     let matched = killmails.iter().filter(|killmail| program.matches(killmail)).count();
     eprintln!(
-        "{checked} conditions hold; a list of 200 ids against {} killmails ({matched} match): {:?}",
+        "checked {checked} conditions; a list of 200 ids against {} killmails ({matched} match): {:?}",
         killmails.len(),
         start.elapsed()
     );

@@ -1,5 +1,7 @@
-//! What random filters are about: killmails with their places and groups, and the names of the game. The real ones where they lie beside
-//! the project, else the bundled sample (said).
+//! The data for random filters: enriched killmails and the names of the game.
+//!
+//! The real data come from `../shared/data`. If that folder does not exist, the bundled sample replaces them and a note
+//! says so.
 
 use std::{
     io::Write as _,
@@ -18,16 +20,15 @@ use killfeed_ingestor::{
 };
 use killfeed_support::corpus;
 
-/// The killmails and the static data.
 pub(super) struct Dataset {
-    /// In feed order, enriched with all that the static data say.
+    /// In feed order, enriched from the static data.
     pub(super) killmails: Vec<Killmail>,
     pub(super) data: StaticData,
-    /// The static data hold all of New Eden.
+    /// Whether the static data contain all of New Eden.
     pub(super) real: bool,
 }
 
-/// Read once for all tests.
+/// Returns the dataset, which is read once for all tests.
 pub(super) fn ground() -> &'static Dataset {
     static GROUND: LazyLock<Dataset> = LazyLock::new(Dataset::read);
     &GROUND
@@ -40,7 +41,7 @@ impl Dataset {
         let data = match &real {
             Some(path) => read_archive(path, "real").unwrap(),
             None => {
-                eprintln!("note: no ../shared/data/sde: this test runs over the names of the bundled sample instead");
+                eprintln!("note: no ../shared/data/sde: this test uses the names of the bundled sample");
                 let folder = tempfile::tempdir().unwrap();
                 read_archive(&sample(folder.path()), "sample").unwrap()
             }
@@ -52,7 +53,7 @@ impl Dataset {
                 killmail.ingested_time = killmail.published_time;
                 killmail
             }
-            other => panic!("no killmail: {other:?}"),
+            other => panic!("the document is not a killmail: {other:?}"),
         };
         Self {
             killmails: corpus.documents.into_iter().map(parsed).collect(),
@@ -61,13 +62,13 @@ impl Dataset {
         }
     }
 
-    /// A name of this kind, as a filter can have it.
+    /// Returns the name of an entity if a filter can contain the name.
     pub(super) fn name(&self, kind: EntityKind, id: u64) -> Option<&str> {
         self.data.name(kind, id).filter(|name| !fold(name).is_empty())
     }
 }
 
-/// The bundled static data as CCP packs its own.
+/// Packs the bundled static data like CCP's archive.
 fn sample(folder: &Path) -> PathBuf {
     let path = folder.join("sample.zip");
     let mut archive = zip::ZipWriter::new(std::fs::File::create(&path).unwrap());
@@ -80,7 +81,7 @@ fn sample(folder: &Path) -> PathBuf {
     path
 }
 
-/// Static names only: whoever is no type, group or place is named by id here.
+/// Resolves static names only: characters, corporations and alliances appear as ids.
 impl Resolve for Dataset {
     fn exact(&self, kind: EntityKind, name: &str) -> Resolution {
         let ids: Vec<u64> = self.data.index().exact(kind, name).into_iter().map(u64::from).collect();
@@ -93,7 +94,7 @@ impl Resolve for Dataset {
         }
     }
 
-    /// Patterns here are one piece of a name between two stars.
+    /// The generated patterns are `*piece*`, with one piece of a name.
     fn wildcard(&self, kind: EntityKind, pattern: &str) -> Vec<u64> {
         let piece = fold(pattern).trim_matches('*').to_owned();
         let named = self.data.index().of_kind(kind);

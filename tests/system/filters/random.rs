@@ -1,4 +1,4 @@
-//! Random filter texts about killmails that exist: most of them match some of these and not others.
+//! Generates random filters about real killmails. Most of them match some killmails and not others.
 
 use fastrand::Rng;
 use killfeed::{
@@ -8,13 +8,13 @@ use killfeed::{
 
 use super::dataset::Dataset;
 
-/// Writes texts.
+/// Generates filter texts.
 pub(super) struct FilterGenerator<'a> {
     pub(super) ground: &'a Dataset,
     pub(super) random: Rng,
 }
 
-/// The fields of whoever took part.
+/// The fields of a participant.
 const FIELDS: [&str; 9] = [
     "character",
     "corporation",
@@ -26,11 +26,11 @@ const FIELDS: [&str; 9] = [
     "weapon",
     "weapon_group",
 ];
-/// How many of them a victim has.
+/// The number of leading `FIELDS` that a victim has.
 const OF_VICTIM: usize = 7;
 
 impl FilterGenerator<'_> {
-    /// A whole filter.
+    /// Returns a complete filter.
     pub(super) fn filter(&mut self) -> String {
         let depth = self.random.u8(0..4);
         self.terms(depth)
@@ -78,7 +78,7 @@ impl FilterGenerator<'_> {
         let (field, kind) = field(&mut self.random, fields);
         let sign = self.one(&[":", ":", ":", "=", "!="]);
         let count = match self.random.u8(0..10) {
-            // More than a filter of the set waits at one by one.
+            // More values than the filter set indexes one by one.
             0 => self.random.usize(9..40),
             1..=3 => self.random.usize(2..5),
             _ => 1,
@@ -99,7 +99,7 @@ impl FilterGenerator<'_> {
         }
     }
 
-    /// Terms about one participant, who mostly exists.
+    /// Returns terms about one participant, who usually exists.
     fn group(&mut self) -> String {
         let (killmail, attacker) = self.someone();
         let victim = self.random.bool();
@@ -132,7 +132,7 @@ impl FilterGenerator<'_> {
         let killmail = self.killmail();
         let items = killmail.victim.as_ref().map_or(&[][..], |victim| &victim.items);
         let item = self.random.choice(items);
-        // Of a container what is inside it, every second time.
+        // Every second time, use an item inside a container.
         let item = item.map(|item| item.items.first().filter(|_| self.random.bool()).unwrap_or(item));
         let (type_id, group_id) = item.map_or((34, 18), |item| (item.type_id, item.group_id));
         match self.random.u8(0..3) {
@@ -145,7 +145,7 @@ impl FilterGenerator<'_> {
     fn wildcard(&mut self, type_id: u64) -> String {
         let name = self.ground.name(EntityKind::Type, type_id).unwrap_or("Navy");
         let longest = name.split(|c: char| !c.is_alphanumeric()).max_by_key(|word| word.len());
-        // Of a short word there are more than a filter may name.
+        // A short word is in more names than a filter may match.
         match longest.filter(|word| word.chars().count() >= 5) {
             Some(word) => format!("item:*{word}*"),
             None => format!("item:{type_id}"),
@@ -180,7 +180,7 @@ impl FilterGenerator<'_> {
     }
 
     fn near(&mut self) -> String {
-        // A system that is not on the map is near nothing.
+        // A system that is not on the map has no neighbors.
         let (system, name) = loop {
             let system = self.location().system_id.into();
             if let Some(name) = self.ground.name(EntityKind::System, system) {
@@ -194,7 +194,7 @@ impl FilterGenerator<'_> {
         }
     }
 
-    /// Often exactly what a killmail has: where `<` and `<=` differ.
+    /// Often compares with the exact value of a killmail, where `<` and `<=` differ.
     fn number(&mut self) -> String {
         let killmail = self.killmail();
         let value = killmail.value.unwrap_or_default();
@@ -245,7 +245,7 @@ impl FilterGenerator<'_> {
         self.one(&["<", "<=", ">", ">=", "=", "!="])
     }
 
-    /// By name where it has one, every second time. Now and then one that nobody is.
+    /// Returns an id or, every second time, its name; occasionally an id that does not exist.
     fn value(&mut self, kind: EntityKind, id: u64) -> String {
         if id == 0 || self.random.u8(0..12) == 0 {
             return self.random.u32(1..3_000).to_string();
@@ -289,7 +289,7 @@ impl FilterGenerator<'_> {
     }
 }
 
-/// One of the first `of` fields, and what its values are names of.
+/// Returns one of the first `of` fields and the kind of its values.
 fn field(random: &mut Rng, of: usize) -> (&'static str, EntityKind) {
     let field = FIELDS[random.usize(0..of)];
     (field, names_of(field).unwrap())

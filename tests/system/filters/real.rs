@@ -1,5 +1,7 @@
-//! Random filters over real killmails: the program says what a reference written apart from it says, canonical text means the same, and
-//! the set says what a scan of all its filters says, whatever is added and removed in between.
+//! Random filters over real killmails.
+//!
+//! A program agrees with an independent reference, canonical text compiles to the same filter, and a filter set agrees
+//! with a scan of its filters after any sequence of additions and removals.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +15,19 @@ use super::{
     reference,
 };
 
-/// Each against every killmail.
+/// Each filter runs on every killmail.
 const FILTERS: u64 = 160;
-/// A killmail with more attackers takes as long as a hundred others: only every eighth filter is tried on it.
+/// Killmails with more attackers take a hundred times as long: only every eighth filter runs on them.
 const MANY_ATTACKERS: usize = 200;
 const SAMPLE_STEP: u64 = 8;
 
-/// A filter that its own text says; the seed finds it again.
+/// Returns the filter for a seed, and its text.
 fn written(ground: &Dataset, seed: u64) -> (String, Compiled) {
     let mut writer = FilterGenerator {
         ground,
         random: Rng::with_seed(seed),
     };
-    // A text can be too long, or a wildcard of too many ids: then the next one.
+    // A text that is too long, or has a wildcard with too many matches, is skipped.
     for _ in 0..100 {
         let text = writer.filter();
         match compile(&text, ground) {
@@ -37,11 +39,11 @@ fn written(ground: &Dataset, seed: u64) -> (String, Compiled) {
             CompileOutcome::Unavailable(names) => panic!("{seed}: {text}: {names:?}"),
         }
     }
-    panic!("{seed}: no filter in a hundred texts");
+    panic!("{seed}: a hundred texts without a valid filter");
 }
 
 #[test]
-fn the_program_says_what_the_reference_says() {
+fn program_agrees_with_the_reference() {
     let ground = ground();
     let (mut matched, mut choosy) = (0_usize, 0_u64);
     for seed in 0..FILTERS {
@@ -62,19 +64,19 @@ fn the_program_says_what_the_reference_says() {
         matched += found;
         choosy += u64::from(found > 0 && found < ground.killmails.len());
     }
-    // Filters that match nothing, or everything, would agree too easily.
+    // Filters that match nothing or everything would make the test trivial.
     assert!(
         matched > 1_000 && choosy > FILTERS / 3,
-        "{matched} matches, {choosy} filters that choose"
+        "{matched} matches, {choosy} filters that match some killmails"
     );
 }
 
 #[test]
-fn canonical_text_is_the_same_filter() {
+fn canonical_text_compiles_to_the_same_filter() {
     let ground = ground();
     for seed in 0..2_000 {
         let (text, first) = written(ground, seed);
-        // In full a wildcard, a list or a name can be longer than it was written.
+        // A wildcard, list or name can be longer in canonical text than in the original.
         if first.canonical.chars().count() > 2_000 {
             continue;
         }
@@ -89,7 +91,7 @@ fn canonical_text_is_the_same_filter() {
     }
 }
 
-/// The set, and what it should be.
+/// The filter set, and a simple model of it.
 #[derive(Clone, Default)]
 struct Both {
     set: FilterSet,
@@ -107,7 +109,7 @@ impl Both {
         assert_eq!(self.set.remove(id), self.model.remove(&id).is_some());
     }
 
-    /// How many match.
+    /// Checks the set against the model and returns the number of matches.
     fn check(&self, killmail: &Killmail) -> usize {
         let mut found = self.set.matches(killmail);
         found.sort_unstable();
@@ -124,7 +126,7 @@ impl Both {
                 .get(&id)
                 .map(|(filter, _)| killfeed::filter::canonical(filter));
             panic!(
-                "filter {id} ({text:?}) on killmail {}: in the set {}, alone {}; {} found, {} expected",
+                "filter {id} ({text:?}) on killmail {}: the set matches: {}, the filter matches: {}; {} found, {} expected",
                 killmail.killmail_id,
                 found.contains(&id),
                 scanned.contains(&id),
@@ -137,7 +139,7 @@ impl Both {
 }
 
 #[test]
-fn the_set_says_what_a_scan_says() {
+fn filter_set_agrees_with_a_scan() {
     let ground = ground();
     let mut random = Rng::with_seed(7);
     let mut both = Both::default();
@@ -153,17 +155,17 @@ fn the_set_says_what_a_scan_says() {
         for _ in 0..30 {
             match random.u8(0..3) {
                 0 => both.remove(random.u64(0..450)),
-                // In the place of what had this id, if there was something.
+                // Replaces the filter with this id, if there is one.
                 _ => both.add(random.u64(0..450), next()),
             }
         }
-        // Every tenth killmail, each round others: the largest ones among them.
+        // Each round checks another tenth of the killmails, including some of the largest.
         for killmail in ground.killmails.iter().skip(round).step_by(10) {
             matched += both.check(killmail);
         }
     }
-    assert!(matched > 2_000, "only {matched} matches: this tests little");
-    // Copies are as they were when they were made.
+    assert!(matched > 2_000, "only {matched} matches, too few for a meaningful test");
+    // Later changes do not affect a clone.
     for (round, copy) in copies.iter().enumerate() {
         for killmail in ground.killmails.iter().skip(round).step_by(90) {
             copy.check(killmail);
@@ -174,7 +176,7 @@ fn the_set_says_what_a_scan_says() {
         let largest = ground.killmails.iter().map(|killmail| killmail.attackers.len()).max();
         assert_eq!(largest, Some(3_753));
     }
-    // And nothing is left when all are gone.
+    // After the removal of all filters the set is empty.
     for id in 0..450 {
         both.remove(id);
     }
