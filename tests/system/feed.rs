@@ -1,4 +1,4 @@
-//! The feed as a whole: the real ingestor against a stand-in zKillboard and ESI that misbehave.
+//! Tests of the feed: the real ingestor against a fake zKillboard and a fake ESI with faults.
 
 mod chaos;
 mod health;
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// So many killmails with their bodies, each another one; none of them is ganked.
+/// Returns `count` different killmails with their bodies. None of them has the `ganked` label.
 fn documents(count: usize) -> Vec<Value> {
     let sample: Vec<Value> = corpus::sample()
         .into_iter()
@@ -40,7 +40,7 @@ fn id(document: &Value) -> u64 {
     document["killmail_id"].as_u64().unwrap()
 }
 
-/// Waits until the walk has nothing more to read.
+/// Waits until the walk has read everything before sequence `next`.
 async fn at_the_head(ingestor: &TestIngestor, next: u64) {
     eventually("the walk is at the head", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence == next

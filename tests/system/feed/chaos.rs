@@ -1,7 +1,7 @@
-//! Random histories of a zKillboard that misbehaves, and an ingestor that is killed in the middle of them: the log holds what
-//! was published, each killmail once, and a gap for what never came.
+//! Random histories of a faulty zKillboard, during which the ingestor is killed several times.
 //!
-//! `KILLFEED_CHAOS_CASES` sets how many histories, `KILLFEED_CHAOS_SEED` repeats one.
+//! At the end the log has every published killmail exactly once, and a gap for every missing document.
+//! `KILLFEED_CHAOS_CASES` sets the number of histories, and `KILLFEED_CHAOS_SEED` repeats one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,30 +23,30 @@ use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 const DOCUMENTS: usize = 60;
 const KILLS: usize = 3;
-/// The last one lies far enough behind the latest upload on a busy machine.
+/// The last re-check is later than the latest upload, even on a busy machine.
 const RECHECKS: &str = "300ms,1s,6s";
 
-/// What becomes of one number.
+/// What happens to one sequence.
 #[derive(Debug, Clone)]
 enum DocumentPlan {
     Plain,
-    /// Reserved now, uploaded a little later.
+    /// Reserved now and uploaded a little later.
     Late,
-    /// Reserved, and never uploaded.
+    /// Reserved and never uploaded.
     Never,
-    /// Published twice, the second time under another number.
+    /// Published twice, the second time under another sequence.
     Twice,
-    /// Uploaded again with another label, and announced.
+    /// Uploaded again with another label, and announced by a later document.
     ReUploaded,
     Placeholder,
     WithoutEsi,
-    /// 200 and something else than a document.
+    /// A 200 whose body is not a document.
     Broken(&'static str),
-    /// The right document in the end.
+    /// The document after this number of faulty responses.
     Faulty(Fault, usize),
-    /// Only ever that.
+    /// Only faulty responses.
     Hopeless(Fault),
-    /// Removed again at once: read or missed, as it happens.
+    /// Removed right after its publication, so that the ingestor may or may not read it.
     Expired,
 }
 
@@ -83,20 +83,20 @@ fn fate(random: &mut Rng) -> DocumentPlan {
     }
 }
 
-/// What has to be in the log in the end.
+/// The expected content of the log.
 #[derive(Debug, Default)]
 struct Expected {
-    /// Each of these once.
+    /// Killmails that are logged exactly once.
     there: BTreeSet<u64>,
-    /// These have the label in their newest revision, which is the first or the second.
+    /// Killmails with the label in their newest revision, which is 0 or 1.
     relabelled: BTreeSet<u64>,
-    /// There, or missing.
+    /// Killmails that are logged or reported as missing.
     perhaps: BTreeSet<u64>,
-    /// Numbers that nothing came of.
+    /// The number of sequences without a killmail.
     missing: u64,
 }
 
-/// Plays one number; what is to be uploaded late is returned.
+/// Publishes one document by its plan, or returns it with its sequence for a late upload.
 fn play(
     upstream: &FakeUpstream,
     fate: DocumentPlan,
@@ -154,7 +154,7 @@ fn play(
             let number = upstream.publish(document.clone());
             document["zkb"]["labels"].as_array_mut().unwrap().push("ganked".into());
             upstream.deliver(number, document.clone());
-            // What announces it is the same killmail here: it says nothing new by itself.
+            // The announcing document is the same killmail with the same content, and so not an update.
             document["sequence_updated"] = number.into();
             upstream.publish(document);
             expected.there.insert(killmail);
@@ -164,7 +164,9 @@ fn play(
     None
 }
 
-/// Everything that the log holds: killmail → its revisions in log order with whether they bear the label; documents missing.
+/// Reads the log and returns the revisions of each killmail and the number of missing documents.
+///
+/// The revisions are in log order. The flag says whether a revision has the label.
 async fn logged(ingestor: &TestIngestor, expected: &Expected) -> (BTreeMap<u64, Vec<(u32, bool)>>, u64) {
     let mut follow = FollowOptions::new("", Start::Earliest);
     follow.include_updates = true;
@@ -183,7 +185,7 @@ async fn logged(ingestor: &TestIngestor, expected: &Expected) -> (BTreeMap<u64, 
             let expired = expected.perhaps.iter().filter(|id| !there.contains_key(id)).count() as u64;
             all && expected.relabelled.iter().all(relabelled) && missing >= expected.missing + expired
         };
-        // When all has come, a little longer: what is too much would come now.
+        // After the last expected event, wait a little longer to detect surplus events.
         let patience = if settled {
             Duration::from_millis(1_500)
         } else {
@@ -206,7 +208,7 @@ async fn logged(ingestor: &TestIngestor, expected: &Expected) -> (BTreeMap<u64, 
     }
 }
 
-/// Gives one of them as many attackers as the largest killmail known has: about 1 MB.
+/// Gives one killmail as many attackers as the largest real killmail has, about 1 MB.
 fn enlarge(documents: &mut [Value]) {
     let crowded = |document: &&mut Value| {
         document["esi"]["attackers"]
@@ -224,7 +226,10 @@ async fn history(seed: u64) {
     enlarge(&mut documents);
     random.shuffle(&mut documents);
     let kills: BTreeSet<usize> = (0..KILLS).map(|_| random.usize(1..documents.len())).collect();
-    println!("seed {seed}: {} documents, killed after {kills:?}", documents.len());
+    println!(
+        "seed {seed}: {} documents, killed after documents {kills:?}",
+        documents.len()
+    );
 
     let upstream = FakeUpstream::start_with_sample().await;
     upstream.host_fault(Host::Esi, Fault::Status(503), Some(random.usize(..4)));
@@ -250,7 +255,7 @@ async fn history(seed: u64) {
     for (number, document) in late {
         upstream.deliver(number, document);
     }
-    // The newest is an ordinary one, so that all before it are known to be below the head.
+    // The newest document is a plain one, so that all others are known to be below the head.
     let mut last = super::documents(1).remove(0);
     last["killmail_id"] = 1.into();
     last["esi"]["killmail_id"] = 1.into();
@@ -266,13 +271,13 @@ async fn history(seed: u64) {
     let said = ingestor.service().stderr();
     assert!(
         lost.is_empty() && made_up.is_empty(),
-        "seed {seed}: lost {lost:?}, made up {made_up:?}\n{said}"
+        "seed {seed}: missing in the log {lost:?}, not published {made_up:?}\n{said}"
     );
     let expired = expected.perhaps.iter().filter(|id| !ids.contains(id)).count() as u64;
     assert_eq!(
         missing,
         expected.missing + expired,
-        "seed {seed}: documents missing\n{said}"
+        "seed {seed}: number of missing documents\n{said}"
     );
     for (id, seen) in &there {
         let revisions: Vec<u32> = seen.iter().map(|(revision, _)| *revision).collect();
@@ -280,18 +285,18 @@ async fn history(seed: u64) {
         if expected.relabelled.contains(id) {
             assert!(
                 revisions == [0] || revisions == [0, 1],
-                "seed {seed}: {id} in {revisions:?}"
+                "seed {seed}: {id} has revisions {revisions:?}"
             );
-            assert!(last, "seed {seed}: the newest revision of {id} lacks the label");
+            assert!(last, "seed {seed}: the newest revision of {id} does not have the label");
         } else {
-            assert_eq!(revisions, [0], "seed {seed}: {id}");
+            assert_eq!(revisions, [0], "seed {seed}: revisions of {id}");
         }
     }
     assert_eq!(ingestor.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_happens_the_log_holds_what_was_published_each_once() {
+async fn log_has_each_published_killmail_once() {
     let number = |variable: &str| std::env::var(variable).ok().and_then(|text| text.parse::<u64>().ok());
     if let Some(seed) = number("KILLFEED_CHAOS_SEED") {
         return history(seed).await;
@@ -302,7 +307,7 @@ async fn whatever_happens_the_log_holds_what_was_published_each_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_that_stalls_or_drips_costs_its_fifteen_seconds_and_no_document() {
+async fn slow_response_delays_the_feed_without_a_loss() {
     let upstream = FakeUpstream::start_with_sample().await;
     let documents = super::documents(4);
     let numbers: Vec<u64> = documents
@@ -313,7 +318,7 @@ async fn an_answer_that_stalls_or_drips_costs_its_fifteen_seconds_and_no_documen
     upstream.fault(numbers[2], Fault::Drip(Duration::from_millis(20)), Some(1));
     upstream.rewrite_sequence();
     let ingestor = TestIngestor::start(&upstream, &[]).await;
-    eventually("all four are logged", TEST_TIMEOUT, async || {
+    eventually("the log contains all four killmails", TEST_TIMEOUT, async || {
         ingestor.status().await.killmails == 4
     })
     .await;

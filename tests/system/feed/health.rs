@@ -1,4 +1,6 @@
-//! OK, DELAYED or DOWN within ten seconds of the cause, with a reason in words, wherever health is shown.
+//! The feed is OK, DELAYED or DOWN within ten seconds of the cause.
+//!
+//! Every place that shows the health also gives the reason.
 
 use std::time::{Duration, Instant};
 
@@ -15,27 +17,27 @@ use killfeed_support::{
 use super::{at_the_head, documents};
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// The contract's bound.
+/// The bound in the contract.
 const BOUND: Duration = Duration::from_secs(10);
 
-/// The wait after failures in a row is no longer than this: so late may the request come whose good answer ends a trouble.
+/// The maximum backoff after failures in a row, and so the maximum delay of the request that ends them.
 const MAX_BACKOFF: Duration = Duration::from_secs(30);
 
-/// And a request that was under way may stall for this long before it is given up.
+/// The time after which the ingestor gives up a stalled request.
 const STALL: Duration = Duration::from_secs(15);
 
-/// Heals the host, and waits for its first good answer since: health gets its ten seconds from there.
+/// Removes the host's faults and waits for its first good response, from which the ten seconds count.
 async fn healed(upstream: &FakeUpstream) {
     let before = upstream.journal().of(Host::Feed).len();
     upstream.heal(Host::Feed);
-    eventually("the next good answer", STALL + MAX_BACKOFF + BOUND, async || {
+    eventually("the next good response", STALL + MAX_BACKOFF + BOUND, async || {
         let seen = upstream.journal().of(Host::Feed);
         seen[before..].iter().any(|seen| matches!(seen.status, Some(200 | 404)))
     })
     .await;
 }
 
-/// Waits until health is this, at most for the bound, and gives the reason; then looks at every place where it is shown.
+/// Waits at most the bound for a health and a reason, and checks every place that shows them.
 async fn becomes(ingestor: &TestIngestor, health: FeedHealth, reason: &str) {
     let since = Instant::now();
     let what = format!("{health:?} because of {reason:?}");
@@ -49,7 +51,7 @@ async fn becomes(ingestor: &TestIngestor, health: FeedHealth, reason: &str) {
         FeedHealth::Ok => ("feed: OK (", 0.0),
         FeedHealth::Delayed => ("feed: DELAYED (", 1.0),
         FeedHealth::Down => ("feed: DOWN (", 2.0),
-        FeedHealth::Unspecified => unreachable!("no health to wait for"),
+        FeedHealth::Unspecified => unreachable!("tests never wait for Unspecified"),
     };
     let url = format!("http://{}/readyz", ingestor.http);
     let ready = reqwest::Client::new()
@@ -58,7 +60,11 @@ async fn becomes(ingestor: &TestIngestor, health: FeedHealth, reason: &str) {
         .send()
         .await
         .unwrap();
-    assert_eq!(ready.status(), 200, "an outage of the feed does not make it unready");
+    assert_eq!(
+        ready.status(),
+        200,
+        "the ingestor stays ready during an outage of the feed"
+    );
     let ready = ready.text().await.unwrap();
     assert!(ready.contains(word) && ready.contains(reason), "{ready}");
     eventually(&format!("killfeed_feed_health {grade}"), BOUND, async || {
@@ -73,11 +79,11 @@ async fn becomes(ingestor: &TestIngestor, health: FeedHealth, reason: &str) {
             }
         }
     });
-    assert_eq!(said.await.expect("in time").feed_health(), health);
+    assert_eq!(said.await.expect("a Progress arrives in time").feed_health(), health);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_cause_is_told_in_time_in_words_and_everywhere_and_passes() {
+async fn feed_health_reports_and_clears_each_cause_in_time() {
     let upstream = FakeUpstream::start_with_sample().await;
     let mut all = documents(20).into_iter();
     let mut next = || all.next().unwrap();
@@ -96,7 +102,7 @@ async fn every_cause_is_told_in_time_in_words_and_everywhere_and_passes() {
     healed(&upstream).await;
     becomes(&ingestor, FeedHealth::Ok, "at the head").await;
 
-    // A document below the head that is not there.
+    // A document below the head is missing.
     let late = upstream.reserve();
     let last = upstream.publish(next());
     upstream.rewrite_sequence();
@@ -107,7 +113,7 @@ async fn every_cause_is_told_in_time_in_words_and_everywhere_and_passes() {
 
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(3_600)), Some(1));
     becomes(&ingestor, FeedHealth::Down, "429 Too Many Requests").await;
-    // And so says the next process, which asks nothing.
+    // The next process reports the same without a request.
     let asked = upstream.journal().of(Host::Feed).len();
     ingestor.kill_and_begin().await;
     becomes(&ingestor, FeedHealth::Down, "refused by the feed's host").await;
@@ -115,20 +121,24 @@ async fn every_cause_is_told_in_time_in_words_and_everywhere_and_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_down_reads_go_on_and_nothing_is_lost_when_there_is_room_again() {
+async fn full_disk_pauses_the_feed_without_a_loss() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(12);
     upstream.publish_all(all[..6].iter().cloned());
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.wait_for_killmails(6).await;
-    // More than any disk has: 2^40 MiB are an exbibyte.
+    // More than any disk has: 2^40 MiB is an exbibyte.
     ingestor.set("INGESTOR_DISK_RESERVE", "1099511627776");
     ingestor.kill_and_begin().await;
     upstream.publish_all(all[6..].iter().cloned());
     becomes(&ingestor, FeedHealth::Down, "kept in reserve").await;
     ingestor.wait_for_killmails(6).await;
     let mut events = crate::harness::from_the_beginning(&ingestor.client(), "");
-    assert_eq!(crate::harness::killmails(&mut events, 6).await.len(), 6, "reads go on");
+    assert_eq!(
+        crate::harness::killmails(&mut events, 6).await.len(),
+        6,
+        "reads work with a full disk"
+    );
 
     ingestor.set("INGESTOR_DISK_RESERVE", "1");
     ingestor.kill_and_begin().await;
@@ -136,7 +146,7 @@ async fn a_full_disk_is_down_reads_go_on_and_nothing_is_lost_when_there_is_room_
     assert_eq!(
         crate::harness::killmails(&mut events, 6).await.len(),
         6,
-        "the stream goes on"
+        "the open stream continues"
     );
     becomes(&ingestor, FeedHealth::Ok, "at the head").await;
 }

@@ -1,4 +1,4 @@
-//! The rules of zKillboard and of ESI, each read off the stand-ins' journals of requests, over kill -9 as well.
+//! The limits of zKillboard and ESI, measured in the fakes' journals of requests, also across kill -9.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::{at_the_head, documents};
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// Lets the ingestor go on for a while, with nothing to wait for but the time itself.
+/// Lets the ingestor run for a time without an event to wait for.
 async fn pass(time: Duration) {
     tokio::time::sleep(time).await;
 }
@@ -24,7 +24,7 @@ fn file(seen: &RecordedRequest) -> &str {
     seen.path.strip_prefix("/ephemeral/").unwrap_or(&seen.path)
 }
 
-/// The shortest time between two requests for the same file.
+/// Returns the shortest time between two requests for the same file.
 fn closest(seen: &[RecordedRequest], name: &str) -> Option<Duration> {
     let times: Vec<Instant> = seen
         .iter()
@@ -35,7 +35,7 @@ fn closest(seen: &[RecordedRequest], name: &str) -> Option<Duration> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_again() {
+async fn feed_rate_limit_holds_across_kills() {
     const RATE: usize = 20;
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(40);
@@ -49,7 +49,7 @@ async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_aga
     ingestor.wait_for_killmails(all.len() as u64).await;
     let next = upstream.next_number();
     at_the_head(&ingestor, next).await;
-    // And at the head: killed again and again it polls no more often than once in a poll interval.
+    // At the head, a killed and restarted ingestor polls at most once per poll interval.
     for _ in 0..4 {
         pass(Duration::from_millis(400)).await;
         ingestor.kill_and_begin().await;
@@ -57,10 +57,10 @@ async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_aga
     pass(Duration::from_millis(2_500)).await;
     let seen = upstream.journal().of(Host::Feed);
     let busiest = upstream.journal().busiest(Host::Feed, Duration::from_secs(1));
-    // A tenth of a second's worth may come at once; all requests are counted, those for sequence.json too.
-    // On a busy machine they arrive a little less evenly than they were sent.
+    // The limiter allows a burst of a tenth of a second, and all requests count, including those for sequence.json. On
+    // a busy machine requests arrive less evenly than they were sent.
     assert!(busiest <= RATE + RATE / 4, "{busiest} requests within a second");
-    let polled = closest(&seen, &format!("{next}.json")).expect("polled more than once");
+    let polled = closest(&seen, &format!("{next}.json")).expect("the ingestor polls the head more than once");
     assert!(polled >= Duration::from_millis(990), "polled again after {polled:?}");
     for name in all
         .iter()
@@ -68,13 +68,13 @@ async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_aga
         .map(|(_, number)| format!("{number}.json"))
     {
         let times = seen.iter().filter(|seen| file(seen) == name).count();
-        // Killed before it was on disk: fetched again, at most once a kill.
-        assert!((1..=6).contains(&times), "{name} was asked for {times} times");
+        // A document that was not on disk before a kill is fetched again, at most once per kill.
+        assert!((1..=6).contains(&times), "{name} was requested {times} times");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_ban_silences_every_process_until_it_is_over() {
+async fn ban_holds_across_kills() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(10);
     upstream.publish_all(all[..5].iter().cloned());
@@ -82,9 +82,9 @@ async fn a_ban_silences_every_process_until_it_is_over() {
     ingestor.wait_for_killmails(5).await;
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(4)), Some(1));
     let banned = async || ingestor.metric("killfeed_feed_bans_total").await >= 1.0;
-    eventually("it is banned", TEST_TIMEOUT, banned).await;
+    eventually("the ingestor counts the ban", TEST_TIMEOUT, banned).await;
     upstream.publish_all(all[5..].iter().cloned());
-    // The answer that said so is the last one of before.
+    // The 429 is the last response before the ban.
     let refused = upstream.journal().of(Host::Feed);
     let refused = refused.iter().find(|seen| seen.status == Some(429)).unwrap().at;
     while refused.elapsed() < Duration::from_millis(2_500) {
@@ -94,14 +94,17 @@ async fn a_ban_silences_every_process_until_it_is_over() {
     ingestor.wait_for_killmails(10).await;
     let after = upstream.journal().of(Host::Feed);
     let first = after.iter().find(|seen| seen.at > refused).unwrap().at - refused;
-    assert!(first >= Duration::from_millis(3_990), "asked again after {first:?}");
+    assert!(
+        first >= Duration::from_millis(3_990),
+        "the next request came after {first:?}"
+    );
 
-    // A 403 says no time: a minute at least.
+    // A 403 has no `Retry-After`: the ban lasts a minute at least.
     upstream.host_fault(Host::Feed, Fault::Forbidden, Some(1));
     let status = |seen: &RecordedRequest| seen.status == Some(403);
     let refused = async || ingestor.status().await.feed_detail.contains("403 Forbidden");
-    eventually("it is refused", TEST_TIMEOUT, refused).await;
-    // A moment for the disk: what is not durable yet cannot survive.
+    eventually("the ingestor reports the 403", TEST_TIMEOUT, refused).await;
+    // Wait for the disk, because only a durable ban survives a kill.
     pass(Duration::from_millis(500)).await;
     for _ in 0..3 {
         ingestor.kill_and_begin().await;
@@ -110,7 +113,7 @@ async fn a_ban_silences_every_process_until_it_is_over() {
     let seen = upstream.journal().of(Host::Feed);
     assert!(
         status(seen.last().unwrap()),
-        "nothing is asked after it: {:?}",
+        "no request follows the 403: {:?}",
         seen.last()
     );
     let detail = ingestor.status().await.feed_detail;
@@ -118,7 +121,7 @@ async fn a_ban_silences_every_process_until_it_is_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_request_says_who_asks_takes_gzip_and_goes_past_caches_where_it_matters() {
+async fn requests_have_the_required_headers() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(30);
     upstream.publish_all(all[..29].iter().cloned());
@@ -128,7 +131,7 @@ async fn every_request_says_who_asks_takes_gzip_and_goes_past_caches_where_it_ma
     ingestor.wait_for_killmails(30).await;
     let next = upstream.next_number();
     let polls = || upstream.journal().count(Host::Feed, &format!("/ephemeral/{next}.json"));
-    eventually("it polls at the head", TEST_TIMEOUT, async || polls() >= 8).await;
+    eventually("the ingestor polls the head", TEST_TIMEOUT, async || polls() >= 8).await;
     ingestor.stop().await;
     let agent = concat!("killfeed/", env!("CARGO_PKG_VERSION"), " (operator@example.com)");
     let mut asked: HashMap<String, usize> = HashMap::new();
@@ -143,11 +146,15 @@ async fn every_request_says_who_asks_takes_gzip_and_goes_past_caches_where_it_ma
                     assert_eq!(
                         seen.header("cache-control"),
                         "no-cache",
-                        "{} the {again}th time",
+                        "{}, request number {again}",
                         seen.path
                     );
                 }
-                assert_eq!(seen.header("if-none-match"), "", "no cache of our own either");
+                assert_eq!(
+                    seen.header("if-none-match"),
+                    "",
+                    "the ingestor has no HTTP cache for the feed"
+                );
             }
             Host::Esi => assert_eq!(seen.header("x-compatibility-date"), "2026-08-18", "{}", seen.path),
             Host::StaticData => {}
@@ -155,12 +162,12 @@ async fn every_request_says_who_asks_takes_gzip_and_goes_past_caches_where_it_ma
     }
     assert!(
         asked["/ephemeral/sequence.json"] >= 2,
-        "a silence makes it look there: {asked:?}"
+        "an idle feed makes the ingestor check sequence.json: {asked:?}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_number_below_the_head_is_asked_for_at_its_times_and_nothing_beyond_is_probed() {
+async fn hole_is_rechecked_only_at_its_scheduled_times() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(6);
     upstream.publish_all(all[..2].iter().cloned());
@@ -171,7 +178,7 @@ async fn a_number_below_the_head_is_asked_for_at_its_times_and_nothing_beyond_is
     upstream.rewrite_sequence();
     ingestor.wait_for_killmails(6).await;
     let lost = async || ingestor.metric("killfeed_feed_gaps_total").await >= 1.0;
-    eventually("it is given up", TEST_TIMEOUT, lost).await;
+    eventually("the ingestor reports a gap", TEST_TIMEOUT, lost).await;
     let seen = upstream.journal().of(Host::Feed);
     let name = format!("{hole}.json");
     let times: Vec<Instant> = seen
@@ -179,7 +186,8 @@ async fn a_number_below_the_head_is_asked_for_at_its_times_and_nothing_beyond_is
         .filter(|seen| file(seen) == name)
         .map(|seen| seen.at)
         .collect();
-    // As the head it was polled; from when it is known to be below, it is left alone until its times, which count from its first 404.
+    // The ingestor polls the sequence while it is the head. When the sequence is known to be below the head, only the
+    // re-checks fetch it, at their times after its first 404.
     let waited: Vec<_> = times[times.len() - 3..].iter().map(|time| *time - times[0]).collect();
     assert!(
         waited
@@ -192,10 +200,13 @@ async fn a_number_below_the_head_is_asked_for_at_its_times_and_nothing_beyond_is
     let numbers = seen
         .iter()
         .filter_map(|seen| file(seen).strip_suffix(".json")?.parse::<u64>().ok());
-    assert!(numbers.max() <= Some(beyond), "nothing beyond the head is asked for");
+    assert!(
+        numbers.max() <= Some(beyond),
+        "the ingestor requests nothing beyond the head"
+    );
 }
 
-/// Everybody in these killmails who has a name in ESI.
+/// Returns the ids of everyone in these killmails with a name in ESI.
 fn people(documents: &[Value]) -> HashSet<u64> {
     let attackers = |document: &Value| document["esi"]["attackers"].as_array().cloned().unwrap_or_default();
     let participants = documents.iter().flat_map(|document| {
@@ -207,12 +218,12 @@ fn people(documents: &[Value]) -> HashSet<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_asks_for_none_again() {
+async fn name_lookups_stay_below_esi_limits_and_are_cached() {
     let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(260);
     let count = documents.len();
     upstream.publish_all(documents.iter().cloned());
-    // Some of them bear no name in ESI: each of those fails every batch that it is in.
+    // Some ids have no name in ESI. Each of them fails every batch that contains it.
     let victims = documents
         .iter()
         .filter_map(|document| document["esi"]["victim"]["character_id"].as_u64());
@@ -222,7 +233,7 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     ingestor.wait_for_killmails(count as u64).await;
     let settled = |times: usize| upstream.journal().of(Host::Esi).len() == times;
     let mut before = 0;
-    eventually("the names have come", 5 * TEST_TIMEOUT, async || {
+    eventually("all names are looked up", 5 * TEST_TIMEOUT, async || {
         let quiet = before > 0 && settled(before);
         before = upstream.journal().of(Host::Esi).len();
         pass(Duration::from_secs(1)).await;
@@ -234,9 +245,9 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     let failures: Vec<&RecordedRequest> = seen.iter().filter(failed).collect();
     assert!(
         failures.iter().all(|seen| seen.status == Some(404)),
-        "never as far as a 420"
+        "no failure other than 404, and so no 420"
     );
-    // 100 a minute are allowed.
+    // ESI allows 100 failures per minute.
     let minute = Duration::from_secs(60);
     let within = |first: &&RecordedRequest| {
         failures
@@ -246,8 +257,8 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     };
     let most = failures.iter().map(within).max().unwrap_or(0);
     assert!((1..=60).contains(&most), "{most} failures within a minute");
-    // Tickers: 20 a second, four at a time and each four after the answers to those before, however busy the machine; and a
-    // second's worth that a quiet while saved up, with the four that are asked for at its end.
+    // The ingestor fetches 20 tickers per second, four at a time, each four after the responses to the previous four.
+    // After an idle time the limiter allows one more second's worth and the four requests at its end.
     let is_ticker =
         |seen: &&RecordedRequest| seen.path.starts_with("/corporations/") || seen.path.starts_with("/alliances/");
     let times: Vec<Instant> = seen.iter().filter(is_ticker).map(|seen| seen.at).collect();
@@ -258,21 +269,21 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     let busiest = times.iter().map(|first| a_second_from(*first)).max().unwrap_or(0);
     assert!(
         (1..=20 + 24 + 4).contains(&busiest),
-        "{busiest} tickers within a second"
+        "{busiest} ticker requests within a second"
     );
-    // Names: one request for a batch of killmails and for each thousand ids, and what fails is asked for in two halves.
+    // One request for names per batch of killmails and per thousand ids. A failed request is split into two halves.
     let named = seen.iter().filter(|seen| seen.path == "/universe/names");
     let (refused, named): (Vec<&RecordedRequest>, Vec<&RecordedRequest>) = named.partition(failed);
     let batches = ingestor.metric("killfeed_log_append_seconds_count").await as usize;
     let thousands = people(&documents).len() / 1_000;
     println!(
-        "{} requests for names were answered and {} refused, for {batches} batches; at most {busiest} tickers a second",
+        "{} requests for names succeeded and {} failed, for {batches} batches; at most {busiest} tickers per second",
         named.len(),
         refused.len()
     );
     assert!(
         named.len() <= refused.len() + batches + thousands,
-        "{} requests for names were answered and {} refused, for {batches} batches",
+        "{} requests for names succeeded and {} failed, for {batches} batches",
         named.len(),
         refused.len()
     );
@@ -282,10 +293,10 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     }
     assert!(
         organisations.values().all(|times| *times == 1),
-        "no ticker is asked for twice"
+        "each ticker is requested once"
     );
 
-    // All that came is on disk: the same people again cost nothing, also not the next process.
+    // All names are on disk: the same participants cause no further requests, even after a restart.
     ingestor.kill_and_begin().await;
     let asked = upstream.journal().of(Host::Esi).len();
     let again = documents.iter().take(100).cloned().map(|mut document| {
@@ -295,11 +306,11 @@ async fn a_start_with_no_names_known_stays_far_from_esis_limits_and_a_restart_as
     let (_, last) = upstream.publish_all(again);
     at_the_head(&ingestor, last + 1).await;
     let more = upstream.journal().of(Host::Esi).len() - asked;
-    assert!(more <= 25, "{more} requests for people who are known");
+    assert!(more <= 25, "{more} requests for participants with known names");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_by_esi_is_kept_to_by_the_next_process_and_costs_names_only() {
+async fn esi_ban_holds_across_kills_and_delays_only_names() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(20);
     upstream.host_fault(Host::Esi, Fault::TooManyRequests(Some(600)), None);
@@ -307,7 +318,10 @@ async fn a_refusal_by_esi_is_kept_to_by_the_next_process_and_costs_names_only() 
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.wait_for_killmails(10).await;
     let refused = upstream.journal().of(Host::Esi).len();
-    assert!((1..=8).contains(&refused), "{refused} requests until it was understood");
+    assert!(
+        (1..=8).contains(&refused),
+        "{refused} requests before the ban took effect"
+    );
     upstream.heal(Host::Esi);
     for document in &all[10..] {
         upstream.publish(document.clone());

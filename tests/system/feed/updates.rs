@@ -1,4 +1,6 @@
-//! Killmails that zKillboard publishes anew: changed content is the next revision, the same content is nothing.
+//! Tests of killmails that zKillboard publishes again.
+//!
+//! Changed content becomes a new revision. The ingestor drops a document with the same content.
 
 use killfeed::{
     client::{Events, FollowOptions, Start},
@@ -23,7 +25,7 @@ fn told(killmails: &[Killmail]) -> Vec<(u64, u32)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
+async fn announced_re_upload_becomes_the_next_revision() {
     let upstream = FakeUpstream::start_with_sample().await;
     let mut all = documents(5);
     let first = upstream.publish(all[0].clone());
@@ -31,12 +33,12 @@ async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.wait_for_killmails(3).await;
 
-    // As zKillboard adds the label: the old file is written again, and a later one says so.
+    // zKillboard adds the label like this: it rewrites the old file, and a later document announces that.
     let labels = all[0]["zkb"]["labels"].as_array_mut().unwrap();
     labels.push("ganked".into());
     all[0]["uploaded_at"] = (all[0]["uploaded_at"].as_u64().unwrap() + 600).into();
     upstream.deliver(first, all[0].clone());
-    // The file is out of reach for a moment, and the ingestor is killed while it waits for it.
+    // The file fails for a moment, and the ingestor is killed while it waits to refetch it.
     upstream.fault(first, Fault::Status(503), Some(2));
     let mut announcing = all[3].clone();
     announcing["sequence_updated"] = first.into();
@@ -54,24 +56,26 @@ async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
     assert!(!seen[0].labels.iter().any(|label| label == "ganked"));
     assert_eq!(seen[4].feed_sequence, first);
 
-    // The same file announced once more, and the announcing killmail under a new number: nothing new.
+    // Another announcement of the same file, and the announcing killmail under another sequence: no new revision.
     announcing["sequence_updated"] = first.into();
     let last = upstream.publish(announcing);
     upstream.publish(all[4].clone());
     at_the_head(&ingestor, last + 2).await;
-    eventually("the announced file is read again", TEST_TIMEOUT, async || {
-        ingestor.metric("killfeed_duplicates_total").await >= 2.0
-    })
+    eventually(
+        "the ingestor reads the announced file again",
+        TEST_TIMEOUT,
+        async || ingestor.metric("killfeed_duplicates_total").await >= 2.0,
+    )
     .await;
     assert_eq!(told(&killmails(&mut events, 1).await), [(id(&all[4]), 0)]);
 
-    // Who did not ask for updates sees each killmail once.
+    // A stream without updates delivers each killmail once.
     let mut plain = from_the_beginning(&ingestor.client(), "");
     let plain = told(&killmails(&mut plain, 5).await);
     assert_eq!(plain, all.iter().map(|document| (id(document), 0)).collect::<Vec<_>>());
     ingestor.wait_for_killmails(5).await;
 
-    // What is asked for by itself is the newest revision.
+    // A lookup of one killmail returns the newest revision.
     let client = ingestor.client();
     let request = GetKillmailRequest {
         killmail_id: id(&all[0]),
@@ -90,7 +94,7 @@ async fn an_announced_re_upload_is_fetched_and_logged_as_the_next_revision() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killmail_processed_anew_under_a_new_number_is_an_update_only_if_it_says_something_new() {
+async fn republished_killmail_is_an_update_only_if_changed() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(3);
     upstream.publish_all(all.iter().cloned());
@@ -102,7 +106,7 @@ async fn a_killmail_processed_anew_under_a_new_number_is_an_update_only_if_it_sa
     upstream.publish(again.clone());
     again["zkb"]["totalValue"] = 123_456_789.5.into();
     upstream.publish(again.clone());
-    // The same once more, but its body has to be had from ESI: null and whole are one content.
+    // The same content, but the body comes from ESI. A null `esi` and an embedded one have the same content hash.
     let last = upstream.publish_without_esi(again);
     at_the_head(&ingestor, last + 1).await;
 
@@ -116,7 +120,7 @@ async fn a_killmail_processed_anew_under_a_new_number_is_an_update_only_if_it_sa
         seen[3].value.as_ref().and_then(|value| value.total),
         Some(123_456_789.5)
     );
-    eventually("the others were dropped", TEST_TIMEOUT, async || {
+    eventually("the ingestor drops the two duplicates", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_duplicates_total").await == 2.0
     })
     .await;
