@@ -1,11 +1,14 @@
-//! Client and session in a simulated network (turmoil): partitions of both directions and of one, delays, servers that vanish or
-//! start anew, clients that are killed and resume, and minutes that take a second. Everything runs on one thread and is decided
-//! from one seed, which is printed: `KILLFEED_SEED=n` repeats a run, `KILLFEED_SIMULATIONS=n` makes it so many.
+//! The client and the service in a simulated network (turmoil).
 //!
-//! What the seed does not decide: the order in which tokio wakes those who wait for one `watch`, and which branch of an unbiased
-//! `select!` it looks at first (its own chance cannot be seeded without `tokio_unstable`). Nothing here waits so, and `rng.rs`
-//! gives each stream numbers of its own, so that the order would not matter. The clock of the machine: h2 forgets a stream that
-//! was reset after a second of it, and a Progress says what time it is, which no history holds.
+//! The simulation has partitions in one or both directions, delays, servers that vanish or restart, and clients that
+//! are killed and resume. Minutes of simulated time take a second. Everything runs on one thread and depends on one
+//! seed, which the test prints: `KILLFEED_SEED=n` repeats a run, and `KILLFEED_SIMULATIONS=n` sets the number of runs.
+//!
+//! The seed does not decide the order in which tokio wakes the waiters of one `watch`, nor the branch that an unbiased
+//! `select!` polls first (seeding it requires `tokio_unstable`). The simulation avoids shared `watch` channels, and
+//! `rng.rs` gives each stream its own random numbers, so that this order does not matter. Nor does the seed decide the
+//! machine's clock: h2 forgets a reset stream after one real second, and a Progress contains the real time, which no
+//! history records.
 
 mod rng;
 mod faults;
@@ -30,20 +33,20 @@ use rng::{Own, drawn};
 
 const SERVERS: usize = 2;
 const CLIENTS: usize = 8;
-/// How long things go wrong.
+/// How long faults occur.
 const DISRUPTION_DURATION: Duration = Duration::from_secs(180);
-/// Everything has to be well again within this.
+/// The time in which all clients must reach the head after the last fault.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(900);
 const TICK_INTERVAL: Duration = Duration::from_millis(10);
-/// Segments that wait at one end of a connection, and connections that wait to be accepted.
+/// The maximum number of queued segments per connection, and of connections that wait to be accepted.
 const TCP_CAPACITY: usize = 1_024;
 
-/// What a client keeps when it is killed.
+/// The state of a client that survives a kill.
 #[derive(Default)]
 struct ClientState {
     lives: u64,
     position: Option<Position>,
-    /// One for each life.
+    /// One stream per life of the client.
     streams: Vec<validator::Stream>,
     opened: usize,
     home: bool,
@@ -55,7 +58,9 @@ fn with<T, R>(shared: &Shared<T>, inside: impl FnOnce(&mut T) -> R) -> R {
     inside(&mut shared.lock().unwrap())
 }
 
-/// One life of a client: reads, dawdles, sleeps, and in the end has seen everything up to the head that it is told.
+/// Runs one life of a client, until the client has read up to the final head.
+///
+/// The client sometimes pauses between two events.
 async fn follow(n: usize, seed: u64, disk: Shared<ClientState>, over: Shared<Option<u64>>) -> turmoil::Result {
     let recorder = Recorder::under_way(turmoil::sim_elapsed().unwrap());
     let (start, asked) = with(&disk, |disk| match &disk.position {
@@ -108,12 +113,12 @@ async fn follow(n: usize, seed: u64, disk: Shared<ClientState>, over: Shared<Opt
     }
 }
 
-/// Servers and clients on their hosts.
+/// The simulated network with its servers and clients.
 struct Simulation {
     sim: Sim<'static>,
     logs: [Arc<MemoryLog>; SERVERS],
     disks: Vec<Shared<ClientState>>,
-    /// The head that everybody has to reach, once all is mended.
+    /// The final head, which every client has to reach after the last fault.
     over: Shared<Option<u64>>,
 }
 
@@ -166,7 +171,7 @@ impl Simulation {
     }
 }
 
-/// Runs one world.
+/// Runs one simulation and returns its history.
 fn simulate(seed: u64) -> RunHistory {
     let mut rng = Rng::with_seed(seed);
     let mut world = Simulation::new(seed);
@@ -177,7 +182,7 @@ fn simulate(seed: u64) -> RunHistory {
     let (mut next, mut trimmed, mut now) = (1_u64, 0_u64, Duration::ZERO);
     while now < DISRUPTION_DURATION || !late.is_empty() {
         now = world.step();
-        // One replica has it first; the other one a moment later, as a relay does.
+        // One replica appends each record first; the other one follows a moment later, like a relay.
         late.retain(|(due, record)| {
             let waits = *due > now;
             if !waits {
@@ -202,7 +207,7 @@ fn simulate(seed: u64) -> RunHistory {
         if rng.u16(0..150) == 0 {
             faults.one(&mut world.sim);
         }
-        // Retention follows the head at a distance that a sleeping client does not always keep up with.
+        // A sleeping client sometimes falls behind retention, which follows the head at a fixed distance.
         let head = world.logs[1].head_offset();
         if rng.u16(0..300) == 0 && head > 4_000 {
             trimmed = trimmed.max(head - 4_000);
@@ -215,7 +220,7 @@ fn simulate(seed: u64) -> RunHistory {
         now = world.step();
         assert!(
             now < DISRUPTION_DURATION + RECOVERY_TIMEOUT,
-            "seed {seed}: somebody is not at the head {RECOVERY_TIMEOUT:?} after all was mended"
+            "seed {seed}: a client is not at the head {RECOVERY_TIMEOUT:?} after the last fault"
         );
     }
     let mut opened = 0;
@@ -230,7 +235,7 @@ fn simulate(seed: u64) -> RunHistory {
     history.published = Some(published);
     history.trimmed = trimmed;
     println!(
-        "  {} records, {opened} streams opened, {} servers and {} clients killed",
+        "  {} records, {opened} streams opened, {} server and {} client crashes",
         history.log.len(),
         faults.crashes,
         faults.kills,
@@ -242,7 +247,7 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
 }
 
-/// `count` seeds, or the one that is asked for.
+/// Returns `count` new seeds, or the seed in `KILLFEED_SEED`.
 fn seeds(count: u64) -> Vec<u64> {
     match number("KILLFEED_SEED") {
         Some(seed) => vec![seed],
@@ -259,7 +264,7 @@ fn events(history: &RunHistory) -> impl Iterator<Item = &validator::Received> {
 }
 
 #[test]
-fn partitions_delays_and_crashes_break_no_guarantee() {
+fn network_faults_violate_no_guarantee() {
     let mut expired = 0;
     for seed in seeds(3) {
         println!("KILLFEED_SEED={seed}");
@@ -267,36 +272,36 @@ fn partitions_delays_and_crashes_break_no_guarantee() {
         assert_eq!(history.clients.len(), CLIENTS);
         assert!(history.log.len() > 1_000, "{} records", history.log.len());
         let gaps = events(&history).filter(|event| event.seen == Observed::Expired).count();
-        println!(
-            "  {} events, {gaps} times retention was faster than a client",
-            events(&history).count()
-        );
+        println!("  {} events, {gaps} trimmed positions", events(&history).count());
         expired += gaps;
         validate(&history);
     }
-    println!("{expired} expired in all");
+    println!("{expired} trimmed positions in total");
 }
 
 #[test]
-fn a_seed_gives_the_very_same_history_again() {
+fn same_seed_gives_the_same_history() {
     for seed in seeds(1) {
         println!("KILLFEED_SEED={seed}");
         let (first, second) = (simulate(seed), simulate(seed));
         assert_eq!(first.log, second.log);
         let differs = by_time(&first).zip(by_time(&second)).find(|(one, other)| one != other);
-        assert!(differs.is_none(), "first of all {differs:?}");
-        assert!(first.clients == second.clients, "there is more in one of them");
+        assert!(differs.is_none(), "the first difference is {differs:?}");
+        assert!(
+            first.clients == second.clients,
+            "one history has more events than the other"
+        );
     }
 }
 
-/// Everything that came, with whom it came to.
+/// Returns all events by time, each with its client's name.
 fn by_time(history: &RunHistory) -> impl Iterator<Item = (&str, &validator::Received)> {
     let mut all = Vec::new();
     for client in &history.clients {
         let events = client.streams.iter().flat_map(|stream| &stream.events);
         all.extend(events.map(|event| (client.name.as_str(), event)));
     }
-    // Stable: what came at the same time stays in the order of the clients.
+    // The sort is stable: events at the same time stay in the order of the clients.
     all.sort_by_key(|(_, event)| event.at);
     all.into_iter()
 }

@@ -1,4 +1,4 @@
-//! What goes wrong in the simulated network, one thing after the other, and how it is mended.
+//! Random faults of the simulated network, and their repair.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use super::{
     network::{self, client, server},
 };
 
-/// As long as a link takes while nothing is wrong.
+/// The latency of a link without faults.
 pub(crate) const LATENCY: Duration = Duration::from_millis(5);
 
-/// Decides what goes wrong.
+/// Injects random faults.
 pub(crate) struct Faults {
     rng: Rng,
-    /// Servers that were killed.
+    /// The number of server crashes.
     pub(crate) crashes: usize,
-    /// Clients that were killed.
+    /// The number of client kills.
     pub(crate) kills: usize,
 }
 
@@ -31,26 +31,28 @@ impl Faults {
         }
     }
 
-    /// Something goes wrong, or is mended.
+    /// Injects or repairs one random fault.
     pub(crate) fn one(&mut self, sim: &mut Sim<'_>) {
         let rng = &mut self.rng;
         let (client, server) = (client(rng.usize(0..CLIENTS)), server(rng.usize(0..SERVERS)));
         match rng.u8(0..16) {
-            // What is sent is lost, and TCP's repetitions too: a hole that stays after the link is mended.
+            // A partition drops all segments, including TCP's retransmissions, so that the gap remains after the
+            // repair.
             0 => sim.partition(client, server),
             1 if rng.bool() => sim.partition_oneway(client, server),
             1 => sim.partition_oneway(server, client),
-            // What is sent comes late, but it comes.
+            // A held link delays all segments but loses none.
             2 => sim.hold(client, server),
             3..8 => (0..SERVERS).for_each(|n| sim.release(client.as_str(), network::server(n))),
             8 => sim.set_link_latency(client, server, Duration::from_millis(rng.u64(1..2_000))),
-            // kill -9; its machine is still there, and says so: connections are closed, and refused until it listens again.
+            // The process is killed while its machine runs: connections are closed, and refused until the server
+            // listens again.
             9 => {
                 self.crashes += usize::from(sim.is_host_running(server.as_str()));
                 links_of(sim, &server, |sim, client, server| sim.release(client, server));
                 sim.bounce(server);
             }
-            // It vanishes with its machine, and nobody is told.
+            // The machine vanishes with the process, and no peer is notified.
             10 => {
                 self.crashes += usize::from(sim.is_host_running(server.as_str()));
                 links_of(sim, &server, |sim, client, server| sim.partition(client, server));
@@ -69,7 +71,7 @@ impl Faults {
         }
     }
 
-    /// Everything is well again.
+    /// Repairs all faults.
     pub(crate) fn mend(sim: &mut Sim<'_>) {
         for n in 0..SERVERS {
             start(sim, &server(n));
@@ -82,7 +84,7 @@ impl Faults {
     }
 }
 
-/// Starts a server unless it runs. Its log is as it was.
+/// Starts a server that does not run. Its log is unchanged.
 fn start(sim: &mut Sim<'_>, server: &str) {
     if !sim.is_host_running(server) {
         links_of(sim, server, |sim, client, server| sim.release(client, server));
@@ -90,7 +92,7 @@ fn start(sim: &mut Sim<'_>, server: &str) {
     }
 }
 
-/// Starts the clients that were killed.
+/// Starts all killed clients.
 fn wake(sim: &mut Sim<'_>) {
     for n in 0..CLIENTS {
         if !sim.is_host_running(client(n)) {

@@ -1,4 +1,4 @@
-//! A log in memory that outlives the simulated server: what a crash leaves is what was appended.
+//! An in-memory log that survives a crash of its simulated server.
 
 use std::{
     sync::{Arc, Mutex},
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use super::rng::drawn;
 use crate::recorder::digest;
 
-/// A record to append.
+/// A record before it is appended.
 pub(crate) struct NewRecord {
     pub(crate) offset: u64,
     id: u64,
@@ -27,12 +27,12 @@ pub(crate) struct NewRecord {
     bytes: Vec<u8>,
 }
 
-/// Even killmails are by NPCs.
+/// Returns whether the killmail is by NPCs: even ids are.
 pub(crate) fn is_npc(id: u64) -> bool {
     id.is_multiple_of(2)
 }
 
-/// Killmail `id`, logged `now`; offsets have holes.
+/// Returns killmail `id`, logged at `now`. Offsets are multiples of ten and so not contiguous.
 pub(crate) fn killmail(id: u64, now: Duration) -> NewRecord {
     let ingested_ms = i64::try_from(now.as_millis()).unwrap();
     let killmail = Killmail {
@@ -54,7 +54,7 @@ pub(crate) fn killmail(id: u64, now: Duration) -> NewRecord {
 }
 
 impl NewRecord {
-    /// For the validator.
+    /// Returns the record for the validator's history.
     pub(crate) fn appended(&self) -> Appended {
         Appended {
             ingested_ms: self.ingested_ms,
@@ -64,13 +64,13 @@ impl NewRecord {
     }
 }
 
-/// One replica's.
+/// The log of one replica.
 pub(crate) struct MemoryLog {
     seed: u64,
     records: Mutex<Vec<Arc<Record>>>,
     trimmed: Mutex<u64>,
     head: Mutex<Head>,
-    /// One for each who waits: of several that wait for one sender, tokio wakes them in an order of its own chance.
+    /// One sender per receiver, because tokio wakes the receivers of one sender in an unseeded order.
     told: Mutex<Vec<watch::Sender<Head>>>,
 }
 
@@ -130,7 +130,7 @@ impl LogRead for MemoryLog {
     }
 
     async fn read(&self, after: Offset, limit: ReadLimit) -> Result<Vec<Arc<Record>>, LogError> {
-        // A disk takes its time: what happens meanwhile is part of the simulation.
+        // Reading takes time like a disk does, so that other events can happen meanwhile.
         let millis = drawn((self.seed, after.0, self.head_offset())) % 20;
         tokio::time::sleep(Duration::from_millis(millis)).await;
         let records = self.records.lock().unwrap();

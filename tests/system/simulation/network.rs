@@ -36,7 +36,7 @@ use super::{
 };
 
 const PORT: u16 = 50_051;
-/// As the client library's own channels.
+/// The same value as in the client library.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) fn server(n: usize) -> String {
@@ -47,13 +47,15 @@ pub(crate) fn client(n: usize) -> String {
     format!("client-{n}")
 }
 
-/// A server's whole life, until it is killed. It listens after `pause`; until then its machine refuses.
+/// Runs a server until it is killed.
+///
+/// The server listens after `pause`. Until then its machine refuses connections.
 pub(crate) async fn serve(log: Arc<MemoryLog>, seed: u64, pause: Duration) -> turmoil::Result {
     tokio::time::sleep(pause).await;
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, PORT)).await?;
     let (_feed, report) = health::channel();
     let settings = GrpcSettings {
-        // Streams end and begin again all the time.
+        // A short maximum age makes streams end and restart often.
         max_stream_age: Some(Duration::from_secs(40)),
         ..GrpcSettings::default()
     };
@@ -75,7 +77,7 @@ fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<Socket>> 
     })
 }
 
-/// How a client reaches server `n`.
+/// Returns a channel to server `n`.
 pub(crate) fn channel(n: usize) -> Channel {
     let connector = tower::service_fn(move |_: http::Uri| async move {
         let stream = TcpStream::connect((server(n), PORT)).await?;
@@ -89,7 +91,6 @@ pub(crate) fn channel(n: usize) -> Channel {
         .connect_with_connector_lazy(connector)
 }
 
-/// A connection that a server accepted.
 struct Socket {
     stream: TcpStream,
     peer: SocketAddr,
@@ -127,7 +128,7 @@ impl AsyncWrite for Socket {
     }
 }
 
-/// Each call draws from numbers of its own.
+/// Gives each call its own random numbers.
 #[derive(Clone)]
 struct Seeded<S> {
     inner: S,
@@ -160,7 +161,7 @@ impl<S: NamedService> NamedService for Seeded<S> {
     const NAME: &'static str = S::NAME;
 }
 
-/// Knows one filter: `npc`.
+/// Compiles one filter only: `npc`.
 struct OneFilter;
 
 #[async_trait]

@@ -1,5 +1,7 @@
-//! Chance that comes from the seed alone: each client and each stream draws from its own, so that who is woken first, which
-//! tokio decides by chance of its own, changes nobody's numbers.
+//! Random numbers that depend only on the seed.
+//!
+//! Each client and each stream has its own random numbers, so that tokio's unseeded order of wake-ups does not affect
+//! them.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher as _},
@@ -14,14 +16,14 @@ use tonic::{
     codegen::{Body as _, http},
 };
 
-/// A number that follows from `parts`, the same in every run.
+/// Derives a number from `parts`, the same in every run.
 pub(crate) fn drawn(parts: impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     parts.hash(&mut hasher);
     hasher.finish()
 }
 
-/// What runs inside finds fastrand's numbers of this thread as it left them.
+/// A future or stream with its own fastrand state, which each poll restores and saves.
 pub(crate) struct Own<T> {
     inner: Pin<Box<T>>,
     state: u64,
@@ -59,7 +61,7 @@ impl<T: Stream> Stream for Own<T> {
     }
 }
 
-/// An answer whose events draw from numbers of its own.
+/// Gives the body of a response its own random numbers.
 pub(crate) fn answer(seed: u64, answer: http::Response<Body>) -> http::Response<Body> {
     answer.map(|body| {
         if body.is_end_stream() {
