@@ -1,5 +1,6 @@
-//! Traces: one killmail can be followed from the fetch to the post or its edit, over all processes, and a call from one to the
-//! other.
+//! Tests of traces across processes.
+//!
+//! One trace follows a killmail from the fetch to its post or edit. Calls between services join the caller's trace.
 
 mod secure;
 
@@ -32,7 +33,7 @@ use crate::{
     notifier::{TestNotifier, fresh, posted, row},
 };
 
-/// A collector that keeps everything: (service, span).
+/// A collector that stores all spans, each with the name of its service.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
 
@@ -70,7 +71,7 @@ impl Collector {
         (collector, address)
     }
 
-    /// Spans of one trace by their names.
+    /// Returns the spans of one trace by name.
     fn of(&self, trace: &[u8]) -> BTreeMap<String, (String, Span)> {
         let kept = self.0.lock().unwrap();
         let of_trace = kept.iter().filter(|(_, span)| span.trace_id == trace);
@@ -79,7 +80,7 @@ impl Collector {
             .collect()
     }
 
-    /// Who made the calls of this name whose answers hang on them, in order and each once.
+    /// Returns the services whose calls of this method have a server span as a child.
     fn joined(&self, method: &str) -> Vec<String> {
         let calls = self.named(&format!("killfeed.v1.KillmailService/{method}"));
         let of_kind = |kind: SpanKind| calls.iter().filter(move |(_, span)| span.kind() == kind);
@@ -109,7 +110,7 @@ fn text(attributes: &[KeyValue], key: &str) -> String {
 
 const INGESTOR: &str = "killfeed-ingestor";
 const NOTIFIER: &str = "killfeed-notifier";
-/// Each step of a killmail's way, and who tells of it.
+/// The steps of a killmail, and the service that records each of them.
 const WAY: [(&str, &str); 6] = [
     ("fetch", INGESTOR),
     ("parse", INGESTOR),
@@ -120,7 +121,7 @@ const WAY: [(&str, &str); 6] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_killmail_can_be_followed_from_fetch_to_post() {
+async fn trace_covers_a_killmail_from_fetch_to_post() {
     let (collector, endpoint) = Collector::start().await;
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
@@ -136,9 +137,9 @@ async fn one_killmail_can_be_followed_from_fetch_to_post() {
     })
     .await;
 
-    // Everybody knows the trace's id who knows the killmail.
+    // The trace id follows from the killmail's id and revision.
     let trace = ids::trace(id, 0).to_bytes();
-    eventually("the whole way", TEST_TIMEOUT, async || {
+    eventually("spans of all steps", TEST_TIMEOUT, async || {
         let spans = collector.of(&trace);
         WAY.iter().all(|(step, _)| spans.contains_key(*step)) && spans.contains_key("killmail")
     })
@@ -154,11 +155,14 @@ async fn one_killmail_can_be_followed_from_fetch_to_post() {
     for (step, service) in WAY {
         let (of, span) = &spans[step];
         assert_eq!(of, service, "{step}");
-        assert_eq!(span.parent_span_id, root.span_id, "{step} hangs on the killmail's span");
+        assert_eq!(
+            span.parent_span_id, root.span_id,
+            "the parent of {step} is the killmail's span"
+        );
         assert_eq!(text(&span.attributes, "killmail.id"), id.to_string(), "{step}");
         assert!(
             span.start_time_unix_nano >= before,
-            "{step} comes after what was before it"
+            "{step} starts after the previous step"
         );
         assert!(span.end_time_unix_nano >= span.start_time_unix_nano, "{step}");
         before = span.start_time_unix_nano;
@@ -166,14 +170,14 @@ async fn one_killmail_can_be_followed_from_fetch_to_post() {
     assert_eq!(text(&spans["post"].1.attributes, "discord.id"), CHANNEL.to_string());
     assert_eq!(text(&spans["match"].1.attributes, "destinations"), "1");
 
-    // The call that opened the stream: the ingestor's span hangs on the notifier's.
+    // In the call that opened the stream, the ingestor's span is a child of the notifier's.
     assert_eq!(collector.joined("StreamKillmails"), [NOTIFIER]);
     assert_eq!(notifier.stop().await, Some(0));
     assert_eq!(ingestor.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_battle_and_an_edit_are_followed_too() {
+async fn trace_covers_battle_digests_and_edits() {
     const WHOLE: u64 = CHANNEL + 1;
     let (collector, endpoint) = Collector::start().await;
     let upstream = FakeUpstream::start().await;
@@ -205,19 +209,19 @@ async fn a_battle_and_an_edit_are_followed_too() {
     upstream.publish(begun.clone());
     told(ids[0], 0, "post", CHANNEL).await;
     told(ids[0], 0, "post", WHOLE).await;
-    // The digest grows: no post of its own, but the edit that shows it.
+    // A killmail that joins a digest has an edit instead of a post.
     upstream.publish(documents.remove(0));
     told(ids[1], 0, "edit", CHANNEL).await;
     told(ids[1], 0, "post", WHOLE).await;
     assert_eq!(discord.posts(CHANNEL).len(), 1);
-    // A later revision has a trace of its own, from its fetch to the edit.
+    // A later revision has its own trace, from its fetch to the edit.
     let mut dearer = begun;
     dearer["zkb"]["totalValue"] = json!(987_000_000_000.0_f64);
     upstream.publish(dearer);
     told(ids[0], 1, "edit", WHOLE).await;
     let trace = ids::trace(ids[0], 1).to_bytes();
     let way = ["fetch", "parse", "enrich", "append", "match", "edit"];
-    eventually("the whole way of the revision", TEST_TIMEOUT, async || {
+    eventually("spans of all steps of the revision", TEST_TIMEOUT, async || {
         way.iter().all(|step| collector.of(&trace).contains_key(*step))
     })
     .await;
@@ -225,7 +229,7 @@ async fn a_battle_and_an_edit_are_followed_too() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_killmail_can_be_followed_through_a_relay() {
+async fn trace_covers_a_killmail_through_a_relay() {
     let (collector, endpoint) = Collector::start().await;
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
@@ -233,9 +237,9 @@ async fn one_killmail_can_be_followed_through_a_relay() {
     let first = TestIngestor::start(&upstream, &traced).await;
     let source = format!("relay:{}", first.url());
     let relay = TestIngestor::start(&upstream, &[traced[0], ("INGESTOR_SOURCE", source.as_str())]).await;
-    // Before anybody else asks: what is joined now are the relay's calls.
+    // Only the relay has called the upstream so far.
     for method in ["GetFeedStatus", "StreamKillmails"] {
-        eventually("the relay's calls", TEST_TIMEOUT, async || {
+        eventually("the relay's calls join its traces", TEST_TIMEOUT, async || {
             collector.joined(method) == [INGESTOR]
         })
         .await;
@@ -247,7 +251,7 @@ async fn one_killmail_can_be_followed_through_a_relay() {
     upstream.publish_all(documents);
     let trace = ids::trace(id, 0).to_bytes();
     let way = [("killmail", INGESTOR), ("relay", INGESTOR)].into_iter().chain(WAY);
-    eventually("the whole way", TEST_TIMEOUT, async || {
+    eventually("spans of all steps", TEST_TIMEOUT, async || {
         let spans = collector.of(&trace);
         let there = |step, of| spans.get(step).is_some_and(|(service, _)| service == of);
         way.clone().all(|(step, of)| there(step, of))
@@ -262,7 +266,7 @@ async fn one_killmail_can_be_followed_through_a_relay() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_joins_the_trace_of_what_it_takes_over() {
+async fn relay_adds_its_span_to_the_upstream_trace() {
     let (collector, endpoint) = Collector::start().await;
     let upstream = FakeUpstream::start().await;
     let first = TestIngestor::start(&upstream, &[]).await;
@@ -277,24 +281,24 @@ async fn a_relay_joins_the_trace_of_what_it_takes_over() {
     upstream.publish_all(documents);
     relay.wait_for_killmails(2).await;
     let trace = ids::trace(id, 0).to_bytes();
-    eventually("the relay's span", TEST_TIMEOUT, async || {
+    eventually("the relay exports its span", TEST_TIMEOUT, async || {
         collector.of(&trace).contains_key("relay")
     })
     .await;
     let spans = collector.of(&trace);
     assert_eq!(spans["relay"].1.parent_span_id, ids::root_span(id, 0).to_bytes());
-    // Whoever made the record tells of the whole; this one did not.
+    // Only the ingestor that created the record exports the root span. Here it exports no traces.
     assert!(!spans.contains_key("killmail"));
     assert_eq!(
         metric(&relay.http, "killfeed_feed_lag_seconds").await,
         0.0,
-        "it has everything"
+        "the relay is not behind the upstream"
     );
     assert_eq!(relay.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_that_is_away_is_said_once_and_changes_nothing() {
+async fn unavailable_collector_is_logged_once() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     let nobody = format!("http://{}", free_address());
@@ -308,7 +312,10 @@ async fn a_collector_that_is_away_is_said_once_and_changes_nothing() {
     })
     .await;
     let said = |log: &str| log.matches("OTEL_EXPORTER_OTLP_ENDPOINT").count();
-    eventually("it is said", TEST_TIMEOUT, async || said(&notifier.stderr()) > 0).await;
+    eventually("the notifier logs the failure", TEST_TIMEOUT, async || {
+        said(&notifier.stderr()) > 0
+    })
+    .await;
     upstream.publish_all(fresh(6).split_off(3));
     eventually("six posts", TEST_TIMEOUT, async || posted(&discord, CHANNEL).len() == 6).await;
     assert_eq!(said(&notifier.stderr()), 1, "{}", notifier.stderr());
@@ -317,7 +324,7 @@ async fn a_collector_that_is_away_is_said_once_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_is_none_ends_both_with_one_line() {
+async fn invalid_endpoint_ends_both_services_with_an_error() {
     let bad = ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317".to_owned());
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data").display().to_string();
@@ -345,6 +352,9 @@ async fn an_endpoint_that_is_none_ends_both_with_one_line() {
             said.contains("OTEL_EXPORTER_OTLP_ENDPOINT=\"collector:4317\": expected an OpenTelemetry"),
             "{said}"
         );
-        assert!(!folder.path().join("data").exists(), "nothing was made");
+        assert!(
+            !folder.path().join("data").exists(),
+            "an invalid setting leaves the disk unchanged"
+        );
     }
 }

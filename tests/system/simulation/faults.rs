@@ -36,8 +36,8 @@ impl Faults {
         let rng = &mut self.rng;
         let (client, server) = (client(rng.usize(0..CLIENTS)), server(rng.usize(0..SERVERS)));
         match rng.u8(0..16) {
-            // A partition drops all segments, including TCP's retransmissions, so that the gap remains after the
-            // repair.
+            // A partition drops all segments, including TCP's retransmissions, and the repair does not restore
+            // them.
             0 => sim.partition(client, server),
             1 if rng.bool() => sim.partition_oneway(client, server),
             1 => sim.partition_oneway(server, client),

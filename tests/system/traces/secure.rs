@@ -1,4 +1,4 @@
-//! A collector behind TLS, with a certificate of an authority that the operator names.
+//! A collector behind TLS, with a certificate from a private authority.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use crate::{
     notifier::fresh,
 };
 
-/// A collector at an `https://` address, and the certificate of its authority in a file.
+/// Starts a collector at an `https://` address and writes the certificate of its authority to a file.
 async fn secure(folder: &TempDir) -> (Collector, String, PathBuf) {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -33,17 +33,17 @@ async fn secure(folder: &TempDir) -> (Collector, String, PathBuf) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_behind_tls_is_told_if_its_authority_is_trusted() {
+async fn tls_collector_requires_a_trusted_authority() {
     let folder = tempfile::tempdir().unwrap();
     let (collector, endpoint, ca) = secure(&folder).await;
     let upstream = FakeUpstream::start().await;
     let mut ingestor = TestIngestor::start(&upstream, &[("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.as_str())]).await;
     let documents = fresh(2);
     let traces = [0, 1].map(|index: usize| ids::trace(documents[index]["killmail_id"].as_u64().unwrap(), 0).to_bytes());
-    // Public authorities know nothing of this one: said once, and why.
+    // Public authorities did not sign this certificate. The log gives the reason once.
     upstream.publish(documents[0].clone());
     ingestor.wait_for_killmails(1).await;
-    eventually("it is said", TEST_TIMEOUT, async || {
+    eventually("the ingestor logs the failure", TEST_TIMEOUT, async || {
         let said = ingestor.service().stderr();
         said.contains("(OTEL_EXPORTER_OTLP_ENDPOINT) does not take them")
     })
@@ -57,7 +57,7 @@ async fn a_collector_behind_tls_is_told_if_its_authority_is_trusted() {
     ingestor.launch().await;
     upstream.publish(documents[1].clone());
     ingestor.wait_for_killmails(2).await;
-    eventually("the killmail's trace", TEST_TIMEOUT, async || {
+    eventually("the killmail's append span", TEST_TIMEOUT, async || {
         collector.of(&traces[1]).contains_key("append")
     })
     .await;
@@ -65,7 +65,7 @@ async fn a_collector_behind_tls_is_told_if_its_authority_is_trusted() {
 }
 
 #[tokio::test]
-async fn an_authority_that_is_none_ends_both_with_one_line() {
+async fn invalid_ca_file_ends_both_services_with_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data").display().to_string();
     let file = folder.path().join("ca.pem");
