@@ -96,7 +96,7 @@ pub struct Asked {
 pub struct BotGateway {
     /// An error status to return instead, or `None` for a normal response.
     pub fails: Option<u16>,
-    /// How many requests fail, or `None` for all of them.
+    /// The number of requests that fail, or `None` for all of them.
     pub fails_times: Option<u32>,
     /// The recommended number of shards.
     pub shards: u32,

@@ -17,7 +17,7 @@ use tokio::{
 use crate::process::{eventually, free_address};
 pub use operator::{Operator, Permissions};
 
-/// How long a server may take until it listens.
+/// The time that a server may take until it listens.
 const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Servers with JetStream. Dropping it kills them.
@@ -30,9 +30,9 @@ pub struct Nats {
 
 #[derive(Debug)]
 enum Launch {
-    /// With a generated configuration, followed by this text.
+    /// A generated configuration, followed by this text.
     Configured(String),
-    /// With the command of each container, adapted to this machine's hosts, ports and folders.
+    /// The command of each container, adapted to this machine's hosts, ports and folders.
     Composed(Vec<String>),
 }
 
@@ -284,7 +284,7 @@ impl Nats {
 
     fn translate(&self, n: usize, command: &str) -> Vec<String> {
         let server = &self.servers[n];
-        let port = |address: &str| address.rsplit(':').next().expect("host:port").to_owned();
+        let port = |address: &str| address.rsplit(':').next().expect("the address is host:port").to_owned();
         let store = self.folder.path().join(Self::name(n)).display().to_string();
         let mut command = command
             .replace("/data", &store)

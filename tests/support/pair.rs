@@ -28,7 +28,7 @@ impl Pair {
     ///
     /// # Panics
     ///
-    /// Panics if there is no temporary folder or no free port.
+    /// Panics if the temporary folder cannot be created or no port is free.
     pub fn new() -> Self {
         Self {
             folder: tempfile::tempdir().expect("a scratch folder"),

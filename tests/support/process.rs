@@ -66,9 +66,9 @@ async fn built(name: &str) -> PathBuf {
     BUILT.get_or_init(build).await[name].clone()
 }
 
-/// How long a service may take until it is ready, in a debug build on a busy machine.
+/// The time that a service may take until it is ready, in a debug build on a busy machine.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// How long a service may take until it exits.
+/// The time that a service may take until it exits.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A running service. Dropping it kills it.

@@ -1,6 +1,6 @@
 //! A TCP proxy that drops, freezes and refuses connections.
 //!
-//! It can drop a connection between two messages of a gRPC stream, in the middle of one, or on request.
+//! The proxy can drop a connection between two messages of a gRPC stream, in the middle of one, or on request.
 
 mod frames;
 

@@ -27,7 +27,7 @@ pub enum Guarantee {
     Bookmarkable,
     /// Nothing is streamed that a crash could take back.
     DurableFirst,
-    /// A slow client costs constant memory and delays nobody.
+    /// A slow client uses a constant amount of memory and does not delay other clients.
     Bounded,
 }
 

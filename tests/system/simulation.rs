@@ -33,7 +33,7 @@ use rng::{Own, drawn};
 
 const SERVERS: usize = 2;
 const CLIENTS: usize = 8;
-/// How long faults occur.
+/// The time in which faults occur.
 const DISRUPTION_DURATION: Duration = Duration::from_secs(180);
 /// The time in which all clients must reach the head after the last fault.
 const RECOVERY_TIMEOUT: Duration = Duration::from_secs(900);

@@ -144,7 +144,7 @@ struct Connection {
     world: Arc<ServerState>,
     socket: WebSocket,
     session: Option<String>,
-    /// How many events of the session this client has.
+    /// The number of session events that this client has received.
     sent: usize,
     orders: (mpsc::Sender<Order>, mpsc::Receiver<Order>),
 }

@@ -25,7 +25,7 @@ use super::{BOT, FakeDiscord, ServerState, payload, permission, rest::refuse, va
 pub const USER: u64 = BOT + 2;
 /// Discord's limit for the first response.
 const RESPOND_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a test waits for a deferred response, with room for a busy machine.
+/// The time that a test waits for a deferred response, with room for a busy machine.
 const EDIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An interaction that a test sends.

@@ -24,7 +24,7 @@ pub enum Host {
 /// One request and the status of its response.
 #[derive(Debug, Clone)]
 pub struct RecordedRequest {
-    /// When the server had read the request's head.
+    /// The time at which the server had read the request's head.
     pub at: Instant,
     pub host: Host,
     pub method: Method,

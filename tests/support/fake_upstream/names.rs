@@ -45,7 +45,7 @@ pub struct FakeNames {
 impl FakeNames {
     /// Returns the names of the bundled sample.
     pub(super) fn bundled() -> Self {
-        let people: Vec<FakeEntity> = serde_json::from_str(corpus::SAMPLE_NAMES).expect("the bundled names");
+        let people: Vec<FakeEntity> = serde_json::from_str(corpus::SAMPLE_NAMES).expect("the bundled names are valid");
         Self {
             known: people.into_iter().map(|named| (named.id, named)).collect(),
         }

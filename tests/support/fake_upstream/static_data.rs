@@ -80,7 +80,7 @@ impl Archive {
 
 /// Reads the files that the fake ESI needs.
 fn read(zip: &Bytes) -> HashMap<String, HashMap<u64, Value>> {
-    let mut archive = zip::ZipArchive::new(Cursor::new(zip.clone())).expect("a zip");
+    let mut archive = zip::ZipArchive::new(Cursor::new(zip.clone())).expect("the archive is a zip file");
     let mut files = HashMap::new();
     for name in [
         "types",
@@ -94,10 +94,10 @@ fn read(zip: &Bytes) -> HashMap<String, HashMap<u64, Value>> {
         let mut file = archive
             .by_name(&format!("{name}.jsonl"))
             .expect("the archive has this file");
-        file.read_to_string(&mut text).expect("UTF-8");
+        file.read_to_string(&mut text).expect("the file is UTF-8");
         let records = text.lines().map(|line| {
-            let record: Value = serde_json::from_str(line).expect("JSON lines");
-            (record["_key"].as_u64().expect("a key"), record)
+            let record: Value = serde_json::from_str(line).expect("each line is JSON");
+            (record["_key"].as_u64().expect("the record has a key"), record)
         });
         files.insert(name.to_owned(), records.collect());
     }

@@ -178,7 +178,7 @@ pub(super) fn resumable(history: &RunHistory) -> Vec<String> {
     })
 }
 
-/// When a Progress arrives, every matching record up to its cursor has arrived.
+/// Every matching record up to a Progress cursor arrives before the Progress.
 pub(super) fn bookmarkable(history: &RunHistory) -> Vec<String> {
     each_stream(history, |name, stream, found| {
         let Some(mut after) = stream.due_after(&history.log) else {

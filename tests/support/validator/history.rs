@@ -17,7 +17,7 @@ pub struct RunHistory {
     pub log: BTreeMap<u64, Appended>,
     /// The last offset that retention may have removed by the end of the run.
     pub trimmed: u64,
-    /// How many records retention removed before any client could read them.
+    /// The number of records that retention removed before any client could read them.
     pub unseen: usize,
     /// The clients that read streams.
     pub clients: Vec<Client>,
@@ -70,7 +70,7 @@ pub enum Start {
     Latest,
     /// At the oldest record, where records up to `trimmed` are not due.
     Earliest {
-        /// How far retention had removed records, queried after the first event arrived.
+        /// The last removed offset, queried after the first event arrived.
         trimmed: u64,
     },
     /// After this offset, from a cursor.
@@ -82,7 +82,7 @@ pub enum Start {
 /// One event as a client received it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Received {
-    /// When the event arrived.
+    /// The time of the event's arrival.
     pub at: Duration,
     /// The offset in the event's cursor.
     pub offset: u64,
@@ -135,8 +135,8 @@ pub struct Latency {
 impl RunHistory {
     /// Adds the records that clients received to the log.
     ///
-    /// This is for runs in which nobody could read the whole log. If clients disagree about a record, the first version stays, and the others violate
-    /// [`super::Guarantee::DurableFirst`].
+    /// Runs in which no client could read the whole log need this. If clients disagree about a record, the first
+    /// version stays, and the others violate [`super::Guarantee::DurableFirst`].
     pub fn learn_log(&mut self) {
         let streams = self.clients.iter().flat_map(|client| &client.streams);
         for event in streams.flat_map(|stream| &stream.events) {

@@ -13,7 +13,10 @@ const HIDDEN: u64 = CHANNEL + 7;
 #[tokio::test(flavor = "multi_thread")]
 async fn subscription_commands_change_stored_subscriptions() {
     let mut desk = CommandHarness::start(&[]).await;
-    eventually("registered", TEST_TIMEOUT, async || desk.discord.registered().is_some()).await;
+    eventually("the commands are registered", TEST_TIMEOUT, async || {
+        desk.discord.registered().is_some()
+    })
+    .await;
     let command = &desk.discord.registered().unwrap()[0];
     assert_eq!(command["default_member_permissions"], "16");
     assert_eq!(command["contexts"], serde_json::json!([0]));
@@ -191,7 +194,10 @@ async fn killmails_during_a_pause_are_never_posted() {
     let mut desk = CommandHarness::start(&[]).await;
     desk.ask(subscribe("everything", "")).await;
     another(&desk, 910_000_001);
-    eventually("posted", TEST_TIMEOUT, async || desk.discord.posts(CHANNEL).len() == 1).await;
+    eventually("the first killmail is posted", TEST_TIMEOUT, async || {
+        desk.discord.posts(CHANNEL).len() == 1
+    })
+    .await;
     desk.ask(TestInteraction::command("pause").text("name", "everything"))
         .await;
     another(&desk, 910_000_002);
@@ -208,7 +214,10 @@ async fn killmails_during_a_pause_are_never_posted() {
     // zKillboard's times are whole seconds: a killmail from the second of the change would count as new.
     tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
     another(&desk, 910_000_003);
-    eventually("posted", TEST_TIMEOUT, async || desk.discord.posts(CHANNEL).len() >= 2).await;
+    eventually("the third killmail is posted", TEST_TIMEOUT, async || {
+        desk.discord.posts(CHANNEL).len() >= 2
+    })
+    .await;
     let posts = desk.discord.posts(CHANNEL);
     let url = |at: usize| posts[at].body["embeds"][0]["url"].as_str().unwrap().to_owned();
     assert_eq!(url(1), "https://zkillboard.com/kill/910000003/");

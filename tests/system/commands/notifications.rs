@@ -25,7 +25,7 @@ fn tries(desk: &CommandHarness, channel: u64) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn owner_gets_one_direct_message_per_lost_channel() {
+async fn creator_gets_one_message_per_suspended_or_retired_channel() {
     let mut desk = CommandHarness::start(&[("NOTIFIER_PROBE_INTERVAL", "1s")]).await;
     desk.ask(subscribe("mine", "attackers>=1").text("style", "link")).await;
     let theirs = subscribe("theirs", "attackers>=1").text("style", "link");
@@ -36,7 +36,10 @@ async fn owner_gets_one_direct_message_per_lost_channel() {
     // The channel is suspended (error 50013) and probed every second.
     desk.discord.add_channel(GUILD, CHANNEL, permission::VIEW_CHANNEL);
     another(&desk, 910_000_001);
-    eventually("told", TEST_TIMEOUT, async || !contents(&desk, USER).is_empty()).await;
+    eventually("the creator gets a direct message", TEST_TIMEOUT, async || {
+        !contents(&desk, USER).is_empty()
+    })
+    .await;
     let before = tries(&desk, CHANNEL);
     eventually("the notifier probes twice more", TEST_TIMEOUT, async || {
         tries(&desk, CHANNEL) >= before + 2
@@ -59,15 +62,19 @@ async fn owner_gets_one_direct_message_per_lost_channel() {
     // Delivery resumes after the fix, and the queued killmail is posted once.
     desk.discord.add_channel(GUILD, CHANNEL, permission::ALL);
     let link = "https://zkillboard.com/kill/910000001/";
-    eventually("resumed", TEST_TIMEOUT, async || contents(&desk, CHANNEL).len() == 1).await;
+    eventually("the notifier posts the queued killmail", TEST_TIMEOUT, async || {
+        contents(&desk, CHANNEL).len() == 1
+    })
+    .await;
     assert_eq!(contents(&desk, CHANNEL), [link]);
     let list = desk.ask(TestInteraction::command("list")).await.shown();
     assert_eq!(list.matches("1 matched and 1 posted in all").count(), 2, "{list}");
 
-    // A deleted channel is retired: its owner gets one more message, and the notifier never posts there again.
+    // A deleted channel is retired: the creator of its subscription gets one more message, and the notifier never
+    // posts there again.
     desk.discord.delete_channel(GUILD, CHANNEL);
     another(&desk, 910_000_002);
-    eventually("the owner gets a second direct message", TEST_TIMEOUT, async || {
+    eventually("the creator gets a second direct message", TEST_TIMEOUT, async || {
         contents(&desk, USER).len() == 2
     })
     .await;

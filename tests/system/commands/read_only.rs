@@ -108,7 +108,7 @@ async fn read_only_commands_match_the_golden_files() {
     }
 }
 
-/// Compiles every example of the help text: lines with a filter in backquotes and its purpose.
+/// Compiles every example of the help text. Examples are the lines that start with a filter in backquotes.
 async fn every_example_is_a_filter(desk: &CommandHarness, help: &killfeed_support::fake_discord::InteractionReply) {
     let shown = help.shown();
     let (_, examples) = shown.split_once("## Examples\n").unwrap();

@@ -26,7 +26,7 @@ const KILLS: usize = 3;
 /// The last re-check is later than the latest upload, even on a busy machine.
 const RECHECKS: &str = "300ms,1s,6s";
 
-/// What happens to one sequence.
+/// The fate of one sequence.
 #[derive(Debug, Clone)]
 enum DocumentPlan {
     Plain,
@@ -307,7 +307,7 @@ async fn log_has_each_published_killmail_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn slow_response_delays_the_feed_without_a_loss() {
+async fn slow_response_loses_no_document() {
     let upstream = FakeUpstream::start_with_sample().await;
     let documents = super::documents(4);
     let numbers: Vec<u64> = documents
