@@ -5,6 +5,7 @@ mod chaos;
 mod compose;
 mod credentials;
 mod engine;
+mod events;
 mod faults;
 mod holes;
 mod outage;

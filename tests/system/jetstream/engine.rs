@@ -5,18 +5,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use killfeed::{
     cursor::{Cursor, Offset},
-    id::{ContentHash, KillmailId},
+    id::KillmailId,
     v1,
 };
 use killfeed_ingestor::log::{
-    AppendBatch, CursorStatus, DedupEntry, Head, JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LogRead,
-    NewBody, NewEvent, ReadLimit, SharedOpenError,
+    CursorStatus, Head, JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LogRead, NewBody, NewEvent,
+    ReadLimit, SharedOpenError,
 };
 use killfeed_support::{nats::Nats, process::eventually};
 use prost::Message as _;
 use tempfile::TempDir;
 use tokio::{sync::watch, time::timeout};
 
+use super::events::gap;
+pub(super) use super::events::{batch, killmail, mark};
 use crate::harness::TEST_TIMEOUT;
 
 /// Some moment in 2026, in milliseconds since 1970.
@@ -62,58 +64,6 @@ pub(super) async fn lead(end: &LogInstance) -> Leadership {
     timeout(TEST_TIMEOUT, end.log.acquire(note))
         .await
         .expect("its turn comes")
-}
-
-fn hash_of(id: u64, revision: u32) -> ContentHash {
-    let mut digest = [0; 16];
-    digest[..8].copy_from_slice(&id.to_le_bytes());
-    digest[8..12].copy_from_slice(&revision.to_le_bytes());
-    ContentHash { version: 1, digest }
-}
-
-pub(super) fn mark(id: u64, revision: u32) -> DedupEntry {
-    DedupEntry {
-        revision,
-        hash: Some(hash_of(id, revision)),
-    }
-}
-
-pub(super) fn killmail(id: u64, revision: u32, ingested_ms: i64) -> NewEvent {
-    let killmail = v1::Killmail {
-        killmail_id: id,
-        revision,
-        ..Default::default()
-    };
-    NewEvent {
-        offset: None,
-        ingested_ms,
-        body: NewBody::Killmail {
-            id: KillmailId(id),
-            revision,
-            hash: Some(hash_of(id, revision)),
-            bytes: killmail.encode_to_vec().into(),
-        },
-    }
-}
-
-fn gap(missing: u64, ingested_ms: i64) -> NewEvent {
-    let gap = v1::Gap {
-        missing,
-        ..Default::default()
-    };
-    NewEvent {
-        offset: None,
-        ingested_ms,
-        body: NewBody::Gap(gap.encode_to_vec().into()),
-    }
-}
-
-pub(super) fn batch(events: impl IntoIterator<Item = NewEvent>, state: &'static str) -> AppendBatch {
-    AppendBatch {
-        events: events.into_iter().collect(),
-        dedup_entries: Vec::new(),
-        feed_state: Some(Bytes::from_static(state.as_bytes())),
-    }
 }
 
 pub(super) async fn reaches(end: &LogInstance, head: Head) {
