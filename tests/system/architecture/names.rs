@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use super::tree::Tree;
 
 /// Returns a message for each name that a package defines twice, except for the names that code writes with their module.
+///
+/// What replaces a type in builds without a feature has the same meaning.
 pub(super) fn repeated(tree: &Tree<'_>, qualified: &[&str]) -> Vec<String> {
     let mut places: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
-    for (_, module) in tree.shipped() {
+    for (_, module) in tree.shipped().filter(|(_, module)| !module.is_fallback) {
         for (name, line) in module
             .visible_types
             .iter()

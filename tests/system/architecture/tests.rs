@@ -352,6 +352,22 @@ fn repeated_type_names_are_found() {
 }
 
 #[test]
+fn type_without_a_feature_has_the_name_of_the_one_with_it() {
+    let files = [
+        (
+            "src/lib.rs",
+            "#[cfg(feature = \"x\")] mod a; #[cfg(not(feature = \"x\"))] mod b; pub struct Two;
+             #[cfg(not(feature = \"x\"))] pub struct Three; #[cfg(feature = \"x\")] pub struct Three; pub struct Four;",
+        ),
+        ("src/a.rs", "pub struct One; pub struct Two; pub struct Four;"),
+        ("src/b.rs", "mod c; pub struct One;"),
+        ("src/b/c.rs", "pub struct Two;"),
+    ];
+    let found = check(&files, |tree| names::repeated(tree, &["Four"]));
+    assert_eq!(found, ["library: `Two` is defined at src/lib.rs:1 and src/a.rs:1"]);
+}
+
+#[test]
 fn long_and_unfinished_files_are_found() {
     let (sources, _) = sample(&[("a.rs", "1\n2\n3\n"), ("b.rs", "1\n2\n// LATER: 3"), ("c.rs", "1\n2\n")]);
     let found = files::unfinished(&sources, 2, &["LATER"]);

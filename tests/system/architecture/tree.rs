@@ -31,6 +31,8 @@ pub(super) struct Module<'a> {
     pub(super) parent: Option<usize>,
     /// Only tests compile this module. Its code is not read, its files are known.
     pub(super) is_test: bool,
+    /// It replaces another module in builds without a feature.
+    pub(super) is_fallback: bool,
     pub(super) children: BTreeMap<&'a str, usize>,
     /// Everything that the module defines itself, except macros and what macros make.
     pub(super) items: BTreeSet<&'a str>,
@@ -73,6 +75,7 @@ impl<'a> Tree<'a> {
                         path: vec![],
                         parent: None,
                         is_test: false,
+                        is_fallback: false,
                     },
                 );
                 if !name.is_empty() {
@@ -118,6 +121,7 @@ impl<'a> Tree<'a> {
             file: place.file,
             parent: place.parent,
             is_test: place.is_test,
+            is_fallback: place.is_fallback,
             children: BTreeMap::new(),
             items: BTreeSet::new(),
             visible_types: Vec::new(),
@@ -133,6 +137,7 @@ impl<'a> Tree<'a> {
                 path: [place.path.as_slice(), &[child.name]].concat(),
                 parent: Some(module),
                 is_test: child.is_test,
+                is_fallback: place.is_fallback || child.is_fallback,
             };
             let folder = format!("{folder}/{}", child.name);
             let id = match child.body {
@@ -174,6 +179,7 @@ struct Place<'a> {
     path: Vec<&'a str>,
     parent: Option<usize>,
     is_test: bool,
+    is_fallback: bool,
 }
 
 /// A `mod` declaration. `body`: what is in its braces.
@@ -181,6 +187,7 @@ struct Child<'t, 'a> {
     name: &'a str,
     body: Option<&'t [Token<'a>]>,
     is_test: bool,
+    is_fallback: bool,
 }
 
 /// Collects what the tokens of one module contain.
@@ -193,6 +200,8 @@ struct Reader<'t, 'a> {
     references: Vec<Reference<'a>>,
     /// Paths of one name.
     words: Vec<(&'a str, usize)>,
+    /// Where the item ends that builds without a feature have instead of another one.
+    end_of_fallback: usize,
 }
 
 impl<'t, 'a> Reader<'t, 'a> {
@@ -211,6 +220,9 @@ impl<'t, 'a> Reader<'t, 'a> {
                         self.read_child(tokens, module, true);
                     }
                     continue;
+                }
+                "#" if starts_with(&tokens[at..], &["#", "[", "cfg", "(", "not", "(", "feature"]) => {
+                    self.end_of_fallback = end_of_item(tokens, end_of_group(tokens, at + 1));
                 }
                 "{" | "(" | "[" => depth += 1,
                 "}" | ")" | "]" => depth -= 1,
@@ -232,7 +244,7 @@ impl<'t, 'a> Reader<'t, 'a> {
                 {
                     self.items.insert(name);
                     let is_type = matches!(keyword, "struct" | "enum" | "trait" | "type" | "union");
-                    if is_type && is_visible(tokens, at) {
+                    if is_type && is_visible(tokens, at) && at >= self.end_of_fallback {
                         self.visible_types.push((name, tokens[at].line));
                     }
                     at += 2;
@@ -250,7 +262,12 @@ impl<'t, 'a> Reader<'t, 'a> {
         let has_body = code_at(tokens, at + 2) == "{";
         let end = if has_body { end_of_group(tokens, at + 2) } else { at + 3 };
         let body = has_body.then(|| &tokens[at + 3..end - 1]);
-        self.children.push(Child { name, body, is_test });
+        self.children.push(Child {
+            name,
+            body,
+            is_test,
+            is_fallback: at < self.end_of_fallback,
+        });
         end
     }
 
@@ -350,13 +367,12 @@ impl<'t, 'a> Reader<'t, 'a> {
 
 /// Tells whether the attribute at the start is `#[cfg(test)]` or `#[cfg(all(test, ...))]`.
 fn is_for_tests(tokens: &[Token<'_>]) -> bool {
-    let is = |expected: &[&str]| {
-        expected
-            .iter()
-            .enumerate()
-            .all(|(at, text)| code_at(tokens, at) == *text)
-    };
-    is(&["#", "[", "cfg", "(", "test", ")"]) || is(&["#", "[", "cfg", "(", "all", "(", "test"])
+    starts_with(tokens, &["#", "[", "cfg", "(", "test", ")"])
+        || starts_with(tokens, &["#", "[", "cfg", "(", "all", "(", "test"])
+}
+
+fn starts_with(tokens: &[Token<'_>], expected: &[&str]) -> bool {
+    (0..expected.len()).all(|at| code_at(tokens, at) == expected[at])
 }
 
 /// Tells whether the item that starts at `item` is the module whose `mod` is at `module`.
