@@ -2,13 +2,9 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{
-        Arc, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -20,6 +16,8 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, timeout},
 };
+
+pub use killfeed_fakes::address::free_address;
 
 /// One of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -260,31 +258,6 @@ impl Lines {
     }
 }
 
-/// Ports below the kernel's ephemeral range.
-///
-/// The kernel cannot give one of them to another socket between the check of [`free_address`] and the start of the
-/// program that listens there.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
-
-/// Returns a free loopback address, never the same one twice in a process.
-///
-/// # Panics
-///
-/// Panics if all ports are taken.
-pub fn free_address() -> String {
-    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
-    // Test processes that run at the same time start at different ports.
-    let next = NEXT.get_or_init(|| AtomicU64::new(RandomState::new().build_hasher().finish() >> 1));
-    let ports = PORTS.end - PORTS.start;
-    PORTS
-        .map(|_| {
-            let index = next.fetch_add(1, Ordering::Relaxed) % u64::from(ports);
-            format!("127.0.0.1:{}", u64::from(PORTS.start) + index)
-        })
-        .find(|address| std::net::TcpListener::bind(address).is_ok())
-        .expect("a free loopback port")
-}
-
 /// Waits until `condition` returns true.
 ///
 /// # Panics
@@ -321,7 +294,7 @@ async fn build() -> HashMap<String, PathBuf> {
     cargo.current_dir(crate::corpus::repository());
     // A test or an example among the targets makes cargo unify features as it does for the caller, so that nothing is
     // compiled twice. The release profile names an example, because measurements should not wait for optimized tests.
-    cargo.args(["build", "--workspace", "--bins", "--message-format=json"]);
+    cargo.args(["build", "--bins", "--message-format=json"]);
     if cfg!(debug_assertions) {
         cargo.args(["--test", "system", "--example", "follow"]);
     } else {

@@ -11,7 +11,6 @@ use std::{
     collections::HashMap,
     fs::File,
     io::{BufRead, BufReader, Read as _},
-    path::Path,
     time::Instant,
 };
 
@@ -21,6 +20,7 @@ use killfeed::{
     v1::{EntityKind, Killmail},
 };
 use killfeed_ingestor::parse::{Parsed, parse};
+use killfeed_support::corpus;
 use serde_json::Value;
 
 const SDE: &str = "../shared/data/sde/eve-online-static-data-3475087-jsonl.zip";
@@ -43,7 +43,7 @@ struct StaticNames {
 }
 
 fn names() -> Option<StaticNames> {
-    let file = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(SDE)).ok()?;
+    let file = File::open(corpus::repository().join(SDE)).ok()?;
     let mut archive = zip::ZipArchive::new(file).unwrap();
     let mut names = StaticNames {
         proper: HashMap::new(),
@@ -205,7 +205,7 @@ fn real_killmails_match_their_own_properties() {
         proper: HashMap::new(),
         folded: HashMap::new(),
     };
-    let Ok(file) = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(KILLMAILS)) else {
+    let Ok(file) = File::open(corpus::repository().join(KILLMAILS)) else {
         return eprintln!("note: skipping this test: {KILLMAILS} does not exist");
     };
     let mut lines = String::new();

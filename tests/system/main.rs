@@ -1,6 +1,6 @@
 //! killfeed as a whole: the real services against a stand-in zKillboard, ESI and Discord.
 //!
-//! One binary, so that everything here is linked once. The stand-ins live in `tests/support`.
+//! One binary, so that everything here is linked once. The fake hosts live in `tests/fakes` and `tests/support`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -5,9 +5,7 @@
 //!
 //! `-- --follow` keeps running until Ctrl-C; `-- --live --contact you@example.com` follows the real zKillboard.
 
-#[path = "demo/screen.rs"]
 mod screen;
-#[path = "demo/timed_sink.rs"]
 mod timed_sink;
 
 use std::{
@@ -20,12 +18,12 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
 use killfeed::v1::{GetFeedStatusRequest, killmail_service_client::KillmailServiceClient};
-use killfeed_notifier::Hooks;
-use killfeed_support::{
+use killfeed_fakes::{
     FakeUpstream,
+    address::free_address,
     corpus::{self, SampleLine},
-    process::free_address,
 };
+use killfeed_notifier::Hooks;
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},

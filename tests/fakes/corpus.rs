@@ -182,7 +182,7 @@ pub fn shared(file: &str) -> Option<PathBuf> {
 /// Returns the root folder of the repository.
 pub fn repository() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("this crate is in tests/support")
+    here.ancestors().nth(2).expect("this crate is in tests/fakes")
 }
 
 fn documents(lines: impl std::io::BufRead) -> Vec<Value> {
