@@ -19,6 +19,7 @@ mod embedded;
 #[cfg(test)]
 mod faults;
 mod format;
+#[cfg(feature = "jetstream")]
 mod jetstream;
 mod migrate;
 pub mod metrics;
@@ -32,6 +33,7 @@ mod writer;
 
 pub use embedded::EmbeddedLog;
 pub use free_space::FreeSpace;
+#[cfg(feature = "jetstream")]
 pub use jetstream::{JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LeadershipWatch, SharedOpenError};
 pub use open::{FILE_NAME, LogMode, LogOpenError, Options, new_log_id};
 pub use retention::{ClockReading, RetentionClock};

@@ -1,5 +1,6 @@
 //! Opens everything in order, wires it, and ends it in order.
 
+#[cfg(feature = "jetstream")]
 mod leader;
 mod source;
 
@@ -15,6 +16,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+#[cfg(feature = "jetstream")]
+use crate::log::{JetStreamLog, JetStreamOptions};
 use crate::{
     clock::{Clock as _, SystemClock},
     enrich::{EnrichSettings, Enricher},
@@ -22,7 +25,7 @@ use crate::{
     grpc::{self, GrpcSettings},
     health::{self, FeedReport},
     http::{self, HttpState},
-    log::{EmbeddedLog, JetStreamLog, JetStreamOptions, LogRead, Options},
+    log::{EmbeddedLog, LogRead, Options},
     metrics,
     pipeline::Pipeline,
     reload::Reload,
@@ -189,6 +192,7 @@ enum Log {
     /// Of this process alone.
     Embedded(Arc<EmbeddedLog>),
     /// Of several.
+    #[cfg(feature = "jetstream")]
     Shared(Arc<JetStreamLog>),
 }
 
@@ -196,6 +200,7 @@ impl Log {
     fn reader(&self) -> Arc<dyn LogRead> {
         match self {
             Self::Embedded(log) => log.clone(),
+            #[cfg(feature = "jetstream")]
             Self::Shared(log) => log.clone(),
         }
     }
@@ -215,6 +220,9 @@ async fn open_log(settings: &Settings) -> Result<Log, StartError> {
             let log = opened.map_err(failed)?.map_err(configuration)?;
             Ok(Log::Embedded(Arc::new(log)))
         }
+        #[cfg(not(feature = "jetstream"))]
+        Engine::Nats(nats) => Err(without_jetstream(nats)),
+        #[cfg(feature = "jetstream")]
         Engine::Nats(nats) => {
             let opened = JetStreamLog::open(shared_options(settings, nats)).await;
             let log = opened.map_err(|error| {
@@ -229,6 +237,14 @@ async fn open_log(settings: &Settings) -> Result<Log, StartError> {
     }
 }
 
+/// Returns why a build without the feature `jetstream` does not start on a shared log.
+#[cfg(any(test, not(feature = "jetstream")))]
+fn without_jetstream(nats: &NatsSettings) -> StartError {
+    let expected = "embedded, or a build with the feature jetstream";
+    configuration(SettingError::new("INGESTOR_LOG", &nats.servers.join(","), expected))
+}
+
+#[cfg(feature = "jetstream")]
 fn shared_options(settings: &Settings, nats: &NatsSettings) -> JetStreamOptions {
     JetStreamOptions {
         servers: nats.servers.clone(),
@@ -247,6 +263,7 @@ enum IngestMode {
     /// One source, from the start to the end.
     Alone(source::OpenedSource, Arc<EmbeddedLog>),
     /// A source whenever it is this ingestor's turn.
+    #[cfg(feature = "jetstream")]
     InTurn(Arc<JetStreamLog>),
 }
 
@@ -262,6 +279,7 @@ impl IngestMode {
                 let source = source::open(settings, &**log, &**log, report.clone(), traces).await?;
                 Ok(Self::Alone(source, log.clone()))
             }
+            #[cfg(feature = "jetstream")]
             Log::Shared(log) => Ok(Self::InTurn(log.clone())),
         }
     }
@@ -270,12 +288,17 @@ impl IngestMode {
     fn ready(&self) -> Option<watch::Receiver<bool>> {
         match self {
             Self::Alone(source, _) => source.ready.clone(),
+            #[cfg(feature = "jetstream")]
             Self::InTurn(_) => None,
         }
     }
 
     async fn run(
         self,
+        #[cfg_attr(
+            not(feature = "jetstream"),
+            expect(unused_variables, reason = "only a leader needs them")
+        )]
         settings: Settings,
         enrich: Enricher,
         report: watch::Sender<FeedReport>,
@@ -284,6 +307,7 @@ impl IngestMode {
     ) -> Result<(), StartError> {
         let (source, log) = match self {
             Self::Alone(source, log) => (source, log),
+            #[cfg(feature = "jetstream")]
             Self::InTurn(log) => return Box::pin(leader::run(log, settings, enrich, report, traces, stop)).await,
         };
         let head = *log.head().borrow();
@@ -341,4 +365,26 @@ fn grpc_settings(settings: &Settings, files: &Reload) -> GrpcSettings {
 async fn bind(variable: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind(addr).await;
     bound.map_err(|error| failed(format!("{variable}={addr}: cannot listen there: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_log_needs_a_build_with_jetstream() {
+        let nats = NatsSettings {
+            servers: vec!["nats://a:4222".into(), "nats://b:4222".into()],
+            creds_file: None,
+            ca: None,
+            stream: "killfeed".into(),
+            replicas: 1,
+        };
+        let error = without_jetstream(&nats);
+        assert!(error.is_configuration());
+        assert_eq!(
+            error.to_string(),
+            r#"INGESTOR_LOG="nats://a:4222,nats://b:4222": expected embedded, or a build with the feature jetstream"#
+        );
+    }
 }

@@ -23,7 +23,7 @@ use opentelemetry_sdk::{
 
 use tonic::transport::{Certificate, ClientTlsConfig};
 
-use super::SpanTimes;
+use super::{ENDPOINT, SpanTimes, Unusable};
 
 /// Spans that wait for the collector; more are dropped. A thousand killmails' worth.
 const QUEUE_CAPACITY: usize = 8_192;
@@ -35,22 +35,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// A collector that takes longer is taken to be away.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the collector is.
-const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 /// Who vouches for it.
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
-
-/// Why no collector can be told: a setting that is none.
-#[derive(Debug, thiserror::Error)]
-#[error("{variable}={value:?}: expected {expected}")]
-pub struct Unusable {
-    /// Which.
-    pub variable: &'static str,
-    /// What it is.
-    pub value: String,
-    /// What it should be, for a person.
-    pub expected: String,
-}
 
 /// The queue and its thread.
 pub(crate) struct Exporter {

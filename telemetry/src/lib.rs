@@ -11,17 +11,47 @@
 //! the times at which they began and ended, because a document's killmail is known only after it was fetched and parsed.
 
 mod client_spans;
+#[cfg(not(feature = "traces"))]
+mod disabled;
+#[cfg(feature = "traces")]
 mod export;
 pub mod ids;
 pub mod prometheus;
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
-pub use export::Unusable;
 use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
 pub use opentelemetry::{KeyValue, trace::SpanKind};
 
+#[cfg(not(feature = "traces"))]
+use disabled::Exporter;
+#[cfg(feature = "traces")]
 use export::Exporter;
+
+/// The address of the collector.
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// Why no collector can be told: a setting that is none.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}={value:?}: expected {expected}")]
+pub struct Unusable {
+    /// Which.
+    pub variable: &'static str,
+    /// What it is.
+    pub value: String,
+    /// What it should be, for a person.
+    pub expected: String,
+}
+
+/// Returns why a build without the feature `traces` does not start with a collector.
+#[cfg(any(test, not(feature = "traces")))]
+fn without_traces(endpoint: &str) -> Unusable {
+    Unusable {
+        variable: ENDPOINT,
+        value: endpoint.to_owned(),
+        expected: "nothing, or a build with the feature traces".to_owned(),
+    }
+}
 
 /// Where spans go; empty = nowhere. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -225,6 +255,15 @@ mod tests {
         assert!(off.call("/a/b", SpanKind::Client, None).is_none());
     }
 
+    #[test]
+    fn collector_needs_a_build_with_traces() {
+        assert_eq!(
+            without_traces("http://127.0.0.1:4317").to_string(),
+            r#"OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4317": expected nothing, or a build with the feature traces"#
+        );
+    }
+
+    #[cfg(feature = "traces")]
     #[tokio::test]
     async fn an_endpoint_that_is_none_is_named() {
         let error = |endpoint, ca: Option<&str>| {
@@ -258,6 +297,7 @@ mod tests {
         );
     }
 
+    #[cfg(feature = "traces")]
     #[tokio::test(flavor = "multi_thread")]
     async fn a_collector_that_is_away_holds_nobody_up() {
         let traces = Traces::start("http://127.0.0.1:9", None, "test", "1").unwrap();

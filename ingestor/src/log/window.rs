@@ -40,6 +40,7 @@ impl Window {
     }
 
     /// Filled anew: `newest` are all records above `floor`, in order.
+    #[cfg(feature = "jetstream")]
     pub(super) fn refill(&mut self, floor: Offset, newest: Vec<Arc<Record>>) {
         *self = Self::filled(floor, newest, self.budget);
     }
