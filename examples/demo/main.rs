@@ -1,9 +1,10 @@
-//! Runs all of killfeed in one process: `cargo run --release --example demo`.
+//! Runs all of killfeed in one process: `cargo demo`, or optimized: `cargo run --release --example demo`.
 //!
 //! A fake zKillboard plays the bundled sample. The real ingestor reads it, and the real notifier follows the ingestor over
 //! gRPC and prints what it would post to Discord. The demo needs no network, no token and no setup.
 //!
-//! `-- --follow` keeps running until Ctrl-C; `-- --live --contact you@example.com` follows the real zKillboard.
+//! `cargo demo --follow` keeps running until Ctrl-C. `cargo run --release --example demo -- --live --contact you@example.com`
+//! follows the real zKillboard, whose static data takes an optimized build to read quickly.
 
 mod screen;
 mod timed_sink;

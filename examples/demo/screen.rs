@@ -88,10 +88,7 @@ pub(crate) fn summary(fed: usize, logged: u64, tally: &Tally) {
 pub(crate) fn next() {
     println!("  Next:");
     for (command, what) in [
-        (
-            "cargo run --release --example demo -- --follow",
-            "keeps running, open to other clients",
-        ),
+        ("cargo demo --follow", "keeps running, open to other clients"),
         (
             "cargo run --release --example demo -- --live --contact YOU@EXAMPLE.COM",
             "the real zKillboard",
