@@ -40,16 +40,17 @@ pub async fn backfill(
     let _ends_everything = shutdown.clone().drop_guard();
     let yesterday = Day::of(clock::to_ms(SystemTime::now()) - 86_400_000);
     if from > to {
-        let text = format!("--from {from} lies after --to {to}: expected the first day first");
+        let text = format!("--from {from} is after --to {to}: expected the first day, then the last");
         return Err(BackfillError::Configuration(text));
     }
     if to > yesterday {
-        let text =
-            format!("--to {to}: expected {yesterday} at the latest: zKillboard writes a day down when it is over");
+        let text = format!(
+            "--to {to}: expected {yesterday} or earlier, because zKillboard publishes a day only after it has ended"
+        );
         return Err(BackfillError::Configuration(text));
     }
     if settings.engine != Engine::Embedded {
-        let text = "backfill fills the embedded log: expected INGESTOR_LOG=embedded";
+        let text = "backfill works only with the embedded log: expected INGESTOR_LOG=embedded";
         return Err(BackfillError::Configuration(text.into()));
     }
     metrics::install();
@@ -96,23 +97,23 @@ pub async fn backfill(
     let last = shutdown.run_until_cancelled(ended).await;
     shutdown.cancel();
     if let Err(error) = running.await {
-        return Err(BackfillError::Later(format!("a part of the backfill broke: {error}")));
+        return Err(BackfillError::Later(format!("a backfill task failed: {error}")));
     }
     let Some(last) = last else {
-        let text = "ended by a signal: the same command goes on where it was";
+        let text = "backfill stopped by a signal; run the same command again to continue";
         return Err(BackfillError::Later(text.into()));
     };
     match &last.outcome {
         Some(BackfillOutcome::Done) => Ok(last),
         Some(BackfillOutcome::NotThere(day)) => Err(BackfillError::Later(format!(
-            "zKillboard has not written {day} down yet; the days before it are done: run the same command again later"
+            "zKillboard has not published {day} yet, but the days before it are done; run the same command again later"
         ))),
         Some(BackfillOutcome::GaveUp(reason)) => Err(BackfillError::Later(format!(
-            "{reason}: run the same command again later, it goes on with {}",
+            "backfill stopped: {reason}; run the same command again later to continue with {}",
             last.day
         ))),
         None => Err(BackfillError::Later(format!(
-            "it broke off at {}: run the same command again",
+            "backfill stopped at {} without a result; run the same command again",
             last.day
         ))),
     }
@@ -129,7 +130,7 @@ async fn open_log(settings: &Settings) -> Result<EmbeddedLog, BackfillError> {
     let opened = opened.map_err(|error| BackfillError::Later(error.to_string()))?;
     opened.map_err(|error| match error {
         LogOpenError::Locked { path } => BackfillError::Later(format!(
-            "a backfill needs the data folder {} for itself, but an ingestor is running on it: stop that one first",
+            "backfill cannot use the data folder {}: a running ingestor is using it; stop that one first",
             path.display()
         )),
         error => BackfillError::Configuration(error.to_string()),
@@ -145,7 +146,7 @@ fn known(log: Arc<EmbeddedLog>) -> KnownFn {
                 match log.dedup_entries(&ids).await {
                     Ok(marks) => return marks.iter().map(Option::is_some).collect(),
                     Err(error) => {
-                        tracing::error!(%error, "the log cannot be asked what it knows: trying again");
+                        tracing::error!(%error, "reading dedup entries failed, trying again");
                         sleep(std::time::Duration::from_secs(1)).await;
                     }
                 }

@@ -41,7 +41,7 @@ fn main() -> ExitCode {
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return fail(1, &format!("the async runtime cannot start: {error}")),
+        Err(error) => return fail(1, &format!("cannot start the async runtime: {error}")),
     };
     match matches.subcommand_name() {
         Some("health") => runtime.block_on(health(settings.http_addr)),
@@ -63,17 +63,17 @@ fn command() -> Command {
     });
     let files = SETTINGS.iter().filter(|setting| setting.secret).map(|setting| {
         let variable = file_variable(setting);
-        let help = format!("File with the text of {} [env: {variable}]", setting.variable);
+        let help = format!("File that contains the value of {} [env: {variable}]", setting.variable);
         argument(variable, format!("{}-file", setting.flag())).help(help)
     });
     Command::new("killfeed-ingestor")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Walks zKillboard's feed, keeps a durable log of killmails, streams it over gRPC")
+        .about("Reads zKillboard's feed, keeps a durable log of killmails, and streams it over gRPC")
         .args(args)
         .args(files)
-        .subcommand(Command::new("health").about("Asks a running ingestor's /readyz; exits 0 if it is ready"))
+        .subcommand(Command::new("health").about("Checks a running ingestor's /readyz; exits with 0 if it is ready"))
         .subcommand(Command::new("new-log-id").about(
-            "Begins a new log id in the data folder: needed after restoring a backup, so that no old cursor is misread",
+            "Gives the log in the data folder a new id; run it after restoring a backup, so that clients notice stale cursors",
         ))
         .subcommand(backfill_command())
         .subcommand(new_token_command())
@@ -82,25 +82,24 @@ fn command() -> Command {
 fn backfill_command() -> Command {
     let day = |name, help| Arg::new(name).long(name).value_name("DAY").required(true).help(help);
     Command::new("backfill")
-        .about("Fills the log from zKillboard's history, in the order in which the kills happened")
+        .about("Fills the log from zKillboard's history, in the order of the kills")
         .after_help(
-            "Needs the data folder for itself. Asks within the feed's limits, leaves out what the log knows, and may be ended at any \
-             time: the same command goes on where it was. Exit code 75: try again later.",
+            "No ingestor may run on the data folder meanwhile. Backfill respects the feed's limits and skips killmails that the log already has. You can stop it at any time: run the same command again to continue. Exit code 75 means: try again later.",
         )
         .arg(day("from", "First day, like 2026-08-01"))
-        .arg(day("to", "Last day, included; yesterday at the latest"))
+        .arg(day("to", "Last day (inclusive); yesterday or earlier"))
 }
 
 fn new_token_command() -> Command {
     Command::new("new-token")
-        .about("Makes a token for a client, once: a line of DIR/tokens (INGESTOR_TOKENS_FILE), and alone in DIR/NAME.token")
-        .arg(Arg::new("name").value_name("NAME").required(true).help("Whose it is, for logs and metrics"))
+        .about("Creates a token for a client, if it has none: adds a line to DIR/tokens (INGESTOR_TOKENS_FILE) and writes the token to DIR/NAME.token")
+        .arg(Arg::new("name").value_name("NAME").required(true).help("Name of the client, for logs and metrics"))
         .arg(
             Arg::new("out")
                 .long("out")
                 .value_name("DIR")
                 .required(true)
-                .help("Folder of both files"),
+                .help("Folder for both files"),
         )
 }
 
@@ -108,8 +107,8 @@ fn new_token_command() -> Command {
 fn new_token(matches: &ArgMatches) -> ExitCode {
     let text = |name| matches.get_one::<String>(name).map(String::as_str).unwrap_or_default();
     match new_token::new_token(Path::new(text("out")), text("name")) {
-        Ok(NewToken::Made(path)) => println!("made {}", path.display()),
-        Ok(NewToken::Known(path)) => println!("{} is there already", path.display()),
+        Ok(NewToken::Made(path)) => println!("created {}", path.display()),
+        Ok(NewToken::Known(path)) => println!("{} already exists", path.display()),
         Err(error) => return fail(CONFIG, &error),
     }
     ExitCode::SUCCESS
@@ -143,7 +142,13 @@ fn secret_from_file(matches: &ArgMatches, variable: &str) -> Result<Option<Strin
     // A file ends with a line break that belongs to no secret.
     std::fs::read_to_string(path.trim())
         .map(|text| Some(text.trim().to_owned()))
-        .map_err(|error| SettingError::new(variable, &path, format!("a readable file with the secret ({error})")))
+        .map_err(|error| {
+            SettingError::new(
+                variable,
+                &path,
+                format!("a readable file that contains the secret ({error})"),
+            )
+        })
 }
 
 fn flag_or_env(matches: &ArgMatches, variable: &str) -> Option<String> {
@@ -178,7 +183,7 @@ async fn serve(settings: Settings) -> ExitCode {
     let (mut terminate, mut interrupt, mut hangup) = match signals {
         (Ok(terminate), Ok(interrupt), Ok(hangup)) => (terminate, interrupt, hangup),
         (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-            return fail(1, &format!("signals cannot be received: {error}"));
+            return fail(1, &format!("cannot set up signal handling: {error}"));
         }
     };
     let mut any = async move || {
@@ -212,11 +217,11 @@ async fn serve(settings: Settings) -> ExitCode {
     let result = tokio::select! {
         result = &mut service => result,
         () = any() => {
-            tracing::info!("draining; a second signal ends at once");
+            tracing::info!("draining, a second signal stops immediately");
             shutdown.cancel();
             tokio::select! {
                 result = &mut service => result,
-                () = any() => Err((1, "ended by a second signal, before the drain was over".into())),
+                () = any() => Err((1, "stopped by a second signal before the drain was complete".into())),
             }
         }
     };
@@ -241,7 +246,7 @@ async fn backfill(settings: &Settings, matches: &ArgMatches) -> ExitCode {
     let shutdown = CancellationToken::new();
     let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return fail(1, &format!("signals cannot be received: {error}")),
+        (Err(error), _) | (_, Err(error)) => return fail(1, &format!("cannot set up signal handling: {error}")),
     };
     let stop = shutdown.clone();
     tokio::spawn(async move {
@@ -261,7 +266,7 @@ async fn backfill(settings: &Settings, matches: &ArgMatches) -> ExitCode {
             println!("{from} to {to}: {}", progress::totals(&last));
             if last.unreadable > 0 {
                 let text = format!(
-                    "{} killmails could not be had: run the same command again later",
+                    "{} killmails could not be fetched; run the same command again later",
                     last.unreadable
                 );
                 return fail(LATER, &text);
@@ -294,19 +299,18 @@ async fn health(addr: SocketAddr) -> ExitCode {
             ExitCode::SUCCESS
         }
         Ok((false, text)) => fail(1, &text.trim()),
-        Err(error) => fail(1, &format!("no answer from http://{host}/readyz: {error}")),
+        Err(error) => fail(1, &format!("no response from http://{host}/readyz: {error}")),
     }
 }
 
 fn new_log_id(settings: &Settings) -> ExitCode {
     if settings.engine != Engine::Embedded {
-        let text = "new-log-id is for the embedded log: expected INGESTOR_LOG=embedded; a shared log that lost records is begun anew under \
-                    another INGESTOR_NATS_STREAM";
+        let text = "new-log-id works only with the embedded log: expected INGESTOR_LOG=embedded; if a shared log lost records, start an empty one under another INGESTOR_NATS_STREAM";
         return fail(CONFIG, &text);
     }
     match log::new_log_id(&settings.data_dir) {
         Ok(id) => {
-            println!("the log's id is {id} from now on: cursors of the old one stay valid up to its last offset");
+            println!("the log now has the id {id}; cursors of the old id stay valid up to its last offset");
             ExitCode::SUCCESS
         }
         Err(error) => fail(CONFIG, &error),

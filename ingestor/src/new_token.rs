@@ -26,7 +26,7 @@ pub enum NewToken {
 #[derive(Debug, thiserror::Error)]
 pub enum NewTokenError {
     /// It would not be one word of the tokens file, or no file name.
-    #[error("{0:?} is no name for a token: expected letters, digits, `-` and `_`, like notifier")]
+    #[error("invalid token name {0:?}: expected letters, digits, `-` and `_`, like notifier")]
     Name(String),
     /// A file cannot be read or written.
     #[error("{}: {error}", path.display())]
@@ -37,7 +37,7 @@ pub enum NewTokenError {
         error: io::Error,
     },
     /// The system gives no random bytes.
-    #[error("no random bytes from the system: {0}")]
+    #[error("cannot get random bytes from the system: {0}")]
     Random(String),
 }
 

@@ -78,9 +78,9 @@ fn day(now: &BackfillProgress, from: Day, to: Day) -> String {
 
 /// What became of all killmails so far.
 pub(crate) fn totals(now: &BackfillProgress) -> String {
-    let mut text = format!("{} new, {} known already", now.handed_out, now.known);
+    let mut text = format!("{} new, {} already logged", now.handed_out, now.known);
     if now.unreadable > 0 {
-        text.push_str(&format!(", {} could not be had", now.unreadable));
+        text.push_str(&format!(", {} could not be fetched", now.unreadable));
     }
     text
 }
@@ -104,13 +104,13 @@ mod tests {
         };
         assert_eq!(
             line(&now, from, to),
-            "2026-08-02 (day 2 of 3): 400/15000, 15390 new, 10 known already"
+            "2026-08-02 (day 2 of 3): 400/15000, 15390 new, 10 already logged"
         );
         now.unreadable = 2;
-        now.waits = Some("refused by the feed's host: silent until noon".into());
+        now.waits = Some("banned by the feed's host: no requests until noon".into());
         assert_eq!(
             line(&now, from, to),
-            "2026-08-02 (day 2 of 3): 400/15000, 15390 new, 10 known already, 2 could not be had; refused by the feed's host: silent until noon"
+            "2026-08-02 (day 2 of 3): 400/15000, 15390 new, 10 already logged, 2 could not be fetched; banned by the feed's host: no requests until noon"
         );
     }
 }
