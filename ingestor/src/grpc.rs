@@ -139,10 +139,10 @@ impl Default for GrpcSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The server broke.
-    #[error("the gRPC server broke: {0}")]
+    #[error("the gRPC server failed: {0}")]
     Server(#[from] tonic::transport::Error),
     /// Reflection could not be built from the descriptors.
-    #[error("server reflection cannot be set up: {0}")]
+    #[error("cannot set up server reflection: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
@@ -240,7 +240,7 @@ async fn serve_edge(listener: TcpListener, settings: GrpcSettings, edge: Arc<Ser
         tracing::info!(streams = streams.open(), "draining");
         not_serving(&mut reporter).await;
         tokio::time::sleep(settings.drain_timeout).await;
-        tracing::warn!(streams = streams.open(), "the drain took too long: connections are cut");
+        tracing::warn!(streams = streams.open(), "drain timed out, closing connections");
         cut.cancel();
         std::future::pending().await
     };

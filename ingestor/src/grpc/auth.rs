@@ -32,10 +32,10 @@ struct TokenEntry {
 #[derive(Debug, thiserror::Error)]
 pub enum TokensFileError {
     /// Not readable.
-    #[error("cannot be read: {0}")]
+    #[error("cannot read the file: {0}")]
     Unreadable(#[from] io::Error),
     /// A line that is neither empty, a comment, nor a name and a token.
-    #[error("line {line}: {problem}; expected `name token`, or a comment after #")]
+    #[error("line {line}: {problem}; expected `name token` or a comment that starts with #")]
     Line {
         /// Counted from 1.
         line: usize,
@@ -43,7 +43,7 @@ pub enum TokensFileError {
         problem: &'static str,
     },
     /// Nobody could call.
-    #[error("holds no token; expected at least one line `name token`")]
+    #[error("the file contains no token; expected at least one line `name token`")]
     Empty,
 }
 
@@ -66,14 +66,14 @@ impl Tokens {
             };
             let mut words = line.split_whitespace();
             let (Some(name), Some(token), None) = (words.next(), words.next(), words.next()) else {
-                return Err(bad("not two words"));
+                return Err(bad("the line does not have exactly two words"));
             };
             if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(bad("the token holds characters that cannot be sent"));
+                return Err(bad("the token contains characters that are not visible ASCII"));
             }
             let digest = digest(token);
             if tokens.iter().any(|known| known.digest == digest) {
-                return Err(bad("the same token stands further up"));
+                return Err(bad("the token is a duplicate of an earlier line"));
             }
             let name = name.into();
             tokens.push(TokenEntry {
@@ -182,7 +182,7 @@ pub(super) fn caller(
     };
     let header = metadata
         .get("authorization")
-        .ok_or_else(|| status::unauthenticated("no token"))?;
+        .ok_or_else(|| status::unauthenticated("missing token"))?;
     let token = header
         .to_str()
         .ok()
@@ -270,26 +270,29 @@ mod tests {
     #[test]
     fn a_bad_line_is_named_and_its_token_is_not() {
         for (text, expected) in [
-            ("", "holds no token; expected at least one line `name token`"),
+            (
+                "",
+                "the file contains no token; expected at least one line `name token`",
+            ),
             (
                 "# only words\n",
-                "holds no token; expected at least one line `name token`",
+                "the file contains no token; expected at least one line `name token`",
             ),
             (
                 "ops a\nsecret\n",
-                "line 2: not two words; expected `name token`, or a comment after #",
+                "line 2: the line does not have exactly two words; expected `name token` or a comment that starts with #",
             ),
             (
                 "ops secret more",
-                "line 1: not two words; expected `name token`, or a comment after #",
+                "line 1: the line does not have exactly two words; expected `name token` or a comment that starts with #",
             ),
             (
                 "ops sécret",
-                "line 1: the token holds characters that cannot be sent; expected `name token`, or a comment after #",
+                "line 1: the token contains characters that are not visible ASCII; expected `name token` or a comment that starts with #",
             ),
             (
                 "a secret\nb secret",
-                "line 2: the same token stands further up; expected `name token`, or a comment after #",
+                "line 2: the token is a duplicate of an earlier line; expected `name token` or a comment that starts with #",
             ),
         ] {
             let error = Tokens::parse(text).unwrap_err();

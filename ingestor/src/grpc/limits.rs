@@ -206,7 +206,7 @@ mod tests {
         assert_eq!(refused.code(), Code::ResourceExhausted);
         assert_eq!(
             refused.message(),
-            "token a has 2 streams open, which is the limit: close one first"
+            "token a has reached its limit of 2 open streams: close one first"
         );
         assert!(refused.get_error_details().quota_failure().is_some());
         assert_eq!(streams.open(), 2, "a refused stream is counted out again");
@@ -214,7 +214,7 @@ mod tests {
         let full = streams.enter(&token("b")).unwrap_err();
         assert_eq!(
             full.message(),
-            "this ingestor has 3 streams open, which is the limit: close one first"
+            "this ingestor has reached its limit of 3 open streams: close one first"
         );
         drop((first, third));
         assert!(streams.enter(&token("a")).is_ok());

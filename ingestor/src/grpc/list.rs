@@ -75,7 +75,7 @@ async fn range(log: &dyn LogRead, request: &ListKillmailsRequest) -> Result<Rang
         "" => None,
         text => {
             let foreign = || {
-                let expected = "expected the next_page_token of an earlier page of the same request, from this log";
+                let expected = "expected the next_page_token of an earlier page of the same request to the same log";
                 status::bad_field("page_token", expected)
             };
             let token = PageToken::parse(text).ok_or_else(foreign)?;

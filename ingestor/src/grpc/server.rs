@@ -73,7 +73,7 @@ async fn open(edge: &Arc<ServiceState>, request: http::Request<Body>) -> Result<
     let compressed = request.headers().get("grpc-encoding");
     if compressed.is_some_and(|encoding| encoding != "identity") {
         return Err(Status::unimplemented(
-            "a compressed request: only identity is understood here",
+            "compressed requests are not supported; send grpc-encoding: identity",
         ));
     }
     let (parts, body) = request.into_parts();
@@ -93,7 +93,7 @@ where
 {
     let mut messages = Streaming::new_request(decoder, body, None, Some(MAX_REQUEST));
     let message = messages.message().await?;
-    message.ok_or_else(|| Status::new(Code::Internal, "expected one request message, there was none"))
+    message.ok_or_else(|| Status::new(Code::Internal, "missing request message; expected exactly one"))
 }
 
 fn response(body: StreamBody) -> http::Response<Body> {

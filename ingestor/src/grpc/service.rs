@@ -162,8 +162,8 @@ impl ServiceState {
         let filtered = program.map(|program| Some(Filtered::new(program, &compiled.filter)));
         filtered.map_err(|error| {
             // The compiler and the evaluator are of one crate: this is a bug, not the client's fault.
-            tracing::error!(%error, filter, "a filter just compiled is broken");
-            Status::internal("this filter compiles to something that cannot be run; please report it")
+            tracing::error!(%error, filter, "evaluating a compiled filter failed");
+            Status::internal("internal error: the compiled filter cannot be evaluated; please report this as a bug")
         })
     }
 
@@ -193,7 +193,7 @@ impl ServiceState {
             filter = request.filter,
             after = begin.after.0,
             streams = self.streams.open(),
-            "a stream began"
+            "stream started"
         );
         let session = Session {
             log: self.log.clone(),

@@ -199,7 +199,7 @@ impl SessionState {
         let read = async {
             match &mut self.reading {
                 Some(reading) => reading.await.unwrap_or_else(|error| {
-                    let broken = format!("a read of the log did not end: {error}");
+                    let broken = format!("the log read task failed: {error}");
                     Err(ChunkError::Log(LogError::Io(broken)))
                 }),
                 None => std::future::pending().await,
@@ -225,7 +225,7 @@ impl SessionState {
             Err(ChunkError::Nothing) => {}
             Err(ChunkError::Log(error)) => {
                 // The log reopens itself, and the stream stays: its client is told by the feed's health.
-                tracing::debug!(%error, at = self.at.0, "a stream waits for the log");
+                tracing::debug!(%error, at = self.at.0, "reading the log failed, stream is waiting");
                 self.log_failed = true;
             }
         }
@@ -301,7 +301,10 @@ impl SessionState {
         let (reason, status) = match end {
             EndReason::Draining => ("drained", status::draining()),
             EndReason::TooOld => ("too old", status::too_old()),
-            EndReason::Revoked => ("revoked", status::unauthenticated("this token is no longer let in")),
+            EndReason::Revoked => (
+                "revoked",
+                status::unauthenticated("this token was removed from the tokens file"),
+            ),
             EndReason::Expired { earliest } => ("expired", status::expired(*earliest)),
         };
         self.reason = reason;
@@ -319,7 +322,7 @@ impl Drop for SessionState {
             events = self.events,
             at = self.at.0,
             seconds = self.begun.elapsed().as_secs(),
-            "a stream ended"
+            "stream ended"
         );
     }
 }

@@ -65,7 +65,7 @@ pub(super) fn incoming(
                 next = accepted.next(), if handshakes.len() < MAX_HANDSHAKES => match next? {
                     Ok(stream) => stream,
                     Err(error) => {
-                        tracing::warn!(%error, "a connection could not be accepted");
+                        tracing::warn!(%error, "accepting a connection failed");
                         sleep(ACCEPT_RETRY_DELAY).await;
                         continue;
                     }
@@ -83,7 +83,7 @@ pub(super) fn incoming(
                             Ok(Ok(stream)) => Some(entered.socket(Io::Tls(Box::new(stream)))),
                             refused => {
                                 Ended::NoTls.count();
-                                tracing::debug!(peer = %entered.peer.0.address, ?refused, "no TLS handshake");
+                                tracing::debug!(peer = %entered.peer.0.address, ?refused, "TLS handshake failed");
                                 None
                             }
                         }
@@ -109,7 +109,7 @@ impl AcceptPolicy {
             }),
             Err(ended) => {
                 ended.count();
-                tracing::debug!(peer = %address, ?ended, "a connection was refused");
+                tracing::debug!(peer = %address, ?ended, "connection refused");
                 None
             }
         }

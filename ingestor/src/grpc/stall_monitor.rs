@@ -78,7 +78,7 @@ impl StallMonitor {
                 let Some(peer) = &pulse.peer else { continue };
                 if since > 0 && now.saturating_sub(since) >= patience && !peer.is_cut() {
                     Ended::Stalled.count();
-                    tracing::info!(peer = %peer.address(), patience_ms = patience, "a client does not read: its connection is cut");
+                    tracing::info!(peer = %peer.address(), patience_ms = patience, "client stopped reading, closing its connection");
                     peer.cut();
                 }
             }

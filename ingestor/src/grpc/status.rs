@@ -41,7 +41,7 @@ pub(super) fn bad_filter(diagnostics: &[Diagnostic]) -> Status {
         .collect();
     let first = violations
         .first()
-        .map_or("not a filter", |first| first.description.as_str());
+        .map_or("invalid filter", |first| first.description.as_str());
     let message = format!("filter: {first}");
     Status::with_error_details(
         Code::InvalidArgument,
@@ -76,7 +76,8 @@ fn shortened(text: String) -> String {
 
 /// The events after the cursor are gone.
 pub(super) fn expired(earliest: Cursor) -> Status {
-    let text = format!("the events after this cursor are no longer kept; the earliest cursor is {earliest}");
+    let text =
+        format!("the events after this cursor are past retention and were removed; the earliest cursor is {earliest}");
     let metadata = HashMap::from([("earliest_cursor".to_owned(), earliest.to_string())]);
     let details = ErrorDetails::with_error_info("CURSOR_EXPIRED", DOMAIN, metadata);
     Status::with_error_details(Code::OutOfRange, text, details)
@@ -85,7 +86,7 @@ pub(super) fn expired(earliest: Cursor) -> Status {
 /// The cursor belongs to another log.
 pub(super) fn log_mismatch(own: Cursor) -> Status {
     let text = format!(
-        "this cursor is of another log than {}: resume with `since`, and drop what you have already",
+        "this cursor belongs to a log other than {}: resume with `since`, and skip the events that you already have",
         own.log
     );
     let details = ErrorDetails::with_error_info("LOG_MISMATCH", DOMAIN, HashMap::new());
@@ -96,7 +97,7 @@ pub(super) fn log_mismatch(own: Cursor) -> Status {
 pub(super) fn ahead() -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(AHEAD_RETRY));
     details.set_error_info("CURSOR_AHEAD", DOMAIN, HashMap::new());
-    let text = "this cursor is ahead of this log, which may still catch up: try again, or another ingestor";
+    let text = "this cursor is ahead of this log, which may be catching up: try again, or use another ingestor";
     Status::with_error_details(Code::Unavailable, text, details)
 }
 
@@ -104,7 +105,7 @@ pub(super) fn ahead() -> Status {
 pub(super) fn catching_up() -> Status {
     retry(
         Code::Unavailable,
-        "this ingestor follows another one and has not caught up yet: try again, or another ingestor",
+        "this ingestor is a relay that has not caught up with its upstream yet: try again, or use another ingestor",
         AHEAD_RETRY,
     )
 }
@@ -120,7 +121,7 @@ pub(super) fn draining() -> Status {
 
 /// The stream has run for as long as one may.
 pub(super) fn too_old() -> Status {
-    let text = "this stream has reached its greatest age: reconnect and go on from the last cursor";
+    let text = "this stream has reached its maximum age: reconnect and resume from the last cursor";
     retry(Code::Unavailable, text, Duration::from_millis(100))
 }
 
@@ -132,9 +133,9 @@ pub(super) fn names_unavailable(names: &[(EntityKind, String)]) -> Status {
         .map(|(_, name)| format!("{name:?}"))
         .collect();
     let text = match listed.as_slice() {
-        [] => "names cannot be looked up now: try again".to_owned(),
+        [] => "name lookup is unavailable: try again".to_owned(),
         listed => format!(
-            "cannot be looked up now, and were not seen before: {}; try again",
+            "name lookup is unavailable, and these names are not cached: {}; try again",
             shortened(listed.join(", "))
         ),
     };
@@ -143,7 +144,7 @@ pub(super) fn names_unavailable(names: &[(EntityKind, String)]) -> Status {
 
 /// No room for one more stream. `subject`: whose limit it is.
 pub(super) fn too_many_streams(subject: &str, limit: usize) -> Status {
-    let text = format!("{subject} has {limit} streams open, which is the limit: close one first");
+    let text = format!("{subject} has reached its limit of {limit} open streams: close one first");
     let details = ErrorDetails::with_quota_failure_violation(subject, text.clone());
     Status::with_error_details(Code::ResourceExhausted, text, details)
 }
@@ -152,7 +153,7 @@ pub(super) fn too_many_streams(subject: &str, limit: usize) -> Status {
 pub(super) fn too_many_calls(wait: Duration) -> Status {
     retry(
         Code::ResourceExhausted,
-        "too many calls in too short a time: wait a little",
+        "too many calls: wait for the retry delay, then try again",
         wait,
     )
 }
@@ -164,13 +165,15 @@ pub(super) fn unauthenticated(what: &str) -> Status {
 
 /// Too many names that have to be asked of ESI, which is shared by all.
 pub(super) fn too_many_names(wait: Duration) -> Status {
-    let text = "too many names that were not seen before in too short a time: wait a little, or give ids";
+    let text = "too many name lookups: wait for the retry delay, then try again, or use ids instead of names";
     retry(Code::ResourceExhausted, text, wait)
 }
 
 /// The log does not hold this killmail.
 pub(super) fn unknown_killmail(id: u64) -> Status {
-    Status::not_found(format!("killmail {id} is not in the log, or no longer"))
+    Status::not_found(format!(
+        "killmail {id} is not in the log: it was never received, or it is past retention"
+    ))
 }
 
 /// The log cannot answer now.
@@ -179,7 +182,7 @@ pub(super) fn log_failed(error: &LogError) -> Status {
         LogError::Closed => draining(),
         other => retry(
             Code::Unavailable,
-            format!("the log cannot be read now: {other}"),
+            format!("cannot read the log: {other}; try again later"),
             LOG_RETRY,
         ),
     }

@@ -18,7 +18,7 @@ const PROTOCOL: &[u8] = b"h2";
 
 /// Why the certificate, key or CA cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("TLS cannot be set up: {0}")]
+#[error("cannot set up TLS: {0}")]
 pub struct TlsError(String);
 
 /// Certificate, key and, with mTLS, the CA of clients. Clones share what [`Tls::replace`] puts in.
@@ -52,7 +52,7 @@ impl fmt::Debug for Tls {
 fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<ServerConfig, TlsError> {
     let chain = certificates("the certificate", certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| TlsError(format!("the key is no PEM private key: {error}")))?;
+        .map_err(|error| TlsError(format!("the key is not a PEM private key: {error}")))?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -61,10 +61,10 @@ fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Se
         None => builder.with_no_client_auth(),
         Some(pem) => {
             let mut roots = RootCertStore::empty();
-            for authority in certificates("the CA of clients", pem)? {
+            for authority in certificates("the client CA", pem)? {
                 roots
                     .add(authority)
-                    .map_err(|error| TlsError(format!("the CA of clients is no CA: {error}")))?;
+                    .map_err(|error| TlsError(format!("the client CA is not a valid CA certificate: {error}")))?;
             }
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
             builder.with_client_cert_verifier(verifier.map_err(|error| TlsError(error.to_string()))?)
@@ -72,16 +72,16 @@ fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Se
     };
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| TlsError(format!("the certificate and the key do not fit: {error}")))?;
+        .map_err(|error| TlsError(format!("the certificate and the key do not match: {error}")))?;
     config.alpn_protocols.push(PROTOCOL.to_vec());
     Ok(config)
 }
 
 fn certificates(what: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let read = read.map_err(|error| TlsError(format!("{what} is no PEM file: {error}")))?;
+    let read = read.map_err(|error| TlsError(format!("{what} is not a PEM file: {error}")))?;
     if read.is_empty() {
-        return Err(TlsError(format!("{what}: there is no PEM certificate in the file")));
+        return Err(TlsError(format!("{what}: the file contains no PEM certificate")));
     }
     Ok(read)
 }

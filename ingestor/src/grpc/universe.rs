@@ -83,7 +83,7 @@ async fn search(
     let kinds = request.kinds.iter().map(|kind| match EntityKind::try_from(*kind) {
         Ok(EntityKind::Unspecified) | Err(_) => Err(status::bad_field(
             "kinds",
-            "expected kinds of entities, or none for all",
+            "expected entity kinds, or an empty list for all kinds",
         )),
         Ok(kind) => Ok(kind),
     });

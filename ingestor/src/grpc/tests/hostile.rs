@@ -179,7 +179,7 @@ async fn streams_cannot_be_opened_over_and_over() {
         match client.clone().stream_killmails(earliest()).await {
             Ok(stream) => drop(stream),
             // Those before it may not have been counted out yet.
-            Err(status) if status.message().contains("streams open") => tokio::task::yield_now().await,
+            Err(status) if status.message().contains("open streams") => tokio::task::yield_now().await,
             Err(status) => refused = Some(status),
         }
     }

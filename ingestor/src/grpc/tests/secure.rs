@@ -75,7 +75,7 @@ fn what_is_no_certificate_is_refused_before_a_port_is_bound() {
         (certificate.as_str(), key.as_str(), Some("no pem")),
     ] {
         let error = Tls::new(certificate.as_bytes(), key.as_bytes(), ca.map(str::as_bytes)).unwrap_err();
-        assert!(error.to_string().starts_with("TLS cannot be set up: "), "{error}");
+        assert!(error.to_string().starts_with("cannot set up TLS: "), "{error}");
     }
 }
 

@@ -109,7 +109,7 @@ async fn draining_and_too_old() {
     let log = FakeLog::of(1);
     let old = Harness::start(settings, log.clone()).await;
     let drained = Harness::start(GrpcSettings::default(), log).await;
-    for (harness, drains, text) in [(&old, false, "greatest age"), (&drained, true, "shutting down")] {
+    for (harness, drains, text) in [(&old, false, "maximum age"), (&drained, true, "shutting down")] {
         let mut stream = harness.stream(earliest()).await;
         until_caught_up(&mut stream).await;
         if drains {

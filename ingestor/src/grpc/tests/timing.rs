@@ -287,7 +287,7 @@ async fn ends_with_a_word_and_only_then() {
     assert_eq!(next(&mut old).await, "progress");
     let status = old.next().await.unwrap().unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
-    assert!(status.message().contains("greatest age"), "{status}");
+    assert!(status.message().contains("maximum age"), "{status}");
     assert_eq!(next(&mut drained).await, "progress");
     assert!(drained.next().now_or_never().is_none());
     bench.shutdown.cancel();

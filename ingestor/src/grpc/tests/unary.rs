@@ -249,7 +249,7 @@ async fn streams_are_limited_by_token_and_in_all() {
     assert_eq!(quota.quota_failure().unwrap().violations[0].subject, "token ops");
     let _third = open("bot-token").await.unwrap();
     let refused = open("bot-token").await.unwrap_err();
-    assert!(refused.message().contains("3 streams open"), "{refused}");
+    assert!(refused.message().contains("limit of 3 open streams"), "{refused}");
     drop((first, second));
     harness
         .until("dropped streams are counted out", |harness| {
