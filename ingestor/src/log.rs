@@ -77,7 +77,7 @@ impl Record {
                     .inspect_err(|error| {
                         // Only bytes that were no killmail when they were appended come here: what is read from disk
                         // has proved its checksum.
-                        tracing::error!(offset = self.offset.0, killmail = id.0, %error, "a record of the log is no killmail");
+                        tracing::error!(offset = self.offset.0, killmail = id.0, %error, "log record is not a killmail");
                     })
                     .ok()
                     .map(Box::new)
@@ -231,7 +231,7 @@ pub enum CursorStatus {
 pub enum LogError {
     /// Less than the reserve is free: appends wait, reads go on.
     #[error(
-        "only {free} bytes are free on the log's disk, {reserve} are kept in reserve: appends wait until there is room"
+        "the log's disk is almost full: {free} bytes are free, but {reserve} are kept in reserve; free some space, or shorten INGESTOR_RETENTION"
     )]
     DiskFull {
         /// Bytes free.
@@ -245,10 +245,10 @@ pub enum LogError {
     Io(String),
     /// The servers that keep the log are out of reach, or have no leader. After an append it is not known whether the batch became
     /// durable: append the very same batch again.
-    #[error("the shared log is out of reach: {0}")]
+    #[error("the shared log is unavailable: {0}")]
     Unavailable(String),
     /// The batch contradicts what the log holds; nothing of it was appended, and the same batch will be refused again.
-    #[error("the log refused a batch: {0}")]
+    #[error("the log rejected a batch: {0}")]
     Rejected(String),
     /// Being closed.
     #[error("the log is closed")]
@@ -302,7 +302,7 @@ pub trait LogWrite: Send + Sync + 'static {
     /// log holds is the beginning of that history, or nothing.
     async fn adopt(&self, _ancestry: Lineage) -> Result<Head, LogError> {
         Err(LogError::Rejected(
-            "this log cannot take over the history of another".into(),
+            "this log cannot adopt the lineage of another log".into(),
         ))
     }
 }

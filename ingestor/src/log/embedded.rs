@@ -125,10 +125,9 @@ impl EmbeddedLog {
                 Err(_) => return Err(LogError::Closed),
             }
         }
-        Err(LogError::Io(reason.map_or_else(
-            || "it failed again and again".into(),
-            |(_, reason)| reason,
-        )))
+        Err(LogError::Io(
+            reason.map_or_else(|| "repeated reads failed".into(), |(_, reason)| reason),
+        ))
     }
 
     /// The database, once it is open in another generation than the one that failed.
@@ -161,7 +160,7 @@ impl EmbeddedLog {
     fn send(&self, job: Job) -> Result<(), LogError> {
         let jobs = self.jobs.as_ref().ok_or(LogError::Closed)?;
         jobs.try_send(job).map_err(|error| match error {
-            mpsc::TrySendError::Full(_) => LogError::Io("too many calls wait for it".into()),
+            mpsc::TrySendError::Full(_) => LogError::Io("too many calls are waiting".into()),
             mpsc::TrySendError::Disconnected(_) => LogError::Closed,
         })
     }
@@ -187,7 +186,7 @@ impl Drop for EmbeddedLog {
         if let Some(writer) = self.writer.take()
             && writer.join().is_err()
         {
-            tracing::error!("the log's writer ended by a panic");
+            tracing::error!("log writer panicked");
         }
     }
 }

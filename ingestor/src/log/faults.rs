@@ -74,7 +74,7 @@ impl Faulty {
                 return Ok(());
             }
         }
-        Err(io::Error::other("the test's disk is broken"))
+        Err(io::Error::other("the test disk failed"))
     }
 }
 

@@ -110,7 +110,7 @@ pub(super) fn decode_record(offset: Offset, bytes: &[u8]) -> Result<Record, Dama
     let (summed, rest) = bytes.split_at(SUMMED);
     let (sum, event) = rest.split_at(HEADER - SUMMED);
     if checksum(summed, event).to_le_bytes() != sum {
-        return Err(Damaged("its checksum does not hold".into()));
+        return Err(Damaged("its checksum does not match".into()));
     }
     let event = Bytes::copy_from_slice(event);
     Ok(Record::new(offset, header.ingested_ms, header.kind, event))
@@ -120,7 +120,7 @@ pub(super) fn decode_record(offset: Offset, bytes: &[u8]) -> Result<Record, Dama
 pub(super) fn decode_header(bytes: &[u8]) -> Result<RecordHeader, Damaged> {
     if bytes.len() < HEADER {
         return Err(Damaged(format!(
-            "it has {} bytes, at least {HEADER} expected",
+            "it has {} bytes, expected at least {HEADER}",
             bytes.len()
         )));
     }
@@ -132,7 +132,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Result<RecordHeader, Damaged> {
     let kind = match tag {
         KILLMAIL => RecordKind::Killmail { id, revision },
         GAP => RecordKind::Gap,
-        other => return Err(Damaged(format!("it is of the unknown kind {other}"))),
+        other => return Err(Damaged(format!("its kind {other} is unknown"))),
     };
     Ok(RecordHeader { ingested_ms, kind })
 }
@@ -157,7 +157,7 @@ pub(super) fn decode_mark(bytes: &[u8; MARK]) -> Result<DedupEntry, Damaged> {
     let hash = match tag {
         0 => None,
         1 => Some(ContentHash { version, digest }),
-        other => return Err(Damaged(format!("a mark is of the unknown kind {other}"))),
+        other => return Err(Damaged(format!("the kind {other} of a dedup entry is unknown"))),
     };
     Ok(DedupEntry { revision, hash })
 }
@@ -200,7 +200,7 @@ pub(super) fn decode_origin(bytes: &[u8]) -> Result<Origin, Damaged> {
 pub(super) fn decode_number<const N: usize>(name: &str, bytes: &[u8]) -> Result<[u8; N], Damaged> {
     bytes
         .try_into()
-        .map_err(|_| Damaged(format!("`{name}` has {} bytes, {N} expected", bytes.len())))
+        .map_err(|_| Damaged(format!("`{name}` has {} bytes, expected {N}", bytes.len())))
 }
 
 fn checksum(header: &[u8], event: &[u8]) -> u32 {

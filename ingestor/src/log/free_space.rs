@@ -26,7 +26,7 @@ impl FreeSpace {
             Ok(free) if free < reserve => Err(LogError::DiskFull { free, reserve }),
             Ok(_) => Ok(()),
             Err(error) => {
-                tracing::debug!(%error, path = %path.display(), "the free space of the log's disk is not known");
+                tracing::debug!(%error, path = %path.display(), "reading the free space of the log's disk failed");
                 Ok(())
             }
         }

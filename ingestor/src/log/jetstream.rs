@@ -154,8 +154,8 @@ impl JetStreamState {
     fn trouble(&self, trouble: Option<String>) {
         self.trouble.send_if_modified(|current| {
             match (&current, &trouble) {
-                (None, Some(reason)) => tracing::error!(reason, "the shared log is out of reach: streams wait"),
-                (Some(_), None) => tracing::info!("the shared log is within reach again"),
+                (None, Some(reason)) => tracing::error!(reason, "shared log unavailable, streams are waiting"),
+                (Some(_), None) => tracing::info!("shared log is available again"),
                 _ => {}
             }
             let changed = *current != trouble;
@@ -224,19 +224,19 @@ impl JetStreamLog {
         let buckets = loop {
             match Buckets::open(&engine, options.replicas).await {
                 Ok(buckets) => break buckets,
-                Err(trouble) => patience.after("the buckets", trouble).await?,
+                Err(trouble) => patience.after("opening the buckets", trouble).await?,
             }
         };
         let found = loop {
             match identity::find(&engine, &buckets.marks, &options).await {
                 Ok(found) => break found,
-                Err(trouble) => patience.after("the log's id", trouble).await?,
+                Err(trouble) => patience.after("reading the log's id", trouble).await?,
             }
         };
         let (view, last) = loop {
             match check(&engine, &found, options.window_bytes).await {
                 Ok(known) => break known,
-                Err(trouble) => patience.after("what the log holds", trouble).await?,
+                Err(trouble) => patience.after("reading the log's records", trouble).await?,
             }
         };
         let shared = Arc::new(JetStreamState {
@@ -364,7 +364,7 @@ async fn check(
     found: &identity::FoundLog,
     window_bytes: usize,
 ) -> Result<(LogView, u64), OperationError> {
-    let gone = || OperationError::Unavailable("the stream is not there".into());
+    let gone = || OperationError::Unavailable("the stream was not found".into());
     let bounds = engine.bounds(&found.stream).await?.ok_or_else(gone)?;
     let (index, head) = tail::index(engine, &found.stream, &bounds).await?;
     let window = Window::new(head.offset, window_bytes);
@@ -386,7 +386,7 @@ async fn fill(shared: &JetStreamState, last: u64, window_bytes: usize) -> Result
         let newest = match fetch::range(shared, floor, Offset(last), room).await {
             Ok(newest) => newest,
             Err(trouble) => {
-                patience.after("the newest records", trouble).await?;
+                patience.after("reading the newest records", trouble).await?;
                 continue;
             }
         };

@@ -36,7 +36,7 @@ fn apply(path: &Path, found: u32, known: u32, steps: &[Migration], cache_bytes: 
         for schema in found..known {
             let step = steps
                 .get(schema as usize - 1)
-                .ok_or_else(|| StoreError::Rejected(format!("no step leads on from schema {schema}")))?;
+                .ok_or_else(|| StoreError::Rejected(format!("no migration starts at schema {schema}")))?;
             step(&tx)?;
         }
         tx.open_table(META)?.insert("schema", &known.to_le_bytes()[..])?;
@@ -50,7 +50,7 @@ fn apply(path: &Path, found: u32, known: u32, steps: &[Migration], cache_bytes: 
         reason: error.to_string(),
         copy: copy.clone(),
     })?;
-    tracing::info!(path = %path.display(), from = found, to = known, copy = %copy.display(), "the log was migrated");
+    tracing::info!(path = %path.display(), from = found, to = known, copy = %copy.display(), "log migrated");
     Ok(())
 }
 
@@ -105,7 +105,7 @@ mod tests {
         let error = apply(&path, 1, 2, &steps, 1 << 20).unwrap_err().to_string();
         assert_eq!(
             error.replace(dir.path().to_str().unwrap(), "DIR"),
-            "DIR/log.redb could not be brought from log schema 1 to 2 (a hash is unknown): start the version that wrote it; its records are as they were, and DIR/log.redb.schema1 is a copy from before"
+            "cannot migrate DIR/log.redb from log schema 1 to 2: a hash is unknown; start the version that wrote it; the records are unchanged, and DIR/log.redb.schema1 is a copy from before the migration"
         );
         let db = open::database(&path, 1 << 20).unwrap();
         assert_eq!(store::schema(&db).unwrap(), 1);

@@ -84,7 +84,7 @@ pub enum LogMode {
 pub enum LogOpenError {
     /// Another process has it.
     #[error(
-        "the data folder {} is in use by another killfeed-ingestor: stop that one first, or give this one a folder of its own with INGESTOR_DATA_DIR",
+        "the data folder {} is in use by another killfeed-ingestor; stop that one first, or set INGESTOR_DATA_DIR to a separate folder",
         path.display()
     )]
     Locked {
@@ -93,7 +93,7 @@ pub enum LogOpenError {
     },
     /// Written by a newer version.
     #[error(
-        "{} was written by a newer killfeed-ingestor (log schema {found}, this version knows schemas up to {known}): start that version again, or choose another folder with INGESTOR_DATA_DIR; nothing was changed",
+        "{} was written by a newer killfeed-ingestor (log schema {found}, this version supports schemas up to {known}); start that version again, or set INGESTOR_DATA_DIR to another folder; nothing was changed",
         path.display()
     )]
     NewerSchema {
@@ -106,7 +106,7 @@ pub enum LogOpenError {
     },
     /// Not a log, or not one any more.
     #[error(
-        "{} is damaged ({reason}): restore a backup and run `killfeed-ingestor new-log-id`, or move the file away to begin an empty log; nothing was changed",
+        "{} is corrupt: {reason}; restore a backup and run `killfeed-ingestor new-log-id`, or move the file away to start an empty log; nothing was changed",
         path.display()
     )]
     Corrupt {
@@ -117,7 +117,7 @@ pub enum LogOpenError {
     },
     /// An older schema could not be brought to today's.
     #[error(
-        "{} could not be brought from log schema {found} to {known} ({reason}): start the version that wrote it; its records are as they were, and {} is a copy from before",
+        "cannot migrate {} from log schema {found} to {known}: {reason}; start the version that wrote it; the records are unchanged, and {} is a copy from before the migration",
         path.display(), copy.display()
     )]
     Migration {
@@ -134,7 +134,7 @@ pub enum LogOpenError {
     },
     /// The log belongs to another ingestor's history.
     #[error(
-        "{} follows another ingestor (log {log_id}): nothing may be added to it here; run this on that ingestor's data folder, or start this one once without INGESTOR_SOURCE=relay, so that it goes on by itself",
+        "{} is the log of a relay (log id {log_id}), to which nothing else can be added; run this command on the upstream ingestor's data folder, or first start this ingestor once without INGESTOR_SOURCE=relay, so that its log becomes independent",
         path.display()
     )]
     Relayed {
@@ -144,13 +144,13 @@ pub enum LogOpenError {
         log_id: LogId,
     },
     /// There is no log where one is needed.
-    #[error("{} does not exist: expected a log that an ingestor wrote; check INGESTOR_DATA_DIR", path.display())]
+    #[error("{} does not exist: expected the log of an ingestor; check INGESTOR_DATA_DIR", path.display())]
     Missing {
         /// The file.
         path: PathBuf,
     },
     /// The disk or its permissions.
-    #[error("{} cannot be opened: {source}; check that the disk works, has room and may be written to by this user", path.display())]
+    #[error("cannot open {}: {source}; check that the disk works, has free space and is writable for this user", path.display())]
     Io {
         /// The file or folder.
         path: PathBuf,
@@ -185,7 +185,7 @@ pub(super) fn open(dir: &Path, options: &Options) -> Result<OpenedLog, LogOpenEr
         (LogMode::Own, Origin::Relay(upstream)) => {
             let id = random_id();
             tracing::warn!(%upstream, new = %id, head = %stored.status.head.offset,
-                "this log followed another ingestor and goes on by itself from here, under a new log id");
+                "relay promoted, its log continues under a new log id");
             store::begin_log_id(&db, id, Origin::Own).map_err(|error| failed(&path, error))?;
             stored = store::load(&db).map_err(|error| failed(&path, error))?;
         }
@@ -255,7 +255,7 @@ pub(super) fn caught<T>(work: impl FnOnce() -> Result<T, StoreError>) -> Result<
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str);
         let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-        Err(StoreError::Panicked(text.unwrap_or("for no stated reason").into()))
+        Err(StoreError::Panicked(text.unwrap_or("unknown reason").into()))
     })
 }
 
@@ -268,7 +268,7 @@ fn examine(path: &Path, options: &Options) -> Result<u32, LogOpenError> {
         .map_err(|source| io_error(path, source))?;
     let len = file.metadata().map_err(|source| io_error(path, source))?.len();
     if len == 0 {
-        return Err(corrupt(path, "it is empty"));
+        return Err(corrupt(path, "the file is empty"));
     }
     let found = caught(|| {
         // A quarter of the cache: what this one reads is not what the log will need.
@@ -318,7 +318,7 @@ fn create(dir: &Path, path: &Path, options: &Options) -> Result<u32, LogOpenErro
     File::open(dir)
         .and_then(|folder| folder.sync_all())
         .map_err(|source| io_error(dir, source))?;
-    tracing::info!(path = %path.display(), log_id = %id, "a new log begins");
+    tracing::info!(path = %path.display(), log_id = %id, "new log created");
     Ok(SCHEMA)
 }
 
@@ -346,7 +346,7 @@ impl DirLock {
             Err(TryLockError::WouldBlock) => return Err(LogOpenError::Locked { path: dir.into() }),
             // Some network file systems cannot lock a folder; redb's lock on the file is left then.
             Err(TryLockError::Error(error)) => {
-                tracing::warn!(%error, path = %dir.display(), "the data folder cannot be locked: only its log is protected from a second ingestor");
+                tracing::warn!(%error, path = %dir.display(), "locking the data folder failed, only the log is locked");
             }
         }
         Ok(Self { _folder: folder })

@@ -145,7 +145,7 @@ impl fmt::Display for PauseReason {
             Self::Jumped(ms) => write!(f, "the clock jumped ahead by {} min", minutes(ms)),
             Self::AheadOfHead(ms) => write!(
                 f,
-                "the clock stands {} min after the newest record, which is more than the retention",
+                "the clock is {} min ahead of the newest record, which is more than the retention",
                 minutes(ms)
             ),
         }
@@ -296,7 +296,7 @@ mod tests {
         );
         assert_eq!(
             PauseReason::AheadOfHead(2 * HOUR).to_string(),
-            "the clock stands 120 min after the newest record, which is more than the retention"
+            "the clock is 120 min ahead of the newest record, which is more than the retention"
         );
     }
 }

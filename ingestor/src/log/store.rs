@@ -32,14 +32,14 @@ const FEED_STATE: &str = "state";
 pub(super) enum StoreError {
     #[error("{0}")]
     Redb(Box<redb::Error>),
-    #[error("what is stored cannot be understood: {0}")]
+    #[error("the stored data is corrupt: {0}")]
     Damaged(#[from] Damaged),
     #[error("{0}")]
     Rejected(String),
     #[error("{0}")]
     Unavailable(String),
     /// redb may panic on a file that was damaged behind its back.
-    #[error("the storage engine gave up: {0}")]
+    #[error("the storage engine failed: {0}")]
     Panicked(String),
 }
 
@@ -272,7 +272,7 @@ fn start(db: &Database) -> Result<WriteTransaction, StoreError> {
 /// A record, or in the place of a damaged one a gap: readers go on and know that something is missing there.
 fn decode(offset: Offset, value: &[u8]) -> Record {
     format::decode_record(offset, value).unwrap_or_else(|error| {
-        tracing::error!(offset = offset.0, %error, "a record of the log is damaged: readers get a gap in its place");
+        tracing::error!(offset = offset.0, %error, "log record is corrupt, serving a gap in its place");
         let ingested_ms = format::decode_header(value).map_or(0, |header| header.ingested_ms);
         let gap = killfeed::v1::Gap {
             reason: killfeed::v1::GapReason::UpstreamMissing.into(),

@@ -166,7 +166,7 @@ impl Writer {
         match open::caught(|| store::adopt(&handle.db, ancestry)) {
             Ok(stored) => {
                 let head = stored.status.head;
-                tracing::info!(log_id = %ancestry.id, head = head.offset.0, "the log is a part of its upstream's history");
+                tracing::info!(log_id = %ancestry.id, head = head.offset.0, "log adopted the upstream's lineage");
                 self.shared.adopted(stored);
                 Ok(head)
             }
@@ -192,10 +192,10 @@ impl Writer {
             Err(error) => {
                 ::metrics::counter!(metrics::DISK_FULL).increment(1);
                 if !self.full {
-                    tracing::error!(%error, path = %self.path.display(), "free some space on the log's disk, or shorten INGESTOR_RETENTION");
+                    tracing::error!(%error, path = %self.path.display(), "log disk is almost full, appends are waiting");
                 }
             }
-            Ok(()) if self.full => tracing::info!("the log's disk has room again: appends go on"),
+            Ok(()) if self.full => tracing::info!("log disk has free space again, appends continue"),
             Ok(()) => {}
         }
         self.full = room.is_err();
@@ -215,13 +215,13 @@ impl Writer {
         let cutoff_ms = match self.guard.check(self.options.clock.now()) {
             RetentionDecision::RemoveBefore(cutoff_ms) => {
                 if paused.take().is_some() {
-                    tracing::info!("the clock is trusted again: records are removed after the retention");
+                    tracing::info!("clock is trusted again, retention continues");
                 }
                 cutoff_ms
             }
             RetentionDecision::Pause(why) => {
                 if paused.is_none() {
-                    tracing::warn!(reason = %why, "nothing is removed from the log until the clock is back, or for the length of the retention");
+                    tracing::warn!(reason = %why, "clock is not trusted, retention is paused");
                 }
                 *paused = Some(why);
                 ::metrics::gauge!(metrics::RETENTION_PAUSED).set(1.0);
@@ -262,7 +262,7 @@ impl Writer {
 
     /// Takes the database away from everybody. The last reader that still holds it closes it.
     fn close(&mut self, reason: &str) {
-        tracing::error!(reason, path = %self.path.display(), "the log's disk failed: appends wait until the log is open again");
+        tracing::error!(reason, path = %self.path.display(), "log disk failed, appends wait for a reopen");
         self.shared.failing(reason);
     }
 
@@ -271,12 +271,12 @@ impl Writer {
             Ok((db, stored)) => {
                 self.generation += 1;
                 ::metrics::counter!(metrics::REOPENED).increment(1);
-                tracing::warn!(path = %self.path.display(), head = stored.status.head.offset.0, "the log is open again");
+                tracing::warn!(path = %self.path.display(), head = stored.status.head.offset.0, "log reopened");
                 self.shared.reopened(db, self.generation, &stored);
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(%error, "the log cannot be opened again yet");
+                tracing::warn!(%error, "reopening the log failed, trying again");
                 self.shared.failing(&error.to_string());
                 Err(error)
             }

@@ -152,7 +152,7 @@ async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
     );
     for error in [stranger, late] {
         assert!(
-            error.contains("does not let this ingestor in") && error.contains("INGESTOR_NATS_CREDS_FILE"),
+            error.contains("rejected this ingestor's credentials") && error.contains("INGESTOR_NATS_CREDS_FILE"),
             "{error}"
         );
     }

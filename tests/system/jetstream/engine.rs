@@ -185,9 +185,9 @@ async fn what_contradicts_the_log_is_refused() {
     for (event, reason) in [
         (
             killmail(2, 0, T0 - 1),
-            "a record of 1789999999999 after one of 1790000000000",
+            "a record of 1789999999999 ms follows one of 1790000000000 ms",
         ),
-        (numbered, "JetStream numbers its records itself"),
+        (numbered, "JetStream assigns its own offsets"),
     ] {
         let error = log.append(batch([event], "two")).await.unwrap_err().to_string();
         assert!(error.contains(reason), "{error}");
@@ -373,7 +373,7 @@ async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
 
     context.create_stream(config).await.unwrap();
     let text = try_open(&nats, 0).await.err().unwrap().to_string();
-    assert!(text.contains("was deleted and made anew"), "{text}");
+    assert!(text.contains("was deleted and recreated"), "{text}");
 
     // Records, and nothing that says whose.
     context
@@ -385,7 +385,7 @@ async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
     context.delete_key_value("killfeed-marks").await.unwrap();
     let text = try_open(&nats, 0).await.err().unwrap().to_string();
     assert!(
-        text.contains("holds records, but the bucket killfeed-marks does not know it"),
+        text.contains("contains records, but the bucket killfeed-marks has no entry for it"),
         "{text}"
     );
 }

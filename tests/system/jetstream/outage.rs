@@ -96,7 +96,7 @@ async fn live_streams_wait_with_progress_and_go_on() {
     println!("DOWN {:?} after the server was killed", cut.elapsed());
     let detail = ingestor.status().await.feed_detail;
     assert!(
-        detail.contains("killmails cannot be logged") && detail.contains("shared log is out of reach"),
+        detail.contains("killmails cannot be logged") && detail.contains("shared log is unavailable"),
         "{detail}"
     );
     // Progress goes on, on the stream that was open, and says it too.
@@ -161,7 +161,7 @@ async fn a_refusal_during_an_outage_silences_it_all_the_same() {
     .await;
     assert!(refused.elapsed() < Duration::from_secs(35), "too late to tell");
     eventually("it says so", Duration::from_secs(2), async || {
-        ingestor.status().await.feed_detail.contains("silent until")
+        ingestor.status().await.feed_detail.contains("no requests until")
     })
     .await;
     let after = upstream.journal().of(Host::Feed);

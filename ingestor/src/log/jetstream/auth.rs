@@ -29,7 +29,7 @@ impl ServerErrors {
     fn note(&self, said: String) {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if last.as_ref().is_none_or(|(_, before)| *before != said) {
-            tracing::warn!(said, "NATS refuses");
+            tracing::warn!(said, "NATS rejected an operation");
         }
         *last = Some((Instant::now(), said));
     }
@@ -99,11 +99,11 @@ pub(super) async fn connect_options(
 fn on_event(event: &Event, refusals: &ServerErrors) {
     match event {
         Event::Connected => tracing::info!("connected to NATS"),
-        Event::Disconnected => tracing::warn!("the connection to NATS is gone: reconnecting"),
+        Event::Disconnected => tracing::warn!("NATS connection lost, reconnecting"),
         Event::ServerError(ServerError::AuthorizationViolation) => refusals.note("authorization violation".into()),
         Event::ServerError(ServerError::Other(said)) => refusals.note(said.clone()),
         Event::ClientError(ClientError::Other(said)) if is_refusal(said) => refusals.note(said.clone()),
-        other => tracing::debug!(event = %other, "NATS"),
+        other => tracing::debug!(event = %other, "NATS event"),
     }
 }
 
@@ -137,15 +137,15 @@ impl Credentials {
     fn read(path: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path).map_err(|error| error.to_string());
         text.and_then(|text| Self::parse(&text))
-            .map_err(|reason| format!("{reason}; expected the file of credentials that NATS hands out (nsc, .creds)"))
+            .map_err(|reason| format!("{reason}; expected a NATS credentials file (.creds, as nsc writes it)"))
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let jwt = block(text, "USER JWT").ok_or("it holds no user's JWT")?;
-        let seed = block(text, "NKEY SEED").ok_or("it holds no user's NKEY SEED")?;
-        let key = KeyPair::from_seed(seed).map_err(|error| format!("its NKEY SEED cannot be read: {error}"))?;
+        let jwt = block(text, "USER JWT").ok_or("the file contains no user JWT")?;
+        let seed = block(text, "NKEY SEED").ok_or("the file contains no user NKEY seed")?;
+        let key = KeyPair::from_seed(seed).map_err(|error| format!("the NKEY seed is malformed: {error}"))?;
         if key.key_pair_type() != KeyPairType::User {
-            return Err("its NKEY SEED is not a user's".into());
+            return Err("the NKEY seed does not belong to a user".into());
         }
         Ok(Self {
             jwt: jwt.to_owned(),
@@ -158,7 +158,7 @@ impl Credentials {
         let signature = self.key.sign(nonce);
         let mut auth = Auth::new();
         auth.jwt = Some(self.jwt.clone());
-        auth.signature = Some(signature.map_err(|error| format!("its NKEY SEED cannot sign: {error}"))?);
+        auth.signature = Some(signature.map_err(|error| format!("the NKEY seed cannot sign: {error}"))?);
         Ok(auth)
     }
 }
@@ -195,11 +195,11 @@ mod tests {
         let user = KeyPair::new_user().seed().unwrap();
         let account = KeyPair::new_account().seed().unwrap();
         for (text, reason) in [
-            (String::new(), "no user's JWT"),
-            (creds("", &user), "no user's JWT"),
-            ("-----BEGIN NATS USER JWT-----\nabc".to_owned(), "no user's NKEY SEED"),
-            (creds("a.b.c", "SUNKNOWN"), "cannot be read"),
-            (creds("a.b.c", &account), "not a user's"),
+            (String::new(), "no user JWT"),
+            (creds("", &user), "no user JWT"),
+            ("-----BEGIN NATS USER JWT-----\nabc".to_owned(), "no user NKEY seed"),
+            (creds("a.b.c", "SUNKNOWN"), "is malformed"),
+            (creds("a.b.c", &account), "does not belong to a user"),
         ] {
             let error = Credentials::parse(&text).err().unwrap();
             assert!(error.contains(reason), "{error}");

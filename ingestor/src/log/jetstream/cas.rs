@@ -45,7 +45,7 @@ impl CasRegister {
                 message: Some(message),
             }),
             None => {
-                let gone = || OperationError::Unavailable(format!("the bucket of {} is not there", self.subject));
+                let gone = || OperationError::Unavailable(format!("the bucket of {} was not found", self.subject));
                 let bounds = self.engine.bounds(&self.stream).await?.ok_or_else(gone)?;
                 Ok(CasSnapshot {
                     message: None,

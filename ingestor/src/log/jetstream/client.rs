@@ -157,7 +157,7 @@ impl JetStreamClient {
                     });
                 }
                 Err(error) => {
-                    tracing::warn!(servers, %error, "NATS cannot be reached yet");
+                    tracing::warn!(servers, %error, "connecting to NATS failed, trying again");
                     sleep(RETRY_DELAY).await;
                 }
             }
@@ -177,7 +177,7 @@ impl JetStreamClient {
     pub(super) fn explain(&self, trouble: OperationError) -> OperationError {
         match (trouble, self.refusals.recent()) {
             (OperationError::Unavailable(reason), Some(said)) => {
-                OperationError::Unavailable(format!("{reason} (NATS says: {said})"))
+                OperationError::Unavailable(format!("{reason} (NATS reports: {said})"))
             }
             (trouble, _) => trouble,
         }
@@ -200,12 +200,12 @@ impl JetStreamClient {
     async fn stream(&self, name: &str) -> Result<Option<Stream>, OperationError> {
         match timeout(REQUEST_TIMEOUT, self.context.get_stream(name)).await {
             Err(_) => Err(OperationError::Unavailable(format!(
-                "no answer about the stream {name}"
+                "no response to a request for the stream {name}"
             ))),
             Ok(Ok(stream)) => Ok(Some(stream)),
             Ok(Err(error)) => match error.kind() {
                 GetStreamErrorKind::JetStream(said) if said.error_code() == ErrorCode::STREAM_NOT_FOUND => Ok(None),
-                _ => Err(OperationError::unavailable("asking for the stream", error)),
+                _ => Err(OperationError::unavailable("reading the stream's information", error)),
             },
         }
     }
@@ -228,8 +228,8 @@ impl JetStreamClient {
         if (has.max_age, has.num_replicas) == (wanted.max_age, wanted.num_replicas) {
             return Ok(());
         }
-        tracing::info!(stream = self.names.stream, retention = ?wanted.max_age, replicas = wanted.num_replicas, "the stream's settings change");
-        let what = format!("another stream {} of it", self.names.stream);
+        tracing::info!(stream = self.names.stream, retention = ?wanted.max_age, replicas = wanted.num_replicas, "updating the stream's settings");
+        let what = format!("new settings for the stream {}", self.names.stream);
         let nanoseconds = u64::try_from(wanted.max_age.as_nanos()).unwrap_or(u64::MAX);
         let changes = [("max_age", nanoseconds), ("num_replicas", wanted.num_replicas as u64)];
         self.update(&self.names.stream, &what, &changes).await
@@ -329,7 +329,7 @@ impl JetStreamClient {
 
     async fn direct(&self, subject: String, question: String) -> Result<Option<Message>, OperationError> {
         let asked = timeout(REQUEST_TIMEOUT, self.client.request(subject, question.into())).await;
-        let asked = asked.map_err(|_| OperationError::Unavailable("no answer to a read".into()))?;
+        let asked = asked.map_err(|_| OperationError::Unavailable("no response to a read".into()))?;
         let message = asked.map_err(|error| OperationError::unavailable("reading a message", error))?;
         match message.status {
             Some(status) if status == async_nats::StatusCode::NOT_FOUND => return Ok(None),
@@ -352,7 +352,7 @@ impl JetStreamClient {
                 payload: message.payload,
             })),
             _ => Err(OperationError::Unavailable(
-                "reading a message: the answer does not say which one it is".into(),
+                "reading a message: the response has no sequence or subject".into(),
             )),
         }
     }
@@ -364,14 +364,14 @@ impl JetStreamClient {
         sequence: u64,
     ) -> Result<Option<Message>, OperationError> {
         let asked = timeout(REQUEST_TIMEOUT, stream.get_raw_message(sequence)).await;
-        let asked = asked.map_err(|_| OperationError::Unavailable("no answer to a read".into()))?;
+        let asked = asked.map_err(|_| OperationError::Unavailable("no response to a read".into()))?;
         raw(asked)
     }
 
     /// The last message of a subject (which may have wildcards), as the stream's leader has it.
     pub(super) async fn certain_last(&self, stream: &Stream, subject: &str) -> Result<Option<Message>, OperationError> {
         let asked = timeout(REQUEST_TIMEOUT, stream.get_last_raw_message_by_subject(subject)).await;
-        let asked = asked.map_err(|_| OperationError::Unavailable("no answer to a read".into()))?;
+        let asked = asked.map_err(|_| OperationError::Unavailable("no response to a read".into()))?;
         raw(asked)
     }
 
@@ -385,7 +385,7 @@ impl JetStreamClient {
         let sent = self.context.publish_with_headers(subject, headers, payload);
         let acknowledged = async { sent.await?.await };
         match timeout(REQUEST_TIMEOUT, acknowledged).await {
-            Err(_) => Err(OperationError::Unavailable("no acknowledgement".into())),
+            Err(_) => Err(OperationError::Unavailable("no acknowledgment arrived".into())),
             Ok(Ok(acknowledgement)) => Ok(Published::Stored(acknowledgement.sequence)),
             Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(Published::Rejected),
             Ok(Err(error)) => Err(OperationError::unavailable("publishing", error)),
@@ -419,7 +419,7 @@ fn refused(what: &str, error: &dyn std::fmt::Display) -> OperationError {
         let what = what.to_owned();
         return OperationError::Fatal(JetStreamError::Rejected { what, reason });
     }
-    OperationError::unavailable(&format!("making {what}"), reason)
+    OperationError::unavailable(&format!("requesting {what}"), reason)
 }
 
 fn log_config(names: &SubjectNames, options: &JetStreamOptions) -> stream::Config {

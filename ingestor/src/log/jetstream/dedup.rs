@@ -112,7 +112,9 @@ impl DedupStore {
                 return Err(trouble);
             }
         }
-        Err(OperationError::Unavailable("marks change under our hands".into()))
+        Err(OperationError::Unavailable(
+            "the dedup entries keep changing: another ingestor is writing them".into(),
+        ))
     }
 
     async fn learn(&mut self, ids: &[KillmailId]) -> Result<(), OperationError> {
@@ -156,7 +158,7 @@ impl DedupStore {
         };
         let bytes: &[u8; MARK] = payload[..]
             .try_into()
-            .map_err(|_| damaged(format!("it has {} bytes, {MARK} expected", payload.len())))?;
+            .map_err(|_| damaged(format!("it has {} bytes, expected {MARK}", payload.len())))?;
         let mark = format::decode_mark(bytes).map_err(|error| damaged(error.to_string()))?;
         let mark = Some(mark);
         Ok(Some((id, CachedEntry { mark, sequence })))

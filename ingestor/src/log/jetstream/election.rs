@@ -106,7 +106,7 @@ impl Candidate {
         match write(&self.cell, held.sequence, &lease).await? {
             Published::Rejected => Ok(None),
             Published::Stored(sequence) => {
-                tracing::info!(holder = self.holder, "this ingestor asks zKillboard from now on");
+                tracing::info!(holder = self.holder, "lease acquired, polling zKillboard");
                 Ok(Some(AcquiredLease {
                     right: Arc::new(LeaseGuard::new(lease::holds_until(sent))),
                     sequence,
@@ -131,7 +131,7 @@ impl Candidate {
                 () = leave.cancelled() => return self.give_up(sequence).await,
                 () = taken.right.ended() => return self.give_up(sequence).await,
                 () = sleep_until(taken.right.until()) => {
-                    tracing::warn!("the lease could not be renewed: another ingestor may ask zKillboard from now on");
+                    tracing::warn!("lease expired, another ingestor may take over");
                     return;
                 }
                 () = sleep_until(due) => {}
@@ -151,11 +151,11 @@ impl Candidate {
                     due = sent + RENEWAL_INTERVAL;
                 }
                 Ok(false) => {
-                    tracing::warn!("another ingestor has taken the lease");
+                    tracing::warn!("another ingestor acquired the lease");
                     return;
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the lease cannot be renewed now");
+                    tracing::warn!(%error, "renewing the lease failed, trying again");
                     due = Instant::now() + RENEWAL_INTERVAL / 8;
                 }
             }
@@ -177,7 +177,7 @@ impl Candidate {
                     return Ok(false);
                 }
                 *sequence = held.sequence;
-                Err(OperationError::Unavailable("an earlier renewal came late".into()))
+                Err(OperationError::Unavailable("an earlier renewal arrived late".into()))
             }
         }
     }
@@ -186,7 +186,7 @@ impl Candidate {
     async fn give_up(&mut self, sequence: u64) {
         let lease = self.next(true, String::new());
         if let Err(error) = write(&self.cell, sequence, &lease).await {
-            tracing::debug!(%error, "the lease is left to expire");
+            tracing::debug!(%error, "releasing the lease failed, letting it expire");
         }
     }
 

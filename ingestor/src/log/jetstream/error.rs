@@ -9,7 +9,7 @@ use super::super::LogError;
 pub enum JetStreamError {
     /// No connection within the time that a start may take.
     #[error(
-        "NATS at {servers} cannot be reached: {reason}; check INGESTOR_LOG, INGESTOR_NATS_CREDS_FILE and INGESTOR_NATS_CA, and that the servers run with JetStream"
+        "cannot connect to NATS at {servers}: {reason}; check INGESTOR_LOG, INGESTOR_NATS_CREDS_FILE and INGESTOR_NATS_CA, and that the servers run with JetStream"
     )]
     Unavailable {
         /// As set.
@@ -19,7 +19,7 @@ pub enum JetStreamError {
     },
     /// They are there, and refuse the user.
     #[error(
-        "NATS at {servers} does not let this ingestor in: {reason}; expected INGESTOR_NATS_CREDS_FILE to be of a user that these servers know, neither expired nor revoked"
+        "NATS at {servers} rejected this ingestor's credentials: {reason}; set INGESTOR_NATS_CREDS_FILE to the credentials of a user that these servers know and that is neither expired nor revoked"
     )]
     Unauthorized {
         /// As set.
@@ -29,7 +29,7 @@ pub enum JetStreamError {
     },
     /// The user is let in, and may not do what has to be done.
     #[error(
-        "NATS at {servers} forbids what this ingestor needs: {said}; give its user the permissions that docs/operations.md lists (A shared log, Access)"
+        "NATS at {servers} denied a permission that this ingestor needs: {said}; give its user the permissions listed in docs/operations.md (A shared log, Access)"
     )]
     Forbidden {
         /// As set.
@@ -49,7 +49,7 @@ pub enum JetStreamError {
     },
     /// The servers do not want it so.
     #[error(
-        "NATS refuses to make {what}: {reason}; INGESTOR_NATS_REPLICAS can be no more than its servers, and JetStream needs its room"
+        "NATS rejected {what}: {reason}; INGESTOR_NATS_REPLICAS must not exceed the number of servers, and JetStream needs enough storage"
     )]
     Rejected {
         /// A stream or bucket.
@@ -59,7 +59,7 @@ pub enum JetStreamError {
     },
     /// The stream is gone, what is remembered of it is not.
     #[error(
-        "the JetStream stream {stream} is gone, though the bucket {marks} remembers log {log_id}: restore it from a backup, or delete the buckets {marks}, {position} and {poller} as well to begin an empty log; nothing was changed"
+        "the JetStream stream {stream} is gone, but the bucket {marks} still has an entry for log {log_id}; restore the stream from a backup, or also delete the buckets {marks}, {position} and {poller} to start an empty log; nothing was changed"
     )]
     Missing {
         /// The stream.
@@ -75,7 +75,7 @@ pub enum JetStreamError {
     },
     /// Another stream of that name.
     #[error(
-        "the JetStream stream {stream} is not the one that log {log_id} is kept in: it was deleted and made anew (created {found}, expected {expected}), and would give out the same offsets once more; restore it from a backup, or delete it and the buckets {stream}-marks, {stream}-position and {stream}-poller to begin an empty log; nothing was changed"
+        "the JetStream stream {stream} is not the stream of log {log_id}: it was deleted and recreated (created {found}, expected {expected}), so it would assign offsets a second time; restore it from a backup, or delete it and the buckets {stream}-marks, {stream}-position and {stream}-poller to start an empty log; nothing was changed"
     )]
     Replaced {
         /// The stream.
@@ -89,7 +89,7 @@ pub enum JetStreamError {
     },
     /// A stream with records, and nothing that says whose.
     #[error(
-        "the JetStream stream {stream} holds records, but the bucket {marks} does not know it: without its marks every killmail would be logged twice; restore the bucket from a backup, or delete the stream to begin an empty log; nothing was changed"
+        "the JetStream stream {stream} contains records, but the bucket {marks} has no entry for it, so every killmail would be logged twice; restore the bucket from a backup, or delete the stream to start an empty log; nothing was changed"
     )]
     MissingDedup {
         /// The stream.
@@ -99,7 +99,7 @@ pub enum JetStreamError {
     },
     /// Records that were acknowledged are not there.
     #[error(
-        "the JetStream stream {stream} ends at {found}, though it had reached {expected}: it lost acknowledged records (a restored backup, or a server that lost its disk), and would give out the same offsets once more; restore the newest copy, or begin an empty log under another INGESTOR_NATS_STREAM; nothing was changed"
+        "the JetStream stream {stream} ends at {found}, but it had reached {expected}: it lost acknowledged records (a restored backup, or a server that lost its disk), so it would assign offsets a second time; restore the newest copy, or start an empty log under another INGESTOR_NATS_STREAM; nothing was changed"
     )]
     Truncated {
         /// The stream.
@@ -111,7 +111,7 @@ pub enum JetStreamError {
     },
     /// Written by a newer version.
     #[error(
-        "log {log_id} was written by a newer killfeed-ingestor (schema {found}, this version knows schemas up to {known}): start that version again; nothing was changed"
+        "log {log_id} was written by a newer killfeed-ingestor (schema {found}, this version supports schemas up to {known}); start that version again; nothing was changed"
     )]
     NewerSchema {
         /// As its clients know it.
@@ -123,7 +123,7 @@ pub enum JetStreamError {
     },
     /// What is stored is not what this program writes.
     #[error(
-        "what {place} holds cannot be understood ({reason}): restore it from a backup, or choose another INGESTOR_NATS_STREAM; nothing was changed"
+        "{place} is corrupt: {reason}; restore it from a backup, or choose another INGESTOR_NATS_STREAM; nothing was changed"
     )]
     Damaged {
         /// Bucket and key.

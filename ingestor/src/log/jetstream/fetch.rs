@@ -63,7 +63,7 @@ pub(super) async fn message(shared: &JetStreamState, sequence: u64) -> Result<Op
     let bounds = shared.bounds().await?;
     if sequence > bounds.last || (sequence > bounds.trimmed().0 && bounds.deleted == 0) {
         return Err(OperationError::Unavailable(format!(
-            "the record {sequence} is not there yet"
+            "the record {sequence} is not available yet"
         )));
     }
     Ok(None)
@@ -72,7 +72,7 @@ pub(super) async fn message(shared: &JetStreamState, sequence: u64) -> Result<Op
 /// A record, or in the place of a damaged one a gap: readers go on and know that something is missing there.
 pub(super) fn decode(message: &Message) -> Record {
     layout::decode(message.sequence, &message.headers, &message.payload).unwrap_or_else(|error| {
-        tracing::error!(offset = message.sequence, %error, "a record of the log is damaged: readers get a gap in its place");
+        tracing::error!(offset = message.sequence, %error, "log record is corrupt, serving a gap in its place");
         let gap = v1::Gap {
             reason: v1::GapReason::UpstreamMissing.into(),
             missing: 1,

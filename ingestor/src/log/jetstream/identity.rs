@@ -56,7 +56,7 @@ pub(super) async fn find(
         }
     }
     Err(OperationError::Unavailable(
-        "another ingestor is beginning the log".into(),
+        "another ingestor is creating the log".into(),
     ))
 }
 
@@ -99,7 +99,7 @@ async fn known(engine: &JetStreamClient, stored: &Stored) -> Result<FoundLog, Op
     check_created(&names.stream, &stored.log_id, &bounds.created, &stored.created)?;
     let id = stored.log_id.parse().map_err(|_| JetStreamError::Damaged {
         place: format!("the key {KEY} of the bucket {}", names.marks()),
-        reason: format!("{:?} is no log id", stored.log_id),
+        reason: format!("invalid log id {:?}", stored.log_id),
     })?;
     Ok(FoundLog {
         id,
@@ -131,7 +131,7 @@ async fn start(
         Some(stream) => stream,
         None => engine.make_log_stream(options).await?,
     };
-    let gone = || OperationError::Unavailable("the stream is gone the moment it was there".into());
+    let gone = || OperationError::Unavailable("the stream disappeared right after its creation".into());
     let bounds = engine.bounds(&stream).await?.ok_or_else(gone)?;
     if bounds.last > 0 {
         // Whoever wrote that has said who it is before, so the key is there by now.
@@ -155,7 +155,7 @@ async fn start(
     match engine.publish(marks.subject(KEY), headers, value.into()).await? {
         Published::Rejected => Ok(None),
         Published::Stored(_) => {
-            tracing::info!(log_id = %id, stream = engine.names.stream, "a new log begins");
+            tracing::info!(log_id = %id, stream = engine.names.stream, "new log created");
             Ok(Some(FoundLog {
                 id,
                 stream,

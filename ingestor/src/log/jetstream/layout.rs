@@ -105,7 +105,7 @@ impl SubjectNames {
 
     /// What a record is, by its subject.
     pub(super) fn kind(&self, subject: &str) -> Result<RecordKind, Damaged> {
-        let foreign = || Damaged(format!("the subject {subject} is none of this log's"));
+        let foreign = || Damaged(format!("the subject {subject} does not belong to this log"));
         let rest = subject
             .strip_prefix(&self.stream)
             .and_then(|rest| rest.strip_prefix('.'));
@@ -186,7 +186,7 @@ pub(super) fn decode(sequence: u64, headers: &HeaderMap, payload: &[u8]) -> Resu
                 .map_err(|error| Damaged(format!("it cannot be unpacked: {error}")))?;
             format::decode_record(Offset(sequence), &record)
         }
-        Some(other) => Err(Damaged(format!("it is packed in the unknown way {other}"))),
+        Some(other) => Err(Damaged(format!("its compression {other} is unknown"))),
     }
 }
 
@@ -194,7 +194,7 @@ pub(super) fn decode(sequence: u64, headers: &HeaderMap, payload: &[u8]) -> Resu
 pub(super) fn time(headers: &HeaderMap) -> Result<i64, Damaged> {
     let text = headers.get(TIME).map(|value| value.as_str()).unwrap_or_default();
     text.parse()
-        .map_err(|_| Damaged(format!("its header {TIME} is {text:?}, milliseconds expected")))
+        .map_err(|_| Damaged(format!("its header {TIME} is {text:?}, expected milliseconds")))
 }
 
 /// What the document of a killmail said.
@@ -202,7 +202,7 @@ pub(super) fn hash(headers: &HeaderMap) -> Result<Option<ContentHash>, Damaged> 
     let Some(text) = headers.get(HASH).map(|value| value.as_str()) else {
         return Ok(None);
     };
-    let hash = decode_hash(text).ok_or_else(|| Damaged(format!("its header {HASH} is {text:?}, no hash")))?;
+    let hash = decode_hash(text).ok_or_else(|| Damaged(format!("its header {HASH} is {text:?}, expected a hash")))?;
     Ok(Some(hash))
 }
 

@@ -26,7 +26,7 @@ impl JetStreamLog {
             let keeping = tokio::spawn(async move { poller.renew_until_lost(&taken, note, &left).await });
             let begun = tokio::select! {
                 begun = Box::pin(LeaderWriter::start(self.shared.clone(), self.position.clone(), right.clone())) => begun,
-                () = right.ended() => Err(OperationError::Unavailable("the lease was lost at once".into())),
+                () = right.ended() => Err(OperationError::Unavailable("the lease was lost right after it was acquired".into())),
             };
             match begun {
                 Ok((writer, head)) => {
@@ -69,7 +69,7 @@ impl JetStreamLog {
         self.hindered.send_if_modified(|current| {
             let changed = *current != reason;
             if let (true, Some(reason)) = (changed, &reason) {
-                tracing::warn!(reason, "this ingestor cannot take its turn now");
+                tracing::warn!(reason, "taking the lease failed");
             }
             *current = reason;
             changed
@@ -112,7 +112,7 @@ impl Leadership {
 async fn release(guard: DropGuard, keeping: JoinHandle<()>) {
     drop(guard);
     if let Err(error) = keeping.await {
-        tracing::error!(%error, "the keeper of the lease broke");
+        tracing::error!(%error, "the lease task failed");
     }
 }
 

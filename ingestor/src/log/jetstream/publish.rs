@@ -83,7 +83,11 @@ pub(super) async fn all(shared: &JetStreamState, entries: &[OutgoingEvent], base
         match sent {
             Ok(Ok(acknowledgement)) => acknowledgements.push(acknowledgement),
             Ok(Err(error)) => broken = Some(OperationError::unavailable("publishing", error)),
-            Err(_) => broken = Some(OperationError::Unavailable("publishing: nothing goes out".into())),
+            Err(_) => {
+                broken = Some(OperationError::Unavailable(
+                    "publishing: the request was not sent in time".into(),
+                ))
+            }
         }
         if broken.is_some() {
             break;
@@ -98,7 +102,7 @@ pub(super) async fn all(shared: &JetStreamState, entries: &[OutgoingEvent], base
             }
             Ok(Err(error)) if error.kind() == PublishErrorKind::WrongLastSequence => Sent::Rejected,
             Ok(Err(error)) => Sent::Broken(OperationError::unavailable("publishing", error)),
-            Err(_) => Sent::Broken(OperationError::Unavailable("no acknowledgement".into())),
+            Err(_) => Sent::Broken(OperationError::Unavailable("no acknowledgment arrived".into())),
         };
         return PublishResult { stored, end };
     }
@@ -143,7 +147,7 @@ fn encode(shared: &JetStreamState, event: &NewEvent) -> Result<(HeaderMap, Bytes
             NewBody::Gap(_) => "a gap".to_owned(),
         };
         OperationError::Unavailable(format!(
-            "{what} does not fit into a NATS message of {max_payload} bytes even when packed: raise max_payload in the servers' configuration"
+            "{what} does not fit into a NATS message of {max_payload} bytes, even compressed; raise max_payload in the servers' configuration"
         ))
     })
 }

@@ -57,21 +57,21 @@ pub(super) async fn index(
         let next = timeout(CONSUMER_TIMEOUT, messages.next()).await;
         let message = match next {
             Ok(Some(Ok(message))) => message,
-            Ok(Some(Err(error))) => return Err(OperationError::unavailable("reading what the log holds", error)),
+            Ok(Some(Err(error))) => return Err(OperationError::unavailable("reading the log", error)),
             Ok(None) => {
                 return Err(OperationError::Unavailable(
-                    "reading what the log holds: it broke off".into(),
+                    "reading the log: the consumer ended early".into(),
                 ));
             }
             Err(_) => {
                 return Err(OperationError::Unavailable(
-                    "reading what the log holds: nothing came".into(),
+                    "reading the log: no message arrived".into(),
                 ));
             }
         };
         let info = message
             .info()
-            .map_err(|error| OperationError::Unavailable(format!("a message without its place: {error}")))?;
+            .map_err(|error| OperationError::Unavailable(format!("a message has no sequence: {error}")))?;
         let sequence = info.stream_sequence;
         let headers = message.headers.clone().unwrap_or_default();
         // What cannot be understood is a gap for readers, too.
@@ -84,7 +84,7 @@ pub(super) async fn index(
             let now = engine.bounds(stream).await?;
             if now.is_none_or(|now| now.trimmed().0 < sequence - 1) {
                 return Err(OperationError::Unavailable(format!(
-                    "reading what the log holds: record {} did not come",
+                    "reading the log: record {} did not arrive",
                     sequence - 1
                 )));
             }
@@ -97,7 +97,7 @@ pub(super) async fn index(
             for sequence in at + 1..=bounds.last {
                 if engine.get_from_leader(stream, sequence).await?.is_some() {
                     return Err(OperationError::Unavailable(format!(
-                        "reading what the log holds: record {sequence} did not come yet"
+                        "reading the log: record {sequence} did not arrive yet"
                     )));
                 }
             }
@@ -164,7 +164,7 @@ async fn try_run(shared: &JetStreamState) -> Result<std::convert::Infallible, Op
             silent = if bounds.last > at { silent + 1 } else { 0 };
             if silent > MAX_SILENT_CHECKS {
                 return Err(OperationError::Unavailable(
-                    "records do not come though they are there".into(),
+                    "the consumer does not deliver records that the stream has".into(),
                 ));
             }
         }
@@ -178,11 +178,15 @@ async fn try_run(shared: &JetStreamState) -> Result<std::convert::Infallible, Op
             let message = match came {
                 Some(Ok(message)) => message,
                 Some(Err(error)) => return Err(OperationError::unavailable("following the log", error)),
-                None => return Err(OperationError::Unavailable("following the log: it broke off".into())),
+                None => {
+                    return Err(OperationError::Unavailable(
+                        "following the log: the consumer ended early".into(),
+                    ));
+                }
             };
             let info = message
                 .info()
-                .map_err(|error| OperationError::Unavailable(format!("a message without its place: {error}")))?;
+                .map_err(|error| OperationError::Unavailable(format!("a message has no sequence: {error}")))?;
             let sequence = info.stream_sequence;
             if sequence > at {
                 if sequence > at + 1 {
@@ -220,7 +224,7 @@ async fn is_hole(shared: &JetStreamState, at: u64, next: u64) -> Result<(), Oper
     match between.first() {
         None => Ok(()),
         Some(record) => Err(OperationError::Unavailable(format!(
-            "record {} is there and did not come",
+            "the consumer skipped the record {}",
             record.offset.0
         ))),
     }
@@ -242,9 +246,9 @@ async fn consume(stream: &Stream, from: u64, headers_only: bool) -> Result<Order
         ..OrderedConfig::default()
     };
     let made = timeout(CONSUMER_TIMEOUT, stream.create_consumer(config)).await;
-    let made = made.map_err(|_| OperationError::Unavailable("no answer to a consumer".into()))?;
-    let consumer = made.map_err(|error| OperationError::unavailable("making a consumer", error))?;
+    let made = made.map_err(|_| OperationError::Unavailable("no response to a consumer request".into()))?;
+    let consumer = made.map_err(|error| OperationError::unavailable("creating a consumer", error))?;
     let messages = timeout(CONSUMER_TIMEOUT, consumer.messages()).await;
-    let messages = messages.map_err(|_| OperationError::Unavailable("no answer to a consumer".into()))?;
+    let messages = messages.map_err(|_| OperationError::Unavailable("no response to a consumer request".into()))?;
     messages.map_err(|error| OperationError::unavailable("reading from a consumer", error))
 }

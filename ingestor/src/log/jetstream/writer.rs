@@ -97,7 +97,7 @@ impl LeaderWriter {
         let from = known.offset.max(bounds.trimmed()).0 + 1;
         if from <= bounds.last {
             let records = bounds.last + 1 - from;
-            tracing::info!(records, "marks of the newest records are written anew");
+            tracing::info!(records, "rewriting the dedup entries of the newest records");
         }
         let messages = stream::iter(from..=bounds.last).map(|sequence| fetch::message(&shared, sequence));
         let mut chunks = messages.buffered(REPAIR_CONCURRENCY).try_chunks(REPAIR_CONCURRENCY);
@@ -156,7 +156,7 @@ impl LeaderWriter {
                     message.payload == value && known_head(message) == state.head && held.sequence > state.place
                 });
                 if !ours {
-                    return Err(self.abort("the feed's position was moved by another ingestor"));
+                    return Err(self.abort("another ingestor moved the feed's position"));
                 }
                 state.place = held.sequence;
             }
@@ -175,10 +175,7 @@ impl LeaderWriter {
 
     /// Ends the term.
     fn abort(&self, what: &str) -> OperationError {
-        tracing::warn!(
-            what,
-            "this ingestor stops asking zKillboard, until it has the lease anew"
-        );
+        tracing::warn!(what, "stopped polling zKillboard, lease lost");
         self.right.end();
         OperationError::Unavailable(what.to_owned())
     }
@@ -186,7 +183,11 @@ impl LeaderWriter {
     async fn try_append(&self, state: &mut WriterState, batch: AppendBatch) -> Result<Head, LogError> {
         let pending = match state.pending.take() {
             Some(pending) if pending.batch == batch => pending,
-            Some(_) => return Err(self.abort("a batch was left half-way for another one").into()),
+            Some(_) => {
+                return Err(self
+                    .abort("a partly stored batch was followed by a different one")
+                    .into());
+            }
             None => {
                 check(&batch, state.head)?;
                 let before = state.feed_state.as_deref().unwrap_or_default();
@@ -208,7 +209,9 @@ impl LeaderWriter {
             state.head = head_after(&pending.entries, base, pending.stored, state.head);
         }
         if !self.right.holds() {
-            return Err(OperationError::Unavailable("the lease is over: another ingestor may write now".into()).into());
+            return Err(
+                OperationError::Unavailable("the lease has ended: another ingestor may be writing".into()).into(),
+            );
         }
         if pending.stored < pending.entries.len() {
             let rest = &pending.entries[pending.stored..];
@@ -222,7 +225,7 @@ impl LeaderWriter {
                     let next = &pending.entries[pending.stored];
                     self.repair(&mut state.marks, &next.event).await?;
                     return Err(self
-                        .abort("the log holds a record that this ingestor did not know of")
+                        .abort("the log has a record that this ingestor did not write")
                         .into());
                 }
                 Sent::Broken(trouble) => return Err(trouble.into()),
@@ -292,12 +295,12 @@ fn check(batch: &AppendBatch, head: Head) -> Result<(), LogError> {
     let mut time = head.ingested_ms;
     for event in &batch.events {
         if event.offset.is_some() {
-            let reason = "JetStream numbers its records itself: another log's offsets cannot be kept";
+            let reason = "JetStream assigns its own offsets: another log's offsets cannot be kept";
             return Err(LogError::Rejected(reason.into()));
         }
         if event.ingested_ms < time {
             let reason = format!(
-                "a record of {} after one of {time}, in milliseconds since 1970",
+                "a record of {} ms follows one of {time} ms (since 1970): times must not decrease",
                 event.ingested_ms
             );
             return Err(LogError::Rejected(reason));
@@ -343,7 +346,7 @@ fn mark_of(shared: &JetStreamState, message: &Message) -> Option<(KillmailId, De
         (Ok(RecordKind::Killmail { id, revision }), Ok(hash)) => Some((id, DedupEntry { revision, hash })),
         (Ok(RecordKind::Gap), _) => None,
         (Err(error), _) | (_, Err(error)) => {
-            tracing::error!(offset = message.sequence, %error, "a record of the log has no mark that can be understood");
+            tracing::error!(offset = message.sequence, %error, "log record has malformed headers, skipping its dedup entry");
             None
         }
     }

@@ -40,13 +40,10 @@ fn may_adopt(own: &LogIdentity, head: Offset, other: &Lineage) -> Result<(), Str
     match branch {
         Some((_, last)) if head <= *last => Ok(()),
         Some((_, last)) => Err(format!(
-            "log {} went on from log {} after offset {last}, but this one has records up to {head}",
+            "log {} branched off from log {} after offset {last}, but this log has records up to {head}",
             other.id, own.id
         )),
-        None => Err(format!(
-            "log {} is not a part of the history of log {}",
-            own.id, other.id
-        )),
+        None => Err(format!("log {} is not in the lineage of log {}", own.id, other.id)),
     }
 }
 

@@ -49,19 +49,17 @@ pub(in crate::log) fn append(db: &Database, batch: &AppendBatch) -> Result<Appen
             let offset = event.offset.unwrap_or(Offset(next));
             if offset.0 < next {
                 return Err(StoreError::Rejected(format!(
-                    "offset {offset} was given, expected at least {next}"
+                    "invalid offset {offset}: expected at least {next}"
                 )));
             }
             if event.ingested_ms < head_ms {
                 return Err(StoreError::Rejected(format!(
-                    "offset {offset} is to be ingested at {} ms, before the record ahead of it ({head_ms} ms)",
+                    "offset {offset} has the time {} ms, which is before the previous record's ({head_ms} ms)",
                     event.ingested_ms
                 )));
             }
             next = offset.0.checked_add(1).ok_or_else(|| {
-                StoreError::Rejected(format!(
-                    "offset {offset} was given, which leaves none for what comes after"
-                ))
+                StoreError::Rejected(format!("invalid offset {offset}: no offset is left for later records"))
             })?;
             head_ms = event.ingested_ms;
             let (kind, bytes) = match &event.body {
@@ -200,7 +198,7 @@ impl<'tx> Tables<'tx> {
             let known = format::decode_mark(&known.value())?;
             if known.revision >= mark.revision {
                 return Err(StoreError::Rejected(format!(
-                    "killmail {id} in revision {} is not news, revision {} is known",
+                    "killmail {id} in revision {} is not new: revision {} is already logged",
                     mark.revision, known.revision
                 )));
             }
@@ -226,7 +224,7 @@ impl<'tx> Tables<'tx> {
             let known = format::decode_mark(&known.value())?;
             if known.revision > mark.revision {
                 return Err(StoreError::Rejected(format!(
-                    "the mark of killmail {id} would go back from revision {} to {}",
+                    "the dedup entry of killmail {id} would go back from revision {} to {}",
                     known.revision, mark.revision
                 )));
             }

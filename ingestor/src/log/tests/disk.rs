@@ -27,7 +27,7 @@ async fn appends_wait_while_the_disk_is_nearly_full_and_reads_go_on() {
     };
     assert_eq!(
         error.to_string(),
-        "only 999999 bytes are free on the log's disk, 1000000 are kept in reserve: appends wait until there is room"
+        "the log's disk is almost full: 999999 bytes are free, but 1000000 are kept in reserve; free some space, or shorten INGESTOR_RETENTION"
     );
     assert_eq!(offsets(&log, 0).await, [1]);
     assert_eq!(log.dedup_entries(&[KillmailId(8)]).await.unwrap(), [None]);

@@ -51,7 +51,7 @@ async fn a_second_ingestor_is_told_so() {
     let _first = open(dir.path());
     assert_eq!(
         refusal(dir.path(), options()),
-        "the data folder DIR is in use by another killfeed-ingestor: stop that one first, or give this one a folder of its own with INGESTOR_DATA_DIR"
+        "the data folder DIR is in use by another killfeed-ingestor; stop that one first, or set INGESTOR_DATA_DIR to a separate folder"
     );
     assert!(matches!(new_log_id(dir.path()), Err(LogOpenError::Locked { .. })));
 }
@@ -82,7 +82,7 @@ async fn a_newer_schema_is_named() {
     }
     assert_eq!(
         refusal(dir.path(), options()),
-        "DIR/log.redb was written by a newer killfeed-ingestor (log schema 7, this version knows schemas up to 1): start that version again, or choose another folder with INGESTOR_DATA_DIR; nothing was changed"
+        "DIR/log.redb was written by a newer killfeed-ingestor (log schema 7, this version supports schemas up to 1); start that version again, or set INGESTOR_DATA_DIR to another folder; nothing was changed"
     );
     assert!(matches!(new_log_id(dir.path()), Err(LogOpenError::NewerSchema { .. })));
 }
@@ -118,12 +118,12 @@ async fn a_damaged_file_is_named_and_stays_as_it_is() {
         };
         if what != "garbage here and there" {
             let message = refusal(dir.path(), trusting);
-            assert!(message.starts_with("DIR/log.redb is damaged ("), "{what}: {message}");
+            assert!(message.starts_with("DIR/log.redb is corrupt: "), "{what}: {message}");
         }
         let message = refusal(dir.path(), options());
-        assert!(message.starts_with("DIR/log.redb is damaged ("), "{what}: {message}");
+        assert!(message.starts_with("DIR/log.redb is corrupt: "), "{what}: {message}");
         assert!(
-            message.ends_with("): restore a backup and run `killfeed-ingestor new-log-id`, or move the file away to begin an empty log; nothing was changed"),
+            message.ends_with("; restore a backup and run `killfeed-ingestor new-log-id`, or move the file away to start an empty log; nothing was changed"),
             "{what}: {message}"
         );
     }
@@ -137,7 +137,7 @@ async fn a_foreign_database_is_no_log() {
     drop(Database::create(dir.path().join(FILE_NAME)).unwrap());
     let message = refusal(dir.path(), options());
     assert!(
-        message.starts_with("DIR/log.redb is damaged (Table 'meta' does not exist)"),
+        message.starts_with("DIR/log.redb is corrupt: Table 'meta' does not exist;"),
         "{message}"
     );
 }
@@ -149,7 +149,7 @@ fn a_folder_that_cannot_be_is_named() {
     fs::write(&file, "x").unwrap();
     let error = EmbeddedLog::open(&file, options()).unwrap_err();
     assert!(matches!(error, LogOpenError::Io { .. }), "{error:?}");
-    assert!(error.to_string().contains("file cannot be opened: "), "{error}");
+    assert!(error.to_string().contains("cannot open "), "{error}");
 }
 
 #[test]

@@ -103,19 +103,19 @@ async fn refuses_what_goes_back_and_keeps_none_of_it() {
     for (events, problem) in [
         (
             vec![killmail(8, 0, T0), at(10, gap(T0))],
-            "offset 10 was given, expected at least 12",
+            "invalid offset 10: expected at least 12",
         ),
-        (vec![at(9, gap(T0))], "offset 9 was given, expected at least 11"),
-        (vec![killmail(8, 0, T0), gap(T0 - 1)], "before the record ahead of it"),
+        (vec![at(9, gap(T0))], "invalid offset 9: expected at least 11"),
+        (vec![killmail(8, 0, T0), gap(T0 - 1)], "before the previous record's"),
         (
             vec![killmail(8, 0, T0), killmail(7, 1, T0)],
-            "killmail 7 in revision 1 is not news",
+            "killmail 7 in revision 1 is not new",
         ),
         (
             vec![killmail(8, 0, T0), killmail(8, 0, T0)],
-            "killmail 8 in revision 0 is not news",
+            "killmail 8 in revision 0 is not new",
         ),
-        (vec![at(u64::MAX, gap(T0))], "leaves none"),
+        (vec![at(u64::MAX, gap(T0))], "no offset is left"),
     ] {
         match log.append(batch(events)).await {
             Err(LogError::Rejected(reason)) => assert!(reason.contains(problem), "{reason}"),

@@ -73,7 +73,7 @@ async fn promoted_it_goes_on_under_a_new_id_and_its_ancestors_cursors_stay_valid
     };
     let refused = EmbeddedLog::open(dir.path(), command).unwrap_err().to_string();
     assert!(
-        refused.contains("follows another ingestor (log 0000000000000009)"),
+        refused.contains("is the log of a relay (log id 0000000000000009)"),
         "{refused}"
     );
 
