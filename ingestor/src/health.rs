@@ -26,7 +26,7 @@ impl Default for FeedReport {
     fn default() -> Self {
         Self {
             health: FeedHealth::Delayed,
-            detail: "starting: nothing asked of the feed yet".into(),
+            detail: "starting: no feed request sent yet".into(),
             last_document: None,
             upstream_sequence: 0,
         }

@@ -173,7 +173,7 @@ impl Stages {
                 warn!(
                     missing = gap.missing,
                     reason = gap.reason().as_str_name(),
-                    "documents are missing for good"
+                    "documents are missing, reporting a gap"
                 );
                 return (Some(PipelineItem::Gap(gap)), None);
             }
@@ -200,10 +200,7 @@ impl Stages {
             }
             Err(reason) => {
                 metrics::reject();
-                warn!(
-                    sequence,
-                    reason, "document cannot be used now, it will be asked for again"
-                );
+                warn!(sequence, reason, "document is unusable, fetching it again later");
                 (None, DocumentOutcome::Unreadable)
             }
         };
@@ -218,10 +215,11 @@ impl Stages {
                 debug!(
                     sequence,
                     killmail = headless.id().0,
-                    "document without ESI body: asking ESI"
+                    "document has no ESI body, fetching it from ESI"
                 );
                 let body = self.enrich.killmail_body(headless.id(), headless.hash()).await;
-                let body = body.map_err(|error| format!("its ESI body is missing and ESI did not give it: {error}"))?;
+                let body =
+                    body.map_err(|error| format!("its ESI body is missing, and fetching it from ESI failed: {error}"))?;
                 let document = headless.with_body(&body).map_err(|reject| reject.to_string())?;
                 Ok(Some(Box::new(document)))
             }
@@ -237,7 +235,7 @@ impl Stages {
         self.head = self.append(append).await;
         news.record(&self.traces, begun, self.head);
         if events > 0 {
-            debug!(events, marks, head = self.head.offset.0, "logged");
+            debug!(events, marks, head = self.head.offset.0, "events appended to the log");
         }
     }
 
@@ -388,7 +386,7 @@ impl LogRetry {
         let ceiling = Duration::from_millis(100 << self.tries.min(7)).min(Duration::from_secs(10));
         self.tries += 1;
         if self.tries == 1 {
-            error!(error = %error, "the log does not take killmails: the feed waits until it does");
+            error!(error = %error, "appending to the log failed, the feed is waiting");
         }
         if let Some(health) = health {
             let feed = health.borrow().clone();

@@ -82,7 +82,7 @@ impl Running {
     pub async fn finished(mut self) -> Result<(), StartError> {
         let mut result = Ok(());
         while let Some(ended) = self.tasks.join_next().await {
-            let ended = ended.unwrap_or_else(|error| Err(failed(format!("a part of the ingestor broke: {error}"))));
+            let ended = ended.unwrap_or_else(|error| Err(failed(format!("an ingestor task failed: {error}"))));
             if ended.is_err() && result.is_ok() {
                 result = ended;
             }
@@ -129,7 +129,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let ready = move || match &caught_up {
         _ if !static_data.ready() => Err("static data is not loaded yet".to_owned()),
         Some(caught_up) if !*caught_up.borrow() => {
-            Err("the log does not hold yet what the ingestor that it follows holds".to_owned())
+            Err("the log has not caught up with the upstream ingestor yet".to_owned())
         }
         _ => Ok(()),
     };
@@ -364,7 +364,7 @@ fn grpc_settings(settings: &Settings, files: &Reload) -> GrpcSettings {
 
 async fn bind(variable: &str, addr: SocketAddr) -> Result<TcpListener, StartError> {
     let bound = TcpListener::bind(addr).await;
-    bound.map_err(|error| failed(format!("{variable}={addr}: cannot listen there: {error}")))
+    bound.map_err(|error| failed(format!("{variable}={addr}: cannot listen on this address: {error}")))
 }
 
 #[cfg(test)]

@@ -265,7 +265,7 @@ async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is()
     let said = refused.stderr();
     let sentence = said.lines().last().unwrap();
     assert!(
-        sentence.contains("does not continue ours") && sentence.contains("move the folder away"),
+        sentence.contains("does not continue the local log") && sentence.contains("move the folder away"),
         "{said}"
     );
     other.set("INGESTOR_SOURCE", "r2z2");

@@ -63,7 +63,11 @@ async fn the_real_killmails_are_replayed_from_their_file() {
     assert_eq!(ids_of(&seen), documents.iter().map(id).collect::<Vec<_>>());
     assert_eq!(seen[0].feed_sequence, documents[0]["sequence_id"].as_u64().unwrap());
     eventually("the replay is over", TEST_TIMEOUT, async || {
-        ingestor.status().await.feed_detail.contains("is over: 1540 documents")
+        ingestor
+            .status()
+            .await
+            .feed_detail
+            .contains("is complete: 1540 documents")
     })
     .await;
     // A restart goes on where it was: at the end.
@@ -179,7 +183,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(1)), Some(1));
     let (code, said) = days.run().await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("60 new, 0 known already"), "{said}");
+    assert!(said.contains("60 new, 0 already logged"), "{said}");
     let asked: Vec<String> = upstream
         .journal()
         .of(Host::Feed)
@@ -226,9 +230,9 @@ async fn days_that_cannot_be_are_refused() {
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.stop().await;
     for (days, words) in [
-        (("2026-08-02", "2026-08-01"), "lies after"),
-        (("yesterday", "2026-08-01"), "is no day"),
-        (("2026-08-01", "9999-01-01"), "at the latest"),
+        (("2026-08-02", "2026-08-01"), "is after"),
+        (("yesterday", "2026-08-01"), "invalid day"),
+        (("2026-08-01", "9999-01-01"), "or earlier"),
     ] {
         let backfill = Backfill {
             ingestor: &ingestor,

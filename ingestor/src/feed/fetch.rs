@@ -61,9 +61,9 @@ impl Fetcher {
                     answer: FetchAnswer::Head(head),
                     ..answered
                 },
-                None => failed("sequence.json does not say a number".into()),
+                None => failed("sequence.json does not contain a sequence number".into()),
             },
-            FetchAnswer::Missing => failed("sequence.json is not there (404)".into()),
+            FetchAnswer::Missing => failed("sequence.json was not found (404)".into()),
             // It has no successor to go on with: it is asked for again, ever less often.
             FetchAnswer::Undecodable => failed(answered.reason),
             _ => answered,

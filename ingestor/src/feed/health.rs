@@ -104,37 +104,37 @@ impl HealthTracker {
         let next = standing.next;
         let reason = self.reason.as_deref();
         if let Some(until) = standing.banned_until {
-            let reason = reason.unwrap_or("before this start");
+            let reason = reason.unwrap_or("before this process started");
             let detail = format!(
-                "refused by the feed's host ({reason}): silent until {}",
+                "banned by the feed's host ({reason}): no requests until {}",
                 timestamp(until)
             );
             return (FeedHealth::Down, detail);
         }
         if let Some(since) = self.unanswered_since {
-            let reason = reason.unwrap_or("no answer yet");
+            let reason = reason.unwrap_or("no response yet");
             let last_good = self.last_good.unwrap_or(self.started);
             // A pause of our own (for a hole, say) is no failure: the first question after it gets its time too.
             if now >= (last_good + DOWN_AFTER).max(since + FAILING_AFTER) {
-                let detail = format!("no good answer since {}: {reason}", timestamp(last_good));
+                let detail = format!("no usable response since {}: {reason}", timestamp(last_good));
                 return (FeedHealth::Down, detail);
             }
             if now >= since + FAILING_AFTER {
-                let detail = format!("requests fail since {}: {reason}", timestamp(since));
+                let detail = format!("requests have been failing since {}: {reason}", timestamp(since));
                 return (FeedHealth::Delayed, detail);
             }
         }
         if self.last_good.is_none() {
-            return (FeedHealth::Delayed, "starting: no answer of the feed yet".into());
+            return (FeedHealth::Delayed, "starting: no response from the feed yet".into());
         }
         if let Some(number) = standing.waits_for {
-            let detail = format!("document {number} is missing though later ones exist: waiting for it");
+            let detail = format!("document {number} is missing, but later ones exist: waiting for it");
             return (FeedHealth::Delayed, detail);
         }
         if standing.searching {
             return (
                 FeedHealth::Delayed,
-                "looking for the oldest document that still exists".into(),
+                "searching for the oldest document that still exists".into(),
             );
         }
         if self.lag(now, standing) > BEHIND {
@@ -144,7 +144,7 @@ impl HealthTracker {
         if self.fresh_head(now, standing) {
             return (FeedHealth::Ok, format!("at the head: waiting for document {next}"));
         }
-        (FeedHealth::Ok, "reading".into())
+        (FeedHealth::Ok, "reading the feed".into())
     }
 
     fn fresh_head(&self, now: Millis, standing: &WalkStatus) -> bool {
@@ -203,7 +203,7 @@ mod tests {
         }
         assert_eq!(
             vitals.evaluate(600_000, &STANDING).1,
-            "no good answer since 1970-01-01T00:00:00.100Z: 503 Service Unavailable"
+            "no usable response since 1970-01-01T00:00:00.100Z: 503 Service Unavailable"
         );
         vitals.record_success(600_001);
         vitals.at_head(600_001);

@@ -169,7 +169,10 @@ impl HistoryFeed {
             if let Some(until) = self.state.ban.active(now) {
                 self.wait(
                     until,
-                    format!("refused by the feed's host: silent until {}", super::timestamp(until)),
+                    format!(
+                        "banned by the feed's host: no requests until {}",
+                        super::timestamp(until)
+                    ),
                 )
                 .await;
                 continue;
@@ -193,7 +196,7 @@ impl HistoryFeed {
                 FetchAnswer::Banned { retry_after } => {
                     counter!(metrics::BANS).increment(1);
                     self.state.ban.refuse(now, retry_after, fastrand::f64());
-                    tracing::error!(file = name, reason, "refused by the feed's host");
+                    tracing::error!(file = name, reason, "the feed's host banned this ingestor");
                     return Got::Banned;
                 }
                 FetchAnswer::Failed { .. } | FetchAnswer::Undecodable | FetchAnswer::Head(_) => {
@@ -209,7 +212,7 @@ impl HistoryFeed {
                     };
                     let ceiling = (BACKOFF.0 << (self.tries - 1).min(10)).min(BACKOFF.1);
                     let pause = ((ceiling as f64 * fastrand::f64()) as Millis).max(asked.min(300_000));
-                    self.wait(now + pause, format!("history/{name}.json: {reason}; trying again"))
+                    self.wait(now + pause, format!("history/{name}.json: {reason}; retrying"))
                         .await;
                 }
             }
@@ -227,7 +230,7 @@ impl HistoryFeed {
     async fn documents(&mut self, hashes: BTreeMap<u64, String>, bodies: Option<Bytes>) -> Result<Vec<Bytes>, String> {
         let bodies = match &bodies {
             Some(bytes) => read_bodies(bytes)
-                .map_err(|error| format!("history/raw/{}.json cannot be read: {error}", self.job.next.file()))?,
+                .map_err(|error| format!("cannot read history/raw/{}.json: {error}", self.job.next.file()))?,
             None => BTreeMap::new(),
         };
         let mut ids: Vec<u64> = hashes.keys().chain(bodies.keys()).copied().collect();
@@ -283,7 +286,7 @@ impl HistoryFeed {
                     Got::Body(list) => match read_hashes(&list) {
                         Ok(hashes) => self.stage = Stage::Bodies(hashes),
                         Err(error) => {
-                            let reason = format!("history/{}.json cannot be read: {error}", day.file());
+                            let reason = format!("cannot read history/{}.json: {error}", day.file());
                             self.stage = Stage::Ended(BackfillOutcome::GaveUp(reason));
                         }
                     },
@@ -377,11 +380,11 @@ impl Feed for HistoryFeed {
 fn read_hashes(text: &[u8]) -> Result<BTreeMap<u64, String>, String> {
     let list: BTreeMap<String, String> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let entry = |(id, hash): (String, String)| {
-        let id: u64 = id.parse().map_err(|_| format!("{id:?} is no killmail id"))?;
+        let id: u64 = id.parse().map_err(|_| format!("invalid killmail id {id:?}"))?;
         if esi_body::is_hash(&hash) {
             Ok((id, hash))
         } else {
-            Err(format!("{hash:?}, of killmail {id}, is no hash"))
+            Err(format!("invalid hash {hash:?} of killmail {id}"))
         }
     };
     list.into_iter().map(entry).collect()
@@ -390,7 +393,7 @@ fn read_hashes(text: &[u8]) -> Result<BTreeMap<u64, String>, String> {
 fn read_bodies(text: &[u8]) -> Result<BTreeMap<u64, &RawValue>, String> {
     let bodies: BTreeMap<String, &RawValue> = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let entry = |(id, body): (String, _)| {
-        let id: u64 = id.parse().map_err(|_| format!("{id:?} is no killmail id"))?;
+        let id: u64 = id.parse().map_err(|_| format!("invalid killmail id {id:?}"))?;
         Ok((id, body))
     };
     bodies.into_iter().map(entry).collect()

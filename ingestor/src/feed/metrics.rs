@@ -25,22 +25,19 @@ pub const LAG: &str = "killfeed_feed_lag_seconds";
 pub const COUNTERS: &[(&str, &str)] = &[
     (DOCUMENTS, "Documents read from the feed"),
     (PLACEHOLDERS, "Placeholder documents, skipped"),
-    (HOLES, "Numbers below the head that were missing or unreadable at first"),
+    (HOLES, "Sequences below the head that had no usable document at first"),
     (GAPS, "Gaps reported, by reason"),
     (REQUESTS, "Requests to the feed's host, by outcome"),
-    (BANS, "Refusals (429, 403) by the feed's host"),
+    (BANS, "Bans by the feed's host (429 or 403 responses)"),
 ];
 
 /// Gauges and what they show.
 pub const GAUGES: &[(&str, &str)] = &[
-    (
-        HOLES_OPEN,
-        "Missing or unreadable numbers that are still asked for again",
-    ),
-    (POSITION, "Next number to be asked for"),
-    (BEHIND, "Numbers known to exist beyond the position"),
+    (HOLES_OPEN, "Holes that are still re-checked"),
+    (POSITION, "Next sequence to fetch"),
+    (BEHIND, "Documents known to exist that are not read yet"),
     (
         LAG,
-        "Seconds from zKillboard's upload of the newest document to our having it",
+        "Seconds between zKillboard's upload of the newest document and its arrival here",
     ),
 ];

@@ -207,7 +207,7 @@ impl R2z2 {
                     file = name,
                     reason,
                     failures = self.walk.failures() + 1,
-                    "request to the feed failed"
+                    "feed request failed"
                 );
                 self.vitals.record_failure(format!("{name}: {reason}"));
             }
@@ -224,7 +224,7 @@ impl R2z2 {
         let keep = self.walk.apply(asked, answer, now, fastrand::f64());
         if refused && let Some(until) = self.walk.state.ban.active(now) {
             // An operator may have to act: another program on this address may ask too much, or the contact is refused.
-            tracing::error!(file = name, until = %super::timestamp(until), "refused by the feed's host: silent until then");
+            tracing::error!(file = name, until = %super::timestamp(until), "banned by the feed's host, sending no requests");
         }
         if missing && self.walk.is_at_head() {
             self.vitals.at_head(now);

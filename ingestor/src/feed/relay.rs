@@ -197,15 +197,15 @@ impl Relay {
                 LineageMatch::Same | LineageMatch::Continuation => Ok(()),
             },
             Ok(Err(trouble @ UpstreamError::Rejected(_))) => Err(RelayError::Upstream(format!(
-                "INGESTOR_RELAY_TOKEN: the ingestor at {} does not let us in: {trouble}",
+                "INGESTOR_RELAY_TOKEN: the ingestor at {} rejected the token: {trouble}",
                 self.url
             ))),
             Ok(Err(trouble)) => {
-                tracing::warn!(url = self.url, %trouble, "the ingestor to follow does not answer yet");
+                tracing::warn!(url = self.url, %trouble, "upstream ingestor is not responding yet");
                 Ok(())
             }
             Err(_) => {
-                tracing::warn!(url = self.url, ?patience, "the ingestor to follow does not answer yet");
+                tracing::warn!(url = self.url, ?patience, "upstream ingestor is not responding yet");
                 Ok(())
             }
         }
@@ -213,7 +213,7 @@ impl Relay {
 
     fn foreign(&self, reason: &str) -> String {
         format!(
-            "the ingestor at {} cannot be followed from this data folder: {reason}; move the folder away to begin anew as its relay, or start this ingestor without INGESTOR_SOURCE=relay",
+            "cannot follow the ingestor at {} with this data folder: {reason}; move the folder away to start with an empty one, or start this ingestor without INGESTOR_SOURCE=relay",
             self.url
         )
     }
@@ -233,7 +233,7 @@ impl Relay {
     }
 
     fn opened(&mut self, upstream: UpstreamStatus, stream: Stream) {
-        tracing::info!(url = self.url, log_id = %upstream.history.id, after = self.follower.place().head.0, "following");
+        tracing::info!(url = self.url, log_id = %upstream.history.id, after = self.follower.place().head.0, "following upstream");
         let now = Instant::now();
         if evaluate(self.follower.place(), &upstream.history) == LineageMatch::Continuation {
             self.follower.take_over(&upstream.history);
@@ -270,11 +270,7 @@ impl Relay {
         };
         self.failures = self.failures.saturating_add(1);
         if self.failures == 1 || matches!(trouble, UpstreamError::Unrelated(_)) {
-            tracing::warn!(
-                url = self.url,
-                reason,
-                "the ingestor that is followed is lost: trying again"
-            );
+            tracing::warn!(url = self.url, reason, "upstream connection lost, reconnecting");
         }
         self.failing = Some(Failing {
             since: self.failing.take().map_or(now, |failing| failing.since),
@@ -357,7 +353,7 @@ impl Relay {
                     answer = asking => self.answered(answer),
                     () = tokio::time::sleep_until(tick) => {
                         if up.heard.elapsed() >= IDLE_TIMEOUT {
-                            self.failed(&UpstreamError::Unavailable(format!("nothing came for {} s, not even a sign of life", IDLE_TIMEOUT.as_secs())));
+                            self.failed(&UpstreamError::Unavailable(format!("no event or heartbeat arrived for {} s", IDLE_TIMEOUT.as_secs())));
                         }
                     }
                 }
@@ -370,7 +366,7 @@ impl Relay {
         loop {
             let taken = match event {
                 Ok(Some(event)) => self.take(event),
-                Ok(None) => Err(UpstreamError::Unavailable("the stream ended without a reason".into())),
+                Ok(None) => Err(UpstreamError::Unavailable("the stream ended without a status".into())),
                 Err(status) => Err(trouble(&status)),
             };
             if let Err(trouble) = taken {
@@ -395,13 +391,13 @@ impl Relay {
             Ok(upstream) if upstream.history.id != self.follower.place().id => {
                 // It was promoted, or follows another one now: meet it anew.
                 self.failed(&UpstreamError::Unavailable(format!(
-                    "its log goes on as {}",
+                    "its log now has the id {}",
                     upstream.history.id
                 )));
             }
             Ok(upstream) => self.upstream = upstream.feed,
             // The stream tells whether it is there.
-            Err(trouble) => tracing::debug!(url = self.url, %trouble, "the health of the upstream's feed is not known"),
+            Err(trouble) => tracing::debug!(url = self.url, %trouble, "reading the upstream's feed health failed"),
         }
     }
 
@@ -437,12 +433,12 @@ impl Relay {
                 } else if silent >= DOWN_AFTER {
                     (
                         FeedHealth::Down,
-                        format!("no good answer of {url} for a minute or more: {reason}"),
+                        format!("no usable response from {url} for a minute or more: {reason}"),
                     )
                 } else if now.duration_since(*since) >= FAILING_AFTER || self.last_good.is_none() {
-                    (FeedHealth::Delayed, format!("{url} does not answer: {reason}"))
+                    (FeedHealth::Delayed, format!("{url} is not responding: {reason}"))
                 } else {
-                    (self.upstream.health, format!("connecting to {url} again"))
+                    (self.upstream.health, format!("reconnecting to {url}"))
                 }
             }
             None if self.last_good.is_none() => (FeedHealth::Delayed, format!("starting: connecting to {url}")),

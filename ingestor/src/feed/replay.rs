@@ -170,7 +170,7 @@ impl Replay {
             ),
             Some(Ok(())) => (
                 FeedHealth::Ok,
-                format!("the replay of {path} is over: {documents} documents"),
+                format!("the replay of {path} is complete: {documents} documents"),
             ),
             Some(Err(reason)) => (
                 FeedHealth::Down,
@@ -227,11 +227,11 @@ impl Feed for Replay {
             match read {
                 Some(Ok(document)) => self.held = Some(document),
                 Some(Err(reason)) => {
-                    tracing::error!(path = self.state.path, reason, "the replay stops here");
+                    tracing::error!(path = self.state.path, reason, "replay stopped");
                     self.end = Some(Err(reason));
                 }
                 None => {
-                    tracing::info!(path = self.state.path, "the replay is over");
+                    tracing::info!(path = self.state.path, "replay complete");
                     self.end = Some(Ok(()));
                 }
             }

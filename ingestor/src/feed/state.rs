@@ -80,26 +80,30 @@ pub(super) struct Refetch {
 pub enum StateError {
     /// Not what this program writes.
     #[error(
-        "the stored feed state cannot be read ({reason}): restore a backup, or set a start number on an empty data folder"
+        "cannot read the stored feed state: {reason}; restore a backup, or use an empty data folder and set INGESTOR_FEED_START"
     )]
     Malformed {
         /// Why.
         reason: String,
     },
     /// Of another source, a relay say.
-    #[error("the stored feed state is of source {found:?}, not {KIND:?}: use another data folder for another source")]
+    #[error(
+        "the stored feed state belongs to the source {found:?}, not {KIND:?}; use a separate data folder for each source"
+    )]
     OtherSource {
         /// What it says it is.
         found: String,
     },
     /// Written by a newer version.
-    #[error("the stored feed state has version {found}, this program knows up to {VERSION}: use the newer program")]
+    #[error(
+        "cannot read the stored feed state: it has version {found}, but this program supports versions up to {VERSION}; use the newer program"
+    )]
     Newer {
         /// Its version.
         found: u32,
     },
     /// No client could be built from the settings.
-    #[error("no HTTP client for the feed: {0}")]
+    #[error("cannot create the HTTP client for the feed: {0}")]
     Client(String),
 }
 
@@ -208,19 +212,19 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named() {
         for (text, expected) in [
-            ("", "cannot be read (EOF"),
+            ("", "cannot read the stored feed state: EOF"),
             ("{}", "missing field `source`"),
             (
                 r#"{"source":"relay","version":1,"state":{}}"#,
-                r#"of source "relay", not "r2z2""#,
+                r#"belongs to the source "relay", not "r2z2""#,
             ),
             (
                 r#"{"source":"r2z2","version":2,"state":[]}"#,
-                "has version 2, this program knows up to 1",
+                "has version 2, but this program supports versions up to 1",
             ),
             (
                 r#"{"source":"r2z2","version":1,"state":{"next":"x"}}"#,
-                "cannot be read (invalid type",
+                "cannot read the stored feed state: invalid type",
             ),
         ] {
             let error = FeedState::from_bytes(text.as_bytes()).unwrap_err().to_string();

@@ -274,10 +274,7 @@ impl Walk {
                     self.recheck_failed(*number, now)
                 }
                 DocumentOutcome::Unreadable if handed => {
-                    tracing::warn!(
-                        number,
-                        "document announced as published anew cannot be read: its first version stands"
-                    );
+                    tracing::warn!(number, "refetched document is malformed, keeping the first version");
                 }
                 DocumentOutcome::Unreadable => self.open_hole(*number, now, true),
                 DocumentOutcome::Placeholder => {
@@ -382,10 +379,7 @@ impl Walk {
             return;
         }
         if self.state.again.len() >= MAX_REFETCHES {
-            tracing::warn!(
-                number = older,
-                "too many numbers announced as published anew: this one is not fetched again"
-            );
+            tracing::warn!(number = older, "too many pending refetches, skipping this one");
             return;
         }
         self.state.again.push_back(Refetch {
@@ -414,10 +408,7 @@ impl Walk {
         }
         self.state.again.remove(place);
         if !there {
-            tracing::info!(
-                number,
-                "document announced as published anew is not there: its first version stands"
-            );
+            tracing::info!(number, "refetched document is missing, keeping the first version");
             return Disposition::Drop;
         }
         self.deliver(number)

@@ -135,7 +135,7 @@ async fn a_full_disk_is_down_with_the_reason_reads_go_on_and_nothing_is_lost_whe
             .clone();
         assert_eq!(
             down.detail,
-            "killmails cannot be logged: only 999 bytes are free on the log's disk, 1000 are kept in reserve: appends wait until there is room"
+            "killmails cannot be logged: the log's disk is almost full: 999 bytes are free, but 1000 are kept in reserve; free some space, or shorten INGESTOR_RETENTION"
         );
         assert_eq!(offsets(&log).await, [1], "reads go on");
     }

@@ -113,7 +113,7 @@ async fn outage_exceeds_grace(mut trouble: watch::Receiver<Option<String>>) {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => break,
             Err(_) => {
-                tracing::warn!("this ingestor does not see the log: another one may ask zKillboard");
+                tracing::warn!("shared log unreachable, releasing the lease");
                 return;
             }
         }
@@ -191,7 +191,7 @@ async fn notify(mut report: watch::Receiver<FeedReport>, said: watch::Sender<Str
             Ok(text) => {
                 said.send_replace(text);
             }
-            Err(error) => tracing::debug!(%error, "the feed's state cannot be told"),
+            Err(error) => tracing::debug!(%error, "encoding the feed's health failed"),
         }
         if report.changed().await.is_err() {
             return std::future::pending().await;
@@ -227,7 +227,7 @@ fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>, hindr
     if let Some(reason) = hindrance {
         return FeedReport {
             health: FeedHealth::Delayed,
-            detail: format!("this ingestor cannot take its turn to ask zKillboard: {reason}"),
+            detail: format!("this ingestor cannot become the leader: {reason}"),
             ..last
         };
     }
@@ -235,7 +235,7 @@ fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>, hindr
     told.map_or_else(
         || FeedReport {
             health: FeedHealth::Delayed,
-            detail: "no ingestor asks zKillboard at the moment: one will take over".into(),
+            detail: "no ingestor is polling zKillboard: waiting for a new leader".into(),
             ..last
         },
         LeaderHealth::report,
@@ -245,7 +245,7 @@ fn standing(last: FeedReport, said: Option<&str>, trouble: Option<String>, hindr
 fn out_of_reach(last: FeedReport, reason: &str) -> FeedReport {
     FeedReport {
         health: FeedHealth::Down,
-        detail: format!("killmails cannot be logged: the shared log is out of reach: {reason}"),
+        detail: format!("killmails cannot be logged: the shared log is unavailable: {reason}"),
         ..last
     }
 }

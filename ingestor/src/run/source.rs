@@ -93,7 +93,7 @@ pub(super) async fn own(
         }
         Source::Relay(_) => {
             return Err(configuration(
-                "INGESTOR_SOURCE: a relay keeps another ingestor's numbers",
+                "INGESTOR_SOURCE: a relay cannot write to a shared log, because it keeps its upstream's offsets",
             ));
         }
     };

@@ -98,7 +98,7 @@ async fn feed_health_reports_and_clears_each_cause_in_time() {
     becomes(&ingestor, FeedHealth::Ok, "at the head").await;
 
     upstream.host_fault(Host::Feed, Fault::Stall, None);
-    becomes(&ingestor, FeedHealth::Delayed, "no answer yet").await;
+    becomes(&ingestor, FeedHealth::Delayed, "no response yet").await;
     healed(&upstream).await;
     becomes(&ingestor, FeedHealth::Ok, "at the head").await;
 
@@ -116,7 +116,7 @@ async fn feed_health_reports_and_clears_each_cause_in_time() {
     // The next process reports the same without a request.
     let asked = upstream.journal().of(Host::Feed).len();
     ingestor.kill_and_begin().await;
-    becomes(&ingestor, FeedHealth::Down, "refused by the feed's host").await;
+    becomes(&ingestor, FeedHealth::Down, "banned by the feed's host").await;
     assert_eq!(upstream.journal().of(Host::Feed).len(), asked);
 }
 

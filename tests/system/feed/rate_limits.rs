@@ -117,7 +117,7 @@ async fn ban_holds_across_kills() {
         seen.last()
     );
     let detail = ingestor.status().await.feed_detail;
-    assert!(detail.contains("silent until"), "{detail}");
+    assert!(detail.contains("no requests until"), "{detail}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,7 +13,7 @@ pub struct Day(i64);
 
 /// A text that is no day.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no day: expected one like 2026-08-01")]
+#[error("invalid day {0:?}: expected one like 2026-08-01")]
 pub struct ParseDayError(String);
 
 impl Day {

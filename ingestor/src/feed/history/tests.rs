@@ -104,8 +104,8 @@ fn what_is_no_history_is_named() {
         HASH
     );
     for (text, words) in [
-        (r#"{"seven":"x"}"#.to_owned(), "no killmail id"),
-        (r#"{"7":"x\"y"}"#.to_owned(), "no hash"),
+        (r#"{"seven":"x"}"#.to_owned(), "invalid killmail id"),
+        (r#"{"7":"x\"y"}"#.to_owned(), "invalid hash"),
         ("[]".to_owned(), "invalid type"),
         (String::new(), "EOF"),
     ] {

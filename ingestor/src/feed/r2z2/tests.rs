@@ -284,7 +284,7 @@ async fn a_refusal_is_handed_out_to_be_stored_and_keeps_the_next_process_silent(
     let report = second.health.borrow().clone();
     assert_eq!(report.health, FeedHealth::Down);
     assert!(
-        report.detail.starts_with("refused by the feed's host"),
+        report.detail.starts_with("banned by the feed's host"),
         "{}",
         report.detail
     );

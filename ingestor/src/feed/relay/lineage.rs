@@ -65,11 +65,11 @@ pub(super) fn evaluate(own: &LogPosition, other: &UpstreamLineage) -> LineageMat
     match other.ancestors.iter().rev().find(|(id, _)| *id == own.id) {
         Some((_, last)) if own.head <= *last => LineageMatch::Continuation,
         Some((_, last)) => LineageMatch::Unrelated(format!(
-            "its log {} branched off from ours ({}) after offset {last}, and ours went on to {}",
+            "its log {} branched off from the local log {} after offset {last}, but the local log continues to offset {}",
             other.id, own.id, own.head
         )),
         None => LineageMatch::Unrelated(format!(
-            "its log {} does not continue ours ({}, up to offset {})",
+            "its log {} does not continue the local log {} (up to offset {})",
             other.id, own.id, own.head
         )),
     }
@@ -127,16 +127,16 @@ impl RelayReader {
         let cursor: Cursor = event
             .cursor
             .parse()
-            .map_err(|_| format!("it sent the cursor {:?}, which is none", event.cursor))?;
+            .map_err(|_| format!("it sent the invalid cursor {:?}", event.cursor))?;
         if cursor.log != self.place.id {
-            return Err(format!("its log goes on as {}", cursor.log));
+            return Err(format!("its log now has the id {}", cursor.log));
         }
         match event.event {
             Received::Progress(progress) => Ok(progressed(&progress)),
             Received::Unknown => Ok(RelayEvent::Nothing),
             Received::Killmail(bytes) => {
                 let killmail = Killmail::decode(bytes.clone())
-                    .map_err(|error| format!("the killmail at offset {} cannot be decoded: {error}", cursor.offset))?;
+                    .map_err(|error| format!("cannot decode the killmail at offset {}: {error}", cursor.offset))?;
                 let ingested = killmail.ingested_time.as_ref().map(millis);
                 let ingested_ms = ingested.ok_or_else(|| {
                     format!(
@@ -161,7 +161,7 @@ impl RelayReader {
             }
             Received::Gap(bytes) => {
                 let gap = Gap::decode(bytes.clone())
-                    .map_err(|error| format!("the gap at offset {} cannot be decoded: {error}", cursor.offset))?;
+                    .map_err(|error| format!("cannot decode the gap at offset {}: {error}", cursor.offset))?;
                 // A gap says no time of its own; it lies behind what came before it, and that is when it counts.
                 let ingested_ms = self.place.head_ms.max(self.floor_ms);
                 let bytes = if gap.reason() == GapReason::CursorExpired {

@@ -80,9 +80,12 @@ fn which_log_may_be_followed() {
     for (own, words) in [
         (
             place(7, 51),
-            "branched off from ours (0000000000000007) after offset 50, and ours went on to 51",
+            "branched off from the local log 0000000000000007 after offset 50, but the local log continues to offset 51",
         ),
-        (place(5, 1), "does not continue ours (0000000000000005, up to offset 1)"),
+        (
+            place(5, 1),
+            "does not continue the local log 0000000000000005 (up to offset 1)",
+        ),
     ] {
         match evaluate(&own, &other) {
             LineageMatch::Unrelated(reason) => assert!(reason.contains(words), "{reason}"),
@@ -172,7 +175,7 @@ fn what_cannot_be_stored_is_named_and_changes_nothing() {
         ..Default::default()
     };
     for (bad, words) in [
-        (event(8, 41, good()), "goes on as 0000000000000008"),
+        (event(8, 41, good()), "now has the id 0000000000000008"),
         (event(9, 40, good()), "offset 40 after 40"),
         (
             event(9, 41, Received::Killmail(killmail(5, T0 - 1))),
@@ -185,11 +188,11 @@ fn what_cannot_be_stored_is_named_and_changes_nothing() {
         ),
         (
             event(9, 41, Received::Killmail(Bytes::from_static(&[0xff]))),
-            "cannot be decoded",
+            "cannot decode the",
         ),
         (
             event(9, 41, Received::Gap(Bytes::from_static(&[0xff]))),
-            "cannot be decoded",
+            "cannot decode the",
         ),
         (
             ReceivedEvent {

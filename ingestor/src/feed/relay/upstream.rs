@@ -60,16 +60,18 @@ pub(super) fn request(after: Cursor) -> StreamKillmailsRequest {
 }
 
 fn read(status: &GetFeedStatusResponse, ancestors: Vec<Cursor>) -> Result<UpstreamStatus, String> {
-    let id: LogId = status
-        .log_id
-        .parse()
-        .map_err(|_| format!("its log id is {:?}, expected 16 hexadecimal digits", status.log_id))?;
+    let id: LogId = status.log_id.parse().map_err(|_| {
+        format!(
+            "it reported the invalid log id {:?}: expected 16 hexadecimal digits",
+            status.log_id
+        )
+    })?;
     let begins: Cursor = status
         .earliest_cursor
         .parse()
-        .map_err(|_| format!("its earliest cursor is {:?}, which is none", status.earliest_cursor))?;
+        .map_err(|_| format!("it reported the invalid earliest cursor {:?}", status.earliest_cursor))?;
     if id == LogId(0) {
-        return Err("it is a relay that has not met its own upstream yet".into());
+        return Err("it is a relay that has not reached its own upstream yet".into());
     }
     Ok(UpstreamStatus {
         history: UpstreamLineage {

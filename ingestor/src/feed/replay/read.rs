@@ -33,7 +33,7 @@ pub(super) struct Replayed {
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayPathError {
     /// It cannot be looked at.
-    #[error("{} cannot be read: {error}", path.display())]
+    #[error("cannot read {}: {error}", path.display())]
     Unreadable {
         /// The path.
         path: PathBuf,
@@ -42,7 +42,7 @@ pub enum ReplayPathError {
     },
     /// There is nothing of a kind that is known.
     #[error(
-        "{} holds no killmails: expected files named *.jsonl or *.jsonl.gz (R2Z2 documents, one a line), *.tar.bz2 (a day of EVE Ref) or *.json or *.json.gz (a day of zKillboard's history/raw)",
+        "{} contains no killmails: expected files named *.jsonl or *.jsonl.gz (R2Z2 documents, one per line), *.tar.bz2 (a day from EVE Ref), or *.json or *.json.gz (a day from zKillboard's history/raw)",
         path.display()
     )]
     Nothing {
@@ -176,11 +176,13 @@ fn day(from: impl Read, give: &mut dyn FnMut(Replayed) -> bool) -> io::Result<()
     let mut text = Vec::new();
     from.take(MAX_DAY_BYTES + 1).read_to_end(&mut text)?;
     if text.len() as u64 > MAX_DAY_BYTES {
-        return Err(io::Error::other(format!("it has more than {MAX_DAY_BYTES} bytes")));
+        return Err(io::Error::other(format!(
+            "the file has more than {MAX_DAY_BYTES} bytes"
+        )));
     }
     let bodies: std::collections::BTreeMap<&str, &RawValue> = serde_json::from_slice(&text)?;
     if bodies.values().any(|body| body.get().starts_with('"')) {
-        let problem = "it lists hashes; the bodies are in the file of the same name in the folder raw";
+        let problem = "the file contains only hashes; use the file of the same name in the folder raw";
         return Err(io::Error::other(problem));
     }
     in_order(
@@ -201,7 +203,9 @@ fn archive(from: impl Read, give: &mut dyn FnMut(Replayed) -> bool) -> io::Resul
         }
         bytes += entry.size();
         if entry.size() > MAX_DOCUMENT_BYTES || bytes > MAX_DAY_BYTES {
-            return Err(io::Error::other("it unpacks to more than any day's killmails"));
+            return Err(io::Error::other(
+                "the unpacked archive exceeds the size limit of one day",
+            ));
         }
         let mut body = Vec::new();
         entry.read_to_end(&mut body)?;

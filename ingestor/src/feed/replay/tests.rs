@@ -91,7 +91,7 @@ async fn every_kind_of_file_is_read_in_order() {
     );
     assert_eq!(all.end, Some(Ok(())));
     let detail = all.health.borrow().detail.clone();
-    assert!(detail.ends_with("is over: 9 documents"), "{detail}");
+    assert!(detail.ends_with("is complete: 9 documents"), "{detail}");
 }
 
 #[tokio::test]
@@ -154,8 +154,8 @@ async fn what_cannot_be_read_is_named() {
             Ok(_) => panic!("{path:?}"),
         }
     };
-    assert!(refused(&path("nowhere.jsonl")).contains("cannot be read"));
-    assert!(refused(folder.path()).contains("holds no killmails: expected files named *.jsonl"));
+    assert!(refused(&path("nowhere.jsonl")).contains("cannot read"));
+    assert!(refused(folder.path()).contains("contains no killmails: expected files named *.jsonl"));
 
     let torn = archive(&[(1, "2026-08-01T10:00:00Z")]);
     let gz = pack(&line(1, 1));
@@ -165,7 +165,7 @@ async fn what_cannot_be_read_is_named() {
         (
             "list.json",
             br#"{"1":"0e9fc0ab87da00b69cde9818bdfe675ee521107c"}"#.as_slice(),
-            "lists hashes",
+            "contains only hashes",
         ),
         ("no.json", b"[1]".as_slice(), "invalid type"),
     ] {

@@ -119,10 +119,7 @@ impl Walk {
     fn skip(&mut self, number: u64, now: Millis) {
         self.sickbay.forget(number);
         self.retry_at = now;
-        tracing::warn!(
-            number,
-            "only failures for this document, while others are answered: going past it"
-        );
+        tracing::warn!(number, "document keeps failing while others succeed, skipping it");
         if let Some(search) = self.search.take_if(|search| search.candidate() == number) {
             self.searched(search, true, now);
         } else if self.state.next == Some(number) {

@@ -68,7 +68,7 @@ impl Walk {
         {
             tracing::warn!(
                 number = oldest.key(),
-                "too many holes: the oldest is given up before its last re-check"
+                "too many holes, giving up the oldest before its re-check"
             );
             oldest.get_mut().checks = u32::MAX;
         }
@@ -76,7 +76,7 @@ impl Walk {
         tracing::info!(
             number,
             unreadable,
-            "no usable document below the head: it is asked for again later"
+            "no usable document below the head, re-checking it later"
         );
         let hole = Hole {
             since: now,
@@ -122,10 +122,7 @@ impl Walk {
         let rechecks = self.rechecks.len();
         let gone = |_: &u64, hole: &mut Hole| hole.checks as usize >= rechecks;
         for (number, hole) in self.state.holes.extract_if(.., gone) {
-            tracing::error!(
-                number,
-                "the document never came: its killmail is lost, a gap is reported"
-            );
+            tracing::error!(number, "document never arrived, reporting a gap");
             match &mut lost {
                 Some(lost) if lost.last + 1 == number => {
                     lost.last = number;

@@ -144,7 +144,7 @@ impl Walk {
             }
             (Some(oldest), SearchReason::Expired { run_start }) => self.expire(run_start, oldest, now),
             (Some(oldest), SearchReason::Start) => {
-                tracing::info!(oldest, "beginning at the oldest document there is");
+                tracing::info!(oldest, "starting at the oldest document that exists");
                 self.state.next = self.state.next.or(Some(oldest));
             }
             _ => self.search = Some(search),
@@ -176,7 +176,7 @@ impl Walk {
     fn distrust_head(&mut self) {
         tracing::warn!(
             head = self.state.known_head,
-            "the number that sequence.json names is not there: waiting before it"
+            "document named by sequence.json is missing, waiting for it"
         );
         self.state.known_head = self.state.next.unwrap_or(0);
         self.run_start = None;
@@ -192,7 +192,7 @@ impl Walk {
             from = run_start,
             to = oldest,
             missing,
-            "documents were removed upstream before they could be read: their killmails are lost, a gap is reported"
+            "documents expired before they were read, reporting a gap"
         );
         self.gaps.push_back(Gap {
             reason: GapReason::UpstreamExpired.into(),
