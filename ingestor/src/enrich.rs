@@ -47,12 +47,12 @@ pub const STATIC_DATA_FAILURES: &str = "killfeed_static_data_failures_total";
 pub const COUNTERS: &[(&str, &str)] = &[
     (
         NAMES_LEFT_OUT,
-        "Names that killmails went without because they did not come in time",
+        "Names left out of killmails because they did not arrive in time",
     ),
     (esi::ESI_REQUESTS, "Requests to ESI, by route and outcome"),
     (
         STATIC_DATA_FAILURES,
-        "Checks for new static data that failed: away, broken or partial; what is in use stays in use",
+        "Failed checks for new static data (unavailable, corrupt or incomplete); the current data stays in use",
     ),
 ];
 
@@ -60,13 +60,13 @@ pub const COUNTERS: &[(&str, &str)] = &[
 pub const GAUGES: &[(&str, &str)] = &[
     (
         esi::TOKENS_LEFT,
-        "Tokens left in ESI's floating window, by the route that they are for; half of them are kept free",
+        "Tokens left in ESI's floating window, by route; half of them are kept free",
     ),
     (
         esi::ERRORS_LEFT,
-        "Errors left in ESI's old limit of 100 a minute, as it last said",
+        "Errors left of ESI's old limit of 100 per minute, as last reported",
     ),
-    (esi::SILENT, "Seconds until ESI may be asked again; 0 = now"),
+    (esi::SILENT, "Seconds until ESI may be called again; 0 = now"),
 ];
 
 /// A killmail waits no longer than this for its names.
@@ -98,7 +98,7 @@ pub struct EnrichSettings {
 #[derive(Debug, thiserror::Error)]
 pub enum EnrichOpenError {
     /// The data folder can't be used.
-    #[error("the folder for static data under {path} can't be used: {error}")]
+    #[error("cannot use the static data folder in {path}: {error}")]
     Folder {
         /// The data folder.
         path: PathBuf,
@@ -109,7 +109,7 @@ pub enum EnrichOpenError {
     #[error(transparent)]
     Names(#[from] CacheError),
     /// No HTTP client can be made.
-    #[error("the HTTP client can't be made: {0}")]
+    #[error("cannot create the HTTP client: {0}")]
     Http(reqwest::Error),
 }
 
@@ -293,7 +293,7 @@ async fn refresh_static_data(mut downloader: Downloader, handle: StaticHandle) {
                 };
                 let wait = backoff.next(most);
                 counter!(STATIC_DATA_FAILURES).increment(1);
-                tracing::warn!(%error, build_in_use = in_use.as_ref().map(|data| data.build()), retry_in = ?wait, "no new static data");
+                tracing::warn!(%error, build_in_use = in_use.as_ref().map(|data| data.build()), retry_in = ?wait, "static data update failed");
                 wait
             }
         };

@@ -40,13 +40,15 @@ pub struct NameEntry {
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// Somebody else has it.
-    #[error("{path} is in use by another process: a data folder belongs to one ingestor")]
+    #[error(
+        "{path} is in use by another process: a data folder can be used by only one ingestor; stop the other one, or set INGESTOR_DATA_DIR"
+    )]
     Locked {
         /// The file.
         path: PathBuf,
     },
     /// Not to be used.
-    #[error("{path} can't be opened: {error}")]
+    #[error("cannot open {path}: {error}")]
     Unusable {
         /// The file.
         path: PathBuf,
@@ -149,7 +151,7 @@ impl NameStore {
             Ok(value) => Some(value),
             Err(error) => {
                 drop(database);
-                tracing::warn!(path = %self.path.display(), what, %error, "names on disk failed: going on without for a minute");
+                tracing::warn!(path = %self.path.display(), what, %error, "name cache failed, skipping it for a minute");
                 if matches!(error, redb::Error::Corrupted(_)) {
                     move_aside(&self.path);
                 }
@@ -173,7 +175,7 @@ impl NameStore {
                 Some(database)
             }
             Err(error) => {
-                tracing::warn!(%error, "names on disk are still out of use");
+                tracing::warn!(%error, "name cache is still unavailable");
                 *state = FileState::ClosedUntil(Instant::now() + REOPEN_AFTER);
                 None
             }
@@ -204,7 +206,7 @@ fn open_or_renew(path: &Path) -> Result<Database, CacheError> {
         }
         Err(error) => error,
     };
-    tracing::warn!(path = %path.display(), %error, "the names on disk can't be used: set aside, names are fetched anew");
+    tracing::warn!(path = %path.display(), %error, "name cache unusable, starting an empty one");
     move_aside(path);
     open(path).map_err(|error| unusable(error.to_string()))
 }
@@ -215,7 +217,7 @@ enum OpenFailure {
     Redb(#[from] DatabaseError),
     #[error(transparent)]
     Tables(#[from] redb::Error),
-    #[error("it is of schema {0}, which is not known here")]
+    #[error("its schema {0} is unknown to this version")]
     Schema(u64),
 }
 
@@ -229,7 +231,7 @@ fn open(path: &Path) -> Result<Database, OpenFailure> {
 
 fn move_aside(path: &Path) {
     if let Err(error) = fs::rename(path, path.with_extension("redb.broken")) {
-        tracing::warn!(path = %path.display(), %error, "the broken names on disk can't be set aside");
+        tracing::warn!(path = %path.display(), %error, "renaming the corrupt name cache failed");
     }
 }
 

@@ -49,16 +49,16 @@ pub const MAX_NAMES: usize = 500;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EsiError {
     /// Not to be asked now: it is down, or its limits are reached.
-    #[error("ESI can't be asked now; again in {retry_in:?}")]
+    #[error("ESI is unavailable; next attempt in {retry_in:?}")]
     Unavailable {
         /// How long until it may be asked again.
         retry_in: Duration,
     },
     /// There is no such thing, or one of the ids asked for together is bad.
-    #[error("ESI knows no such thing")]
+    #[error("ESI does not know this id or name")]
     NotFound,
     /// It does not take the question.
-    #[error("ESI refused: {status} {message}")]
+    #[error("ESI rejected the request: {status} {message}")]
     Rejected {
         /// The status of its answer.
         status: u16,
@@ -66,7 +66,7 @@ pub enum EsiError {
         message: String,
     },
     /// Its answer is not what it should be.
-    #[error("ESI's answer can't be read: {0}")]
+    #[error("ESI's response is malformed: {0}")]
     Body(String),
 }
 
@@ -265,7 +265,7 @@ impl Esi {
     pub async fn killmail(&self, id: KillmailId, hash: &str) -> Result<Bytes, EsiError> {
         // It becomes part of a path, and it came from outside.
         if hash.is_empty() || hash.len() > 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let message = "the killmail's hash is not hexadecimal: not asked".to_owned();
+            let message = "the killmail's hash is not hexadecimal; no request was sent".to_owned();
             return Err(EsiError::Rejected { status: 0, message });
         }
         let request = self.get(&format!("killmails/{id}/{hash}")).timeout(BODY_TIMEOUT);
@@ -322,7 +322,7 @@ impl Esi {
             (status, _, body) if status.is_success() => Ok(body),
             (status, ..) => Err(EsiError::Rejected {
                 status: status.as_u16(),
-                message: "not what was asked for".to_owned(),
+                message: "the response does not match the request".to_owned(),
             }),
         }
     }
@@ -336,7 +336,7 @@ impl Esi {
         let count =
             |outcome: String| counter!(ESI_REQUESTS, "route" => route.name(), "outcome" => outcome).increment(1);
         let no_answer = |error: &reqwest::Error| {
-            tracing::debug!(route = route.name(), %error, "ESI did not answer");
+            tracing::debug!(route = route.name(), %error, "ESI request failed");
             count("no_answer".to_owned());
             let retry_in = self.budget(|budget, now| budget.no_answer(now));
             EsiError::Unavailable { retry_in }
@@ -365,7 +365,7 @@ impl Esi {
             changed
         });
         let Some(body) = body else {
-            return Err(EsiError::Body("over 16 MiB".to_owned()));
+            return Err(EsiError::Body("larger than 16 MiB".to_owned()));
         };
         match status {
             status if status.is_success() || status == StatusCode::NOT_MODIFIED => Ok((status, headers, body)),

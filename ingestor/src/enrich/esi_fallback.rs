@@ -146,16 +146,16 @@ impl BatchJob<MissingId> for Fetch {
             };
             match learnt {
                 Ok(()) => {
-                    tracing::info!(?key, "ESI knows what the static data does not know yet");
+                    tracing::info!(?key, "ESI resolved an id missing from static data");
                     self.known.store(Arc::new(known));
                 }
                 Err(EsiError::NotFound) => self.unknown.insert(key, ()),
                 Err(error @ EsiError::Unavailable { .. }) => {
-                    tracing::debug!(?key, %error, "what the static data does not know stays unknown");
+                    tracing::debug!(?key, %error, "ESI did not resolve an id missing from static data");
                     return;
                 }
                 Err(error) => {
-                    tracing::debug!(?key, %error, "what the static data does not know stays unknown");
+                    tracing::debug!(?key, %error, "ESI did not resolve an id missing from static data");
                     self.unknown.insert(key, ());
                 }
             }

@@ -30,16 +30,16 @@ const MAX_MEMBER: u64 = 1 << 30;
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiveError {
     /// Not there, or not readable.
-    #[error("the static data archive can't be read: {0}")]
+    #[error("cannot read the static data archive: {0}")]
     Io(#[from] io::Error),
     /// No zip, or cut short.
-    #[error("the static data archive is not a whole zip file: {0}")]
+    #[error("the static data archive is not a complete zip file: {0}")]
     Zip(ZipError),
     /// A file that is needed is not in it.
-    #[error("the static data archive lacks {0}.jsonl")]
+    #[error("the static data archive does not contain {0}.jsonl")]
     Missing(&'static str),
     /// A member ends early or fails its checksum.
-    #[error("{file}.jsonl in the static data archive is damaged: {error}")]
+    #[error("{file}.jsonl in the static data archive is corrupt: {error}")]
     Damaged {
         /// CCP's name of the file.
         file: &'static str,
@@ -47,7 +47,7 @@ pub enum ArchiveError {
         error: io::Error,
     },
     /// A line is not the record it should be.
-    #[error("line {line} of {file}.jsonl in the static data archive is not what it should be: {error}")]
+    #[error("line {line} of {file}.jsonl in the static data archive is malformed: {error}")]
     Line {
         /// CCP's name of the file.
         file: &'static str,
@@ -57,17 +57,17 @@ pub enum ArchiveError {
         error: serde_json::Error,
     },
     /// A line without end, or a member that unpacks to more than any honest one.
-    #[error("{file}.jsonl in the static data archive has a line or a size beyond all reason")]
+    #[error("{file}.jsonl in the static data archive, or a line of it, exceeds the size limit")]
     TooLong {
         /// CCP's name of the file.
         file: &'static str,
     },
     /// The rows do not make up a build.
-    #[error("the static data archive is not complete: {0}")]
+    #[error("the static data archive is incomplete: {0}")]
     Incomplete(#[from] Incomplete),
     /// Much smaller than what is in use.
     #[error(
-        "the static data archive has {now} rows in {file}.jsonl where the one in use has {before}: half an archive?"
+        "the static data archive has only {now} rows in {file}.jsonl, the one in use has {before}: it is probably incomplete"
     )]
     Shrunk {
         /// CCP's name of the file.

@@ -101,7 +101,7 @@ impl Cached {
     pub(super) async fn keep_tags(&self, tags: Vec<(EntityKey, String)>) {
         let store = self.store.clone();
         if let Err(error) = task::spawn_blocking(move || store.put_tags(&tags)).await {
-            tracing::warn!(%error, "ESI's tags could not be written to disk");
+            tracing::warn!(%error, "writing ESI's ETags to disk failed");
         }
     }
 
@@ -110,7 +110,7 @@ impl Cached {
         while refusals.changed().await.is_ok() {
             let (store, now) = (self.store.clone(), refusals.borrow_and_update().clone());
             if let Err(error) = task::spawn_blocking(move || store.put_refusals(&now)).await {
-                tracing::warn!(%error, "what ESI refuses could not be written to disk");
+                tracing::warn!(%error, "writing ESI bans to disk failed");
             }
         }
     }
@@ -131,7 +131,7 @@ impl Cached {
             }
         });
         if let Err(error) = loaded.await {
-            tracing::warn!(%error, "names on disk could not be read");
+            tracing::warn!(%error, "reading the name cache failed");
         }
     }
 
@@ -151,7 +151,7 @@ impl Cached {
         }
         let store = self.store.clone();
         if let Err(error) = task::spawn_blocking(move || store.put(&entries)).await {
-            tracing::warn!(%error, "names could not be written to disk");
+            tracing::warn!(%error, "writing the name cache failed");
         }
     }
 }

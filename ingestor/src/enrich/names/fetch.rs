@@ -121,7 +121,7 @@ impl BatchJob<EntityKey> for FetchNames {
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(%error, ids = batch.len(), "names are left out");
+                    tracing::debug!(%error, ids = batch.len(), "fetching names failed, leaving them out");
                     return;
                 }
             }
@@ -197,10 +197,10 @@ impl BatchJob<EntityKey> for FetchTickers {
             match failure {
                 // The rest is asked for when it is met again.
                 Some(error @ EsiError::Unavailable { .. }) => {
-                    tracing::debug!(%error, "tickers are left out");
+                    tracing::debug!(%error, "fetching tickers failed, leaving them out");
                     return;
                 }
-                Some(error) => tracing::debug!(%error, "a ticker is left out"),
+                Some(error) => tracing::debug!(%error, "fetching a ticker failed, leaving it out"),
                 None => {}
             }
             // What was saved up in quiet times may go at once: an ordinary killmail waits for nothing.

@@ -51,7 +51,7 @@ pub enum Refreshed {
 #[derive(Debug, thiserror::Error)]
 pub enum RefreshError {
     /// Away, or the answer was cut.
-    #[error("static data can't be fetched from {url}: {error}")]
+    #[error("cannot fetch static data from {url}: {error}")]
     Http {
         /// What was asked for.
         url: String,
@@ -59,7 +59,7 @@ pub enum RefreshError {
         error: reqwest::Error,
     },
     /// Answered, but not with it.
-    #[error("static data can't be fetched from {url}: it answered {status}")]
+    #[error("cannot fetch static data from {url}: the server responded with {status}")]
     Status {
         /// What was asked for.
         url: String,
@@ -67,7 +67,7 @@ pub enum RefreshError {
         status: StatusCode,
     },
     /// Too slow or too large.
-    #[error("static data can't be fetched from {url}: {what}")]
+    #[error("cannot fetch static data from {url}: {what}")]
     Bound {
         /// What was asked for.
         url: String,
@@ -75,27 +75,27 @@ pub enum RefreshError {
         what: &'static str,
     },
     /// `latest.jsonl` does not say which build.
-    #[error("{url} does not name a build (a line with \"_key\":\"sde\" and a \"buildNumber\" was expected)")]
+    #[error("{url} does not name a build: expected a line with \"_key\":\"sde\" and a \"buildNumber\"")]
     NoBuild {
         /// What was asked for.
         url: String,
     },
     /// It can't be written to disk.
-    #[error("static data can't be written to the data folder: {0}")]
+    #[error("cannot write static data to the data folder: {0}")]
     Disk(#[from] std::io::Error),
     /// It is no good.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// It was no good a while ago, and is not fetched again yet.
     #[error(
-        "the latest static data is still build {build}, whose archive was no good: it is fetched again an hour after that"
+        "the latest static data is still build {build}, whose archive was unusable; the next attempt is an hour after the last one"
     )]
     StillBroken {
         /// Its build.
         build: String,
     },
     /// The process is going down.
-    #[error("the reader of static data was stopped")]
+    #[error("the static data reader was stopped")]
     Stopped,
 }
 
@@ -138,7 +138,7 @@ impl Downloader {
         let downloaded = time::timeout(ARCHIVE_TIMEOUT, self.download(&build)).await;
         let downloaded = downloaded.unwrap_or_else(|_| {
             let url = self.archive_url(&build);
-            let what = "it takes longer than 20 minutes";
+            let what = "the download takes longer than 20 minutes";
             Err(RefreshError::Bound { url, what })
         });
         let folder = self.folder.clone();
@@ -170,14 +170,14 @@ impl Downloader {
         loop {
             let chunk = time::timeout(ARCHIVE_IDLE_TIMEOUT, response.chunk()).await;
             let chunk = chunk.map_err(|_| {
-                let what = "nothing came for 30 s";
+                let what = "no data arrived for 30 s";
                 RefreshError::Bound { url: url.clone(), what }
             })?;
             let chunk = chunk.map_err(|error| http(&url, error))?;
             let Some(chunk) = chunk else { break };
             written += chunk.len() as u64;
             if written > ARCHIVE_MAX_BYTES {
-                let what = "it is larger than 512 MiB";
+                let what = "the file is larger than 512 MiB";
                 return Err(RefreshError::Bound { url, what });
             }
             file.write_all(&chunk).await?;
@@ -206,7 +206,7 @@ async fn body(url: &str, mut response: reqwest::Response) -> Result<Vec<u8>, Ref
     while let Some(chunk) = response.chunk().await.map_err(|error| http(url, error))? {
         body.extend_from_slice(&chunk);
         if body.len() > LATEST_MAX_BYTES {
-            let what = "it is larger than 64 KiB";
+            let what = "the file is larger than 64 KiB";
             return Err(RefreshError::Bound {
                 url: url.to_owned(),
                 what,

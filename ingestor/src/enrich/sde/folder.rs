@@ -38,13 +38,13 @@ impl Folder {
             match read_archive(&path, &build) {
                 Ok(data) => return Some(data),
                 Err(ArchiveError::Io(error)) => {
-                    tracing::warn!(path = %path.display(), %error, "a cached static data archive can't be read");
+                    tracing::warn!(path = %path.display(), %error, "reading a cached static data archive failed");
                 }
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a cached static data archive is set aside");
+                    tracing::warn!(path = %path.display(), %error, "cached static data archive unusable, renaming it");
                     let aside = path.with_extension("zip.broken");
                     if let Err(error) = fs::rename(&path, aside) {
-                        tracing::warn!(path = %path.display(), %error, "the broken archive can't be renamed");
+                        tracing::warn!(path = %path.display(), %error, "renaming the corrupt archive failed");
                     }
                 }
             }
@@ -84,14 +84,14 @@ impl Folder {
         if let Err(error) = fs::remove_file(&part)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %part.display(), %error, "an unfinished download can't be removed");
+            tracing::warn!(path = %part.display(), %error, "removing an unfinished download failed");
         }
     }
 
     fn prune(&self) {
         for (path, _) in self.archives().into_iter().skip(MAX_ARCHIVES) {
             if let Err(error) = fs::remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "an old static data archive can't be removed");
+                tracing::warn!(path = %path.display(), %error, "removing an old static data archive failed");
             }
         }
     }
@@ -101,7 +101,7 @@ impl Folder {
         let entries = match fs::read_dir(&self.path) {
             Ok(entries) => entries,
             Err(error) => {
-                tracing::warn!(path = %self.path.display(), %error, "the folder of static data can't be read");
+                tracing::warn!(path = %self.path.display(), %error, "reading the static data folder failed");
                 return Vec::new();
             }
         };

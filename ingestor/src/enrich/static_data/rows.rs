@@ -104,13 +104,13 @@ pub enum Incomplete {
         id: u32,
     },
     /// More names than fit.
-    #[error("{file} holds more text than fits: over 4 GiB of names")]
+    #[error("{file} is too large: it has more than 4 GiB of names")]
     TooLarge {
         /// CCP's name of the file.
         file: &'static str,
     },
     /// A row names another that is not there.
-    #[error("{rows} rows of {file} name a {what} that is not in the archive, the first is {id}")]
+    #[error("{rows} rows of {file} refer to a {what} that is not in the archive, for example {id}")]
     Dangling {
         /// CCP's name of the file.
         file: &'static str,
