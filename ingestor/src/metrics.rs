@@ -27,73 +27,73 @@ const LOG_WAITS: &str = "killfeed_log_waits_total";
 const COUNTERS: &[(&str, &str)] = &[
     (
         REJECTS,
-        "Documents that could not be read when they came; they are asked for again",
+        "Documents that were unreadable when they arrived; they are fetched again",
     ),
     (
         DUPLICATES,
-        "Documents of killmails that were logged already and say nothing new",
+        "Documents of killmails that were already logged without changes",
     ),
     (LOGGED, "Events appended to the log, by kind: killmail, update, gap"),
     (LOGGED_BYTES, "Bytes of events appended to the log"),
-    (LOG_WAITS, "Times an append or a look-up had to wait for the log's disk"),
+    (LOG_WAITS, "Appends and lookups that had to wait for the log's disk"),
     (log::metrics::APPENDED, "Records made durable"),
     (log::metrics::REMOVED, "Records removed after the retention"),
     (
         log::metrics::DISK_FULL,
-        "Appends put off because the disk's reserve was reached",
+        "Appends delayed because the disk's reserve was reached",
     ),
     (
         log::metrics::REOPENED,
-        "Times the log was opened again after the disk failed",
+        "Times the log was reopened after a disk failure",
     ),
     (grpc::EVENTS, "Events sent on all streams, by token"),
     (grpc::ENDED, "Streams that ended, by reason"),
     (grpc::CALLS, "Unary calls, by method and status"),
     (
         grpc::CONNECTIONS_ENDED,
-        "gRPC connections that were refused or cut, by reason",
+        "gRPC connections that were refused or closed, by reason",
     ),
 ];
 const GAUGES: &[(&str, &str)] = &[
     (
         log::metrics::RETENTION_PAUSED,
-        "1 while the clock is not trusted and nothing is removed from the log",
+        "1 while retention is paused because the clock is not trusted",
     ),
     (
         log::metrics::WINDOW_BYTES,
-        "Bytes of memory that the newest records are counted with",
+        "Bytes of memory used by the newest records, as counted against the limit",
     ),
     (
         log::metrics::TURN,
-        "1 while it is this ingestor's turn to ask zKillboard and to write (shared log)",
+        "1 while this ingestor is the leader of a shared log, which polls zKillboard and writes",
     ),
     (grpc::STREAMS, "Open streams, by token"),
     (health::HEALTH, "Health of the feed: 0 OK, 1 DELAYED, 2 DOWN"),
     (grpc::CONNECTIONS, "Open gRPC connections"),
     (
         grpc::LAG_EVENTS,
-        "Events of the log that the slowest stream has still to look at, by token",
+        "Log events that the slowest stream has not processed yet, by token",
     ),
     (
         grpc::LAG,
-        "Seconds of the log between the slowest stream and the head, by token",
+        "Seconds between the record that the slowest stream has reached and the head, by token",
     ),
     (log::metrics::HEAD, "Offset of the newest record"),
     (log::metrics::HEAD_AGE, "Seconds since the newest record was appended"),
     (
         log::metrics::OLDEST_AGE,
-        "Seconds since the oldest record kept was appended",
+        "Seconds since the oldest record in the log was appended",
     ),
     (log::metrics::KILLMAILS, "Distinct killmails in the log"),
 ];
 const HISTOGRAMS: &[(&str, &str)] = &[
     (
         UPLOAD_TO_LOG,
-        "Seconds from zKillboard's upload of a new killmail to its log record",
+        "Seconds from zKillboard's upload of a new killmail to its append to the log",
     ),
     (
         log::metrics::APPEND_SECONDS,
-        "Seconds from an append's start to its durability",
+        "Seconds from the start of an append until it is durable",
     ),
 ];
 

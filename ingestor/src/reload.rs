@@ -34,24 +34,24 @@ impl Reload {
     /// Reads them again. A file that cannot be used changes nothing of what was read from it before, and is named in the log.
     pub fn again(&self) {
         if self.tokens.is_none() && self.tls.is_none() {
-            tracing::info!("nothing to read again: neither tokens nor certificates are set");
+            tracing::info!("nothing to reload: tokens and certificates are not set");
         }
         if let Some((path, tokens)) = &self.tokens {
             match read_tokens(path) {
                 Ok(read) => {
                     tokens.replace(&read);
-                    tracing::info!(?tokens, "tokens were read again");
+                    tracing::info!(?tokens, "tokens reloaded");
                 }
-                Err(error) => tracing::error!(%error, "tokens stay as they were"),
+                Err(error) => tracing::error!(%error, "reloading tokens failed, keeping the old ones"),
             }
         }
         if let Some((paths, tls)) = &self.tls {
             match read_tls(paths) {
                 Ok(read) => {
                     tls.replace(&read);
-                    tracing::info!(certificate = %paths.cert.display(), "certificates were read again");
+                    tracing::info!(certificate = %paths.cert.display(), "certificates reloaded");
                 }
-                Err(error) => tracing::error!(%error, "certificates stay as they were"),
+                Err(error) => tracing::error!(%error, "reloading certificates failed, keeping the old ones"),
             }
         }
     }
@@ -84,7 +84,7 @@ fn read_tls(paths: &settings::TlsFiles) -> Result<Tls, String> {
 pub(crate) fn read_pem(variable: &str, path: &Path) -> Result<Vec<u8>, String> {
     let unreadable = |error| {
         format!(
-            "{variable}={:?}: expected a PEM file that can be read: {error}",
+            "{variable}={:?}: expected a readable PEM file: {error}",
             path.display().to_string()
         )
     };

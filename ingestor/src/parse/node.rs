@@ -13,7 +13,7 @@ use super::Reject;
 const MAX_NODES: u32 = 2_000_000;
 
 /// The sentence by which the budget's error is known again after it went through `serde_json`.
-const TOO_MANY: &str = "more values than any killmail holds";
+const TOO_MANY: &str = "too many values for a killmail";
 
 /// One JSON value.
 #[derive(Debug, Clone, PartialEq)]

@@ -12,13 +12,13 @@ pub enum Reject {
     #[error("not JSON: {0}")]
     NotJson(String),
     /// A size that no killmail has, refused before it eats the memory.
-    #[error("more than {limit} values, far more than any killmail holds")]
+    #[error("too many values: no killmail has more than {limit}")]
     TooMany {
         /// How many are read at most.
         limit: u32,
     },
     /// A field without which it is no killmail.
-    #[error("no {0}")]
+    #[error("missing {0}")]
     Missing(String),
     /// A field is there, but is something else.
     #[error("{path} is {found}, expected {expected}")]
@@ -31,7 +31,7 @@ pub enum Reject {
         expected: &'static str,
     },
     /// The body is of another killmail.
-    #[error("killmail_id is {document}, but the body is of killmail {body}")]
+    #[error("killmail_id is {document}, but the body belongs to killmail {body}")]
     IdMismatch {
         /// The document's.
         document: u64,

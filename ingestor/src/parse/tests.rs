@@ -302,14 +302,14 @@ fn without_a_body_it_has_to_be_fetched() {
             .clone()
             .with_body(br#"{"error":"Invalid killmail"}"#)
             .unwrap_err();
-        assert_eq!(error.to_string(), "no esi.killmail_time");
+        assert_eq!(error.to_string(), "missing esi.killmail_time");
         let error = headless.clone().with_body(b"null").unwrap_err();
-        assert_eq!(error.to_string(), "no esi");
+        assert_eq!(error.to_string(), "missing esi");
         let other = with(|document| document["esi"]["killmail_id"] = json!(5));
         let error = headless.with_body(other["esi"].to_string().as_bytes()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "killmail_id is 130000001, but the body is of killmail 5"
+            "killmail_id is 130000001, but the body belongs to killmail 5"
         );
     }
 }
@@ -320,18 +320,18 @@ fn a_reject_names_the_field() {
     let cases: [(Change, &str); 12] = [
         (
             |d| d["killmail_id"] = json!(5),
-            "killmail_id is 5, but the body is of killmail 130000001",
+            "killmail_id is 5, but the body belongs to killmail 130000001",
         ),
         (
             |d| d["hash"] = json!("../../x"),
             "hash is the text \"../../x\", expected 40 hexadecimal digits",
         ),
-        (|d| d["esi"]["killmail_time"] = json!(null), "no esi.killmail_time"),
+        (|d| d["esi"]["killmail_time"] = json!(null), "missing esi.killmail_time"),
         (
             |d| d["esi"]["killmail_time"] = json!("yesterday"),
             "esi.killmail_time is the text \"yesterday\", expected a time like 2026-01-31T12:34:56Z",
         ),
-        (|d| d["esi"]["victim"] = json!(null), "no esi.victim"),
+        (|d| d["esi"]["victim"] = json!(null), "missing esi.victim"),
         (|d| d["esi"]["victim"] = json!(7), "esi.victim is 7, expected an object"),
         (
             |d| d["esi"]["victim"]["ship_type_id"] = json!(-1),
@@ -365,7 +365,7 @@ fn a_reject_names_the_field() {
         ("", "the document is empty"),
         (" \n", "the document is empty"),
         ("[1]", "the document is a list of 1, expected an object"),
-        ("{}", "no killmail_id"),
+        ("{}", "missing killmail_id"),
         ("{", "not JSON: EOF while parsing an object at line 1 column 1"),
         ("<html>", "not JSON: expected value at line 1 column 1"),
     ] {
