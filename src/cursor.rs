@@ -30,7 +30,7 @@ pub struct Cursor {
 /// The error for a text that is not a cursor of this version.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "not a cursor: expected one taken from a StreamKillmailsResponse or GetFeedStatusResponse, like k1-8f3a20c1d94e7b56-1a2b"
+    "invalid cursor: expected one from a StreamKillmailsResponse or GetFeedStatusResponse, like k1-8f3a20c1d94e7b56-1a2b"
 )]
 pub struct MalformedCursor;
 

@@ -31,25 +31,27 @@ pub struct Builder {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BuildError {
     /// Nowhere to connect to.
-    #[error("no endpoint given: expected at least one like http://127.0.0.1:50051")]
+    #[error("missing endpoint: expected at least one like http://127.0.0.1:50051")]
     NoEndpoint,
     /// Not an address.
-    #[error("{uri:?} is no endpoint: expected http:// or https:// with a host, like http://127.0.0.1:50051")]
+    #[error("invalid endpoint {uri:?}: expected http:// or https:// with a host, like http://127.0.0.1:50051")]
     Endpoint {
         /// As given.
         uri: String,
     },
     /// Certificates that would never be used.
-    #[error("certificates are given, but no endpoint is https://: nothing would be encrypted")]
+    #[error(
+        "certificates are set, but no endpoint starts with https://, so nothing would be encrypted; use an https:// endpoint, or remove the certificates"
+    )]
     TlsUnused,
     /// Cannot be used.
-    #[error("the CA certificate, or the client's certificate and key, cannot be used: {reason}; expected PEM")]
+    #[error("invalid CA certificate, client certificate or client key: {reason}; expected PEM")]
     Tls {
         /// What the TLS library says.
         reason: String,
     },
     /// Cannot be sent.
-    #[error("the token holds characters that cannot be sent: expected visible ASCII")]
+    #[error("invalid token: it contains characters that cannot be sent; expected visible ASCII")]
     Token,
 }
 

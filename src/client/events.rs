@@ -207,14 +207,14 @@ impl Events {
                         }
                     }
                     Poll::Ready(Some(Err(status))) => self.failed(Failure::from(&status)),
-                    Poll::Ready(None) => self.failed(Failure::own(Code::Ok, "the stream ended without a reason")),
+                    Poll::Ready(None) => self.failed(Failure::own(Code::Ok, "the stream ended without a status")),
                     Poll::Pending => {
                         if !*waiting {
                             silence.as_mut().reset(Instant::now() + IDLE_TIMEOUT);
                             *waiting = true;
                         }
                         ready!(silence.as_mut().poll(context));
-                        let text = format!("nothing came for {} s, not even a sign of life", IDLE_TIMEOUT.as_secs());
+                        let text = format!("no event or heartbeat arrived for {} s", IDLE_TIMEOUT.as_secs());
                         self.failed(Failure::own(Code::DeadlineExceeded, text));
                     }
                 },

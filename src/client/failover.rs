@@ -120,7 +120,7 @@ impl Endpoints {
             Ok(answer) => answer,
             Err(_) => {
                 let seconds = self.call_timeout.as_secs_f32();
-                let text = format!("{} did not answer within {seconds} s", self.name(index));
+                let text = format!("{} did not respond within {seconds} s", self.name(index));
                 Err(Status::deadline_exceeded(text).into())
             }
         };

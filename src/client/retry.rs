@@ -16,7 +16,7 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FollowError {
     /// The filter, the cursor or something else in the request is wrong.
-    #[error("the ingestor at {endpoint} refuses the request: {message}")]
+    #[error("the ingestor at {endpoint} rejected the request: {message}")]
     Invalid {
         /// Which ingestor.
         endpoint: String,
@@ -26,7 +26,7 @@ pub enum FollowError {
         message: String,
     },
     /// No token, or one that no ingestor knows: every endpoint said so.
-    #[error("the ingestor at {endpoint} does not accept the token: {message}")]
+    #[error("the ingestor at {endpoint} rejected the token: {message}")]
     Unauthenticated {
         /// The last ingestor asked.
         endpoint: String,
@@ -34,7 +34,7 @@ pub enum FollowError {
         message: String,
     },
     /// The token is known but does not suffice, at any endpoint.
-    #[error("the ingestor at {endpoint} does not permit this: {message}")]
+    #[error("the ingestor at {endpoint} denied permission: {message}")]
     PermissionDenied {
         /// Which ingestor.
         endpoint: String,
@@ -43,7 +43,7 @@ pub enum FollowError {
     },
     /// No endpoint keeps the events after the position any more.
     #[error(
-        "the events after the stored position are gone: the ingestor at {endpoint} says {message}; start at its earliest event, or let the client continue behind the gap"
+        "the events after the stored position were removed: the ingestor at {endpoint} reports {message}; start at its earliest event, or set `on_expired_continue` to continue after a gap"
     )]
     Expired {
         /// The last ingestor asked.
@@ -263,15 +263,12 @@ mod tests {
     #[test]
     fn what_waiting_does_not_mend_ends_it() {
         for (code, text) in [
-            (Code::InvalidArgument, "the ingestor at e refuses the request: words"),
-            (
-                Code::Unauthenticated,
-                "the ingestor at e does not accept the token: words",
-            ),
-            (Code::PermissionDenied, "the ingestor at e does not permit this: words"),
+            (Code::InvalidArgument, "the ingestor at e rejected the request: words"),
+            (Code::Unauthenticated, "the ingestor at e rejected the token: words"),
+            (Code::PermissionDenied, "the ingestor at e denied permission: words"),
             (
                 Code::OutOfRange,
-                "the events after the stored position are gone: the ingestor at e says words; start at its earliest event, or let the client continue behind the gap",
+                "the events after the stored position were removed: the ingestor at e reports words; start at its earliest event, or set `on_expired_continue` to continue after a gap",
             ),
         ] {
             let refused = RetryContext {

@@ -100,7 +100,7 @@ impl Decoder for ReceiveDecoder {
         let event = ReceivedEvent::decode(message);
         event
             .map(Some)
-            .map_err(|error| Status::internal(format!("an event cannot be decoded: {error}")))
+            .map_err(|error| Status::internal(format!("cannot decode an event: {error}")))
     }
 }
 

@@ -64,7 +64,7 @@ impl Exporter {
         };
         let known = ["http://", "https://"];
         if !known.iter().any(|scheme| endpoint.starts_with(scheme)) {
-            return Err(unusable("this begins with neither http:// nor https://".to_owned()));
+            return Err(unusable("it starts with neither http:// nor https://".to_owned()));
         }
         let mut otlp = Otlp::builder()
             .with_tonic()
@@ -133,7 +133,7 @@ impl Exporter {
     /// Blocks until the last spans are sent, or the time for it is over.
     pub(crate) fn finish(&self) {
         if let Err(error) = self.processor.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
-            tracing::debug!(%error, "the last traces were not sent");
+            tracing::debug!(%error, "sending the last traces failed");
         }
     }
 }
@@ -146,12 +146,12 @@ fn trusting(path: &Path, secure: bool) -> Result<ClientTlsConfig, Unusable> {
         expected,
     };
     if !secure {
-        return Err(bad(format!("nothing, unless {ENDPOINT} begins with https://")));
+        return Err(bad(format!("no value, unless {ENDPOINT} starts with https://")));
     }
-    let pem = std::fs::read(path).map_err(|error| bad(format!("a PEM file that can be read: {error}")))?;
+    let pem = std::fs::read(path).map_err(|error| bad(format!("a readable PEM file: {error}")))?;
     // An empty list of authorities would be taken, and then nobody trusted.
     if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
-        return Err(bad("a PEM file with a certificate in it".to_owned()));
+        return Err(bad("a PEM file that contains a certificate".to_owned()));
     }
     Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
 }
@@ -175,10 +175,9 @@ impl SpanExporter for FailureLogger {
                     endpoint = self.endpoint,
                     %error,
                     spans,
-                    "the collector of traces (OTEL_EXPORTER_OTLP_ENDPOINT) does not take them: they are dropped until it does; \
-                     nothing else is affected"
+                    "sending spans to the collector failed, dropping them"
                 ),
-                Ok(()) => tracing::info!(endpoint = self.endpoint, "the collector takes traces again"),
+                Ok(()) => tracing::info!(endpoint = self.endpoint, "sending spans to the collector works again"),
             }
         }
         result

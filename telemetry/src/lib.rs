@@ -126,7 +126,7 @@ impl Traces {
         let Some(exporting) = self.0.clone() else { return };
         // The exporter waits for its own thread.
         if let Err(error) = tokio::task::spawn_blocking(move || exporting.finish()).await {
-            tracing::debug!(%error, "the last traces were not sent");
+            tracing::debug!(%error, "sending the last traces failed");
         }
     }
 }
@@ -271,7 +271,7 @@ mod tests {
             (unusable.variable, unusable.value, unusable.expected)
         };
         let endpoint = "OTEL_EXPORTER_OTLP_ENDPOINT";
-        let expected = "an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 (this begins with neither http:// nor https://)";
+        let expected = "an OpenTelemetry collector's gRPC endpoint like http://127.0.0.1:4317 (it starts with neither http:// nor https://)";
         assert_eq!(
             error("collector:4317", None),
             (endpoint, "collector:4317".to_owned(), expected.to_owned())
@@ -281,11 +281,14 @@ mod tests {
             (variable, &*value),
             ("OTEL_EXPORTER_OTLP_CERTIFICATE", "/no/such/ca.pem")
         );
-        assert!(expected.starts_with("a PEM file that can be read: "), "{expected}");
+        assert!(expected.starts_with("a readable PEM file: "), "{expected}");
         let (variable, _, expected) = error("https://collector:4317", Some("Cargo.toml"));
         assert_eq!(
             (variable, &*expected),
-            ("OTEL_EXPORTER_OTLP_CERTIFICATE", "a PEM file with a certificate in it")
+            (
+                "OTEL_EXPORTER_OTLP_CERTIFICATE",
+                "a PEM file that contains a certificate"
+            )
         );
         let (variable, _, expected) = error("http://collector:4317", Some("Cargo.toml"));
         assert_eq!(

@@ -22,7 +22,7 @@ pub fn install(buckets: &[(&str, &[f64])]) -> PrometheusHandle {
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
-        tracing::debug!("this process has a metrics recorder already");
+        tracing::debug!("metrics recorder is already installed");
     }
     handle
 }

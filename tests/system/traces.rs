@@ -311,7 +311,7 @@ async fn unavailable_collector_is_logged_once() {
         posted(&discord, CHANNEL).len() == 3
     })
     .await;
-    let said = |log: &str| log.matches("OTEL_EXPORTER_OTLP_ENDPOINT").count();
+    let said = |log: &str| log.matches("sending spans to the collector failed").count();
     eventually("the notifier logs the failure", TEST_TIMEOUT, async || {
         said(&notifier.stderr()) > 0
     })
