@@ -38,38 +38,42 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_DATA_DIR",
         "data/ingestor",
-        "Folder of the log and the caches; one process at a time",
+        "Folder for the log and the caches; only one process may use it",
     ),
     setting(
         "INGESTOR_FEED_URL",
         "https://r2z2.zkillboard.com",
-        "Base of zKillboard's /ephemeral/...",
+        "Base URL of zKillboard's feed (/ephemeral/...)",
     ),
     setting(
         "INGESTOR_FEED_START",
         "latest",
-        "latest, earliest or a sequence number; used only while the log is empty",
+        "Where to start while the log is empty: latest, earliest or a sequence number",
     ),
     setting(
         "INGESTOR_FEED_POLL_INTERVAL",
         "6s",
-        "Wait after a 404 at the head; below 6s only for other hosts than zKillboard's",
+        "Wait after a 404 at the head; at least 6s for zKillboard's host",
     ),
     setting(
         "INGESTOR_FEED_RATE",
         "8",
-        "Requests a second at most, the only pacing after a 200; at most 10 for zKillboard's host",
+        "Maximum requests per second, the only pacing after a 200; at most 10 for zKillboard's host",
     ),
     setting(
         "INGESTOR_FEED_HOLE_RECHECKS",
         "1m,5m,30m,6h",
-        "When a 404 below the head is asked for again, each counted from its first 404",
+        "When to fetch a missing document below the head again, each counted from its first 404",
     ),
-    setting("INGESTOR_ESI_URL", "https://esi.evetech.net", "CCP's API, for names"),
+    setting(
+        "INGESTOR_ESI_URL",
+        "https://esi.evetech.net",
+        "Base URL of CCP's API (ESI), for names",
+    ),
     setting(
         "INGESTOR_STATIC_DATA_URL",
         "https://developers.eveonline.com/static-data",
-        "Base of CCP's /tranquility/... static data",
+        "Base URL of CCP's static data (/tranquility/...)",
     ),
     setting(
         "INGESTOR_CONTACT",
@@ -84,7 +88,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_DISK_RESERVE",
         "256",
-        "MiB kept free on the log's disk: appends wait below it, reads go on",
+        "MiB to keep free on the log's disk; below that, appends wait and reads continue",
     ),
     setting(
         "INGESTOR_LOG",
@@ -94,22 +98,22 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_NATS_CREDS_FILE",
         "",
-        "File of NATS credentials (.creds) for INGESTOR_LOG=nats://...",
+        "NATS credentials file (.creds) for INGESTOR_LOG=nats://...",
     ),
     setting(
         "INGESTOR_NATS_CA",
         "",
-        "PEM file of the CA that signed the NATS servers' certificates; asks for TLS",
+        "PEM file of the CA that signed the NATS servers' certificates; requires TLS",
     ),
     setting(
         "INGESTOR_NATS_STREAM",
         "killfeed",
-        "Name of the JetStream stream; its subjects and buckets begin with it",
+        "Name of the JetStream stream, and prefix of its subjects and buckets",
     ),
     setting(
         "INGESTOR_NATS_REPLICAS",
         "1",
-        "NATS servers that hold a copy of the log: 1, 3 or 5",
+        "Number of NATS servers that keep a copy of the log: 1, 3 or 5",
     ),
     setting(
         "INGESTOR_SOURCE",
@@ -121,24 +125,28 @@ pub const SETTINGS: &[Setting] = &[
         ..setting(
             "INGESTOR_RELAY_TOKEN",
             "",
-            "Bearer token for the ingestor that relay:... follows",
+            "Bearer token for the upstream ingestor of relay:...",
         )
     },
     setting(
         "INGESTOR_RELAY_CA",
         "",
-        "PEM file of the CA that signed that ingestor's certificate",
+        "PEM file of the CA that signed the upstream ingestor's certificate",
     ),
     setting(
         "INGESTOR_RELAY_CERT",
         "",
-        "PEM file of our certificate, if that ingestor asks for one; with INGESTOR_RELAY_KEY",
+        "PEM file of this ingestor's client certificate, if the upstream requires one; needs INGESTOR_RELAY_KEY",
     ),
-    setting("INGESTOR_RELAY_KEY", "", "PEM file of its key"),
+    setting(
+        "INGESTOR_RELAY_KEY",
+        "",
+        "PEM file of the client certificate's private key",
+    ),
     setting(
         "INGESTOR_TOKENS_FILE",
         "",
-        "File with one `name token` a line, read again on SIGHUP; without it only a loopback address may be bound",
+        "File with one `name token` per line, reloaded on SIGHUP; without it, only a loopback address is allowed",
     ),
     setting(
         "INGESTOR_ALLOW_ANONYMOUS",
@@ -148,48 +156,48 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_TLS_CERT",
         "",
-        "PEM certificate chain of the gRPC server, with INGESTOR_TLS_KEY; read again on SIGHUP",
+        "PEM file of the gRPC server's certificate chain; needs INGESTOR_TLS_KEY; reloaded on SIGHUP",
     ),
-    setting("INGESTOR_TLS_KEY", "", "PEM private key of the gRPC server"),
+    setting("INGESTOR_TLS_KEY", "", "PEM file of the gRPC server's private key"),
     setting(
         "INGESTOR_TLS_CLIENT_CA",
         "",
-        "PEM CA that clients' certificates must come from (mTLS)",
+        "PEM file of the CA that must have signed client certificates (mTLS)",
     ),
-    setting("INGESTOR_MAX_STREAMS", "1024", "Streams at once"),
-    setting("INGESTOR_MAX_STREAMS_PER_TOKEN", "16", "Streams at once per token"),
+    setting("INGESTOR_MAX_STREAMS", "1024", "Maximum open streams"),
+    setting("INGESTOR_MAX_STREAMS_PER_TOKEN", "16", "Maximum open streams per token"),
     setting(
         "INGESTOR_MAX_STREAM_AGE",
         "1h",
-        "A stream older than this (up to a tenth less) ends with UNAVAILABLE, so that replicas rebalance",
+        "Maximum age of a stream (up to 10% less); it then ends with UNAVAILABLE, so that replicas rebalance",
     ),
-    setting("INGESTOR_MAX_CONNECTIONS", "2048", "gRPC connections at once"),
+    setting("INGESTOR_MAX_CONNECTIONS", "2048", "Maximum open gRPC connections"),
     setting(
         "INGESTOR_MAX_CONNECTIONS_PER_ADDRESS",
         "256",
-        "gRPC connections at once from one address",
+        "Maximum open gRPC connections per address",
     ),
     setting(
         "INGESTOR_MAX_CALLS",
         "20",
-        "Other calls a second per caller; twice as many in a burst",
+        "Maximum calls per second and caller, streams excluded; twice as many in a burst",
     ),
     setting(
         "INGESTOR_DRAIN_TIMEOUT",
         "10s",
-        "How long streams and calls may take to end on SIGTERM",
+        "How long to wait for streams and calls to end on SIGTERM",
     ),
-    setting("RUST_LOG", "info", "What to log, like info or killfeed_ingestor=debug"),
-    setting("LOG_FORMAT", "text", "text or json, on stderr"),
+    setting("RUST_LOG", "info", "Log filter, like info or killfeed_ingestor=debug"),
+    setting("LOG_FORMAT", "text", "Log format on stderr: text or json"),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
-        "OpenTelemetry collector that traces go to over gRPC, like http://127.0.0.1:4317; none = off",
+        "OpenTelemetry collector for traces (gRPC), like http://127.0.0.1:4317; none = off",
     ),
     setting(
         "OTEL_EXPORTER_OTLP_CERTIFICATE",
         "",
-        "PEM of the CA that signed the collector's certificate; none = public CAs",
+        "PEM file of the CA that signed the collector's certificate; none = public CAs",
     ),
 ];
 
@@ -293,7 +301,7 @@ impl Settings {
         let settings = Self {
             grpc_addr: raw.addr("INGESTOR_GRPC_ADDR")?,
             http_addr: raw.addr("INGESTOR_HTTP_ADDR")?,
-            data_dir: raw.require("INGESTOR_DATA_DIR", "a folder")?.into(),
+            data_dir: raw.require("INGESTOR_DATA_DIR", "a folder path")?.into(),
             source: source::source(raw)?,
             feed_start: raw.parse_required(
                 "INGESTOR_FEED_START",
@@ -303,7 +311,7 @@ impl Settings {
             feed_poll_interval: raw.duration("INGESTOR_FEED_POLL_INTERVAL", Duration::from_millis(1))?,
             feed_rate: raw.parse_required(
                 "INGESTOR_FEED_RATE",
-                "a number of requests a second above 0 (at least one a day)",
+                "a number of requests per second above 0 (at least one per day)",
                 rate,
             )?,
             feed_hole_rechecks: raw.parse_required(
@@ -365,7 +373,7 @@ impl Settings {
             (&self.static_data_url, "eveonline.com"),
         ];
         if self.contact.is_none() && owners.iter().any(|(url, host)| host_is(url, host)) {
-            let expected = "an e-mail address or URL of the operator: zKillboard and CCP ask for one";
+            let expected = "an e-mail address or URL of the operator, which zKillboard and CCP require";
             return Err(SettingError::unseen("INGESTOR_CONTACT", expected));
         }
         let anonymous = raw.flag("INGESTOR_ALLOW_ANONYMOUS")?;
@@ -389,7 +397,7 @@ impl Settings {
 }
 
 fn url(raw: &RawSettings, variable: &str) -> Result<String, SettingError> {
-    raw.parse_required(variable, "an http:// or https:// URL without query", base_url)
+    raw.parse_required(variable, "an http:// or https:// URL without a query", base_url)
 }
 
 fn base_url(text: &str) -> Option<String> {
@@ -451,11 +459,11 @@ fn tls(raw: &RawSettings) -> Result<Option<TlsFiles>, SettingError> {
         (None, None, None) => Ok(None),
         (None, ..) => Err(SettingError::unseen(
             "INGESTOR_TLS_CERT",
-            "a PEM file, since another INGESTOR_TLS_* is set",
+            "a PEM file, because another INGESTOR_TLS_* setting is set",
         )),
         (_, None, _) => Err(SettingError::unseen(
             "INGESTOR_TLS_KEY",
-            "a PEM file, since another INGESTOR_TLS_* is set",
+            "a PEM file, because another INGESTOR_TLS_* setting is set",
         )),
     }
 }

@@ -101,7 +101,7 @@ impl Exporter {
 
     #[expect(
         clippy::too_many_arguments,
-        reason = "a span has so many parts, and this is the one place that puts them together"
+        reason = "a span has many fields, and only this function assembles them"
     )]
     pub(crate) fn record(
         &self,

@@ -31,7 +31,7 @@ pub struct NatsSettings {
 }
 
 const EXPECTED: &str =
-    "embedded, or nats://HOST:4222,HOST:4222,... (tls:// asks for TLS; credentials go into INGESTOR_NATS_CREDS_FILE)";
+    "embedded, or nats://HOST:4222,HOST:4222,... (tls:// requires TLS; credentials go into INGESTOR_NATS_CREDS_FILE)";
 
 /// What is published a second time within this is noticed by the engine itself, should a crash come between a record and its mark.
 const MIN_RETENTION: Duration = Duration::from_secs(3_600);
@@ -62,13 +62,12 @@ pub(super) fn check(raw: &RawSettings, source: &Source, retention: Duration) -> 
     let bad =
         |variable: &str, expected: &str| SettingError::new(variable, raw.get(variable).unwrap_or_default(), expected);
     if matches!(source, Source::Relay(_)) {
-        let expected = "r2z2 or replay:... with INGESTOR_LOG=nats://...: JetStream numbers its records itself, so it cannot \
-                        keep another ingestor's offsets; ingestors that share a log need no relay between them";
+        let expected = "r2z2 or replay:... with INGESTOR_LOG=nats://..., because JetStream assigns its own offsets and cannot keep another ingestor's; ingestors that share a log need no relay";
         return Err(bad("INGESTOR_SOURCE", expected));
     }
     if retention < MIN_RETENTION {
         let expected =
-            "at least 1h with INGESTOR_LOG=nats://...: as long JetStream itself refuses a record that it has";
+            "at least 1h with INGESTOR_LOG=nats://..., because JetStream detects duplicate records for that long";
         return Err(bad("INGESTOR_RETENTION", expected));
     }
     Ok(())

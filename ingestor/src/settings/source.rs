@@ -55,11 +55,11 @@ pub(super) fn source(raw: &RawSettings) -> Result<Source, SettingError> {
         (Some(cert), Some(key)) => Some((cert, key)),
         (None, None) => None,
         (Some(_), None) => {
-            let expected = "a PEM file, since INGESTOR_RELAY_CERT is set";
+            let expected = "a PEM file, because INGESTOR_RELAY_CERT is set";
             return Err(SettingError::unseen("INGESTOR_RELAY_KEY", expected));
         }
         (None, Some(_)) => {
-            let expected = "a PEM file, since INGESTOR_RELAY_KEY is set";
+            let expected = "a PEM file, because INGESTOR_RELAY_KEY is set";
             return Err(SettingError::unseen("INGESTOR_RELAY_CERT", expected));
         }
     };
