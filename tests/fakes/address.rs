@@ -1,35 +1,85 @@
-//! Loopback addresses for the programs that a test or the demo starts.
+//! Loopback ports for the services under test.
 
 use std::{
+    fs::File,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     net::TcpListener,
     ops::Range,
-    sync::{
-        OnceLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    path::Path,
+    sync::{Mutex, PoisonError},
 };
 
-/// The ports that [`free_address`] gives.
+/// Ports below those that the kernel gives to connections and to a listener on port 0.
 ///
-/// The kernel gives ports above these to connections and to programs that ask for any port, so none of these is taken
-/// between the moment that it is found free and the moment that a program listens there.
+/// Nothing takes one of them between the moment it is found free and the moment a program listens there.
 const PORTS: Range<u16> = 20_000..32_000;
+/// Ports that a process claims together. One file stays open for each block.
+const BLOCK: u16 = 200;
 
-/// Returns a loopback address on which nothing listens now; each call in a process returns another one.
+/// Returns a loopback address that nothing listens on now.
+///
+/// A process gives each address once, until it has given all. Other processes that run these tests use other blocks of ports.
 ///
 /// # Panics
-/// If all ports are taken.
+/// If no port is free.
 pub fn free_address() -> String {
-    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
-    // A random start keeps test processes that run at the same time apart.
-    let next = NEXT.get_or_init(|| AtomicU64::new(RandomState::new().build_hasher().finish() >> 1));
-    let ports = PORTS.end - PORTS.start;
-    PORTS
-        .map(|_| {
-            let index = next.fetch_add(1, Ordering::Relaxed) % u64::from(ports);
-            format!("127.0.0.1:{}", u64::from(PORTS.start) + index)
-        })
-        .find(|address| TcpListener::bind(address).is_ok())
-        .expect("a free loopback port")
+    static OWN: Mutex<Own> = Mutex::new(Own::new());
+    let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
+    for _ in PORTS {
+        let address = format!("127.0.0.1:{}", own.next());
+        if TcpListener::bind(&address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no loopback port of {PORTS:?} is free");
+}
+
+/// The blocks of this process. Their locks last as long as the process.
+struct Own {
+    blocks: Vec<(u16, File)>,
+    given: usize,
+}
+
+impl Own {
+    const fn new() -> Self {
+        Self {
+            blocks: Vec::new(),
+            given: 0,
+        }
+    }
+
+    fn next(&mut self) -> u16 {
+        let per_block = usize::from(BLOCK);
+        if self.given == self.blocks.len() * per_block {
+            match claim() {
+                Some(block) => self.blocks.push(block),
+                None => self.given = 0,
+            }
+        }
+        let (first, _) = self
+            .blocks
+            .get(self.given / per_block)
+            .expect("a block of ports for this process");
+        let port = first + u16::try_from(self.given % per_block).expect("below the size of a block");
+        self.given += 1;
+        port
+    }
+}
+
+/// Claims a block that no process has. Starts at random, so that a block is not used again soon.
+fn claim() -> Option<(u16, File)> {
+    let folder = std::env::temp_dir().join("killfeed-test-ports");
+    std::fs::create_dir_all(&folder).expect("a scratch folder");
+    let blocks = u64::from((PORTS.end - PORTS.start) / BLOCK);
+    let random = RandomState::new().build_hasher().finish() % blocks;
+    (0..blocks).find_map(|n| {
+        let first = PORTS.start + BLOCK * u16::try_from((random + n) % blocks).expect("below the number of blocks");
+        Some((first, lock(&folder.join(first.to_string()))?))
+    })
+}
+
+fn lock(path: &Path) -> Option<File> {
+    let file = File::options().create(true).append(true).open(path).ok()?;
+    file.try_lock().ok()?;
+    Some(file)
 }

@@ -14,11 +14,8 @@ use tokio::{
     process::{Child, Command},
 };
 
-use crate::process::{eventually, free_address};
+use crate::process::{LIMIT, eventually, free_address};
 pub use operator::{Operator, Permissions};
-
-/// The time that a server may take until it listens.
-const READY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Servers with JetStream. Dropping it kills them.
 #[derive(Debug)]
@@ -155,8 +152,7 @@ impl Nats {
     /// Starts the n-th server, with the data of its last run if there is any.
     ///
     /// # Panics
-    ///
-    /// Panics if the server does not listen within half a minute.
+    /// If it does not listen within [`LIMIT`].
     pub async fn launch(&mut self, n: usize) {
         let arguments = match &self.launch {
             Launch::Configured(more) => vec!["--config".to_owned(), self.configure(n, more).display().to_string()],
@@ -172,7 +168,7 @@ impl Nats {
             .spawn();
         server.process = Some(process.expect("nats-server starts"));
         let address = server.address.clone();
-        eventually("nats-server listens", READY_TIMEOUT, async || {
+        eventually("nats-server listens", LIMIT, async || {
             TcpStream::connect(&address).await.is_ok()
         })
         .await;
@@ -197,7 +193,9 @@ impl Nats {
         self.signal(n, "TERM").await;
         let mut process = self.servers[n].process.take().expect("the server runs");
         let ended = tokio::time::timeout(READY_TIMEOUT, process.wait()).await;
-        ended.expect("the server exits in time").expect("the server is a child process");
+        ended
+            .expect("the server exits in time")
+            .expect("the server is a child process");
     }
 
     /// Returns the folder of the n-th server's store.
@@ -222,13 +220,12 @@ impl Nats {
     /// Returns the server that leads a stream.
     ///
     /// # Panics
-    ///
-    /// Panics if the stream has no leader within a minute.
+    /// If none does within [`LIMIT`].
     pub async fn leader(&self, stream: &str) -> usize {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);
         let mut leader = None;
-        eventually("the stream has a leader", 2 * READY_TIMEOUT, async || {
+        eventually("the stream has a leader", LIMIT, async || {
             let asked = tokio::time::timeout(Duration::from_secs(2), context.get_stream(stream)).await;
             let name = match asked {
                 Ok(Ok(stream)) => stream
@@ -253,13 +250,12 @@ impl Nats {
     /// Waits until the stream's leader reports every replica as current.
     ///
     /// # Panics
-    ///
-    /// Panics if that takes longer than a minute.
+    /// If that takes longer than [`LIMIT`].
     pub async fn wait_replicated(&self, stream: &str) {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);
         let others = self.servers.len() - 1;
-        eventually("every server has the whole stream", 2 * READY_TIMEOUT, async || {
+        eventually("every server holds the stream", LIMIT, async || {
             let Ok(Ok(stream)) = tokio::time::timeout(Duration::from_secs(2), context.get_stream(stream)).await else {
                 return false;
             };

@@ -17,10 +17,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub use killfeed_fakes::address::free_address;
-
 /// One of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub use killfeed_fakes::address::free_address;
+
 pub enum Binary {
     /// `killfeed-ingestor`
     Ingestor,
@@ -64,10 +64,10 @@ async fn built(name: &str) -> PathBuf {
     BUILT.get_or_init(build).await[name].clone()
 }
 
-/// The time that a service may take until it is ready, in a debug build on a busy machine.
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
-/// The time that a service may take until it exits.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a test waits for an event before it fails as a hang.
+///
+/// No test makes a claim with it: the longest wait measured on a loaded machine is below a tenth.
+pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// A running service. Dropping it kills it.
 #[derive(Debug)]
@@ -120,12 +120,11 @@ impl Service {
     /// Waits until `/readyz` returns 200.
     ///
     /// # Panics
-    ///
-    /// Panics with the service's output if the service exits first or takes longer than a minute.
+    /// If the service ends before, or is not ready within [`LIMIT`]; with what it wrote.
     pub async fn ready(&mut self) {
         let client = reqwest::Client::new();
         let url = format!("http://{}/readyz", self.http);
-        let deadline = Instant::now() + READY_TIMEOUT;
+        let deadline = Instant::now() + LIMIT;
         loop {
             if let Some(status) = self.child.try_wait().expect("the service is a child process") {
                 self.drain().await;
@@ -140,11 +139,7 @@ impl Service {
                 return;
             }
             if Instant::now() > deadline {
-                panic!(
-                    "{} was not ready after {READY_TIMEOUT:?}:\n{}",
-                    self.name,
-                    self.stderr.text()
-                );
+                panic!("{} was not ready after {LIMIT:?}:\n{}", self.name, self.stderr.text());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -172,19 +167,14 @@ impl Service {
     /// Waits until the service exits and returns its exit status.
     ///
     /// # Panics
-    ///
-    /// Panics with the service's output if that takes longer than half a minute.
+    /// If it takes longer than [`LIMIT`]; with what it wrote.
     pub async fn end(&mut self) -> ExitStatus {
-        match timeout(EXIT_TIMEOUT, self.child.wait()).await {
+        match timeout(LIMIT, self.child.wait()).await {
             Ok(status) => {
                 self.drain().await;
                 status.expect("the service is a child process")
             }
-            Err(_) => panic!(
-                "{} did not exit within {EXIT_TIMEOUT:?}:\n{}",
-                self.name,
-                self.stderr.text()
-            ),
+            Err(_) => panic!("{} did not end within {LIMIT:?}:\n{}", self.name, self.stderr.text()),
         }
     }
 
@@ -258,9 +248,7 @@ impl Lines {
     }
 }
 
-/// Waits until `condition` returns true.
-///
-/// # Panics
+/// Waits until `condition` holds.
 ///
 /// Panics with `what` if the condition does not hold within `limit`.
 pub async fn eventually(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) {

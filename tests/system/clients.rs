@@ -1,6 +1,6 @@
 //! The examples of docs/clients.md, run as they are written there, and its killmail as JSON.
 
-use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, path::PathBuf, process::Stdio};
 
 use killfeed_support::{
     FakeUpstream, corpus,
@@ -27,10 +27,10 @@ fn ids(documents: &[Value]) -> Vec<u64> {
         .collect()
 }
 
-/// Runs a program to its end, within two minutes, and gives what it wrote on stdout.
+/// Runs a program to its end and gives what it wrote on stdout.
 async fn output(mut command: Command) -> String {
     command.current_dir(corpus::repository()).kill_on_drop(true);
-    let run = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+    let run = tokio::time::timeout(TEST_TIMEOUT, command.output()).await;
     let output = run.expect("it ends by itself").unwrap();
     assert!(
         output.status.success(),

@@ -1,13 +1,16 @@
 //! The notifier's Discord side against the stand-in Discord: real serenity, real HTTP.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use killfeed_notifier::{
     discord::{self, BotToken, ConnectError, DiscordSettings, FatalError, GatewayEvent},
     shards::{ShardSetting, Shards},
     sink::{AllowedMentions, Destination, Embed, LookupOutcome, Message, Post, SendOutcome},
 };
-use killfeed_support::fake_discord::{BOT, CHANNEL, FakeDiscord, Fault, GUILD, TOKEN, permission};
+use killfeed_support::{
+    fake_discord::{BOT, CHANNEL, FakeDiscord, Fault, GUILD, TOKEN, permission},
+    process::{LIMIT, eventually},
+};
 use tokio_util::sync::CancellationToken;
 
 fn settings(stand_in: &FakeDiscord) -> DiscordSettings {
@@ -27,23 +30,18 @@ async fn connect(stand_in: &FakeDiscord) -> (discord::Discord, CancellationToken
 
 async fn until_ready(bot: &mut discord::Discord) {
     let ready = bot.ready.wait_for(discord::Readiness::all);
-    tokio::time::timeout(Duration::from_secs(30), ready)
+    tokio::time::timeout(LIMIT, ready)
         .await
         .expect("connected in time")
         .unwrap();
 }
 
-/// Waits until `done`, at most 30 s.
 async fn until(what: &str, done: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(30), "{what}: not within 30 s");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    eventually(what, LIMIT, async || done()).await;
 }
 
 async fn next_event(bot: &mut discord::Discord) -> GatewayEvent {
-    tokio::time::timeout(Duration::from_secs(30), bot.events.recv())
+    tokio::time::timeout(LIMIT, bot.events.recv())
         .await
         .expect("an event in time")
         .expect("the gateway runs")
@@ -109,7 +107,7 @@ async fn connects_posts_and_resumes_after_a_cut() {
     assert_eq!(stand_in.identifies(), 1, "a resume is free, an IDENTIFY is not");
 
     shutdown.cancel();
-    let ended = tokio::time::timeout(Duration::from_secs(10), bot.task).await;
+    let ended = tokio::time::timeout(LIMIT, bot.task).await;
     assert_eq!(ended.expect("ends in time").unwrap(), Ok(()));
     until("said goodbye", || stand_in.shards().is_empty()).await;
 }
@@ -183,7 +181,7 @@ async fn fatal_close_codes_end_it_with_their_reason() {
         let bot = discord::start(settings(&stand_in), CancellationToken::new())
             .await
             .unwrap();
-        let ended = tokio::time::timeout(Duration::from_secs(60), bot.task).await;
+        let ended = tokio::time::timeout(LIMIT, bot.task).await;
         let error = ended.expect("ends in time").unwrap().unwrap_err();
         assert_eq!(error, FatalError::Closed { code });
         assert!(stand_in.identifies() <= 6, "{code}: {}", stand_in.identifies());

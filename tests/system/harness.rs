@@ -9,14 +9,14 @@ use killfeed::{
 use killfeed_support::{
     FakeUpstream,
     fake_upstream::FIRST,
-    process::{Binary, Service, eventually, free_address},
+    process::{Binary, LIMIT, Service, eventually, free_address},
 };
 use tempfile::TempDir;
 
 use crate::recorder::{CheckedEvents, NextEvent};
 
-/// How long anything in a test may take on a busy machine in a debug build.
-pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a test waits for an event before it fails as a hang.
+pub(crate) const TEST_TIMEOUT: Duration = LIMIT;
 
 /// An ingestor that can be killed and started again in the same place.
 pub(crate) struct TestIngestor {

@@ -1,11 +1,11 @@
 //! The Python example client, run as the README says.
 
-use std::{collections::HashSet, path::Path, process::Stdio, time::Duration};
+use std::{collections::HashSet, path::Path, process::Stdio};
 
 use killfeed_support::{FakeUpstream, corpus};
 use tokio::process::Command;
 
-use crate::harness::TestIngestor;
+use crate::harness::{LONG, TestIngestor};
 
 /// `KILLFEED_TEST_PYTHON`, else `python3`, if it has what examples/python/requirements.txt asks for.
 async fn python() -> Option<String> {
@@ -32,7 +32,7 @@ async fn follow(python: &str, target: &str, state: &Path, more: &[&str]) -> Vec<
         .arg("examples/python/follow.py")
         .args(["--target", target, "--earliest", "--state"]);
     command.arg(state).args(more).kill_on_drop(true);
-    let run = tokio::time::timeout(Duration::from_secs(120), command.output()).await;
+    let run = tokio::time::timeout(LONG, command.output()).await;
     let output = run.expect("it ends by itself").unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -1,7 +1,5 @@
 //! Two ingestors, one following the other: one history at two places, whoever is asked, killed or promoted.
 
-use std::time::Duration;
-
 use killfeed::{
     client::{Client, FollowOptions, Start},
     v1::{Killmail, OnExpired, Position, StreamKillmailsRequest, stream_killmails_request::Start as From},
@@ -272,9 +270,7 @@ async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is()
     other.launch().await;
     assert_eq!(other.status().await.log_id, status.log_id);
     // Bounded, because a relay that is refused must not hang either.
-    tokio::time::timeout(Duration::from_secs(30), other.stop())
-        .await
-        .unwrap();
+    tokio::time::timeout(TEST_TIMEOUT, other.stop()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,6 @@
 //! SIGHUP over a real process: tokens and certificates change, and nobody who may stay is disturbed.
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use killfeed::{
     client::Client,
@@ -53,8 +53,8 @@ async fn tokens_are_read_again_on_sighup() {
     // A file that cannot be used changes nothing, and is named.
     fs::write(&tokens, "only-one-word\n").unwrap();
     ingestor.signal("HUP").await;
-    eventually("the bad file is named", Duration::from_secs(20), async || {
-        ingestor.stderr().contains("reloading tokens failed")
+    eventually("the bad file is named", TEST_TIMEOUT, async || {
+        ingestor.stderr().contains("tokens stay as they were")
     })
     .await;
     assert!(!ingestor.stderr().contains("only-one-word"), "no token in the log");
@@ -138,8 +138,8 @@ async fn certificates_are_read_again_on_sighup() {
     let good = fs::read(&cert).unwrap();
     fs::write(&cert, "no certificate").unwrap();
     ingestor.signal("HUP").await;
-    eventually("the bad file is named", Duration::from_secs(20), async || {
-        ingestor.stderr().contains("reloading certificates failed")
+    eventually("the bad file is named", TEST_TIMEOUT, async || {
+        ingestor.stderr().contains("certificates stay as they were")
     })
     .await;
     assert!(gets_in(&before).await);
@@ -147,7 +147,7 @@ async fn certificates_are_read_again_on_sighup() {
 
     let after = new_certificate(&cert, &key);
     ingestor.signal("HUP").await;
-    eventually("the new certificate is shown", Duration::from_secs(20), async || {
+    eventually("the new certificate is shown", TEST_TIMEOUT, async || {
         gets_in(&after).await
     })
     .await;

@@ -253,7 +253,7 @@ async fn a_hanging_esi_costs_a_second_once_and_names_only() {
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_esi_that_is_down_costs_no_time() {
     let (stand_in, dir) = (world().await, tempfile::tempdir().unwrap());
     let enrich = opened(&stand_in, dir.path()).await;

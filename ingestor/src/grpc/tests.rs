@@ -30,6 +30,9 @@ use tonic::{Streaming, transport::Channel};
 
 use super::{GrpcSettings, ServeError, ServiceState, UniverseApi, serve_edge};
 use crate::health::{self, FeedReport};
+
+/// How long a test waits for an event before it fails as a hang.
+const LIMIT: Duration = Duration::from_secs(300);
 pub(super) use fake_log::FakeLog;
 
 /// Knows one filter: `npc`. `bad` has an error, `esi` needs a name that cannot be had.
@@ -143,14 +146,14 @@ impl Harness {
             .into_inner()
     }
 
-    /// Waits until `holds`, some seconds at most: for what the server does after its client has gone.
+    /// Waits until `holds`: for what the server does after its client has gone.
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let patience = async {
             while !holds(self) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = tokio::time::timeout(Duration::from_secs(20), patience).await;
+        let waited = tokio::time::timeout(LIMIT, patience).await;
         waited.unwrap_or_else(|_| panic!("never came to pass: {what}"));
     }
 }

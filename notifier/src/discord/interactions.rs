@@ -9,6 +9,7 @@ mod reply;
 
 use std::{
     collections::HashMap,
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -26,6 +27,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 pub(super) use answer::{InteractionClient, MAX_FILE_BYTES};
+use answer::{Respond, RespondError};
 pub(super) use call::{Chosen, CommandOptions, Invocation, InvocationKind};
 pub(super) use reply::{
     Attachment, BAD, Button, ButtonStyle, CAREFUL, CUSTOM_ID, Choice, Form, GOOD, Input, InteractionResponse, Reply,
@@ -156,7 +158,7 @@ impl Dispatcher {
                 InvocationKind::Autocomplete(..) => InteractionResponse::Choices(vec![]),
                 _ => InteractionResponse::Say(commands::not_served()),
             };
-            let sent = self.answers.respond(call.id, &call.token, &answer).await;
+            let sent = self.answers.respond(&call, &answer).await;
             self.note(&call, sent);
             return Ok(());
         }
@@ -173,7 +175,7 @@ impl Dispatcher {
         if matches!(call.what, InvocationKind::Autocomplete(..)) {
             let choices = timeout_at(began + AUTOCOMPLETE_TIMEOUT, commands::complete(&desk, &call)).await;
             let answer = InteractionResponse::Choices(choices.unwrap_or_default());
-            let sent = self.answers.respond(call.id, &call.token, &answer).await;
+            let sent = self.answers.respond(&call, &answer).await;
             self.note(&call, sent);
             return Ok(());
         }
@@ -181,23 +183,7 @@ impl Dispatcher {
             let _turn = self.lock_guild(&call).await;
             commands::answer(&desk, &call).await
         };
-        tokio::pin!(work);
-        let sent = match timeout_at(began + DEFER_AFTER, &mut work).await {
-            Ok(answer) => self.answers.respond(call.id, &call.token, &answer?).await,
-            Err(_) => {
-                let deferred = reply::deferred(commands::updates(&call));
-                let deferred = self.answers.callback(call.id, &call.token, &deferred, None).await;
-                // What was begun is carried out, whether it can be answered or not: it may be half done.
-                let answer = timeout_at(began + INTERACTION_TIMEOUT, work).await;
-                let answer = answer.unwrap_or_else(|_| Ok(InteractionResponse::Say(commands::took_too_long())))?;
-                match (deferred, answer) {
-                    (Ok(()), InteractionResponse::Say(reply) | InteractionResponse::Update(reply)) => {
-                        self.answers.edit_response(call.application, &call.token, &reply).await
-                    }
-                    (deferred, _) => deferred,
-                }
-            }
-        };
+        let sent = respond(&self.answers, &call, began, work).await?;
         self.note(&call, sent);
         Ok(())
     }
@@ -216,7 +202,7 @@ impl Dispatcher {
         Some(turn.lock_owned().await)
     }
 
-    fn note(&self, call: &Invocation, sent: Result<(), answer::RespondError>) {
+    fn note(&self, call: &Invocation, sent: Result<(), RespondError>) {
         let outcome = match &sent {
             Ok(()) => "answered",
             Err(error) if error.by_another() => {
@@ -235,6 +221,32 @@ impl Dispatcher {
         };
         metrics::counter!(METRIC_INTERACTIONS, "outcome" => outcome).increment(1);
     }
+}
+
+/// Sends what `work` answers: within [`DEFER_AFTER`] as the first response, later in place of a deferred one.
+///
+/// `Err` means that the process must end; the inner result says whether the response reached Discord.
+async fn respond(
+    answers: &impl Respond,
+    call: &Invocation,
+    began: Instant,
+    work: impl Future<Output = Result<InteractionResponse, StorageError>>,
+) -> Result<Result<(), RespondError>, StorageError> {
+    let mut work = pin!(work);
+    if let Ok(answer) = timeout_at(began + DEFER_AFTER, &mut work).await {
+        return Ok(answers.respond(call, &answer?).await);
+    }
+    let deferred = answers.defer(call).await;
+    // What was begun is carried out, whether it can be answered or not: it may be half done.
+    let answer = timeout_at(began + INTERACTION_TIMEOUT, work).await;
+    let answer = answer.unwrap_or_else(|_| Ok(InteractionResponse::Say(commands::took_too_long())))?;
+    Ok(match (deferred, answer) {
+        // A deferral without an answer may have reached Discord, which then waits for this reply.
+        (Ok(()) | Err(RespondError::Lost(_)), InteractionResponse::Say(reply) | InteractionResponse::Update(reply)) => {
+            answers.edit_response(call, &reply).await
+        }
+        (deferred, _) => deferred,
+    })
 }
 
 /// Registers the command with Discord, for all guilds at once, and tries for as long as it takes.
@@ -276,3 +288,6 @@ async fn register(api: Arc<Api>, application: u64) {
         pause = (pause * 2).min(MAX_REGISTER_BACKOFF);
     }
 }
+
+#[cfg(test)]
+mod tests;

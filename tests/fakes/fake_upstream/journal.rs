@@ -5,7 +5,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
@@ -70,21 +70,7 @@ impl Journal {
         log.iter().filter(|seen| seen.host == host && seen.path == path).count()
     }
 
-    /// Returns the maximum number of requests to a host within any period of length `span`.
-    pub fn busiest(&self, host: Host, span: Duration) -> usize {
-        let times: Vec<Instant> = self.of(host).iter().map(|seen| seen.at).collect();
-        let mut first = 0;
-        let mut most = 0;
-        for (last, time) in times.iter().enumerate() {
-            while *time - times[first] >= span {
-                first += 1;
-            }
-            most = most.max(last - first + 1);
-        }
-        most
-    }
-
-    /// Deletes all entries.
+    /// Forgets everything.
     pub fn clear(&self) {
         self.lock().clear();
     }

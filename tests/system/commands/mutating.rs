@@ -221,11 +221,16 @@ async fn killmails_during_a_pause_are_never_posted() {
     let posts = desk.discord.posts(CHANNEL);
     let url = |at: usize| posts[at].body["embeds"][0]["url"].as_str().unwrap().to_owned();
     assert_eq!(url(1), "https://zkillboard.com/kill/910000003/");
-    golden!(
-        "why_posted",
+    // The notifier knows of the post when it has Discord's answer, which comes after the post is there.
+    let why = async || {
         desk.ask(TestInteraction::command("why").text("kill", "910000003"))
             .await
-    );
+    };
+    eventually("the post is known", TEST_TIMEOUT, async || {
+        why().await.shown().contains("Posted")
+    })
+    .await;
+    golden!("why_posted", why().await);
 
     // A starting process writes today's copy if it does not exist.
     let copies = desk.data.path().join("exports");

@@ -279,13 +279,13 @@ async fn autocomplete_suggests_terms_names_and_history() {
         .await
         .choices();
     assert!(us.contains(&"corporation:98990001 OR alliance:".to_owned()), "{us:?}");
-    // Without an ingestor the response is empty and still in time.
+    // Without an ingestor there is an answer too. A unit test of the notifier holds it against its time.
     let mut desk = desk;
     desk.ingestor.stop().await;
     let away = desk
         .ask(TestInteraction::typing("subscribe", "filter", "group:tit"))
         .await;
-    assert!(away.after.as_millis() < 2_500, "{:?}", away.after);
+    assert_eq!(away.first["type"], 8, "{}", away.first);
     golden!("no_ingestor", desk.ask(subscribe("third", "npc")).await);
     assert_eq!(
         desk.names().await,

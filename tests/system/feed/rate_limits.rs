@@ -24,23 +24,28 @@ fn file(seen: &RecordedRequest) -> &str {
     seen.path.strip_prefix("/ephemeral/").unwrap_or(&seen.path)
 }
 
-/// Returns the shortest time between two requests for the same file.
-fn closest(seen: &[RecordedRequest], name: &str) -> Option<Duration> {
-    let times: Vec<Instant> = seen
-        .iter()
-        .filter(|seen| file(seen) == name)
-        .map(|seen| seen.at)
-        .collect();
-    times.windows(2).map(|pair| pair[1] - pair[0]).min()
+/// Holds requests against a rate: the n-th of them is sent no earlier than n intervals after `start`.
+///
+/// A request arrives when it is sent or later, however busy the machine. The distance between two arrivals says nothing: the
+/// first may have been under way for longer than the second.
+fn paced<'s>(requests: impl Iterator<Item = &'s RecordedRequest>, start: Instant, interval: Duration) -> usize {
+    let mut times: Vec<Instant> = requests.map(|seen| seen.at).collect();
+    times.sort_unstable();
+    for (n, at) in (0..).zip(&times) {
+        let earliest = interval.saturating_sub(Duration::from_millis(1)) * n;
+        assert!(*at - start >= earliest, "request {n} came after {:?}", *at - start);
+    }
+    times.len()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn feed_rate_limit_holds_across_kills() {
-    const RATE: usize = 20;
+async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_again() {
+    const RATE: u32 = 20;
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(40);
     upstream.publish_all(all.iter().cloned());
     let settings = [("INGESTOR_FEED_RATE", "20"), ("INGESTOR_FEED_POLL_INTERVAL", "1s")];
+    let start = Instant::now();
     let mut ingestor = TestIngestor::start(&upstream, &settings).await;
     for _ in 0..5 {
         pass(Duration::from_millis(300)).await;
@@ -56,12 +61,11 @@ async fn feed_rate_limit_holds_across_kills() {
     }
     pass(Duration::from_millis(2_500)).await;
     let seen = upstream.journal().of(Host::Feed);
-    let busiest = upstream.journal().busiest(Host::Feed, Duration::from_secs(1));
-    // The limiter allows a burst of a tenth of a second, and all requests count, including those for sequence.json. On
-    // a busy machine requests arrive less evenly than they were sent.
-    assert!(busiest <= RATE + RATE / 4, "{busiest} requests within a second");
-    let polled = closest(&seen, &format!("{next}.json")).expect("the ingestor polls the head more than once");
-    assert!(polled >= Duration::from_millis(990), "polled again after {polled:?}");
+    // Each process starts with nothing saved up. All requests are counted, those for sequence.json too.
+    paced(seen.iter(), start, Duration::from_secs(1) / RATE);
+    let head = format!("{next}.json");
+    let polls = seen.iter().filter(|seen| file(seen) == head);
+    assert!(paced(polls, start, Duration::from_secs(1)) > 1, "polled more than once");
     for name in all
         .iter()
         .zip(upstream.next_number() - 40..)
@@ -81,12 +85,18 @@ async fn ban_holds_across_kills() {
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.wait_for_killmails(5).await;
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(4)), Some(1));
-    let banned = async || ingestor.metric("killfeed_feed_bans_total").await >= 1.0;
-    eventually("the ingestor counts the ban", TEST_TIMEOUT, banned).await;
+    let refusal = || {
+        let seen = upstream.journal().of(Host::Feed);
+        seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
+    };
+    // The ban is said when it is on disk: no kill undoes it from then on. On a slow machine it may be over before it is seen.
+    eventually("it is banned", TEST_TIMEOUT, async || {
+        let said = ingestor.status().await.feed_detail.contains("429");
+        said || refusal().is_some_and(|at| upstream.journal().of(Host::Feed).iter().any(|seen| seen.at > at))
+    })
+    .await;
     upstream.publish_all(all[5..].iter().cloned());
-    // The 429 is the last response before the ban.
-    let refused = upstream.journal().of(Host::Feed);
-    let refused = refused.iter().find(|seen| seen.status == Some(429)).unwrap().at;
+    let refused = refusal().unwrap();
     while refused.elapsed() < Duration::from_millis(2_500) {
         pass(Duration::from_millis(200)).await;
         ingestor.kill_and_begin().await;

@@ -1,8 +1,6 @@
 //! What `COMPOSE_PROFILES=cluster docker compose up` starts, without containers: the commands and the environment are read out of
 //! docker-compose.yml, and nothing but hosts, ports and folders becomes those of this machine.
 
-use std::time::Duration;
-
 use killfeed_support::{
     FakeUpstream, corpus,
     fake_discord::{CHANNEL, GUILD},
@@ -132,7 +130,7 @@ async fn the_cluster_of_the_compose_file_works() {
     let leader = usize::from(!turn(&both[0]).await);
     assert!(turn(&both[leader]).await && !turn(&both[1 - leader]).await);
     both[leader].kill().await;
-    eventually("the other one takes over", Duration::from_secs(15), async || {
+    eventually("the other one takes over", TEST_TIMEOUT, async || {
         turn(&both[1 - leader]).await
     })
     .await;

@@ -89,7 +89,7 @@ async fn live_streams_wait_with_progress_and_go_on() {
     nats.kill(0).await;
     upstream.publish_all(after.iter().cloned());
     let cut = Instant::now();
-    eventually("the status says DOWN", Duration::from_secs(10), async || {
+    eventually("the status says DOWN", TEST_TIMEOUT, async || {
         ingestor.status().await.feed_health() == FeedHealth::Down
     })
     .await;
@@ -142,7 +142,7 @@ async fn a_refusal_during_an_outage_silences_it_all_the_same() {
     .await;
     // From here on nothing can be written down, and that it is refused is what it hears next.
     nats.kill(0).await;
-    upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(40)), Some(1));
+    upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(3_600)), Some(1));
     let refusal = || {
         let seen = upstream.journal().of(Host::Feed);
         seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
@@ -159,9 +159,8 @@ async fn a_refusal_during_an_outage_silences_it_all_the_same() {
         ingestor.metric("killfeed_log_turn").await > 0.0
     })
     .await;
-    assert!(refused.elapsed() < Duration::from_secs(35), "too late to tell");
-    eventually("it says so", Duration::from_secs(2), async || {
-        ingestor.status().await.feed_detail.contains("no requests until")
+    eventually("it says so", TEST_TIMEOUT, async || {
+        ingestor.status().await.feed_detail.contains("silent until")
     })
     .await;
     let after = upstream.journal().of(Host::Feed);

@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream;
+use async_nats::jetstream::{
+    self,
+    stream::{Config, Stream},
+};
 use killfeed::{
     cursor::{Cursor, Offset},
     id::KillmailId,
@@ -15,7 +18,7 @@ use killfeed::{
 use killfeed_ingestor::log::{CursorStatus, JetStreamLog, JetStreamOptions, LogRead as _};
 use killfeed_support::{FakeUpstream, corpus, nats::Nats, process::eventually, validator::offset};
 use serde_json::Value;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
@@ -25,19 +28,24 @@ use crate::{
     recorder::whole_log,
 };
 
-/// Below what the settings allow.
-const SHORT: Duration = Duration::from_secs(10);
+/// The stream's settings with an age below what the ingestor's settings allow.
+fn expiring(stream: &Stream) -> Config {
+    Config {
+        max_age: Duration::from_secs(1),
+        duplicate_window: Duration::from_secs(1),
+        ..stream.cached_info().config.clone()
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_old_goes_and_the_rest_stays() {
     let Some(nats) = Nats::single().await else { return };
     let open = async |window_bytes| {
         let data = tempfile::tempdir().unwrap();
-        let options = JetStreamOptions {
-            retention: SHORT,
-            ..options(&nats, &data, window_bytes)
-        };
-        (JetStreamLog::open(options).await.unwrap(), data)
+        (
+            JetStreamLog::open(options(&nats, &data, window_bytes)).await.unwrap(),
+            data,
+        )
     };
     // One with its newest records in memory, one that asks the servers for each.
     let ends = [open(1 << 20).await, open(0).await];
@@ -46,13 +54,12 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
     let log = leadership.writer();
     let old = batch((1..=30).map(|id| killmail(id, 0, T0 + id as i64)), "old");
     log.append(old).await.unwrap();
-    sleep(SHORT * 6 / 10).await;
     let young = batch((31..=40).map(|id| killmail(id, 0, T0 + id as i64)), "young");
     let head = log.append(young).await.unwrap();
 
     let is_at = async |trimmed: u64| {
         for (end, _) in &ends {
-            eventually("it is trimmed", 2 * SHORT, async || {
+            eventually("it is trimmed", TEST_TIMEOUT, async || {
                 end.status().trimmed == Offset(trimmed)
             })
             .await;
@@ -64,6 +71,10 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
             offset: Offset(offset),
         })
     };
+    // By a purge, which moves the first sequence as an age does, and leaves the young ones for as long as this machine needs.
+    let context = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let stream = context.get_stream("killfeed").await.unwrap();
+    stream.purge().sequence(31).await.unwrap();
     is_at(30).await;
     for (end, _) in &ends {
         let read = end.read(Offset(30), ALL).await.unwrap();
@@ -83,6 +94,9 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
         assert_eq!(end.newest(KillmailId(31)).await.unwrap().unwrap().offset, Offset(31));
         assert_eq!(end.seek(0).await.unwrap(), Offset(30));
     }
+
+    // By their age: a second, until the next one opens the log with its own setting.
+    context.update_stream(expiring(&stream)).await.unwrap();
 
     // Nothing is left: the log goes on where it was, for those who have it open and for those who come.
     is_at(40).await;
@@ -161,21 +175,8 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
             .max_age
     };
     assert_eq!(retention().await, Duration::from_secs(3_600));
-    let config = context
-        .get_stream("killfeed")
-        .await
-        .unwrap()
-        .cached_info()
-        .config
-        .clone();
-    context
-        .update_stream(jetstream::stream::Config {
-            max_age: Duration::from_secs(1),
-            duplicate_window: Duration::from_secs(1),
-            ..config.clone()
-        })
-        .await
-        .unwrap();
+    let stream = context.get_stream("killfeed").await.unwrap();
+    context.update_stream(expiring(&stream)).await.unwrap();
     for ingestor in &both {
         eventually("nothing is left", TEST_TIMEOUT, async || {
             ingestor.status().await.killmails == 0

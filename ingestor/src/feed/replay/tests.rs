@@ -7,6 +7,9 @@ use tokio::time::Instant;
 use super::*;
 use crate::health;
 
+/// How long a test waits for an event before it fails as a hang.
+const LIMIT: Duration = Duration::from_secs(300);
+
 fn replay(path: &Path, speed: Option<f64>, state: Option<Bytes>) -> Replay {
     let settings = ReplaySettings {
         path: path.into(),
@@ -37,6 +40,15 @@ async fn ids(replay: &mut Replay, n: usize) -> Vec<u64> {
         replay.ack(&[]);
     }
     ids
+}
+
+/// Reads on until it has ended, well or not.
+async fn to_its_end(replay: &mut Replay) {
+    let start = Instant::now();
+    while replay.end.is_none() {
+        assert!(start.elapsed() < LIMIT, "it does not end");
+        let _ = tokio::time::timeout(Duration::from_millis(20), replay.next()).await;
+    }
 }
 
 fn pack(text: &str) -> Vec<u8> {
@@ -84,6 +96,7 @@ async fn every_kind_of_file_is_read_in_order() {
     let mut all = replay(folder.path(), None, None);
     assert_eq!(ids(&mut all, 9).await, [11, 12, 21, 22, 32, 30, 31, 42, 41]);
     // Then it is over, and stays so.
+    to_its_end(&mut all).await;
     assert!(
         tokio::time::timeout(Duration::from_millis(50), all.next())
             .await
@@ -171,9 +184,7 @@ async fn what_cannot_be_read_is_named() {
     ] {
         fs::write(path(name), bytes).unwrap();
         let mut replay = replay(&path(name), None, None);
-        let over = async { while replay.next().await.items.is_empty() {} };
-        let _ = tokio::time::timeout(Duration::from_millis(500), over).await;
-        let _ = tokio::time::timeout(Duration::from_millis(500), replay.next()).await;
+        to_its_end(&mut replay).await;
         match replay.end {
             Some(Err(reason)) => assert!(reason.contains(words), "{reason}"),
             other => panic!("{name}: {other:?}"),

@@ -2,14 +2,20 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
-use super::{FakeLog, GrpcSettings, Harness, details, earliest, until_caught_up};
+use super::{FakeLog, GrpcSettings, Harness, LIMIT, details, earliest, until_caught_up};
 
 #[tokio::test]
 async fn streams_are_told_and_the_server_ends() {
-    let harness = Harness::start(GrpcSettings::default(), FakeLog::of(1)).await;
+    // Far beyond the test's own limit: a drain that waits for its deadline fails it.
+    let settings = GrpcSettings {
+        drain_timeout: 10 * LIMIT,
+        ..GrpcSettings::default()
+    };
+    let harness = Harness::start(settings, FakeLog::of(1)).await;
     let mut stream = harness.stream(earliest()).await;
     until_caught_up(&mut stream).await;
     let mut health = HealthClient::new(harness.channel().await);
@@ -17,7 +23,6 @@ async fn streams_are_told_and_the_server_ends() {
     let mut watch = health.watch(HealthCheckRequest { service }).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status, 1);
 
-    let begun = Instant::now();
     harness.shutdown.cancel();
     let status = stream.message().await.unwrap_err();
     assert_eq!(
@@ -30,8 +35,7 @@ async fn streams_are_told_and_the_server_ends() {
         watch.message().await.unwrap().is_none(),
         "a watch does not hold the drain up"
     );
-    harness.served.await.unwrap().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    timeout(LIMIT, harness.served).await.expect("it ends").unwrap().unwrap();
     assert!(
         tokio::net::TcpStream::connect(harness.addr).await.is_err(),
         "nobody listens any more"
@@ -63,11 +67,7 @@ async fn a_client_that_does_not_read_is_cut_at_the_deadline() {
         Code::Unavailable,
         "no new streams, also not on connections that exist: {refused}"
     );
-    harness.served.await.unwrap().unwrap();
-    let took = begun.elapsed();
-    assert!(
-        (Duration::from_millis(700)..Duration::from_secs(5)).contains(&took),
-        "{took:?}"
-    );
+    timeout(LIMIT, harness.served).await.expect("it ends").unwrap().unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
     drop(stuck);
 }

@@ -8,7 +8,11 @@ use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::reply::{Attachment, InteractionResponse, Reply};
+use super::{
+    call::Call,
+    reply::{self, Attachment, InteractionResponse, Reply},
+};
+use crate::discord::commands;
 
 /// Discord waits 3 s for the first answer: two tries must fit.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
@@ -46,6 +50,38 @@ impl RespondError {
     }
 }
 
+/// The responses to one interaction.
+pub(super) trait Respond {
+    /// Sends the first response.
+    fn respond(
+        &self,
+        call: &Call,
+        answer: &InteractionResponse,
+    ) -> impl Future<Output = Result<(), RespondError>> + Send;
+
+    /// Tells Discord that the response comes later.
+    fn defer(&self, call: &Call) -> impl Future<Output = Result<(), RespondError>> + Send;
+
+    /// Sends the response in place of a deferred one.
+    fn edit_response(&self, call: &Call, reply: &Reply) -> impl Future<Output = Result<(), RespondError>> + Send;
+}
+
+impl Respond for InteractionClient {
+    async fn respond(&self, call: &Call, answer: &InteractionResponse) -> Result<(), RespondError> {
+        self.callback(call.id, &call.token, &answer.callback(), answer.file())
+            .await
+    }
+
+    async fn defer(&self, call: &Call) -> Result<(), RespondError> {
+        let body = reply::deferred(commands::updates(call));
+        self.callback(call.id, &call.token, &body, None).await
+    }
+
+    async fn edit_response(&self, call: &Call, reply: &Reply) -> Result<(), RespondError> {
+        self.edit(call.application, &call.token, reply).await
+    }
+}
+
 impl InteractionClient {
     pub(in crate::discord) fn new(api_url: &str) -> Result<Self, String> {
         let http = reqwest::Client::builder()
@@ -60,13 +96,8 @@ impl InteractionClient {
         })
     }
 
-    /// The first answer.
-    pub(super) async fn respond(&self, id: u64, token: &str, answer: &InteractionResponse) -> Result<(), RespondError> {
-        self.callback(id, token, &answer.callback(), answer.file()).await
-    }
-
     /// The first answer, as raw JSON.
-    pub(super) async fn callback(
+    async fn callback(
         &self,
         id: u64,
         token: &str,
@@ -88,7 +119,7 @@ impl InteractionClient {
     }
 
     /// In place of a deferred answer.
-    pub(super) async fn edit_response(&self, application: u64, token: &str, reply: &Reply) -> Result<(), RespondError> {
+    async fn edit(&self, application: u64, token: &str, reply: &Reply) -> Result<(), RespondError> {
         let url = format!(
             "{}/api/v10/webhooks/{application}/{token}/messages/@original",
             self.api_url

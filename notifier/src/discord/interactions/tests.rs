@@ -1,0 +1,110 @@
+use std::sync::Mutex;
+
+use super::{answer::NotAnswered, *};
+
+/// Records each response with the time since the interaction, in milliseconds.
+struct FakeResponder {
+    start: Instant,
+    deferral: fn() -> Result<(), NotAnswered>,
+    sent: Mutex<Vec<(&'static str, u128)>>,
+}
+
+impl FakeResponder {
+    fn new(deferral: fn() -> Result<(), NotAnswered>) -> Self {
+        Self {
+            start: Instant::now(),
+            deferral,
+            sent: Mutex::default(),
+        }
+    }
+
+    fn record(&self, what: &'static str) {
+        self.sent.lock().unwrap().push((what, self.start.elapsed().as_millis()));
+    }
+}
+
+impl Respond for FakeResponder {
+    async fn first(&self, _: &Call, _: &Answer) -> Result<(), NotAnswered> {
+        self.record("first");
+        Ok(())
+    }
+
+    async fn defer(&self, _: &Call) -> Result<(), NotAnswered> {
+        self.record("defer");
+        (self.deferral)()
+    }
+
+    async fn later(&self, _: &Call, _: &Reply) -> Result<(), NotAnswered> {
+        self.record("later");
+        Ok(())
+    }
+}
+
+fn lost() -> Result<(), NotAnswered> {
+    Err(NotAnswered::Lost("timed out".to_owned()))
+}
+
+fn rejected() -> Result<(), NotAnswered> {
+    Err(NotAnswered::Refused {
+        status: 404,
+        code: 10_062,
+        message: "Unknown interaction".to_owned(),
+    })
+}
+
+/// What was sent when the command takes this long, and whether the response arrived.
+async fn sent(duration: Duration, deferral: fn() -> Result<(), NotAnswered>) -> (Vec<(&'static str, u128)>, bool) {
+    let call = Call {
+        id: 1,
+        token: "token".to_owned(),
+        application: 2,
+        guild: 3,
+        channel: 4,
+        user: 5,
+        roles: vec![],
+        permissions: None,
+        bot_permissions: None,
+        what: What::Command(Given::default()),
+    };
+    let responder = FakeResponder::new(deferral);
+    let work = async {
+        tokio::time::sleep(duration).await;
+        Ok(Answer::Say(Reply::default()))
+    };
+    let responded = respond(&responder, &call, responder.start, work).await.unwrap();
+    (responder.sent.into_inner().unwrap(), responded.is_ok())
+}
+
+#[tokio::test(start_paused = true)]
+async fn fast_command_is_answered_without_a_deferral() {
+    let duration = DEFER_AFTER - Duration::from_millis(1);
+    assert_eq!(sent(duration, || Ok(())).await, (vec![("first", 1_499)], true));
+}
+
+/// Discord waits 3 s for the first response: half of that is left for the way there.
+#[tokio::test(start_paused = true)]
+async fn slow_command_is_deferred_after_half_of_three_seconds() {
+    let (sent, arrived) = sent(Duration::from_secs(10), || Ok(())).await;
+    assert_eq!(sent, [("defer", 1_500), ("later", 10_000)]);
+    assert!(arrived);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reply_is_sent_when_the_deferral_has_no_answer() {
+    let (sent, arrived) = sent(Duration::from_secs(10), lost).await;
+    assert_eq!(sent, [("defer", 1_500), ("later", 10_000)]);
+    assert!(arrived);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reply_is_dropped_when_the_deferral_is_rejected() {
+    let (sent, arrived) = sent(Duration::from_secs(10), rejected).await;
+    assert_eq!(sent, [("defer", 1_500)]);
+    assert!(!arrived);
+}
+
+#[tokio::test(start_paused = true)]
+async fn command_is_given_up_before_its_token_expires() {
+    let (sent, _) = sent(Duration::from_secs(3_600), || Ok(())).await;
+    assert_eq!(sent, [("defer", 1_500), ("later", LONGEST.as_millis())]);
+}
