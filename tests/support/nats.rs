@@ -188,11 +188,11 @@ impl Nats {
     /// Sends SIGTERM to the n-th server and waits until it exits.
     ///
     /// # Panics
-    /// Panics if the server does not exit within half a minute.
+    /// Panics if the server does not exit within [`LIMIT`].
     pub async fn stop(&mut self, n: usize) {
         self.signal(n, "TERM").await;
         let mut process = self.servers[n].process.take().expect("the server runs");
-        let ended = tokio::time::timeout(READY_TIMEOUT, process.wait()).await;
+        let ended = tokio::time::timeout(LIMIT, process.wait()).await;
         ended
             .expect("the server exits in time")
             .expect("the server is a child process");

@@ -17,10 +17,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// One of the two services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub use killfeed_fakes::address::free_address;
 
+/// One of the two services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Binary {
     /// `killfeed-ingestor`
     Ingestor,

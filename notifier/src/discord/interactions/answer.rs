@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    call::Call,
+    call::Invocation,
     reply::{self, Attachment, InteractionResponse, Reply},
 };
 use crate::discord::commands;
@@ -55,29 +55,29 @@ pub(super) trait Respond {
     /// Sends the first response.
     fn respond(
         &self,
-        call: &Call,
+        call: &Invocation,
         answer: &InteractionResponse,
     ) -> impl Future<Output = Result<(), RespondError>> + Send;
 
     /// Tells Discord that the response comes later.
-    fn defer(&self, call: &Call) -> impl Future<Output = Result<(), RespondError>> + Send;
+    fn defer(&self, call: &Invocation) -> impl Future<Output = Result<(), RespondError>> + Send;
 
     /// Sends the response in place of a deferred one.
-    fn edit_response(&self, call: &Call, reply: &Reply) -> impl Future<Output = Result<(), RespondError>> + Send;
+    fn edit_response(&self, call: &Invocation, reply: &Reply) -> impl Future<Output = Result<(), RespondError>> + Send;
 }
 
 impl Respond for InteractionClient {
-    async fn respond(&self, call: &Call, answer: &InteractionResponse) -> Result<(), RespondError> {
+    async fn respond(&self, call: &Invocation, answer: &InteractionResponse) -> Result<(), RespondError> {
         self.callback(call.id, &call.token, &answer.callback(), answer.file())
             .await
     }
 
-    async fn defer(&self, call: &Call) -> Result<(), RespondError> {
+    async fn defer(&self, call: &Invocation) -> Result<(), RespondError> {
         let body = reply::deferred(commands::updates(call));
         self.callback(call.id, &call.token, &body, None).await
     }
 
-    async fn edit_response(&self, call: &Call, reply: &Reply) -> Result<(), RespondError> {
+    async fn edit_response(&self, call: &Invocation, reply: &Reply) -> Result<(), RespondError> {
         self.edit(call.application, &call.token, reply).await
     }
 }

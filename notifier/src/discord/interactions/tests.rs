@@ -1,16 +1,16 @@
 use std::sync::Mutex;
 
-use super::{answer::NotAnswered, *};
+use super::{answer::RespondError, *};
 
 /// Records each response with the time since the interaction, in milliseconds.
 struct FakeResponder {
     start: Instant,
-    deferral: fn() -> Result<(), NotAnswered>,
+    deferral: fn() -> Result<(), RespondError>,
     sent: Mutex<Vec<(&'static str, u128)>>,
 }
 
 impl FakeResponder {
-    fn new(deferral: fn() -> Result<(), NotAnswered>) -> Self {
+    fn new(deferral: fn() -> Result<(), RespondError>) -> Self {
         Self {
             start: Instant::now(),
             deferral,
@@ -24,28 +24,28 @@ impl FakeResponder {
 }
 
 impl Respond for FakeResponder {
-    async fn first(&self, _: &Call, _: &Answer) -> Result<(), NotAnswered> {
+    async fn respond(&self, _: &Invocation, _: &InteractionResponse) -> Result<(), RespondError> {
         self.record("first");
         Ok(())
     }
 
-    async fn defer(&self, _: &Call) -> Result<(), NotAnswered> {
+    async fn defer(&self, _: &Invocation) -> Result<(), RespondError> {
         self.record("defer");
         (self.deferral)()
     }
 
-    async fn later(&self, _: &Call, _: &Reply) -> Result<(), NotAnswered> {
+    async fn edit_response(&self, _: &Invocation, _: &Reply) -> Result<(), RespondError> {
         self.record("later");
         Ok(())
     }
 }
 
-fn lost() -> Result<(), NotAnswered> {
-    Err(NotAnswered::Lost("timed out".to_owned()))
+fn lost() -> Result<(), RespondError> {
+    Err(RespondError::Lost("timed out".to_owned()))
 }
 
-fn rejected() -> Result<(), NotAnswered> {
-    Err(NotAnswered::Refused {
+fn rejected() -> Result<(), RespondError> {
+    Err(RespondError::Rejected {
         status: 404,
         code: 10_062,
         message: "Unknown interaction".to_owned(),
@@ -53,8 +53,8 @@ fn rejected() -> Result<(), NotAnswered> {
 }
 
 /// What was sent when the command takes this long, and whether the response arrived.
-async fn sent(duration: Duration, deferral: fn() -> Result<(), NotAnswered>) -> (Vec<(&'static str, u128)>, bool) {
-    let call = Call {
+async fn sent(duration: Duration, deferral: fn() -> Result<(), RespondError>) -> (Vec<(&'static str, u128)>, bool) {
+    let call = Invocation {
         id: 1,
         token: "token".to_owned(),
         application: 2,
@@ -64,12 +64,12 @@ async fn sent(duration: Duration, deferral: fn() -> Result<(), NotAnswered>) -> 
         roles: vec![],
         permissions: None,
         bot_permissions: None,
-        what: What::Command(Given::default()),
+        what: InvocationKind::Command(CommandOptions::default()),
     };
     let responder = FakeResponder::new(deferral);
     let work = async {
         tokio::time::sleep(duration).await;
-        Ok(Answer::Say(Reply::default()))
+        Ok(InteractionResponse::Say(Reply::default()))
     };
     let responded = respond(&responder, &call, responder.start, work).await.unwrap();
     (responder.sent.into_inner().unwrap(), responded.is_ok())
