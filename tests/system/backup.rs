@@ -1,5 +1,7 @@
-//! What docs/operations.md says of backups: made while the notifier runs, put back into an empty folder, or yesterday's folder put
-//! back; in neither case is anything posted that was posted before.
+//! Backups of the notifier, as docs/operations.md describes them.
+//!
+//! An export made from a running notifier fills an empty folder, and an old data folder replaces a lost one. Neither
+//! posts a killmail a second time.
 
 use std::{fs, path::Path, time::Duration};
 
@@ -22,7 +24,7 @@ fn ids(documents: &[Value]) -> Vec<u64> {
     documents.iter().map(|it| it["killmail_id"].as_u64().unwrap()).collect()
 }
 
-/// Runs a subcommand of the notifier; what it says on stderr.
+/// Runs a subcommand of the notifier and returns its stderr.
 async fn command(settings: &[(&str, String)], arguments: &[&str]) -> String {
     let mut service = Service::start_with_arguments(Binary::Notifier, settings, arguments).await;
     let status = service.end().await;
@@ -40,7 +42,7 @@ async fn posts_are(discord: &FakeDiscord, channel: u64, expected: &[u64]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_of_a_running_notifier_fills_an_empty_folder() {
+async fn export_of_a_running_notifier_fills_an_empty_folder() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     discord.add_channel(OTHER_GUILD, OTHER, permission::ALL);
@@ -63,17 +65,21 @@ async fn a_backup_of_a_running_notifier_fills_an_empty_folder() {
     ];
     command(&here, &["export", "--file", &file]).await;
     let running = fs::read_to_string(&file).unwrap();
-    assert_eq!(running.matches("\"filter\"").count(), 2, "of both guilds: {running}");
-    // A second one does not write over it.
+    assert_eq!(
+        running.matches("\"filter\"").count(),
+        2,
+        "both guilds are exported: {running}"
+    );
+    // A second export must not overwrite the file.
     let mut again = Service::start_with_arguments(Binary::Notifier, &here, &["export", "--file", &file]).await;
     assert_eq!(again.end().await.code(), Some(1));
 
-    // The host is lost with all that was posted after the backup.
+    // The host is lost together with everything that it posted after the backup.
     upstream.publish(documents[3].clone());
     posts_are(&discord, CHANNEL, &ids(&documents[..4])).await;
     posts_are(&discord, OTHER, &ids(&documents[..4])).await;
     notifier.kill().await;
-    // A stopped one says the same.
+    // A stopped notifier exports the same file.
     let stopped = backup.path().join("stopped.json").display().to_string();
     command(&here, &["export", "--file", &stopped]).await;
     assert_eq!(fs::read_to_string(&stopped).unwrap(), running);
@@ -85,9 +91,9 @@ async fn a_backup_of_a_running_notifier_fills_an_empty_folder() {
     notifier.set("NOTIFIER_DATA_DIR", &fresh_folder.display().to_string());
     notifier.set("NOTIFIER_SUBSCRIPTIONS_FILE", "");
     notifier.launch().await;
-    // What was uploaded before the import is not these subscriptions' business.
+    // The imported subscriptions start at the head, so they skip killmails uploaded before the import.
     upstream.publish_all(fresh(8).split_off(5));
-    // From the head on: rather lost than twice.
+    // The notifier prefers a lost post to a repeated one.
     let expected = [&ids(&documents[..4])[..], &ids(&documents[5..])[..]].concat();
     posts_are(&discord, CHANNEL, &expected).await;
     posts_are(&discord, OTHER, &expected).await;
@@ -108,7 +114,7 @@ fn copy_folder(from: &Path, to: &Path) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn yesterdays_folder_posts_nothing_of_what_it_missed() {
+async fn restored_folder_posts_no_missed_killmails() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
@@ -117,7 +123,7 @@ async fn yesterdays_folder_posts_nothing_of_what_it_missed() {
     let documents = fresh(9);
     upstream.publish_all(documents[..3].iter().cloned());
     posts_are(&discord, CHANNEL, &ids(&documents[..3])).await;
-    // A copy of a stopped notifier.
+    // Copy the folder of a stopped notifier.
     assert_eq!(notifier.stop().await, Some(0));
     let data = notifier.data.path().join("data");
     let yesterday = notifier.data.path().join("yesterday");
@@ -137,7 +143,7 @@ async fn yesterdays_folder_posts_nothing_of_what_it_missed() {
     upstream.publish(documents[7].clone());
     let expected = [&ids(&documents[..6])[..], &ids(&documents[7..8])[..]].concat();
     posts_are(&discord, CHANNEL, &expected).await;
-    // Whatever would be posted of the past would have come before that one; and the setting acts once.
+    // A post about a missed killmail would have come before this one. The setting applies to one start only.
     notifier.kill().await;
     upstream.publish(documents[8].clone());
     ingestor.wait_for_killmails(9).await;

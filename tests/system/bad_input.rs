@@ -1,4 +1,4 @@
-//! What a person did wrong is named in one line, with exit code 78, and nothing is touched.
+//! Operator errors: the program names the error in one line, exits with code 78 and changes nothing.
 
 use killfeed_support::{
     FakeUpstream,
@@ -15,12 +15,12 @@ async fn refused(binary: Binary, settings: &[(&str, String)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bad_setting_ends_the_program_before_it_binds_a_port() {
+async fn bad_setting_ends_the_program_before_it_binds_a_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    // Were a port bound before the settings are checked, this one would be complained about first.
+    // The port is taken: a program that bound it before it checked its settings would report the port first.
     let address = taken.local_addr().unwrap().to_string();
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().join("never made");
+    let data = folder.path().join("never created");
     for (binary, prefix, variable, value) in [
         (Binary::Ingestor, "INGESTOR", "INGESTOR_FEED_RATE", "fast"),
         (Binary::Ingestor, "INGESTOR", "INGESTOR_CONTACT", ""),
@@ -47,7 +47,7 @@ async fn a_bad_setting_ends_the_program_before_it_binds_a_port() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_ingestor_on_the_same_data_folder_says_so_and_ends() {
+async fn second_ingestor_on_a_data_folder_names_it_and_exits() {
     let upstream = FakeUpstream::start().await;
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     let mut settings = ingestor.settings();
@@ -62,12 +62,12 @@ async fn a_second_ingestor_on_the_same_data_folder_says_so_and_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_corrupt_data_folder_is_named_and_left_untouched() {
+async fn corrupt_data_folder_is_named_and_left_untouched() {
     let upstream = FakeUpstream::start().await;
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.stop().await;
     let log = ingestor.data.path().join("log.redb");
-    std::fs::write(&log, b"this is no database, but somebody may still want to look at it").unwrap();
+    std::fs::write(&log, b"this is not a database, but an operator may want to inspect it").unwrap();
     let before = bytes_below(ingestor.data.path());
     let said = refused(Binary::Ingestor, &ingestor.settings()).await;
     assert!(
@@ -78,7 +78,7 @@ async fn a_corrupt_data_folder_is_named_and_left_untouched() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_data_folder_of_a_newer_version_is_named_and_left_untouched() {
+async fn newer_data_folder_is_named_and_left_untouched() {
     let upstream = FakeUpstream::start().await;
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     let folder = tempfile::tempdir().unwrap();
@@ -118,11 +118,15 @@ async fn a_data_folder_of_a_newer_version_is_named_and_left_untouched() {
     assert_eq!(said.lines().count(), 1, "{said}");
     let database = sled::open(folder.path().join("sled")).unwrap();
     let schema = database.open_tree("meta").unwrap().get("schema").unwrap().unwrap();
-    assert_eq!(&schema[..], 99_u32.to_be_bytes(), "nothing was written over it");
+    assert_eq!(
+        &schema[..],
+        99_u32.to_be_bytes(),
+        "the program does not overwrite the schema"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_notifier_on_the_same_data_folder_says_so_and_ends() {
+async fn second_notifier_on_a_data_folder_names_it_and_exits() {
     let upstream = FakeUpstream::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
     let folder = tempfile::tempdir().unwrap();

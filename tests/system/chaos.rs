@@ -1,6 +1,8 @@
-//! The seven guarantees under everything at once: clients that come, go, stall and resume; kill -9 of the server; connections cut
-//! and frozen; retention racing readers. A short run with a fixed seed is among the fast tests. The long one is random, from a seed that is
-//! printed: `KILLFEED_SEED=n` repeats a run's decisions, `KILLFEED_CHAOS_SECONDS=n` makes it longer.
+//! The seven guarantees under combined faults.
+//!
+//! Clients connect, disconnect, stall and resume; the server is killed with SIGKILL; connections are closed and frozen;
+//! retention races the readers. A short run with a fixed seed is among the fast tests. The long run is random and
+//! prints its seed: `KILLFEED_SEED=n` repeats a run's decisions, `KILLFEED_CHAOS_SECONDS=n` makes a run longer.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -38,14 +40,14 @@ use crate::{
     recorder::{Recorder, begun, whole_log},
 };
 
-/// One of each five follows with the client library, the others by hand.
+/// The number of clients: every fifth uses the client library, the others call the API directly.
 const CLIENTS: usize = 30;
 const RETENTION: Duration = Duration::from_secs(10);
 const KILLS: usize = 2;
-/// Who stays away for longer than the log goes back.
+/// The client that stays away for longer than the retention.
 const SLEEPER: usize = 3;
 
-/// A filter, and the same judged from the document that zKillboard published.
+/// A filter and the same condition over the document that zKillboard published.
 type Filter = (&'static str, fn(&Value) -> bool);
 
 const FILTERS: [Filter; 4] = [
@@ -61,17 +63,17 @@ fn attackers(document: &Value) -> usize {
     document["esi"]["attackers"].as_array().map_or(0, Vec::len)
 }
 
-/// What every client knows.
+/// The state that all clients share.
 #[derive(Clone)]
 struct ChaosContext {
     recorder: Recorder,
-    /// Through the proxy.
+    /// The URL through the proxy.
     rough: String,
     direct: String,
-    /// `Some(head)`: the rough time is over, everybody reads up to there and goes home.
+    /// `Some(head)` after the faults end; each client then reads up to `head` and finishes.
     over: watch::Receiver<Option<u64>>,
     wanted: [Option<BTreeSet<u64>>; FILTERS.len()],
-    /// Streams that went on after a cursor, so far.
+    /// The number of streams that resumed after a cursor.
     resumed: Arc<AtomicUsize>,
 }
 
@@ -81,8 +83,8 @@ impl ChaosContext {
         let head = over
             .wait_for(Option::is_some)
             .await
-            .expect("the test says so in the end");
-        head.expect("it was waited for")
+            .expect("the test announces the end of the faults");
+        head.expect("wait_for returned a head")
     }
 
     fn is_over(&self) -> bool {
@@ -90,7 +92,7 @@ impl ChaosContext {
     }
 }
 
-/// A client that resumes by hand.
+/// A client that resumes without the client library.
 struct ManualClient {
     world: ChaosContext,
     rng: Rng,
@@ -116,15 +118,16 @@ impl ManualClient {
         }
         let head = self.world.over().await;
         let url = self.world.direct.clone();
-        // Whatever retention took meanwhile is told, and then it goes on.
+        // The stream now reports what retention removed and continues.
         self.on_expired = OnExpired::Continue;
-        let mut stream = self
-            .open(&url)
-            .await
-            .expect("the server is up and nothing stands between");
+        let mut stream = self.open(&url).await.expect("the server accepts a direct stream");
         loop {
-            let next = timeout(TEST_TIMEOUT, stream.message()).await.expect("in time");
-            let response = next.expect("nothing breaks now").expect("without end");
+            let next = timeout(TEST_TIMEOUT, stream.message())
+                .await
+                .expect("an event comes in time");
+            let response = next
+                .expect("the stream has no error after the faults")
+                .expect("the stream has no end");
             let (at, progress) = (
                 offset(&response.cursor),
                 matches!(response.event, Some(Event::Progress(_))),
@@ -138,7 +141,9 @@ impl ManualClient {
         self.client
     }
 
-    /// Sees the beginning, and comes back when retention has taken what was next: by chance alone that may happen to nobody.
+    /// Reads the first event, then waits until retention has removed the next record.
+    ///
+    /// Random timing alone may produce no client that retention overtakes.
     async fn oversleep(&mut self) {
         let url = self.world.direct.clone();
         let mut stream = loop {
@@ -147,32 +152,40 @@ impl ManualClient {
                 None => self.pause(50..300).await,
             }
         };
-        let first = timeout(TEST_TIMEOUT, stream.message()).await.expect("in time");
-        self.take(first.expect("nothing breaks yet").expect("without end"));
+        let first = timeout(TEST_TIMEOUT, stream.message())
+            .await
+            .expect("the first event comes in time");
+        self.take(first.expect("the stream has no error").expect("the stream has no end"));
         drop(stream);
-        let here = self.cursor.as_deref().map(offset).expect("one was taken");
+        let here = self
+            .cursor
+            .as_deref()
+            .map(offset)
+            .expect("the stream delivered a cursor");
         self.world.over().await;
-        let mut client = KillmailServiceClient::connect(url).await.expect("it is up");
+        let mut client = KillmailServiceClient::connect(url)
+            .await
+            .expect("the server accepts a connection");
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let status = client
                 .get_feed_status(GetFeedStatusRequest {})
                 .await
-                .expect("it answers");
+                .expect("the server reports its status");
             if offset(&status.into_inner().earliest_cursor) > here {
                 return;
             }
             assert!(
                 Instant::now() < deadline,
-                "retention has not taken what comes after {here}"
+                "retention did not remove the records after {here}"
             );
             self.pause(100..101).await;
         }
     }
 
-    /// One connection, left for one reason or another.
+    /// Opens one connection, reads for a random time and leaves it.
     async fn visit(&mut self, n: usize) {
-        // One in ten may do so again and again.
+        // One client in ten may stay away for longer than the retention, several times.
         if n % 10 == 3 && self.cursor.is_some() {
             tokio::time::sleep(RETENTION + Duration::from_secs(3)).await;
         }
@@ -210,7 +223,7 @@ impl ManualClient {
     async fn open(&mut self, url: &str) -> Option<Streaming<StreamKillmailsResponse>> {
         use stream_killmails_request::Start as Asked;
         let (start, asked) = match &self.cursor {
-            // Now and then it has forgotten where it was.
+            // A client sometimes forgets its cursor.
             Some(cursor) if self.world.is_over() || self.rng.u8(0..10) > 0 => {
                 (Start::After(offset(cursor)), Asked::AfterCursor(cursor.clone()))
             }
@@ -255,7 +268,7 @@ impl ManualClient {
     }
 
     fn current(&mut self) -> &mut Stream {
-        self.client.streams.last_mut().expect("one was opened")
+        self.client.streams.last_mut().expect("the client opened a stream")
     }
 
     fn take(&mut self, response: StreamKillmailsResponse) {
@@ -266,7 +279,7 @@ impl ManualClient {
     }
 }
 
-/// Where a stream from the oldest record kept begins is known once its first event has come: retention moves on while one reads.
+/// A start at the oldest kept record, whose offset the first event shows, because retention moves on.
 const FROM_THE_OLDEST: Start = Start::Earliest { trimmed: u64::MAX };
 
 fn push(stream: &mut Stream, received: Received) {
@@ -279,7 +292,7 @@ fn push(stream: &mut Stream, received: Received) {
     stream.events.push(received);
 }
 
-/// A client that leaves resuming to the library; it stalls now and then.
+/// Follows with the client library, which resumes for it, and stalls at random.
 async fn by_library(world: ChaosContext, mut rng: Rng, n: usize) -> Client {
     let filter = n % FILTERS.len();
     let client = client::Client::builder().endpoint(&world.rough).build().unwrap();
@@ -290,10 +303,10 @@ async fn by_library(world: ChaosContext, mut rng: Rng, n: usize) -> Client {
     });
     let mut stream = begun(FROM_THE_OLDEST, world.wanted[filter].clone(), true);
     loop {
-        // A restart may take long on a busy machine, and the wait after the rounds that failed meanwhile is up to 30 s.
+        // A restart may take long on a busy machine, and the backoff after failed rounds grows to 30 s.
         let next = timeout(2 * TEST_TIMEOUT, events.next())
             .await
-            .expect("in time")
+            .expect("an event comes in time")
             .unwrap();
         let received = world.recorder.event(&next);
         let (at, progress) = (received.offset, received.seen == Observed::Progress);
@@ -308,12 +321,12 @@ async fn by_library(world: ChaosContext, mut rng: Rng, n: usize) -> Client {
         }
     }
     Client {
-        name: format!("client {n}, by the library"),
+        name: format!("client {n}, client library"),
         streams: vec![stream],
     }
 }
 
-/// Publishes documents, some of them again with another value, until the time is over.
+/// Publishes documents, and republishes some of them with another value.
 struct Publisher {
     documents: Vec<Value>,
     next: usize,
@@ -397,7 +410,7 @@ async fn run(seed: u64, seconds: u64) {
                 cursor: None,
                 on_expired: OnExpired::Fail,
                 client: Client {
-                    name: format!("client {n}, by hand"),
+                    name: format!("client {n}, direct calls"),
                     streams: Vec::new(),
                 },
             };
@@ -413,12 +426,12 @@ async fn run(seed: u64, seconds: u64) {
     };
     let mut crashes = Vec::new();
     let mut troubles = 0;
-    // Until the time is over, and until what is to be tried was tried: on a busy machine the time alone may not be enough.
+    // Run until the time is over and until every kind of fault happened: a busy machine may need more than the time.
     let tried = |kills: usize| kills == KILLS && world.resumed.load(Ordering::Relaxed) > CLIENTS;
     while world.recorder.now() < Duration::from_secs(seconds) || !tried(crashes.len()) {
         assert!(
             world.recorder.now() < Duration::from_secs(seconds) + 4 * TEST_TIMEOUT,
-            "{} kills and {} resumed streams by now",
+            "the run had only {} kills and {} resumed streams",
             crashes.len(),
             world.resumed.load(Ordering::Relaxed)
         );
@@ -448,7 +461,7 @@ async fn run(seed: u64, seconds: u64) {
     proxy.freeze(false);
     proxy.cut_next(Cut::Never);
     let last = upstream.next_number();
-    eventually("everything published is walked", TEST_TIMEOUT, async || {
+    eventually("the walk reads every published document", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence == last
     })
     .await;
@@ -457,13 +470,13 @@ async fn run(seed: u64, seconds: u64) {
     over.send_replace(Some(head));
     history.clients = timeout(2 * TEST_TIMEOUT, clients.join_all())
         .await
-        .expect("all go home");
+        .expect("all clients finish");
 
     history.trimmed = offset(&ingestor.status().await.earliest_cursor);
     history.crashes = crashes;
     history.published = Some(publisher.published);
-    // What retention took is known from those who saw it in time. Offsets of this log have no holes: what is missing among them went
-    // before anybody could see it, as after a restart that took longer than the retention.
+    // The clients that read removed records in time provide them. Offsets of this log have no holes: a missing offset
+    // was removed before any client read it, for example during a restart that took longer than the retention.
     history.learn_log();
     let records = (1..=history.trimmed).filter(|offset| !history.log.contains_key(offset));
     history.unseen = records.count();
@@ -483,9 +496,12 @@ async fn run(seed: u64, seconds: u64) {
         history.crashes.len(),
     );
     validate(&history);
-    // What was not tried was not tested.
+    // The run must have exercised each fault.
     assert_eq!(history.crashes.len(), KILLS);
     assert!(resumed > CLIENTS && expired > 0 && history.trimmed > 0);
-    assert!(history.unseen < history.log.len(), "nothing of it was seen");
+    assert!(
+        history.unseen < history.log.len(),
+        "no client saw any record of the log"
+    );
     assert_eq!(ingestor.stop().await, Some(0));
 }

@@ -1,4 +1,4 @@
-//! The examples of docs/clients.md, run as they are written there, and its killmail as JSON.
+//! The examples of docs/clients.md, run as written, and the killmail that the page shows as JSON.
 
 use std::{fs, path::PathBuf, process::Stdio};
 
@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// The numbers of the killmails whose links a program printed.
+/// Returns the ids of the killmails whose links a program printed.
 fn links(output: &str) -> Vec<u64> {
     let id = |line: &str| line.rsplit("/kill/").next()?.trim_end_matches('/').parse().ok();
     output.lines().filter_map(id).collect()
@@ -27,11 +27,11 @@ fn ids(documents: &[Value]) -> Vec<u64> {
         .collect()
 }
 
-/// Runs a program to its end and gives what it wrote on stdout.
+/// Runs a program to its end and returns its stdout.
 async fn output(mut command: Command) -> String {
     command.current_dir(corpus::repository()).kill_on_drop(true);
     let run = tokio::time::timeout(TEST_TIMEOUT, command.output()).await;
-    let output = run.expect("it ends by itself").unwrap();
+    let output = run.expect("the program ends in time").unwrap();
     assert!(
         output.status.success(),
         "{command:?}: {}",
@@ -40,17 +40,17 @@ async fn output(mut command: Command) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What a variable names, if it is there; `.ci/run` sets it.
+/// Returns the path in a variable that `.ci/run` sets, or `None` if the path does not exist.
 fn tool(variable: &str, what: &str) -> Option<String> {
     let path = std::env::var(variable).ok().filter(|path| PathBuf::from(path).exists());
     if path.is_none() {
-        eprintln!("note: {variable} names no {what}: not tested");
+        eprintln!("note: {variable} does not name a {what}: not tested");
     }
     path
 }
 
 #[tokio::test]
-async fn the_rust_example_prints_what_comes() {
+async fn rust_example_prints_every_killmail() {
     let upstream = FakeUpstream::start_with_sample().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
     let documents: Vec<Value> = corpus::sample().into_iter().take(20).collect();
@@ -61,7 +61,7 @@ async fn the_rust_example_prints_what_comes() {
         .kill_on_drop(true)
         .spawn()
         .unwrap();
-    eventually("it follows", TEST_TIMEOUT, async || {
+    eventually("the example opens a stream", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_streams").await == 1.0
     })
     .await;
@@ -71,19 +71,22 @@ async fn the_rust_example_prints_what_comes() {
     for _ in 0..documents.len() {
         let line = tokio::time::timeout(TEST_TIMEOUT, lines.next_line())
             .await
-            .expect("in time");
-        printed.push_str(&line.unwrap().expect("it does not end"));
+            .expect("the example prints a line in time");
+        printed.push_str(&line.unwrap().expect("the example keeps running"));
         printed.push('\n');
     }
     assert_eq!(links(&printed), ids(&documents));
-    // As promised; what stands above them are the imports.
+    // The page promises ten lines, without the imports.
     let code = fs::read_to_string(corpus::repository().join("examples/follow.rs")).unwrap();
     let body = code.split("anyhow::Result<()> {\n").nth(1).unwrap();
-    assert!(body.trim_end().lines().count() <= 10, "ten lines: {body}");
+    assert!(
+        body.trim_end().lines().count() <= 10,
+        "the example has more than ten lines: {body}"
+    );
 }
 
 #[tokio::test]
-async fn the_node_example_prints_every_killmail_once_and_continues_where_it_was() {
+async fn node_example_resumes_without_loss_or_repeat() {
     let Some(modules) = tool("KILLFEED_TEST_NODE_MODULES", "folder with examples/node's modules") else {
         return;
     };
@@ -110,7 +113,7 @@ async fn the_node_example_prints_every_killmail_once_and_continues_where_it_was(
     assert_eq!(ingestor.stop().await, Some(0));
 }
 
-/// A small killmail of the sample, as far as a human reader is concerned: few attackers, some items.
+/// Returns a killmail of the sample that is short to read: few attackers, some items.
 fn small() -> Value {
     let size = |document: &Value| document.to_string().len();
     let mut documents = corpus::sample();
@@ -118,12 +121,17 @@ fn small() -> Value {
         let victim = &document["esi"]["victim"];
         victim["items"].as_array().is_some_and(|items| items.len() >= 2) && victim["character_id"].is_u64()
     });
-    documents.into_iter().min_by_key(size).expect("the sample has such")
+    documents
+        .into_iter()
+        .min_by_key(size)
+        .expect("the sample has a killmail with items")
 }
 
-/// docs/clients.md holds a whole killmail as `buf curl` shows it. `KILLFEED_BLESS=1` writes it anew.
+/// Compares the killmail in docs/clients.md with the output of `buf curl`.
+///
+/// `KILLFEED_BLESS=1` rewrites the page.
 #[tokio::test]
-async fn buf_curl_works_as_written_and_the_documented_killmail_is_what_it_prints() {
+async fn buf_curl_prints_the_documented_killmail() {
     let Some(buf) = tool("KILLFEED_TEST_BUF", "buf") else {
         return;
     };
@@ -146,24 +154,27 @@ async fn buf_curl_works_as_written_and_the_documented_killmail_is_what_it_prints
 
     let mut printed: Value = serde_json::from_str(&text).unwrap();
     let now = printed["killmail"]["ingestedTime"].as_str().unwrap().to_owned();
-    // The one thing that is another one in each run.
+    // The ingestion time is the only field that differs between runs.
     let fixed = printed["killmail"]["publishedTime"].as_str().unwrap().to_owned();
     printed["killmail"]["ingestedTime"] = fixed.clone().into();
     let path = corpus::repository().join("docs/clients.md");
     let mut docs = fs::read_to_string(&path).unwrap();
     let begin = "<!-- killmail -->\n```json\n";
     let start = docs.find(begin).expect("docs/clients.md has a marker for the killmail") + begin.len();
-    let end = start + docs[start..].find("```").expect("and an end of it");
+    let end = start
+        + docs[start..]
+            .find("```")
+            .expect("docs/clients.md has an end of the killmail");
     if std::env::var_os("KILLFEED_BLESS").is_some() {
         docs.replace_range(start..end, &in_field_order(&text.replace(&now, &fixed)));
         fs::write(path, docs).unwrap();
     } else {
         let documented: Value = serde_json::from_str(&docs[start..end]).unwrap();
-        assert_eq!(documented, printed, "write it anew with KILLFEED_BLESS=1");
+        assert_eq!(documented, printed, "rewrite the killmail with KILLFEED_BLESS=1");
     }
 }
 
-/// JSON with two spaces of indent and its fields in the order in which they came, which `serde_json::Value` would sort.
+/// Indents JSON by two spaces and keeps the order of its fields, which `serde_json::Value` would sort.
 fn in_field_order(text: &str) -> String {
     let (mut out, mut depth, mut quoted, mut escaped) = (String::new(), 0_usize, false, false);
     let line = |out: &mut String, depth: usize| {
@@ -205,7 +216,7 @@ fn in_field_order(text: &str) -> String {
 }
 
 #[test]
-fn json_keeps_its_order() {
+fn json_formatter_keeps_field_order() {
     let text = r#"{"b":1,"a":  {"x":"a, \"b\": {"},"c":[1, 2]}"#;
     let pretty = in_field_order(text);
     assert_eq!(
@@ -215,7 +226,7 @@ fn json_keeps_its_order() {
 }
 
 #[tokio::test]
-async fn grpcurl_works_as_written() {
+async fn grpcurl_example_returns_the_log_id() {
     let found = Command::new("grpcurl")
         .arg("-version")
         .stdout(Stdio::null())
@@ -223,7 +234,7 @@ async fn grpcurl_works_as_written() {
         .status()
         .await;
     if !found.is_ok_and(|status| status.success()) {
-        eprintln!("note: no grpcurl on the PATH: not tested");
+        eprintln!("note: grpcurl is not on the PATH: not tested");
         return;
     }
     let upstream = FakeUpstream::start_with_sample().await;

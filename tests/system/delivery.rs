@@ -1,5 +1,7 @@
-//! What the notifier promises beside "each once": webhooks without a bot, later revisions, channels that come back, two notifiers
-//! side by side, guilds that move between them, a database that was damaged.
+//! Further promises of the notifier, beside one post per match.
+//!
+//! Webhooks without a bot, later revisions, channels that recover, two notifiers side by side, guilds transferred
+//! between them, and a corrupt database.
 
 use std::{path::Path, time::Duration};
 
@@ -29,7 +31,7 @@ async fn posts_are(discord: &FakeDiscord, channel: u64, expected: &[u64]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_webhook_needs_no_bot_and_a_deleted_one_is_let_go() {
+async fn webhook_needs_no_bot_and_retires_when_deleted() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
@@ -44,9 +46,9 @@ async fn a_webhook_needs_no_bot_and_a_deleted_one_is_let_go() {
     discord.fault(77, Fault::Status(503), Some(1));
     upstream.publish_all(documents[..10].iter().cloned());
     posts_are(&discord, 77, &ids(&documents[..10])).await;
-    assert_eq!(discord.identifies(), 0, "no bot");
+    assert_eq!(discord.identifies(), 0, "a webhook starts no gateway connection");
     assert!(discord.requests().iter().all(|asked| asked.authorization.is_empty()));
-    // Deleted: said once, and not asked for again.
+    // A deleted webhook is logged once and never called again.
     discord.fault(77, Fault::Rejected(404, 10_015), None);
     upstream.publish(documents[10].clone());
     eventually("retired", TEST_TIMEOUT, async || notifier.stderr().contains("retired")).await;
@@ -60,7 +62,7 @@ async fn a_webhook_needs_no_bot_and_a_deleted_one_is_let_go() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_later_revision_edits_the_post_and_pings_nobody_again() {
+async fn later_revision_edits_the_post_without_a_second_ping() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
@@ -79,23 +81,23 @@ async fn a_later_revision_edits_the_post_and_pings_nobody_again() {
     assert!(text.contains("987b"), "{text}");
     assert!(
         posts[0].body["content"].as_str().unwrap().contains("@here"),
-        "what it said stays"
+        "the edit keeps the mention text"
     );
     assert_eq!(
         posts[0].body["allowed_mentions"],
         json!({"parse": []}),
-        "and pings nobody again"
+        "the edit pings nobody"
     );
     assert_eq!(discord.rejected(), [""; 0]);
     assert_eq!(notifier.stop().await, Some(0));
 }
 
-/// The ingestor compiles the distances into the filter, the notifier tells them: nothing else knows both killmail and map.
+/// The ingestor compiles the distances into the filter, and the notifier shows them in the post.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_post_tells_how_far_away_it_was_and_so_does_its_edit() {
+async fn post_and_its_edit_show_the_distance() {
     const PERIMETER: u64 = 30_000_144;
     if corpus::shared("sde/latest.jsonl").is_none() {
-        eprintln!("../shared/data is not there: the bundled sample has no map around Jita, and nothing is tried");
+        eprintln!("note: no ../shared/data: the bundled sample has no map around Jita: not tested");
         return;
     }
     let upstream = FakeUpstream::start().await;
@@ -121,7 +123,7 @@ async fn a_post_tells_how_far_away_it_was_and_so_does_its_edit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_channel_resumes_at_once_when_the_permissions_are_back() {
+async fn channel_resumes_when_permissions_return() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
@@ -134,7 +136,7 @@ async fn a_channel_resumes_at_once_when_the_permissions_are_back() {
         notifier.stderr().contains("suspended")
     })
     .await;
-    // Only what is sent to the channel: the registration of the commands comes whenever it comes.
+    // Count only requests to the channel: the registration of the commands comes at any time.
     let attempts = || {
         let asked = discord.requests();
         let path = format!("/channels/{CHANNEL}/messages");
@@ -142,15 +144,19 @@ async fn a_channel_resumes_at_once_when_the_permissions_are_back() {
     };
     let before = attempts();
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(attempts(), before, "a channel that refuses is not asked in a loop");
-    // Not after the five minutes of NOTIFIER_PROBE_INTERVAL: the gateway says that something changed.
+    assert_eq!(
+        attempts(),
+        before,
+        "the notifier does not call a suspended channel in a loop"
+    );
+    // The gateway reports the change, so the notifier does not wait for the five minutes of NOTIFIER_PROBE_INTERVAL.
     discord.add_channel(GUILD, CHANNEL, permission::ALL);
     posts_are(&discord, CHANNEL, &ids(&documents)).await;
     assert_eq!(notifier.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_discord_will_not_take_is_a_dead_letter_with_its_body_and_costs_nothing_else() {
+async fn rejected_message_becomes_a_dead_letter_with_its_body() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
@@ -162,20 +168,23 @@ async fn what_discord_will_not_take_is_a_dead_letter_with_its_body_and_costs_not
     let ids = ids(&documents);
     discord.fault(CHANNEL, Fault::Rejected(400, 50_035), Some(1));
     upstream.publish(documents[0].clone());
-    eventually("given up", TEST_TIMEOUT, async || !get(&letters).await.is_empty()).await;
-    // A fault of the killmail is no fault of the subscription.
+    eventually("the message is a dead letter", TEST_TIMEOUT, async || {
+        !get(&letters).await.is_empty()
+    })
+    .await;
+    // A rejected killmail does not suspend its subscription.
     upstream.publish_all(documents[1..].iter().cloned());
     posts_are(&discord, CHANNEL, &ids[1..]).await;
 
     let link = format!("https://zkillboard.com/kill/{}/", ids[0]);
-    eventually("it is in the log", TEST_TIMEOUT, async || {
+    eventually("the notifier logs the dead letter", TEST_TIMEOUT, async || {
         let said = notifier.stderr();
         said.contains("Discord refuses this message") && said.contains(&link)
     })
     .await;
     let metrics = get(&format!("http://{}/metrics", notifier.http)).await;
     assert!(metrics.contains("notifier_dead_letters_total{"), "{metrics}");
-    // kill -9, and it can still be looked into.
+    // The dead letter survives SIGKILL and stays readable.
     notifier.kill().await;
     notifier.launch().await;
     let text = get(&letters).await;
@@ -186,17 +195,24 @@ async fn what_discord_will_not_take_is_a_dead_letter_with_its_body_and_costs_not
     assert_eq!(letter["destination"], json!({ "channel": CHANNEL }));
     assert_eq!(letter["state"], "Dead");
     assert!(letter["why"].as_str().is_some_and(|why| !why.is_empty()), "{letter}");
-    assert_eq!(letter["body"]["content"], link, "what was refused, as it was sent");
-    assert_eq!(posted(&discord, CHANNEL), ids[1..], "and is never tried again");
+    assert_eq!(
+        letter["body"]["content"], link,
+        "the dead letter holds the body as sent"
+    );
+    assert_eq!(
+        posted(&discord, CHANNEL),
+        ids[1..],
+        "the notifier never posts the dead letter"
+    );
     assert_eq!(notifier.stop().await, Some(0));
 }
 
-/// Guilds of shards 0 and 1 of 2.
+/// A guild of shard 0 of 2; [`ODD`] is a guild of shard 1.
 const EVEN: u64 = 8 << 22;
 const ODD: u64 = 9 << 22;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
+async fn guild_transfer_loses_and_repeats_nothing() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     discord.limit_posts(Some((2, Duration::from_secs(1))));
@@ -204,26 +220,26 @@ async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
     discord.add_channel(ODD, ODD + 1, permission::ALL);
     let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("even", EVEN, EVEN + 1, "") + &row("odd", ODD, ODD + 1, "");
-    // The same file for both: each takes the rows of its own shards.
+    // Both notifiers read the same file: each takes the rows of its own shards.
     let settings = discord.settings();
     let mut first = TestNotifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "0/2")]).await;
     let mut second = TestNotifier::start_with(&ingestor, &settings, &rows, &[("NOTIFIER_SHARDS", "1/2")]).await;
     assert_eq!(discord.shards(), [[0, 2], [1, 2]]);
     let ready = get(&format!("http://{}/readyz", second.http)).await;
     assert_eq!(ready, "ready: shards 1/2\n");
-    // Only what is published after a subscription was made is its business.
+    // A subscription posts only killmails published after its creation.
     let documents = fresh(160);
     upstream.publish_all(documents[..60].iter().cloned());
-    eventually("both post", TEST_TIMEOUT, async || {
+    eventually("both notifiers post", TEST_TIMEOUT, async || {
         posted(&discord, EVEN + 1).len() > 5 && posted(&discord, ODD + 1).len() > 5
     })
     .await;
 
-    // The second one ends first, with killmails that wait; the first one goes on for a while.
+    // The second notifier ends first, with queued killmails; the first one continues for a while.
     second.kill().await;
     upstream.publish_all(documents[60..110].iter().cloned());
     ingestor.wait_for_killmails(110).await;
-    eventually("the first one has all", TEST_TIMEOUT, async || {
+    eventually("the first notifier has every killmail", TEST_TIMEOUT, async || {
         posted(&discord, EVEN + 1).len() == 110
     })
     .await;
@@ -234,7 +250,7 @@ async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
     move_guilds("export", second.data.path(), "1/2", &file).await;
     move_guilds("import", first.data.path(), "1/2", &file).await;
     upstream.publish_all(documents[110..].iter().cloned());
-    // From now on one process serves everything.
+    // One process now serves all shards.
     first.set("NOTIFIER_SHARDS", "0-1/2");
     first.launch().await;
     ingestor.wait_for_killmails(160).await;
@@ -246,7 +262,7 @@ async fn guilds_move_between_two_notifiers_and_nothing_is_lost_or_doubled() {
     }
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(posted(&discord, EVEN + 1), expected);
-    assert_eq!(posted(&discord, ODD + 1), expected, "each once, in the log's order");
+    assert_eq!(posted(&discord, ODD + 1), expected, "each killmail once, in log order");
     assert_eq!(first.stop().await, Some(0));
 }
 
@@ -264,24 +280,24 @@ async fn move_guilds(what: &str, data: &Path, shards: &str, file: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_database_is_kept_and_the_newest_copy_takes_its_place() {
+async fn corrupt_database_is_replaced_by_the_newest_daily_copy() {
     let upstream = FakeUpstream::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
     let console = [("NOTIFIER_SINK", "console".to_owned())];
     let mut notifier = TestNotifier::start_with(&ingestor, &console, &row("all", GUILD, CHANNEL, ""), &[]).await;
     let data = notifier.data.path().join("data");
-    eventually("today's copy", TEST_TIMEOUT, async || {
+    eventually("the daily copy exists", TEST_TIMEOUT, async || {
         std::fs::read_dir(data.join("exports")).is_ok_and(|files| files.count() == 1)
     })
     .await;
     assert_eq!(notifier.stop().await, Some(0));
     let length = std::fs::metadata(data.join("sled/db")).unwrap().len();
     std::fs::write(data.join("sled/db"), vec![0xa5; usize::try_from(length).unwrap()]).unwrap();
-    // Without the file, so that only the copy can bring them back.
+    // Without the file, only the daily copy can restore the subscriptions.
     std::fs::write(notifier.data.path().join("subscriptions.toml"), "").unwrap();
     notifier.set("NOTIFIER_SUBSCRIPTIONS_FILE", "");
     notifier.launch().await;
-    eventually("it is said", TEST_TIMEOUT, async || {
+    eventually("the notifier logs the replacement", TEST_TIMEOUT, async || {
         let said = notifier.stderr();
         said.contains("moved aside") && said.contains("subscriptions=1")
     })
@@ -294,7 +310,7 @@ async fn a_damaged_database_is_kept_and_the_newest_copy_takes_its_place() {
     );
     let documents = fresh(2);
     upstream.publish_all(documents.iter().cloned());
-    eventually("it posts again", TEST_TIMEOUT, async || {
+    eventually("the notifier posts again", TEST_TIMEOUT, async || {
         notifier.printed() == ids(&documents)
     })
     .await;

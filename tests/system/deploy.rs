@@ -1,4 +1,4 @@
-//! What lies in deploy/ speaks of things that exist: metrics that the services have, settings that they know.
+//! Files in deploy/ name only metrics and settings that exist.
 
 use std::{collections::BTreeSet, fs};
 
@@ -11,7 +11,7 @@ use crate::{harness::TestIngestor, notifier::TestNotifier};
 
 use crate::metrics::code_of;
 
-/// Names of metrics in a text: what begins like ours and goes on in lower case.
+/// Returns the metric names in a text: lower-case words that start with our prefixes.
 fn metrics_in(text: &str) -> BTreeSet<String> {
     let is_name = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit() || character == '_';
     text.split(|character| !is_name(character))
@@ -31,14 +31,14 @@ fn dashboards_and_alerts_name_metrics_that_exist() {
         let named = metrics_in(&fs::read_to_string(root.join(file)).unwrap());
         assert!(named.len() > 5, "{file} names metrics");
         for name in named {
-            // A histogram's parts are not named in the code.
+            // The code does not contain the names of a histogram's parts.
             let name = ["_bucket", "_sum", "_count"]
                 .iter()
                 .find_map(|part| name.strip_suffix(part))
                 .unwrap_or(&name);
             assert!(
                 code.contains(&format!("\"{name}\"")),
-                "{file} names {name}, which no service has"
+                "{file} names {name}, but no service has this metric"
             );
         }
     }
@@ -70,14 +70,14 @@ fn deployments_use_settings_that_exist() {
             let exists = known
                 .iter()
                 .any(|(name, secret)| *name == variable || (*secret && variable.strip_suffix("_FILE") == Some(name)));
-            assert!(exists, "{file} sets {variable}, which no service knows");
+            assert!(exists, "{file} sets {variable}, but no service reads this setting");
         }
     }
 }
 
-/// A container is as healthy as the command in the Dockerfile says: both programs must know it.
+/// Checks that both programs have the health command that the Dockerfile calls.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_containers_health_checks_are_commands_of_the_programs() {
+async fn health_command_of_the_dockerfile_reports_readiness() {
     let dockerfile = fs::read_to_string(corpus::repository().join("Dockerfile")).unwrap();
     let asked = async |binary: Binary, variable: &'static str, address: String| {
         let check = format!("CMD [\"{}\", \"health\"]", binary.name());
@@ -92,7 +92,7 @@ async fn the_containers_health_checks_are_commands_of_the_programs() {
         (Binary::Notifier, "NOTIFIER_HTTP_ADDR"),
     ] {
         let (code, _, said) = asked(binary, variable, free_address()).await;
-        assert_eq!(code, Some(1), "nobody is there: {said}");
+        assert_eq!(code, Some(1), "nothing listens at the address: {said}");
         assert!(said.contains("/readyz"), "{said}");
     }
     let upstream = FakeUpstream::start_with_sample().await;
