@@ -1,4 +1,4 @@
-//! The notifier's Discord side against the stand-in Discord: real serenity, real HTTP.
+//! The notifier's Discord side against the fake Discord, over real serenity and real HTTP.
 
 use std::time::{Duration, SystemTime};
 
@@ -32,7 +32,7 @@ async fn until_ready(bot: &mut discord::Discord) {
     let ready = bot.ready.wait_for(discord::Readiness::all);
     tokio::time::timeout(LIMIT, ready)
         .await
-        .expect("connected in time")
+        .expect("the notifier connects in time")
         .unwrap();
 }
 
@@ -43,8 +43,8 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 async fn next_event(bot: &mut discord::Discord) -> GatewayEvent {
     tokio::time::timeout(LIMIT, bot.events.recv())
         .await
-        .expect("an event in time")
-        .expect("the gateway runs")
+        .expect("an event comes in time")
+        .expect("the gateway runs on")
 }
 
 fn post(killmail: u64, nonce: &str) -> Post {
@@ -67,7 +67,7 @@ fn post(killmail: u64, nonce: &str) -> Post {
 }
 
 #[tokio::test]
-async fn connects_posts_and_resumes_after_a_cut() {
+async fn gateway_connects_posts_and_resumes_after_a_close() {
     let stand_in = FakeDiscord::start().await;
     let (mut bot, shutdown) = connect(&stand_in).await;
     assert_eq!(stand_in.shards(), [[0, 1]]);
@@ -88,7 +88,7 @@ async fn connects_posts_and_resumes_after_a_cut() {
     assert_eq!(first, expected);
 
     let SendOutcome::Sent { message_id } = bot.sink.send(&post(1, "one")).await else {
-        panic!("not sent");
+        panic!("the sink did not send the post");
     };
     let posts = stand_in.posts(CHANNEL);
     assert_eq!((posts.len(), posts[0].id, posts[0].author), (1, message_id, BOT));
@@ -103,17 +103,21 @@ async fn connects_posts_and_resumes_after_a_cut() {
     until("resumed", || stand_in.resumes() == 1).await;
     until_ready(&mut bot).await;
     stand_in.close(0, 4000);
-    until("resumed again", || stand_in.resumes() == 2).await;
-    assert_eq!(stand_in.identifies(), 1, "a resume is free, an IDENTIFY is not");
+    until("the gateway resumes again", || stand_in.resumes() == 2).await;
+    assert_eq!(
+        stand_in.identifies(),
+        1,
+        "a resume needs no IDENTIFY, whose number is limited"
+    );
 
     shutdown.cancel();
     let ended = tokio::time::timeout(LIMIT, bot.task).await;
-    assert_eq!(ended.expect("ends in time").unwrap(), Ok(()));
-    until("said goodbye", || stand_in.shards().is_empty()).await;
+    assert_eq!(ended.expect("the gateway ends in time").unwrap(), Ok(()));
+    until("the gateway closes its connection", || stand_in.shards().is_empty()).await;
 }
 
 #[tokio::test]
-async fn does_not_connect_where_that_is_not_safe() {
+async fn start_fails_when_connecting_is_unsafe() {
     let stand_in = FakeDiscord::start().await;
     let start = || discord::start(settings(&stand_in), CancellationToken::new());
 
@@ -147,7 +151,7 @@ async fn does_not_connect_where_that_is_not_safe() {
 }
 
 #[tokio::test]
-async fn asks_again_where_that_may_help() {
+async fn start_retries_after_a_server_error() {
     let stand_in = FakeDiscord::start().await;
     stand_in.bot_gateway(|bot| {
         bot.fails = Some(502);
@@ -160,7 +164,7 @@ async fn asks_again_where_that_may_help() {
 }
 
 #[tokio::test]
-async fn serves_exactly_the_shards_given() {
+async fn gateway_serves_exactly_the_configured_shards() {
     let stand_in = FakeDiscord::start().await;
     let given = DiscordSettings {
         shards: ShardSetting::parse("1-2/4").unwrap(),
@@ -173,8 +177,8 @@ async fn serves_exactly_the_shards_given() {
 }
 
 #[tokio::test]
-async fn fatal_close_codes_end_it_with_their_reason() {
-    // serenity reports the first two and would try the others for ever.
+async fn fatal_close_codes_end_the_gateway_with_their_reason() {
+    // serenity reports the first two codes and would retry the others for ever.
     for code in [4004, 4014, 4011, 4012] {
         let stand_in = FakeDiscord::start().await;
         stand_in.refuse_identify(Some(code));
@@ -182,14 +186,14 @@ async fn fatal_close_codes_end_it_with_their_reason() {
             .await
             .unwrap();
         let ended = tokio::time::timeout(LIMIT, bot.task).await;
-        let error = ended.expect("ends in time").unwrap().unwrap_err();
+        let error = ended.expect("the gateway ends in time").unwrap().unwrap_err();
         assert_eq!(error, FatalError::Closed { code });
         assert!(stand_in.identifies() <= 6, "{code}: {}", stand_in.identifies());
     }
 }
 
 #[tokio::test]
-async fn a_removal_is_told_from_an_outage() {
+async fn guild_removal_is_distinguished_from_an_outage() {
     let stand_in = FakeDiscord::start().await;
     let (mut bot, _shutdown) = connect(&stand_in).await;
     for _ in 0..3 {
@@ -207,7 +211,7 @@ async fn a_removal_is_told_from_an_outage() {
 }
 
 #[tokio::test]
-async fn every_fault_has_its_outcome() {
+async fn sink_maps_each_fault_to_its_outcome() {
     let stand_in = FakeDiscord::start().await;
     stand_in.limit_posts(None);
     let (bot, _shutdown) = connect(&stand_in).await;
@@ -245,13 +249,13 @@ async fn every_fault_has_its_outcome() {
     assert_eq!(
         bot.sink.send(&post(1, "same")).await,
         first,
-        "the nonce finds the first message"
+        "the nonce repeats the first message"
     );
     assert_eq!(stand_in.posts(CHANNEL).len(), 1);
 }
 
 #[tokio::test]
-async fn a_look_proves_only_what_it_can() {
+async fn lookup_claims_only_proven_results() {
     let stand_in = FakeDiscord::start().await;
     stand_in.limit_posts(None);
     let (bot, _shutdown) = connect(&stand_in).await;
@@ -259,15 +263,15 @@ async fn a_look_proves_only_what_it_can() {
     assert_eq!(
         bot.sink.lookup(&post(1, "a"), since).await,
         LookupOutcome::No,
-        "empty, but readable"
+        "the channel is empty, but readable"
     );
     for n in 0..250 {
-        stand_in.chat(CHANNEL, &format!("chatter {n}, also of https://zkillboard.com/kill/1/"));
+        stand_in.chat(CHANNEL, &format!("chatter {n}, with https://zkillboard.com/kill/1/"));
     }
     assert_eq!(
         bot.sink.lookup(&post(1, "a"), since).await,
         LookupOutcome::No,
-        "somebody else's link"
+        "another author's link does not count"
     );
     stand_in.fault(CHANNEL, Fault::AcceptedThenCut, Some(1));
     let lost = bot.sink.send(&post(1, "a")).await;
@@ -276,11 +280,11 @@ async fn a_look_proves_only_what_it_can() {
     assert_eq!(
         bot.sink.lookup(&post(1, "a"), since).await,
         LookupOutcome::Yes { message_id },
-        "on the third page"
+        "the lookup reads the third page"
     );
     assert_eq!(bot.sink.lookup(&post(2, "b"), since).await, LookupOutcome::No);
 
-    // `N more killmails` links none of them: it is found by what it says.
+    // A fold post contains no links to its killmails, so the lookup compares the text.
     let fold = |text: &str| {
         let mut fold = post(0, "fold");
         fold.killmails.clear();
@@ -312,12 +316,12 @@ async fn a_look_proves_only_what_it_can() {
     assert_eq!(
         bot.sink.lookup(&post(1, "a"), since).await,
         LookupOutcome::No,
-        "nobody sees it there"
+        "the bot cannot read the channel"
     );
 }
 
 #[tokio::test]
-async fn a_burst_overruns_no_limit() {
+async fn burst_exceeds_no_rate_limit() {
     let stand_in = FakeDiscord::start().await;
     stand_in.limit_posts(Some((5, Duration::from_secs(2))));
     let (bot, _shutdown) = connect(&stand_in).await;
@@ -334,7 +338,7 @@ async fn a_burst_overruns_no_limit() {
 }
 
 #[tokio::test]
-async fn a_dead_token_is_not_tried_again() {
+async fn invalid_token_is_not_retried() {
     let stand_in = FakeDiscord::start().await;
     let (bot, _shutdown) = connect(&stand_in).await;
     stand_in.fault(CHANNEL, Fault::Rejected(401, 0), Some(1));
@@ -344,9 +348,9 @@ async fn a_dead_token_is_not_tried_again() {
     assert_eq!(stand_in.requests().len(), asked);
 }
 
-/// In a process of its own: what is logged is heard for a whole process, and here everything is.
+/// Runs in a process of its own: the logger is global to a process, and this test logs everything.
 #[test]
-fn the_token_is_in_no_log() {
+fn token_appears_in_no_log() {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     child.args(["--exact", "discord::logs_everything", "--ignored", "--nocapture"]);
     let output = child.output().unwrap();
@@ -354,14 +358,14 @@ fn the_token_is_in_no_log() {
     assert!(output.status.success(), "{text}");
     assert!(
         text.contains("serenity") && text.contains("TRACE"),
-        "everything is logged: {text}"
+        "the child logs serenity at TRACE: {text}"
     );
     let told = text.lines().find(|line| line.contains(TOKEN));
     assert_eq!(told, None);
 }
 
 #[tokio::test]
-#[ignore = "only for the_token_is_in_no_log"]
+#[ignore = "token_appears_in_no_log runs it"]
 async fn logs_everything() {
     let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
     log.with_ansi(false).with_writer(std::io::stderr).init();
@@ -378,7 +382,7 @@ async fn logs_everything() {
 }
 
 #[tokio::test]
-async fn nothing_listens() {
+async fn send_outcome_is_unknown_when_discord_is_unreachable() {
     let stand_in = FakeDiscord::start().await;
     let (bot, _shutdown) = connect(&stand_in).await;
     let webhook = Post {
@@ -391,7 +395,7 @@ async fn nothing_listens() {
     ));
     drop(stand_in);
     let outcome = bot.sink.send(&post(1, "a")).await;
-    // The kept connection is cut first; a new one is not even possible.
+    // The bot closes the kept connection first; a new connection fails as well.
     assert!(
         matches!(outcome, SendOutcome::Unknown { .. } | SendOutcome::RateLimited { .. }),
         "{outcome:?}"

@@ -1,4 +1,6 @@
-//! The stand-in zKillboard, ESI and static data answer as the real ones do: what the other tests rest on.
+//! The fakes of zKillboard, ESI and static data answer as the real hosts do.
+//!
+//! The other tests rely on them.
 
 use std::{collections::HashSet, time::Duration};
 
@@ -34,7 +36,7 @@ fn killmail(id: u64) -> Value {
 }
 
 #[tokio::test]
-async fn files_come_under_their_numbers_and_sequence_json_lags() {
+async fn feed_serves_files_by_sequence_and_sequence_json_lags() {
     let upstream = FakeUpstream::start_with_sample().await;
     let client = client();
     let sequence = async || {
@@ -49,7 +51,7 @@ async fn files_come_under_their_numbers_and_sequence_json_lags() {
     assert_eq!(
         sequence().await,
         FIRST,
-        "50 behind is not behind enough to be rewritten"
+        "the fake rewrites sequence.json only after more than 50 sequences"
     );
     upstream.publish(killmail(52));
     assert_eq!(sequence().await, FIRST + 51);
@@ -75,7 +77,7 @@ async fn files_come_under_their_numbers_and_sequence_json_lags() {
 }
 
 #[tokio::test]
-async fn faults_answer_in_place_of_the_document() {
+async fn faults_replace_the_document() {
     let upstream = FakeUpstream::start_with_sample().await;
     let client = client();
     let number = upstream.publish(killmail(1));
@@ -85,14 +87,18 @@ async fn faults_answer_in_place_of_the_document() {
     let banned = ask().await;
     assert_eq!(banned.status(), 429);
     assert_eq!(banned.headers()["retry-after"], "7");
-    assert_eq!(ask().await.status(), 200, "a fault for one request is over after it");
+    assert_eq!(
+        ask().await.status(),
+        200,
+        "a fault for one request ends after that request"
+    );
 
     upstream.fault(number, Fault::TruncatedGzip, Some(1));
     assert!(ask().await.bytes().await.is_err());
     upstream.fault(number, Fault::Cut, Some(1));
     assert!(ask().await.bytes().await.is_err());
     upstream.fault(number, Fault::StallInBody, Some(1));
-    // Headers, a part of the body, and never the rest.
+    // The fake sends headers and a part of the body, and never the rest.
     let mut stalled = ask().await;
     let body = async { while stalled.chunk().await.unwrap().is_some() {} };
     assert!(timeout(Duration::from_secs(1), body).await.is_err());
@@ -106,7 +112,7 @@ async fn faults_answer_in_place_of_the_document() {
 }
 
 #[tokio::test]
-async fn esi_knows_the_names_of_everyone_published_and_one_bad_id_fails_a_batch() {
+async fn esi_names_published_ids_and_rejects_batches_with_bad_ids() {
     let upstream = FakeUpstream::start_with_sample().await;
     let client = client();
     upstream.publish_without_esi(killmail(1));
@@ -131,16 +137,16 @@ async fn esi_knows_the_names_of_everyone_published_and_one_bad_id_fails_a_batch(
     assert_eq!(get("/killmails/1/0000").await.status(), 422);
 }
 
-/// The sample has what the demo and the tests rest on: every kind of place, a titan, a structure, odd documents.
+/// Checks the variety of the sample, on which the demo and the tests rely.
 #[tokio::test]
-async fn the_bundled_sample_is_varied_and_the_stand_ins_serve_it() {
+async fn bundled_sample_is_varied_and_the_fakes_serve_it() {
     let upstream = FakeUpstream::start_with_sample().await;
     let feed = corpus::sample_feed();
     assert!(feed.iter().any(|entry| matches!(entry, SampleLine::WithoutEsi(_))));
     assert!(feed.contains(&SampleLine::Placeholder));
     let killmails = corpus::sample();
     assert!(killmails.len() >= 40);
-    assert!(killmails.len() + 1 < feed.len(), "a killmail comes twice");
+    assert!(killmails.len() + 1 < feed.len(), "the sample repeats a killmail");
     let most = killmails
         .iter()
         .filter_map(|killmail| killmail["esi"]["attackers"].as_array().map(Vec::len))
@@ -163,13 +169,16 @@ async fn the_bundled_sample_is_varied_and_the_stand_ins_serve_it() {
                 .as_array()
                 .is_some_and(|all| all.contains(&label.into()))
         };
-        assert!(killmails.iter().any(labels), "no killmail is {label}");
+        assert!(
+            killmails.iter().any(labels),
+            "the sample has no killmail labeled {label}"
+        );
     }
     feed.into_iter().for_each(|entry| {
         upstream.play(entry);
     });
 
-    // Everyone and everything in it has a name.
+    // Every id in the sample has a name.
     let mut ids = HashSet::new();
     for killmail in &killmails {
         collect_ids(&killmail["esi"], &mut ids);
@@ -185,7 +194,7 @@ async fn the_bundled_sample_is_varied_and_the_stand_ins_serve_it() {
     assert_eq!(latest["buildNumber"], corpus::SAMPLE_BUILD);
 }
 
-/// Every id in an ESI killmail that has a name somewhere.
+/// Collects every id in an ESI killmail that has a name.
 fn collect_ids(value: &Value, ids: &mut HashSet<u64>) {
     const NAMED: [&str; 8] = [
         "character_id",

@@ -1,5 +1,6 @@
-//! The fuzz targets' checks without a fuzzer: over the corpus, over every real document beside the project, and over random
-//! mutations of both.
+//! The checks of the fuzz targets without a fuzzer.
+//!
+//! The inputs are the corpus, every real document beside the project, and random mutations of both.
 
 use std::{fs, path::PathBuf};
 
@@ -8,18 +9,18 @@ use killfeed_support::corpus;
 #[path = "../../fuzz/check.rs"]
 mod check;
 
-/// Mutations of each seed.
+/// The number of mutations of each seed.
 const MUTATIONS: usize = 60;
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     let folder: PathBuf = corpus::repository().join("fuzz/corpus").join(target);
-    let entries = fs::read_dir(&folder).expect("the corpus is part of the repository");
+    let entries = fs::read_dir(&folder).expect("the repository contains the corpus");
     let seeds: Vec<_> = entries.map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect();
-    assert!(seeds.len() >= 3, "{} is empty", folder.display());
+    assert!(seeds.len() >= 3, "{} has fewer than three seeds", folder.display());
     seeds
 }
 
-/// Cuts, repeats, overwrites and flips, as a fuzzer does.
+/// Cuts, repeats, overwrites and flips bytes, as a fuzzer does.
 fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
     for _ in 0..random.usize(1..4) {
         let length = bytes.len();
@@ -57,7 +58,7 @@ fn mutate(bytes: &mut Vec<u8>, random: &mut fastrand::Rng) {
 
 fn run(check: fn(&[u8]), seeds: &[Vec<u8>]) {
     let seed = fastrand::u64(..);
-    // Shown if a check fails: with it the run can be repeated.
+    // A failed check shows the seed, which repeats the run.
     println!("random seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
     for seed in seeds {
@@ -74,7 +75,7 @@ fn run(check: fn(&[u8]), seeds: &[Vec<u8>]) {
 }
 
 #[test]
-fn fuzz_documents_without_a_fuzzer() {
+fn document_check_survives_mutated_documents() {
     let mut all = seeds("document");
     all.extend(
         corpus::best()
@@ -90,7 +91,7 @@ fn fuzz_documents_without_a_fuzzer() {
 }
 
 #[test]
-fn fuzz_esi_bodies_without_a_fuzzer() {
+fn esi_body_check_survives_mutated_bodies() {
     let mut all = seeds("esi_body");
     all.extend(
         corpus::best()

@@ -1,5 +1,7 @@
-//! The seven guarantees of a stream, by the validator: with the connection cut everywhere, and with clients that read nothing.
-//! The randomized run is in `chaos`.
+//! The seven guarantees of a stream, checked by the validator.
+//!
+//! One test closes the connection at every message, one has clients that read nothing. The randomized run is in
+//! `chaos`.
 
 use std::collections::HashMap;
 
@@ -22,7 +24,7 @@ use crate::{
 
 const KILLMAILS: usize = 30;
 
-/// Reads until the head, or until the connection is gone; also gives the last cursor.
+/// Reads until the head or until the connection closes, and returns the stream and its last cursor.
 async fn read(recorder: Recorder, url: &str, after: Option<String>) -> (Stream, Option<String>) {
     let start = match &after {
         Some(cursor) => Start::After(offset(cursor)),
@@ -47,9 +49,9 @@ async fn read(recorder: Recorder, url: &str, after: Option<String>) -> (Stream, 
     let mut stream = opened.into_inner();
     while let Ok(next) = tokio::time::timeout(TEST_TIMEOUT, stream.message())
         .await
-        .expect("in time")
+        .expect("a message comes in time")
     {
-        let response = next.expect("a stream ends with a status, or breaks");
+        let response = next.expect("a stream ends only with an error");
         read.events.push(recorder.response(&response));
         last = Some(response.cursor);
         if let Some(Event::Progress(progress)) = response.event
@@ -63,7 +65,7 @@ async fn read(recorder: Recorder, url: &str, after: Option<String>) -> (Stream, 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_cut_at_any_message_or_inside_it_loses_and_repeats_nothing() {
+async fn closed_connection_loses_and_repeats_nothing() {
     let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(KILLMAILS);
     upstream.publish_all(documents);
@@ -74,9 +76,9 @@ async fn a_connection_cut_at_any_message_or_inside_it_loses_and_repeats_nothing(
     assert_eq!(history.log.len(), KILLMAILS);
     let recorder = Recorder::new();
 
-    // A Progress follows the killmails, so there is one message more.
+    // One Progress follows the killmails, hence one message more.
     let at_messages = (0..=KILLMAILS).flat_map(|n| [Cut::AfterMessages(n), Cut::InMessage(n)]);
-    // And wherever that is: in headers, in the prefix of a message, in settings.
+    // These cuts fall into headers, message prefixes and HTTP/2 settings.
     let at_bytes = (0..60).map(|n| Cut::AfterBytes(n * n * 5));
     let mut cut_short = 0;
     for cut in at_messages.chain(at_bytes) {
@@ -94,17 +96,17 @@ async fn a_connection_cut_at_any_message_or_inside_it_loses_and_repeats_nothing(
         client.streams.push(second);
         history.clients.push(client);
     }
-    // Only a cut behind the last byte that was needed does nothing.
+    // A cut after the last needed byte has no effect.
     assert!(cut_short > 2 * KILLMAILS, "{cut_short} connections were cut short");
     validate(&history);
 }
 
-/// How many clients read nothing, and how many read at once.
+/// The number of clients that read nothing; [`PROMPT`] clients read without delay.
 const STALLED: usize = 30;
 const PROMPT: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
+async fn stalled_clients_use_bounded_memory_and_delay_no_client() {
     let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(700);
     let (warm_up, live) = documents.split_at(documents.len() / 2);
@@ -112,7 +114,7 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.wait_for_killmails(warm_up.len() as u64).await;
     let recorder = Recorder::new();
-    let before = ingestor.service().resident().expect("on Linux");
+    let before = ingestor.service().resident().expect("Linux reports resident memory");
 
     let mut stalled = Vec::new();
     for n in 0..STALLED {
@@ -122,7 +124,11 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
             ..Default::default()
         };
         let mut stream = client.stream_killmails(request).await.unwrap().into_inner();
-        stream.message().await.unwrap().expect("a first event");
+        stream
+            .message()
+            .await
+            .unwrap()
+            .expect("the stream delivers a first event");
         stalled.push(stream);
     }
     let (sender, mut received) = mpsc::channel(1_024);
@@ -147,7 +153,10 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
 
     let mut prompt = vec![begun(Start::Latest, None, false); PROMPT];
     for _ in 0..PROMPT {
-        let (n, _, first, _) = received.recv().await.expect("a Progress comes at once");
+        let (n, _, first, _) = received
+            .recv()
+            .await
+            .expect("a prompt client receives a Progress first");
         prompt[n].events.push(first);
     }
     let (mut published, mut waits, mut memory) = (HashMap::new(), Vec::new(), Vec::new());
@@ -159,14 +168,19 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
         let mut left = burst.len() * PROMPT;
         while left > 0 {
             let next = tokio::time::timeout(TEST_TIMEOUT, received.recv()).await;
-            let (n, at, event, response) = next.expect("in time").expect("nobody left");
+            let (n, at, event, response) = next
+                .expect("an event comes in time")
+                .expect("a prompt client is connected");
             prompt[n].events.push(event);
             if let Some(Event::Killmail(killmail)) = response.event {
                 waits.push((killmail.killmail_id, at - published[&killmail.killmail_id]));
                 left -= 1;
             }
         }
-        memory.push((STALLED as u64, ingestor.service().resident().expect("on Linux")));
+        memory.push((
+            STALLED as u64,
+            ingestor.service().resident().expect("Linux reports resident memory"),
+        ));
     }
 
     let mut history = whole_log(&ingestor).await;
@@ -190,7 +204,7 @@ async fn clients_that_read_nothing_cost_constant_memory_and_delay_nobody() {
     );
     history.latency = Latency {
         waits,
-        // A stalled client would hold up a burst for as long as it stalls, which is for ever.
+        // A stalled client would delay a burst for as long as it stalls, which is for ever.
         limit: TEST_TIMEOUT,
     };
     history.memory = Memory {

@@ -1,4 +1,4 @@
-//! The services as the tests of this binary start them: real processes against the stand-ins.
+//! Starts the services for the tests of this binary, as real processes against the fakes.
 
 use std::{path::Path, time::Duration};
 
@@ -15,10 +15,10 @@ use tempfile::TempDir;
 
 use crate::recorder::{CheckedEvents, NextEvent};
 
-/// How long a test waits for an event before it fails as a hang.
+/// The time that a test waits for an event before it fails as a hang.
 pub(crate) const TEST_TIMEOUT: Duration = LIMIT;
 
-/// An ingestor that can be killed and started again in the same place.
+/// An ingestor that a test can kill and restart with the same folder and ports.
 pub(crate) struct TestIngestor {
     pub(crate) data: TempDir,
     pub(crate) grpc: String,
@@ -29,7 +29,9 @@ pub(crate) struct TestIngestor {
 }
 
 impl TestIngestor {
-    /// Starts one and waits until it is ready. `extra` settings win over the defaults of tests.
+    /// Starts an ingestor and waits until it is ready.
+    ///
+    /// The settings in `extra` override the defaults of the tests.
     pub(crate) async fn start(upstream: &FakeUpstream, extra: &[(&'static str, &str)]) -> Self {
         let mut ingestor = Self {
             data: tempfile::tempdir().unwrap(),
@@ -46,12 +48,12 @@ impl TestIngestor {
         ingestor
     }
 
-    /// Another setting for the next start.
+    /// Changes a setting for the next start.
     pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
         self.extra.push((variable, value.to_owned()));
     }
 
-    /// Its settings; later ones win.
+    /// Returns the settings; later ones override earlier ones.
     pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
         let mut settings = self.upstream.clone();
         settings.extend([
@@ -61,38 +63,38 @@ impl TestIngestor {
             ("INGESTOR_FEED_START", FIRST.to_string()),
             ("INGESTOR_FEED_POLL_INTERVAL", "50ms".to_owned()),
             ("INGESTOR_FEED_RATE", "100000".to_owned()),
-            // Tests ask many times a second how things stand.
+            // Tests query the status many times a second.
             ("INGESTOR_MAX_CALLS", "10000".to_owned()),
         ]);
         settings.extend(self.extra.iter().cloned());
         settings
     }
 
-    /// Starts it (again) and waits until it is ready.
+    /// Starts or restarts the ingestor and waits until it is ready.
     pub(crate) async fn launch(&mut self) {
         let mut service = Service::start(Binary::Ingestor, &self.settings()).await;
         service.ready().await;
         self.service = Some(service);
     }
 
-    /// kill -9.
+    /// Sends SIGKILL.
     pub(crate) async fn kill(&mut self) {
-        self.service.take().expect("it runs").kill().await;
+        self.service.take().expect("the ingestor runs").kill().await;
     }
 
-    /// kill -9, and a new start in the same place.
+    /// Sends SIGKILL and starts the ingestor again with the same folder and ports.
     pub(crate) async fn kill_and_begin(&mut self) {
         self.kill().await;
         self.launch().await;
     }
 
     pub(crate) fn service(&mut self) -> &mut Service {
-        self.service.as_mut().expect("it runs")
+        self.service.as_mut().expect("the ingestor runs")
     }
 
-    /// SIGTERM, and its exit code.
+    /// Sends SIGTERM and returns the exit code.
     pub(crate) async fn stop(&mut self) -> Option<i32> {
-        self.service.take().expect("it runs").stop().await.code()
+        self.service.take().expect("the ingestor runs").stop().await.code()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -115,25 +117,25 @@ impl TestIngestor {
             Ok(status) => status.into_inner(),
             Err(error) => {
                 let said = self.service.as_ref().map(Service::stderr).unwrap_or_default();
-                panic!("the ingestor does not say its status: {error}\n{said}");
+                panic!("the ingestor does not report its status: {error}\n{said}");
             }
         }
     }
 
-    /// Waits until the log holds so many killmails.
+    /// Waits until the log holds this number of killmails.
     pub(crate) async fn wait_for_killmails(&self, killmails: u64) {
-        let what = format!("{killmails} killmails in the log");
+        let what = format!("the log holds {killmails} killmails");
         eventually(&what, TEST_TIMEOUT, async || self.status().await.killmails >= killmails).await;
         assert_eq!(self.status().await.killmails, killmails);
     }
 
-    /// The value of one metric, all its labels summed.
+    /// Returns the value of one metric, summed over its labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
         metric(&self.http, name).await
     }
 }
 
-/// The value of one metric of a service, all its labels summed; 0 if it is not there.
+/// Returns the value of a service's metric, summed over its labels, or 0 if it does not exist.
 pub(crate) async fn metric(http: &str, name: &str) -> f64 {
     let text = get(&format!("http://{http}/metrics")).await;
     let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
@@ -143,18 +145,18 @@ pub(crate) async fn metric(http: &str, name: &str) -> f64 {
         .sum()
 }
 
-/// The body of an answer, within bounds.
+/// Returns the body of an HTTP response and fails the test on a timeout.
 pub(crate) async fn get(url: &str) -> String {
     let client = reqwest::Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
     client.get(url).send().await.unwrap().text().await.unwrap()
 }
 
-/// Follows from the log's beginning, under the validator's eyes.
+/// Follows the log from its beginning and checks the events with the validator.
 pub(crate) fn from_the_beginning(client: &Client, filter: &str) -> CheckedEvents {
     CheckedEvents::new(client, FollowOptions::new(filter, Start::Earliest))
 }
 
-/// The next `n` killmails of a stream.
+/// Returns the next `n` killmails of a stream.
 pub(crate) async fn killmails(events: &mut impl NextEvent, n: usize) -> Vec<Killmail> {
     let mut seen = Vec::with_capacity(n);
     while seen.len() < n {
@@ -167,7 +169,7 @@ pub(crate) async fn killmails(events: &mut impl NextEvent, n: usize) -> Vec<Kill
     seen
 }
 
-/// Whether a file's bytes are as before: what "left untouched" means.
+/// Returns the bytes of every file below a folder, to prove that a folder is untouched.
 pub(crate) fn bytes_below(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {

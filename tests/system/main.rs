@@ -1,6 +1,7 @@
-//! killfeed as a whole: the real services against a stand-in zKillboard, ESI and Discord.
+//! Tests of killfeed as a whole: the real services against the fakes of zKillboard, ESI and Discord.
 //!
-//! One binary, so that everything here is linked once. The fake hosts live in `tests/fakes` and `tests/support`.
+//! All system tests are one binary, so that the linker runs once. The fake hosts are in `tests/fakes` and
+//! `tests/support`.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -40,5 +41,5 @@ mod architecture;
 mod traces;
 mod harness;
 
-/// `crate::v1` as the library's own tests know it, for those of their files that are used here.
+/// Provides `crate::v1` for the files of the library's own tests that this binary includes.
 use killfeed::v1;

@@ -1,4 +1,6 @@
-//! The list of metrics in docs/operations.md is what the services have: every name, its kind, and which service shows it.
+//! Compares the list of metrics in docs/operations.md with the services.
+//!
+//! The tests check each name, its kind, and the service that exports it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,24 +19,29 @@ use crate::{
     notifier::{TestNotifier, fresh, posted, row},
 };
 
-/// What the list says of a metric.
+/// The description of a metric: its kind and its labels.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Listed {
     pub(crate) kind: String,
     pub(crate) labels: BTreeSet<String>,
 }
 
-/// The rows between `<!-- metrics: service -->` and `<!-- end -->`: name, kind, unit, labels, meaning.
+/// Returns the listed metrics of a service.
+///
+/// The rows are between `<!-- metrics: service -->` and `<!-- end -->`: name, kind, unit, labels, meaning.
 pub(crate) fn listed(service: &str) -> BTreeMap<String, Listed> {
     let text = fs::read_to_string(corpus::repository().join("docs/operations.md")).unwrap();
     let begin = format!("<!-- metrics: {service} -->");
-    let table = text.split(&begin).nth(1).expect("a table for this service");
+    let table = text
+        .split(&begin)
+        .nth(1)
+        .expect("docs/operations.md has a table for this service");
     let table = table.split("<!-- end -->").next().unwrap();
     let mut found = BTreeMap::new();
     for line in table.lines().filter(|line| line.starts_with("| `")) {
         let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, unit, labels, meaning] = cells[..] else {
-            panic!("five columns: {line}");
+            panic!("expected five columns: {line}");
         };
         let name = name.trim_matches('`').to_owned();
         assert!(!unit.is_empty() && !meaning.is_empty(), "{line}");
@@ -45,13 +52,16 @@ pub(crate) fn listed(service: &str) -> BTreeMap<String, Listed> {
             kind: kind.to_owned(),
             labels,
         };
-        assert!(found.insert(name, row).is_none(), "twice: {line}");
+        assert!(
+            found.insert(name, row).is_none(),
+            "the list names a metric twice: {line}"
+        );
     }
-    assert!(found.len() > 15, "the table of the {service} is read");
+    assert!(found.len() > 15, "the table of the {service} has too few rows");
     found
 }
 
-/// Names of metrics that a service's code has as whole texts.
+/// Returns the metric names among the string literals of a service's code.
 fn coded(service: &str) -> BTreeSet<String> {
     let text = code_of(service);
     let names = text.split('"').filter(|word| {
@@ -59,27 +69,31 @@ fn coded(service: &str) -> BTreeSet<String> {
         let plain = word
             .bytes()
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        // The crates' own names stand in filters of the log.
+        // Log filters contain the crate names.
         of_ours && plain && !["killfeed_ingestor", "killfeed_notifier"].contains(word)
     });
     names.map(str::to_owned).collect()
 }
 
-/// A service's code with its unit tests, as one text.
+/// Returns a service's code with its unit tests, as one text.
 pub(crate) fn code_of(service: &str) -> String {
     let files = rust_files(&corpus::repository().join(service).join("src"));
     files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
 }
 
 #[test]
-fn the_list_names_every_metric_of_the_code_and_no_other() {
+fn list_names_exactly_the_metrics_of_the_code() {
     for service in ["ingestor", "notifier"] {
         let listed: BTreeSet<String> = listed(service).into_keys().collect();
-        assert_eq!(listed, coded(service), "docs/operations.md and the {service}'s code");
+        assert_eq!(
+            listed,
+            coded(service),
+            "docs/operations.md differs from the {service}'s code"
+        );
     }
 }
 
-/// (name, kind, labels) of everything that an endpoint shows.
+/// Returns the name, kind and labels of every metric that an endpoint exports.
 pub(crate) async fn shown(http: &str) -> BTreeMap<String, Listed> {
     let text = get(&format!("http://{http}/metrics")).await;
     let mut found: BTreeMap<String, Listed> = BTreeMap::new();
@@ -104,7 +118,9 @@ pub(crate) async fn shown(http: &str) -> BTreeMap<String, Listed> {
     found
 }
 
-/// What a healthy pair shows after a few posts, beside whatever else the list has.
+/// The metrics that a healthy pair of services exports after a few posts.
+///
+/// The list has more metrics.
 const AT_WORK: [(&str, &[&str]); 2] = [
     (
         "ingestor",
@@ -141,23 +157,23 @@ const AT_WORK: [(&str, &[&str]); 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn running_services_show_what_the_list_says() {
+async fn running_services_export_the_listed_metrics() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
     let rows = row("all", GUILD, CHANNEL, "");
     let mut notifier = TestNotifier::start_with(&ingestor, &discord.settings(), &rows, &[]).await;
     upstream.publish_all(fresh(5));
-    eventually("five posts", TEST_TIMEOUT, async || {
+    eventually("the channel has five posts", TEST_TIMEOUT, async || {
         posted(&discord, CHANNEL).len() == 5
     })
     .await;
     let mut events = from_the_beginning(&ingestor.client(), "");
     killmails(&mut events, 5).await;
     for ((service, at_work), http) in AT_WORK.iter().zip([&ingestor.http, &notifier.http]) {
-        // What is about a post is counted after Discord has it.
+        // The notifier counts a post after Discord has it.
         for name in *at_work {
-            let what = format!("{name} is shown by the {service}");
+            let what = format!("the {service} exports {name}");
             eventually(&what, TEST_TIMEOUT, async || shown(http).await.contains_key(*name)).await;
         }
         let (listed, shown) = (listed(service), shown(http).await);
@@ -172,7 +188,7 @@ async fn running_services_show_what_the_list_says() {
     }
     assert_eq!(ingestor.metric("killfeed_log_head_offset").await, 5.0);
     assert_eq!(ingestor.metric("killfeed_log_killmails").await, 5.0);
-    eventually("both have everything", TEST_TIMEOUT, async || {
+    eventually("both services export every metric", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_stream_lag_events").await == 0.0
     })
     .await;

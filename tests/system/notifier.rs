@@ -1,4 +1,6 @@
-//! From the feed to the posts, over real processes: every match posted once, in order, whatever is killed and whenever.
+//! From the feed to the posts, over real processes.
+//!
+//! Each match is posted once, in order, regardless of kills and their timing.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -16,28 +18,30 @@ use tempfile::TempDir;
 
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// Gets only what happened in low security space; [`CHANNEL`] gets everything.
+/// The channel of the low-security filter; [`CHANNEL`] gets every killmail.
 const LOWSEC: u64 = CHANNEL + 1;
 const LOWSEC_FILTER: &str = "space:lowsec";
 
-/// A notifier that can be killed and started again in the same place.
+/// A notifier that a test can kill and restart with the same folder and ports.
 pub(crate) struct TestNotifier {
     pub(crate) data: TempDir,
     pub(crate) http: String,
     settings: Vec<(&'static str, String)>,
     service: Option<Service>,
-    /// What the processes before this one wrote on stdout.
+    /// The stdout of the earlier processes.
     before: String,
 }
 
 impl TestNotifier {
-    /// Everything in [`CHANNEL`], some in [`LOWSEC`].
+    /// Starts a notifier that posts all killmails to [`CHANNEL`] and some to [`LOWSEC`].
     async fn start(ingestor: &TestIngestor, sink: &[(&'static str, String)]) -> Self {
         let rows = row("all", GUILD, CHANNEL, "") + &row("low", GUILD, LOWSEC, LOWSEC_FILTER);
         Self::start_with(ingestor, sink, &rows, &[]).await
     }
 
-    /// With a subscriptions file of these rows. `extra` settings win.
+    /// Starts a notifier with a subscriptions file of these rows.
+    ///
+    /// The settings in `extra` override the defaults.
     pub(crate) async fn start_with(
         ingestor: &TestIngestor,
         sink: &[(&'static str, String)],
@@ -74,19 +78,19 @@ impl TestNotifier {
         self.service = Some(service);
     }
 
-    /// Another value for the next start.
+    /// Changes a setting for the next start.
     pub(crate) fn set(&mut self, variable: &'static str, value: &str) {
         self.settings.push((variable, value.to_owned()));
     }
 
-    /// Killmails printed by the console.
+    /// Returns the ids of the killmails that the console printed.
     pub(crate) fn printed(&self) -> Vec<u64> {
         links(&self.stdout())
     }
 
-    /// kill -9.
+    /// Sends SIGKILL.
     pub(crate) async fn kill(&mut self) {
-        let service = self.service.take().expect("it runs");
+        let service = self.service.take().expect("the notifier runs");
         let lines = service.stdout_lines();
         service.kill().await;
         self.before.push_str(&lines.text());
@@ -102,7 +106,7 @@ impl TestNotifier {
     }
 
     pub(crate) async fn stop(&mut self) -> Option<i32> {
-        let service = self.service.take().expect("it runs");
+        let service = self.service.take().expect("the notifier runs");
         let lines = service.stdout_lines();
         let status = service.stop().await;
         self.before.push_str(&lines.text());
@@ -110,14 +114,14 @@ impl TestNotifier {
     }
 }
 
-/// A row of the subscriptions file whose posts are links.
+/// Returns a row of the subscriptions file whose posts are links.
 pub(crate) fn row(name: &str, guild: u64, channel: u64, filter: &str) -> String {
     format!(
         "[[subscription]]\nname = \"{name}\"\nguild = {guild}\nchannel = {channel}\nfilter = \"{filter}\"\nstyle = \"link\"\n"
     )
 }
 
-/// Real killmails as if they happened just now.
+/// Returns real killmails whose time is now.
 pub(crate) fn fresh(count: usize) -> Vec<Value> {
     let now = SystemTime::now();
     let mut documents: Vec<Value> = corpus::some(count);
@@ -127,7 +131,7 @@ pub(crate) fn fresh(count: usize) -> Vec<Value> {
     documents
 }
 
-/// Killmail ids of all links in a text, in order.
+/// Returns the killmail ids of all links in a text, in order.
 fn links(text: &str) -> Vec<u64> {
     let after = text.split("https://zkillboard.com/kill/").skip(1);
     after
@@ -138,14 +142,16 @@ fn links(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// What was posted to a channel of Discord, in order.
+/// Returns the ids posted to a channel of Discord, in order.
 pub(crate) fn posted(discord: &FakeDiscord, channel: u64) -> Vec<u64> {
     let content =
         |post: &killfeed_support::fake_discord::Posted| links(post.body["content"].as_str().unwrap_or_default());
     discord.posts(channel).iter().flat_map(content).collect()
 }
 
-/// The ids that the ingestor's own filter finds, oldest first: what must be posted, told by somebody else than the notifier.
+/// Returns the ids that the ingestor's own filter finds, oldest first.
+///
+/// The notifier must post them. The ingestor computes them independently of the notifier.
 pub(crate) async fn matching(ingestor: &TestIngestor, filter: &str) -> Vec<u64> {
     let mut found = Vec::new();
     let mut request = ListKillmailsRequest {
@@ -166,11 +172,11 @@ pub(crate) async fn matching(ingestor: &TestIngestor, filter: &str) -> Vec<u64> 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
+async fn killed_notifier_loses_and_repeats_no_post() {
     let upstream = FakeUpstream::start().await;
     let discord = FakeDiscord::start().await;
     discord.add_channel(GUILD, LOWSEC, permission::ALL);
-    // Slow enough that something always waits, and with Discord's own limits in force.
+    // Discord's own limits apply, and posts are slow enough that killmails always wait.
     discord.limit_posts(Some((3, Duration::from_secs(1))));
     let ingestor = TestIngestor::start(&upstream, &[]).await;
     let mut notifier = TestNotifier::start(&ingestor, &discord.settings()).await;
@@ -179,8 +185,9 @@ async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
     for (round, part) in documents.chunks(80).enumerate() {
         let before = posted(&discord, CHANNEL).len();
         let messages = discord.posts(CHANNEL).len();
-        // Each round dies differently: between posting and the answer, after a cut answer, an error after posting, an error
-        // that posted nothing, a request that was read and never answered; and last in the middle of nothing in particular.
+        // Each round kills the notifier in another state: between the post and its response, after a lost response,
+        // after an error that posted, after an error that did not post, during a request without a response, and in the
+        // last round at an arbitrary time.
         let fault = match round {
             0 => Some(Fault::AcceptedThenStall),
             1 => Some(Fault::AcceptedThenCut),
@@ -198,18 +205,18 @@ async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
         let asked = discord.requests().len();
         upstream.publish_all(part.iter().cloned());
         if never_posted {
-            eventually("a message is on its way", TEST_TIMEOUT, async || {
+            eventually("the notifier sends a message", TEST_TIMEOUT, async || {
                 discord.requests().len() > asked || posted(&discord, CHANNEL).len() > before
             })
             .await;
         } else {
-            eventually("a message is posted", TEST_TIMEOUT, async || {
+            eventually("Discord has a new message", TEST_TIMEOUT, async || {
                 discord.posts(CHANNEL).len() > messages
             })
             .await;
         }
         if !faulty {
-            eventually("it goes on", TEST_TIMEOUT, async || {
+            eventually("the notifier continues", TEST_TIMEOUT, async || {
                 posted(&discord, CHANNEL).len() > before + 20
             })
             .await;
@@ -222,28 +229,28 @@ async fn kill_9_of_the_notifier_loses_nothing_and_posts_nothing_twice() {
     ingestor.wait_for_killmails(documents.len() as u64).await;
     for (channel, filter) in [(CHANNEL, ""), (LOWSEC, LOWSEC_FILTER)] {
         let expected = matching(&ingestor, filter).await;
-        assert!(expected.len() > 20, "{filter:?} tests nothing");
+        assert!(expected.len() > 20, "{filter:?} matches too few killmails");
         let what = format!("{} killmails in channel {channel}", expected.len());
         eventually(&what, TEST_TIMEOUT * 2, async || {
             posted(&discord, channel).len() >= expected.len()
         })
         .await;
-        // Whatever would come twice comes now.
+        // A repeated post would come in this time.
         tokio::time::sleep(Duration::from_secs(2)).await;
-        assert_eq!(posted(&discord, channel), expected, "each once, in the log's order");
+        assert_eq!(posted(&discord, channel), expected, "each killmail once, in log order");
     }
     assert_eq!(discord.rejected(), [""; 0]);
-    // A new process cannot know what its predecessor used up of a bucket: one 429 a channel tells it.
+    // A new process does not know its predecessor's use of a bucket, so one 429 per channel is expected.
     assert!(
         discord.overruns() <= 2 * 6,
-        "{} overruns after six deaths",
+        "{} rate limits exceeded after six kills",
         discord.overruns()
     );
     assert_eq!(notifier.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
+async fn killed_console_notifier_repeats_at_most_the_last_post() {
     let upstream = FakeUpstream::start().await;
     let ingestor = TestIngestor::start(&upstream, &[]).await;
     let console = [("NOTIFIER_SINK", "console".to_owned())];
@@ -254,7 +261,7 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
     for (round, part) in documents.chunks(75).enumerate() {
         let before = links(&notifier.stdout()).len();
         upstream.publish_all(part.iter().cloned());
-        eventually("something is printed", TEST_TIMEOUT, async || {
+        eventually("the console prints a post", TEST_TIMEOUT, async || {
             links(&notifier.stdout()).len() > before + 5 * round
         })
         .await;
@@ -274,7 +281,7 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
         counts
     };
     let wanted: HashMap<u64, usize> = all.iter().map(|id| (*id, 1 + usize::from(low.contains(id)))).collect();
-    eventually("everything is printed", TEST_TIMEOUT, async || {
+    eventually("the console prints every killmail", TEST_TIMEOUT, async || {
         let counts = distinct(&printed(&notifier));
         wanted
             .iter()
@@ -282,12 +289,12 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    // A post that was printed right before the end of the process may be printed again by the next one: at most one message
-    // (ten killmails) for each of the two channels and each death.
+    // The next process may print a post again if the last one was killed just after it printed that post. Each kill may
+    // repeat one message (ten killmails) in each of the two channels.
     let repeated = printed(&notifier).len() - expected;
     assert!(
         repeated <= died_after.len() * 2 * 10,
-        "{repeated} repeated after {} deaths: {died_after:?}",
+        "{repeated} killmails repeated after {} kills: {died_after:?}",
         died_after.len()
     );
     let strangers: Vec<u64> = printed(&notifier)
@@ -296,7 +303,7 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
         .collect();
     assert_eq!(strangers, [0; 0]);
     assert_eq!(notifier.stop().await, Some(0));
-    // A start with nothing to do prints nothing.
+    // A restart without new killmails prints nothing.
     let length = printed(&notifier).len();
     notifier.launch().await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -304,9 +311,9 @@ async fn kill_9_with_the_console_repeats_at_most_the_last_post() {
     assert_eq!(printed(&notifier).len(), length);
 }
 
-/// Discord does not answer yet: there is nothing to drain, and nothing went wrong.
+/// Stops the notifier before Discord responds: nothing is left to drain, and the exit is clean.
 #[tokio::test(flavor = "multi_thread")]
-async fn asked_to_end_while_it_connects_it_ends_well() {
+async fn notifier_exits_cleanly_when_stopped_while_connecting() {
     let discord = FakeDiscord::start().await;
     discord.bot_gateway(|bot| bot.fails = Some(503));
     let data = tempfile::tempdir().unwrap();
@@ -317,7 +324,7 @@ async fn asked_to_end_while_it_connects_it_ends_well() {
         ("NOTIFIER_ADMIN_ADDR", String::new()),
     ]);
     let mut service = Service::start(Binary::Notifier, &settings).await;
-    eventually("Discord is asked", TEST_TIMEOUT, async || {
+    eventually("the notifier calls Discord", TEST_TIMEOUT, async || {
         !discord.requests().is_empty()
     })
     .await;
@@ -326,9 +333,11 @@ async fn asked_to_end_while_it_connects_it_ends_well() {
     assert_eq!(status.code(), Some(0), "{}", service.stderr());
 }
 
-/// A restart would only ask again, and every refusal counts towards Discord's ban of the address.
+/// Expects the exit code of invalid settings.
+///
+/// A restart would only repeat the call, and each rejection counts toward Discord's ban of the address.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bot_that_discord_refuses_ends_as_one_that_is_set_up_wrong() {
+async fn rejected_bot_token_ends_with_the_settings_exit_code() {
     let refused = async |token: &str, identify: Option<u16>| {
         let discord = FakeDiscord::start().await;
         discord.refuse_identify(identify);

@@ -1,8 +1,8 @@
-//! Random histories of a Discord that misbehaves, and of a notifier that is killed in the middle of them: what people see in a
-//! channel is what its filter matches, in the log's order, each killmail once.
+//! Random histories of a failing Discord and of a notifier that is killed.
 //!
-//! One history with a fixed seed is among the fast tests. The long one plays random histories: `KILLFEED_CHAOS_CASES` sets how many,
-//! `KILLFEED_CHAOS_SEED` repeats one.
+//! A channel shows each killmail that its filter matches once, in log order. One history with a fixed seed is among the
+//! fast tests. The long test plays random histories: `KILLFEED_CHAOS_CASES` sets their number, `KILLFEED_CHAOS_SEED`
+//! repeats one.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::{
     notifier::{TestNotifier, fresh, matching, posted, row},
 };
 
-/// What the channels get, the first one in [`CHANNEL`], the others after it.
+/// The filters of the channels: the first one of [`CHANNEL`], the others of the channels after it.
 const FILTERS: [&str; 5] = [
     "",
     "space:lowsec",
@@ -29,25 +29,25 @@ const FILTERS: [&str; 5] = [
 ];
 const CHANNELS: usize = 3;
 const ROUNDS: usize = 8;
-/// The number of the fast test's history.
+/// The seed of the fast test's history.
 const SEED: u64 = 1;
-/// Killmails of one history.
+/// The number of killmails in one history.
 const KILLMAILS: usize = 320;
-/// Each one waits for Discord's 5 s between two IDENTIFYs.
+/// The number of kills; each costs Discord's 5 s between two IDENTIFYs.
 const KILLS: usize = 2;
-/// Each request that is never answered takes the bot's 15 s.
+/// The number of requests without a response; each costs the bot's timeout of 15 s.
 const STALLS: usize = 2;
 
-/// What happens besides killmails.
+/// A disruption of Discord.
 #[derive(Debug)]
 enum Disruption {
-    /// The next posts to a channel meet this.
+    /// The next posts to a channel get this fault.
     Fault(u64, Fault, u32),
-    /// The bot loses the permission to post in a channel, and gets it back this much later.
+    /// The bot loses the permission to post in a channel and regains it after this time.
     Forbidden(u64, Duration),
-    /// The gateway's connection ends.
+    /// The gateway's connection closes.
     Cut,
-    /// The same, and the session is forgotten.
+    /// The gateway's connection closes, and Discord forgets the session.
     Forgotten,
 }
 
@@ -110,7 +110,7 @@ async fn history(seed: u64) {
         discord.add_channel(GUILD, *channel, permission::ALL);
         rows += &row(&format!("of {channel}"), GUILD, *channel, filter);
     }
-    // Another one of the first channel: still one post for each killmail.
+    // A second subscription of the first channel still yields one post for each killmail.
     rows += &row("once more", GUILD, CHANNEL, "attackers>=1");
     let everything = match channels[0].1 {
         "" => String::new(),
@@ -167,11 +167,11 @@ async fn history(seed: u64) {
             posted(&discord, *channel).len() >= expected.len()
         })
         .await;
-        // Nothing waits any more, and whatever would come twice has had its time.
+        // No killmail waits any more, and a repeated post would come in this time.
         sleep(Duration::from_secs(2)).await;
         assert_eq!(posted(&discord, *channel), expected, "seed {seed}: {filter:?}");
     }
-    assert!(some > KILLMAILS, "seed {seed} tests nothing: {some}");
+    assert!(some > KILLMAILS, "seed {seed} posts too few killmails: {some}");
     assert_eq!(discord.rejected(), [""; 0], "seed {seed}");
     assert_eq!(notifier.stop().await, Some(0), "seed {seed}");
 }

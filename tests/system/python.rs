@@ -7,7 +7,9 @@ use tokio::process::Command;
 
 use crate::harness::{LONG, TestIngestor};
 
-/// `KILLFEED_TEST_PYTHON`, else `python3`, if it has what examples/python/requirements.txt asks for.
+/// Returns a Python that has the packages of examples/python/requirements.txt.
+///
+/// `KILLFEED_TEST_PYTHON` names it; the default is `python3`.
 async fn python() -> Option<String> {
     let python = std::env::var("KILLFEED_TEST_PYTHON").unwrap_or_else(|_| "python3".into());
     let mut probe = Command::new(&python);
@@ -18,13 +20,13 @@ async fn python() -> Option<String> {
     let usable = probe.status().await.is_ok_and(|status| status.success());
     if !usable {
         eprintln!(
-            "note: {python} lacks examples/python/requirements.txt; set KILLFEED_TEST_PYTHON to one that has it: not tested"
+            "note: {python} does not have the packages of examples/python/requirements.txt: not tested; set KILLFEED_TEST_PYTHON"
         );
     }
     usable.then_some(python)
 }
 
-/// The ids that a run printed.
+/// Runs the client and returns the ids that it printed.
 async fn follow(python: &str, target: &str, state: &Path, more: &[&str]) -> Vec<u64> {
     let mut command = Command::new(python);
     command
@@ -33,7 +35,7 @@ async fn follow(python: &str, target: &str, state: &Path, more: &[&str]) -> Vec<
         .args(["--target", target, "--earliest", "--state"]);
     command.arg(state).args(more).kill_on_drop(true);
     let run = tokio::time::timeout(LONG, command.output()).await;
-    let output = run.expect("it ends by itself").unwrap();
+    let output = run.expect("the example ends in time").unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();
     let id = |line: &str| line.rsplit("/kill/").next()?.trim_end_matches('/').parse().ok();
@@ -41,7 +43,7 @@ async fn follow(python: &str, target: &str, state: &Path, more: &[&str]) -> Vec<
 }
 
 #[tokio::test]
-async fn it_prints_every_killmail_once_and_continues_where_it_was() {
+async fn python_example_resumes_without_loss_or_repeat() {
     let Some(python) = python().await else { return };
     let upstream = FakeUpstream::start_with_sample().await;
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;

@@ -40,7 +40,7 @@ fn its_tables_list_every_setting_with_its_default() {
     }
 }
 
-/// Operators look at `--help` first.
+/// Checks `--help`, the first page that an operator reads.
 #[tokio::test]
 async fn help_lists_every_setting_with_its_default() {
     for (_, settings, binary) in SERVICES {
@@ -63,9 +63,11 @@ async fn help_lists_every_setting_with_its_default() {
     }
 }
 
-/// Follows every relative link of the README and docs/: the file exists, and so does the heading behind `#`.
+/// Follows every relative link of the README and docs/.
+///
+/// The file exists, and so does the heading after `#`.
 #[test]
-fn its_links_lead_somewhere() {
+fn links_point_to_existing_files_and_headings() {
     let mut checked = 0;
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
@@ -90,7 +92,7 @@ fn its_links_lead_somewhere() {
             checked += 1;
         }
     }
-    assert!(checked > 50, "only {checked} links were found");
+    assert!(checked > 50, "the pages have only {checked} links");
 }
 
 /// Returns the Markdown files at the root and in docs/.

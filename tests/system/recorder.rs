@@ -1,4 +1,4 @@
-//! Records what clients see, in the validator's terms, and holds it against what the log holds in the end.
+//! Records the events of clients for the validator, which compares them with the final log.
 
 use std::{
     collections::BTreeSet,
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// Gives everything recorded its time, counted from the run's beginning.
+/// Stamps recorded events with the time since the start of the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recorder(Instant);
 
@@ -28,7 +28,7 @@ impl Recorder {
         Self::under_way(Duration::ZERO)
     }
 
-    /// The run began so long ago.
+    /// Creates a recorder of a run that started this long ago.
     pub(crate) fn under_way(ago: Duration) -> Self {
         Self(Instant::now() - ago)
     }
@@ -85,14 +85,14 @@ fn gap_seen(gap: &Gap) -> Observed {
     })
 }
 
-/// Of a record's encoded bytes.
+/// Returns the digest of a record's encoded bytes.
 pub(crate) fn digest(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     bytes.hash(&mut hasher);
     hasher.finish()
 }
 
-/// A stream as the validator reads it, nothing received yet.
+/// Returns a stream without events, in the validator's terms.
 pub(crate) fn begun(start: validator::Start, wanted: Option<BTreeSet<u64>>, updates: bool) -> Stream {
     Stream {
         start,
@@ -103,8 +103,10 @@ pub(crate) fn begun(start: validator::Start, wanted: Option<BTreeSet<u64>>, upda
     }
 }
 
-/// [`Events`] of the client library under watch: when they are dropped, what came has to be consistent in itself; with
-/// [`CheckedEvents::holds_against`] it has to be all that the log holds.
+/// Checks the [`Events`] of the client library with the validator.
+///
+/// Dropping it checks that the received events are consistent; [`CheckedEvents::holds_against`] compares them with the
+/// whole log.
 pub(crate) struct CheckedEvents {
     events: Events,
     recorder: Recorder,
@@ -121,7 +123,7 @@ impl CheckedEvents {
         };
         let mut stream = begun(start, None, follow.include_updates);
         if !follow.filter.is_empty() {
-            // What the filter wants is for the tests of the filter to say: here only what came can be judged.
+            // The tests of the filter check the matches; this check covers only the received events.
             stream.wanted = Some(BTreeSet::new());
         }
         Self {
@@ -137,12 +139,12 @@ impl CheckedEvents {
         Ok(event)
     }
 
-    /// All seven guarantees, against the log as it is now; this stream has read it to its end.
+    /// Checks all seven guarantees against the log as it is now, which this stream has read to its end.
     pub(crate) async fn holds_against(&self, ingestor: &TestIngestor) {
         self.holds_in(whole_log(ingestor).await);
     }
 
-    /// The same against a log that was read in pieces, before and after its beginning went.
+    /// Checks all seven guarantees against a log read in pieces, around the removal of records.
     pub(crate) fn holds_in(&self, mut history: RunHistory) {
         let stream = Stream {
             to_the_end: self.stream.wanted.is_none(),
@@ -162,10 +164,10 @@ impl Drop for CheckedEvents {
             return;
         }
         let mut history = RunHistory {
-            // What retention took is not known here.
+            // The recorder does not know what retention removed.
             trimmed: u64::MAX,
             clients: vec![validator::Client {
-                name: "a watched client".into(),
+                name: "a checked client".into(),
                 streams: vec![self.stream.clone()],
             }],
             ..RunHistory::default()
@@ -175,7 +177,7 @@ impl Drop for CheckedEvents {
     }
 }
 
-/// Where the next event comes from, watched or not.
+/// A source of events, checked or not.
 pub(crate) trait NextEvent {
     async fn next_event(&mut self) -> Result<Event, FollowError>;
 }
@@ -192,7 +194,7 @@ impl NextEvent for CheckedEvents {
     }
 }
 
-/// A history with the log as it is now, read to its head by a stream of its own, and no clients yet.
+/// Returns a history without clients, whose log a stream of its own reads to the head.
 pub(crate) async fn whole_log(ingestor: &TestIngestor) -> RunHistory {
     let status = ingestor.status().await;
     let mut history = RunHistory {
@@ -211,8 +213,8 @@ pub(crate) async fn whole_log(ingestor: &TestIngestor) -> RunHistory {
     loop {
         let next = tokio::time::timeout(TEST_TIMEOUT, stream.message())
             .await
-            .expect("in time");
-        let received = recorder.response(&next.unwrap().expect("a stream has no end"));
+            .expect("an event comes in time");
+        let received = recorder.response(&next.unwrap().expect("the stream has no end"));
         let at = received.offset;
         if let Observed::Record(record) = received.seen {
             history.log.insert(at, record);
