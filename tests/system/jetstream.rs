@@ -1,4 +1,4 @@
-//! The shared log over real nats-server processes: its engine alone, and whole ingestors under faults.
+//! The shared log over real nats-server processes: the log alone, and whole ingestors under faults.
 
 mod access;
 mod chaos;

@@ -1,4 +1,6 @@
-//! Two ingestors, one following the other: one history at two places, whoever is asked, killed or promoted.
+//! Two ingestors, one the relay of the other.
+//!
+//! Both logs hold the same records, and clients of both survive kills and a promotion.
 
 use killfeed::{
     client::{Client, FollowOptions, Start},
@@ -36,7 +38,7 @@ async fn relay_of(other: &TestIngestor, upstream: &FakeUpstream) -> TestIngestor
     TestIngestor::start(upstream, &[("INGESTOR_SOURCE", &source)]).await
 }
 
-/// Every record of a log, as it goes over the wire.
+/// Reads every record of a log in its wire form.
 async fn history(ingestor: &TestIngestor) -> Vec<ReceivedEvent> {
     let request = StreamKillmailsRequest {
         start: Some(From::Position(Position::Earliest.into())),
@@ -49,8 +51,8 @@ async fn history(ingestor: &TestIngestor) -> Vec<ReceivedEvent> {
     loop {
         let event = tokio::time::timeout(TEST_TIMEOUT, stream.message())
             .await
-            .expect("in time");
-        let event = event.unwrap().expect("it never ends");
+            .expect("an event comes in time");
+        let event = event.unwrap().expect("the stream has no end");
         match &event.event {
             Received::Progress(progress) if progress.caught_up => return events,
             Received::Progress(_) => {}
@@ -59,7 +61,7 @@ async fn history(ingestor: &TestIngestor) -> Vec<ReceivedEvent> {
     }
 }
 
-/// How a log receives a cursor.
+/// Starts a stream after a cursor and returns how the log receives the cursor.
 async fn place(ingestor: &TestIngestor, cursor: &str) -> Result<(), tonic::Status> {
     let request = StreamKillmailsRequest {
         start: Some(From::AfterCursor(cursor.into())),
@@ -69,7 +71,7 @@ async fn place(ingestor: &TestIngestor, cursor: &str) -> Result<(), tonic::Statu
 }
 
 async fn at_the_same_place(one: &TestIngestor, other: &TestIngestor) {
-    eventually("both logs end at the same place", TEST_TIMEOUT, async || {
+    eventually("both logs end at the same offset", TEST_TIMEOUT, async || {
         let (one, other) = (one.status().await, other.status().await);
         one.head_cursor == other.head_cursor && one.killmails == other.killmails
     })
@@ -77,11 +79,11 @@ async fn at_the_same_place(one: &TestIngestor, other: &TestIngestor) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
+async fn relay_copies_the_log_of_its_upstream_byte_for_byte() {
     let upstream = FakeUpstream::start().await;
     let documents = documents(200);
     upstream.publish_all(documents[..100].iter().cloned());
-    // A document that never comes is a gap, and one that is published anew an update: both are relayed.
+    // A document that never appears becomes a gap, and a republished one becomes an update. The relay copies both.
     upstream.reserve();
     let mut changed = documents[3].clone();
     changed["zkb"]["labels"] = serde_json::json!(["ganked"]);
@@ -89,13 +91,13 @@ async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
     upstream.rewrite_sequence();
     let first = TestIngestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "200ms,400ms")]).await;
     first.wait_for_killmails(100).await;
-    eventually("the hole is a gap", TEST_TIMEOUT, async || {
+    eventually("the hole becomes a gap", TEST_TIMEOUT, async || {
         first.metric("killfeed_feed_gaps_total").await > 0.0
     })
     .await;
 
     let second = relay_of(&first, &upstream).await;
-    // It was ready, so it holds all of it.
+    // The relay was ready, so it holds every record.
     assert_eq!(second.status().await.killmails, 100);
     upstream.publish_all(documents[100..].iter().cloned());
     first.wait_for_killmails(200).await;
@@ -112,12 +114,12 @@ async fn a_relay_keeps_the_history_of_its_upstream_byte_for_byte() {
     assert_eq!(
         second.metric("killfeed_feed_requests_total").await,
         0.0,
-        "zKillboard is not asked"
+        "the relay does not call zKillboard"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_of_both_loses_and_repeats_nothing_when_the_first_is_killed_under_load() {
+async fn client_of_both_loses_and_repeats_nothing_under_kills() {
     let upstream = FakeUpstream::start().await;
     let documents = documents(300);
     let expected = ids(&documents);
@@ -137,18 +139,18 @@ async fn a_client_of_both_loses_and_repeats_nothing_when_the_first_is_killed_und
     first.kill_and_begin().await;
     upstream.publish_all(documents[200..250].iter().cloned());
     seen.extend(killmails(&mut events, 90).await);
-    // And the other one, whichever the client is at now.
+    // Kill the second ingestor too: the client may read from either.
     second.kill_and_begin().await;
     upstream.publish_all(documents[250..].iter().cloned());
     seen.extend(killmails(&mut events, expected.len() - seen.len()).await);
-    assert_eq!(ids_of(&seen), expected, "all of them, once, in order");
+    assert_eq!(ids_of(&seen), expected, "every killmail once, in order");
     first.wait_for_killmails(300).await;
     at_the_same_place(&first, &second).await;
     assert_eq!(history(&first).await, history(&second).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it() {
+async fn promoted_relay_walks_and_the_failed_ingestor_follows_it() {
     let upstream = FakeUpstream::start().await;
     let documents = documents(80);
     upstream.publish_all(documents[..50].iter().cloned());
@@ -159,7 +161,7 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
     let before = second.status().await;
     let last = history(&second).await.pop().unwrap().cursor;
 
-    // The first one is gone for good; the second one is told to walk.
+    // The first ingestor never returns as the upstream, and the second one is promoted to walk.
     assert_eq!(first.stop().await, Some(0));
     assert_eq!(second.stop().await, Some(0));
     upstream.journal().clear();
@@ -177,7 +179,7 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
     assert_eq!(
         numbers.min(),
         Some(highest - 2_000),
-        "2,000 below the highest number relayed"
+        "the walk starts 2,000 below the highest relayed sequence"
     );
 
     let after = second.status().await;
@@ -186,15 +188,15 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
     assert_eq!(
         ids_of(&killmails(&mut stream, 70).await),
         ids(&documents[..70]),
-        "each once"
+        "each killmail once"
     );
     let updates = history(&second).await.into_iter().filter(|event| match &event.event {
         Received::Killmail(bytes) => prost::Message::decode(bytes.clone()).is_ok_and(|k: Killmail| k.revision > 0),
         _ => false,
     });
-    assert_eq!(updates.count(), 0, "the marks dropped what was relayed");
+    assert_eq!(updates.count(), 0, "the dedup entries drop relayed killmails");
 
-    // A cursor of the other's log goes on exactly where it was; one from beyond does not belong here.
+    // A cursor of the other log resumes at its position; a cursor beyond the shared records is unrelated.
     let position = killfeed::client::Position {
         cursor: last.clone(),
         time: Default::default(),
@@ -207,7 +209,7 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert_eq!(status.get_error_details().error_info().unwrap().reason, "LOG_MISMATCH");
 
-    // What failed comes back as the other's relay: its own history is the beginning of that one.
+    // The failed ingestor returns as the relay of the other: its own log is the beginning of the other's log.
     first.set("INGESTOR_SOURCE", &format!("relay:{}", second.url()));
     first.launch().await;
     upstream.publish_all(documents[70..].iter().cloned());
@@ -215,11 +217,14 @@ async fn promoted_a_relay_goes_on_by_itself_and_the_one_that_failed_follows_it()
     at_the_same_place(&second, &first).await;
     assert_eq!(first.status().await.log_id, after.log_id);
     assert_eq!(history(&first).await, history(&second).await);
-    assert!(place(&first, &last).await.is_ok(), "ancestors' cursors too");
+    assert!(
+        place(&first, &last).await.is_ok(),
+        "the log accepts its ancestors' cursors"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_whose_upstream_is_away_serves_what_it_holds_and_says_so() {
+async fn relay_serves_its_log_when_the_upstream_is_unavailable() {
     let upstream = FakeUpstream::start().await;
     upstream.publish_all(documents(20));
     let mut first = TestIngestor::start(&upstream, &[]).await;
@@ -236,14 +241,14 @@ async fn a_relay_whose_upstream_is_away_serves_what_it_holds_and_says_so() {
         "{status:?}"
     );
     first.launch().await;
-    eventually("it follows again", TEST_TIMEOUT, async || {
+    eventually("the relay follows again", TEST_TIMEOUT, async || {
         second.status().await.feed_health == 1
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is() {
+async fn relay_rejects_an_unrelated_log_and_keeps_it() {
     let upstream = FakeUpstream::start().await;
     upstream.publish_all(documents(10));
     let first = TestIngestor::start(&upstream, &[]).await;
@@ -269,12 +274,12 @@ async fn a_log_of_another_history_is_refused_in_one_sentence_and_left_as_it_is()
     other.set("INGESTOR_SOURCE", "r2z2");
     other.launch().await;
     assert_eq!(other.status().await.log_id, status.log_id);
-    // Bounded, because a relay that is refused must not hang either.
+    // The timeout guards against a rejected relay that hangs.
     tokio::time::timeout(TEST_TIMEOUT, other.stop()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_shows_its_token_and_one_without_is_told_so() {
+async fn relay_sends_its_token_and_reports_a_missing_one() {
     let upstream = FakeUpstream::start().await;
     upstream.publish_all(documents(5));
     let folder = tempfile::tempdir().unwrap();
@@ -282,7 +287,7 @@ async fn a_relay_shows_its_token_and_one_without_is_told_so() {
     std::fs::write(&tokens, "replica hunter2\n").unwrap();
     std::fs::write(&token, "hunter2\n").unwrap();
     let first = TestIngestor::start(&upstream, &[("INGESTOR_TOKENS_FILE", tokens.to_str().unwrap())]).await;
-    eventually("the first one holds them", TEST_TIMEOUT, async || {
+    eventually("the first ingestor holds the killmails", TEST_TIMEOUT, async || {
         first.metric("killfeed_logged_total").await >= 5.0
     })
     .await;
@@ -292,7 +297,7 @@ async fn a_relay_shows_its_token_and_one_without_is_told_so() {
         ("INGESTOR_RELAY_TOKEN_FILE", token.to_str().unwrap()),
     ];
     let mut second = TestIngestor::start(&upstream, &settings).await;
-    // Ready means caught up: with the token it got in.
+    // Readiness means that the relay caught up, so the upstream accepted the token.
     assert_eq!(second.status().await.killmails, 5);
     second.stop().await;
     second.set("INGESTOR_RELAY_TOKEN_FILE", "");

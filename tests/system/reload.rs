@@ -1,4 +1,4 @@
-//! SIGHUP over a real process: tokens and certificates change, and nobody who may stay is disturbed.
+//! SIGHUP to a real process reloads tokens and certificates without a disturbance of other clients.
 
 use std::{fs, path::Path};
 
@@ -30,7 +30,7 @@ async fn open(address: &str, token: &str) -> Result<Streaming<StreamKillmailsRes
 }
 
 #[tokio::test]
-async fn tokens_are_read_again_on_sighup() {
+async fn sighup_reloads_tokens() {
     let upstream = FakeUpstream::start().await;
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens");
@@ -50,14 +50,17 @@ async fn tokens_are_read_again_on_sighup() {
     kept.message().await.unwrap().expect("a Progress");
     gone.message().await.unwrap().expect("a Progress");
 
-    // A file that cannot be used changes nothing, and is named.
+    // An invalid file changes nothing, and the log names it.
     fs::write(&tokens, "only-one-word\n").unwrap();
     ingestor.signal("HUP").await;
-    eventually("the bad file is named", TEST_TIMEOUT, async || {
+    eventually("the log names the invalid file", TEST_TIMEOUT, async || {
         ingestor.stderr().contains("tokens stay as they were")
     })
     .await;
-    assert!(!ingestor.stderr().contains("only-one-word"), "no token in the log");
+    assert!(
+        !ingestor.stderr().contains("only-one-word"),
+        "the log contains no token"
+    );
     open(&grpc, "bot-token").await.unwrap();
 
     fs::write(&tokens, "ops ops-token\nnew new-token\n").unwrap();
@@ -65,23 +68,30 @@ async fn tokens_are_read_again_on_sighup() {
     let ends = async {
         loop {
             match gone.message().await {
-                Ok(event) => drop(event.expect("it ends with a status")),
+                Ok(event) => drop(event.expect("the stream ends with a status")),
                 Err(status) => break status,
             }
         }
     };
-    let ended = timeout(TEST_TIMEOUT, ends).await.expect("in time");
+    let ended = timeout(TEST_TIMEOUT, ends)
+        .await
+        .expect("the stream of the removed token ends in time");
     assert_eq!(ended.code(), Code::Unauthenticated, "{ended}");
     open(&grpc, "new-token").await.unwrap();
     assert_eq!(
         open(&grpc, "bot-token").await.unwrap_err().code(),
         Code::Unauthenticated
     );
-    kept.message().await.unwrap().expect("goes on");
+    kept.message()
+        .await
+        .unwrap()
+        .expect("the stream of the kept token continues");
     assert!(ingestor.stop().await.success());
 }
 
-/// Writes a certificate for localhost and its key, signed by an authority that is new each time; returns the authority's certificate.
+/// Writes a certificate for localhost, signed by a new authority, and its key.
+///
+/// Returns the authority's certificate.
 fn new_certificate(cert: &Path, key: &Path) -> String {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -95,7 +105,7 @@ fn new_certificate(cert: &Path, key: &Path) -> String {
 }
 
 #[tokio::test]
-async fn certificates_are_read_again_on_sighup() {
+async fn sighup_reloads_certificates() {
     let upstream = FakeUpstream::start().await;
     let folder = tempfile::tempdir().unwrap();
     let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -113,7 +123,7 @@ async fn certificates_are_read_again_on_sighup() {
     ingestor.ready().await;
     let (_, port) = grpc.rsplit_once(':').unwrap();
     let endpoint = format!("https://localhost:{port}");
-    // Each client has a connection of its own, so each makes a handshake of its own.
+    // Each client has its own connection, so each performs its own handshake.
     let client = |authority: &str| {
         let builder = Client::builder().endpoint(endpoint.clone());
         builder.ca_certificate(authority).build().unwrap()
@@ -134,11 +144,11 @@ async fn certificates_are_read_again_on_sighup() {
     let mut stream = opened.unwrap().into_inner();
     stream.message().await.unwrap().expect("a Progress");
 
-    // Half of a pair changes nothing, and is named.
+    // A certificate without its key changes nothing, and the log names the file.
     let good = fs::read(&cert).unwrap();
     fs::write(&cert, "no certificate").unwrap();
     ingestor.signal("HUP").await;
-    eventually("the bad file is named", TEST_TIMEOUT, async || {
+    eventually("the log names the invalid file", TEST_TIMEOUT, async || {
         ingestor.stderr().contains("certificates stay as they were")
     })
     .await;
@@ -147,11 +157,14 @@ async fn certificates_are_read_again_on_sighup() {
 
     let after = new_certificate(&cert, &key);
     ingestor.signal("HUP").await;
-    eventually("the new certificate is shown", TEST_TIMEOUT, async || {
+    eventually("the server presents the new certificate", TEST_TIMEOUT, async || {
         gets_in(&after).await
     })
     .await;
-    assert!(!gets_in(&before).await, "the old one is shown no more");
-    stream.message().await.unwrap().expect("goes on");
+    assert!(
+        !gets_in(&before).await,
+        "the server no longer presents the old certificate"
+    );
+    stream.message().await.unwrap().expect("the open stream continues");
     assert!(ingestor.stop().await.success());
 }

@@ -1,5 +1,6 @@
-//! Replicas: two ingestors, the second a relay of the first, and clients of both. Whoever is killed under load, nobody loses or
-//! repeats anything, by the validator.
+//! Replicas: two ingestors, the second a relay of the first, and clients of both.
+//!
+//! Kills under load lose and repeat nothing, according to the validator.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::{
 const CLIENTS: usize = 10;
 const KILLMAILS: usize = 300;
 
-/// Follows both, `first` of them tried first, until everything up to the head that it is told has come.
+/// Follows both, starting with `first`, until every record up to the given head has come.
 pub(crate) async fn follow(
     endpoints: Vec<String>,
     recorder: Recorder,
@@ -36,7 +37,7 @@ pub(crate) async fn follow(
     loop {
         let next = timeout(2 * TEST_TIMEOUT, events.next())
             .await
-            .expect("in time")
+            .expect("an event comes in time")
             .unwrap();
         let received = recorder.event(&next);
         let (at, progress) = (received.offset, received.seen == Observed::Progress);
@@ -53,7 +54,7 @@ pub(crate) async fn follow(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load() {
+async fn clients_of_both_lose_and_repeat_nothing_under_kills() {
     let upstream = FakeUpstream::start().await;
     let mut first = TestIngestor::start(&upstream, &[]).await;
     let source = format!("relay:{}", first.url());
@@ -72,7 +73,7 @@ async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load(
         .iter()
         .map(|document| (document["killmail_id"].as_u64().unwrap(), 0))
         .collect();
-    // Published as time goes on, so that both are killed under load.
+    // The publisher runs during the kills, so that both are killed under load.
     let load = async {
         for document in documents {
             upstream.publish(document);
@@ -90,19 +91,19 @@ async fn clients_of_both_lose_and_repeat_nothing_whichever_is_killed_under_load(
     tokio::join!(load, kills);
 
     first.wait_for_killmails(KILLMAILS as u64).await;
-    eventually("the relay has it all", TEST_TIMEOUT, async || {
+    eventually("the relay has every record", TEST_TIMEOUT, async || {
         second.status().await.head_cursor == first.status().await.head_cursor
     })
     .await;
-    // Byte for byte the same at both.
+    // Both logs hold the same bytes.
     let mut history = whole_log(&first).await;
     assert_eq!(history.log, whole_log(&second).await.log);
-    // From now on there is only the relay.
+    // Only the relay runs from here on.
     assert_eq!(first.stop().await, Some(0));
     told.send_replace(Some(offset(&second.status().await.head_cursor)));
     history.clients = timeout(2 * TEST_TIMEOUT, clients.join_all())
         .await
-        .expect("all have everything");
+        .expect("every client receives every record");
     history.published = Some(published);
     validate(&history);
     assert_eq!(second.stop().await, Some(0));

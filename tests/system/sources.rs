@@ -1,4 +1,4 @@
-//! Killmails from files, and the log filled from zKillboard's history.
+//! Killmails from files, and the backfill of the log from zKillboard's history.
 
 use std::{fs, io::Write as _, path::Path, time::Duration};
 
@@ -21,7 +21,7 @@ fn id(document: &Value) -> u64 {
     document["killmail_id"].as_u64().unwrap()
 }
 
-/// Killmail ids in the order in which it happened.
+/// Returns killmail ids in the order of their time.
 fn as_it_happened(documents: &[Value]) -> Vec<u64> {
     let mut order: Vec<(String, u64)> = documents
         .iter()
@@ -51,9 +51,9 @@ async fn replaying(upstream: &FakeUpstream, path: &Path) -> TestIngestor {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_real_killmails_are_replayed_from_their_file() {
+async fn replay_logs_the_real_killmails_from_their_file() {
     let Some(path) = corpus::shared("killmails/r2z2-open.jsonl.gz") else {
-        eprintln!("note: no ../shared/data/killmails: nothing is replayed here");
+        eprintln!("note: no ../shared/data/killmails: not tested");
         return;
     };
     let upstream = FakeUpstream::start().await;
@@ -62,7 +62,7 @@ async fn the_real_killmails_are_replayed_from_their_file() {
     let seen = logged(&ingestor, documents.len()).await;
     assert_eq!(ids_of(&seen), documents.iter().map(id).collect::<Vec<_>>());
     assert_eq!(seen[0].feed_sequence, documents[0]["sequence_id"].as_u64().unwrap());
-    eventually("the replay is over", TEST_TIMEOUT, async || {
+    eventually("the replay is complete", TEST_TIMEOUT, async || {
         ingestor
             .status()
             .await
@@ -70,14 +70,17 @@ async fn the_real_killmails_are_replayed_from_their_file() {
             .contains("is complete: 1540 documents")
     })
     .await;
-    // A restart goes on where it was: at the end.
+    // A restart resumes at the position of the replay: the end of the file.
     ingestor.kill_and_begin().await;
     ingestor.wait_for_killmails(documents.len() as u64).await;
-    assert!(upstream.journal().of(Host::Feed).is_empty(), "zKillboard is not asked");
+    assert!(
+        upstream.journal().of(Host::Feed).is_empty(),
+        "the replay does not call zKillboard"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn archives_of_bodies_are_replayed_as_they_happened() {
+async fn replay_logs_archives_of_bodies_in_order_of_time() {
     let documents = documents(30);
     let folder = tempfile::tempdir().unwrap();
     let mut archive = tar::Builder::new(BzEncoder::new(Vec::new(), Compression::fast()));
@@ -121,7 +124,7 @@ impl Backfill<'_> {
         Service::start_with_arguments(Binary::Ingestor, &self.ingestor.settings(), &arguments).await
     }
 
-    /// Its exit code, and what it said last.
+    /// Returns the exit code and the last line of stderr.
     async fn run(&self) -> (Option<i32>, String) {
         let mut service = self.start().await;
         let code = service.end().await.code();
@@ -131,10 +134,10 @@ impl Backfill<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_survives_kill_9() {
+async fn backfill_adds_missing_killmails_in_order_despite_a_kill() {
     let upstream = FakeUpstream::start().await;
     let documents = documents(120);
-    // Some were logged live already; some bodies are to be had from ESI alone.
+    // The log already holds some live killmails, and some bodies exist only at ESI.
     upstream.publish_all(documents[..10].iter().cloned());
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.wait_for_killmails(10).await;
@@ -160,7 +163,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
     let (first, second) = (&documents[..60], &documents[60..]);
     upstream.write_history("20260801", first, |_| true);
     upstream.journal().clear();
-    // The second day is not written down yet.
+    // The history does not list the second day yet.
     let (code, said) = days.run().await;
     assert_eq!(code, Some(75), "{said}");
     assert!(
@@ -168,18 +171,18 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
         "{said}"
     );
 
-    // Killed while it waits for the second day, which comes late.
+    // The process is killed while it waits for the second day, which comes late.
     upstream.write_history("20260802", second, |id| id % 10 != 0);
     upstream.host_fault(Host::Feed, Fault::Late(Duration::from_secs(60)), None);
     upstream.journal().clear();
     let killed = days.start().await;
-    eventually("the second day is asked for", TEST_TIMEOUT, async || {
+    eventually("the backfill requests the second day", TEST_TIMEOUT, async || {
         !upstream.journal().of(Host::Feed).is_empty()
     })
     .await;
     killed.kill().await;
     upstream.heal(Host::Feed);
-    // Refused once: nothing is asked for the second that it is told to be silent.
+    // One rejection: the backfill sends no request in the second of the ban.
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(1)), Some(1));
     let (code, said) = days.run().await;
     assert_eq!(code, Some(0), "{said}");
@@ -192,7 +195,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
         .collect();
     assert!(
         asked.iter().all(|path| path.contains("20260802")),
-        "the first day is done: {asked:?}"
+        "the backfill does not repeat the first day: {asked:?}"
     );
 
     ingestor.launch().await;
@@ -209,15 +212,15 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
     let mut all: Vec<u64> = second.iter().map(id).collect();
     all.sort_unstable();
     assert_eq!(late, all);
-    eventually("the walk is where it was", TEST_TIMEOUT, async || {
+    eventually("the walk keeps its position", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence >= position
     })
     .await;
 
-    // The first full document of what came without zkb is an update; the second one says nothing new.
+    // The first full document of a killmail that came without zkb is an update; the second one changes nothing.
     upstream.publish(documents[20].clone());
     upstream.publish(documents[20].clone());
-    eventually("both documents are read", TEST_TIMEOUT, async || {
+    eventually("the walk reads both documents", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_logged_total").await + ingestor.metric("killfeed_duplicates_total").await >= 2.0
     })
     .await;
@@ -225,7 +228,7 @@ async fn a_backfill_fills_the_log_as_it_happened_leaves_out_what_is_known_and_su
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn days_that_cannot_be_are_refused() {
+async fn backfill_rejects_impossible_days() {
     let upstream = FakeUpstream::start().await;
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.stop().await;

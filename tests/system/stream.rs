@@ -1,4 +1,6 @@
-//! From the feed through the log to a stream, over real processes: all of it, once, in order, whatever is killed.
+//! From the feed through the log to a stream, over real processes.
+//!
+//! The stream delivers each killmail once, in order, regardless of kills.
 
 use std::collections::HashSet;
 
@@ -23,18 +25,18 @@ fn ids_of(killmails: &[Killmail]) -> Vec<u64> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and_places() {
+async fn real_killmails_are_streamed_once_in_order_with_names() {
     let upstream = FakeUpstream::start().await;
     let corpus = corpus::best();
     let expected = ids(&corpus.documents);
     upstream.publish_all(corpus.documents.iter().cloned());
-    // The same documents again under new numbers: zKillboard does that whenever it processes a killmail anew.
+    // zKillboard republishes a document under a new sequence whenever it processes the killmail again.
     upstream.publish_all(corpus.documents.iter().take(50).cloned());
     let ingestor = TestIngestor::start(&upstream, &[]).await;
 
     let mut events = from_the_beginning(&ingestor.client(), "");
     let seen = killmails(&mut events, expected.len()).await;
-    assert_eq!(ids_of(&seen), expected, "all of them, once, in feed order");
+    assert_eq!(ids_of(&seen), expected, "every killmail once, in feed order");
     assert!(seen.is_sorted_by_key(|killmail| killmail.feed_sequence));
     assert!(seen.is_sorted_by_key(|killmail| {
         let time = killmail.ingested_time.unwrap();
@@ -44,7 +46,7 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
     ingestor.wait_for_killmails(expected.len() as u64).await;
     assert_eq!(ingestor.metric("killfeed_rejects_total").await, 0.0);
     let last = upstream.next_number();
-    eventually("the duplicates are walked too", TEST_TIMEOUT, async || {
+    eventually("the walk reads the duplicates", TEST_TIMEOUT, async || {
         ingestor.status().await.upstream_sequence == last
     })
     .await;
@@ -74,7 +76,7 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
     let named = named.count();
     assert!(
         named * 10 > seen.len() * 9,
-        "{named} of {} victims' corporations are named",
+        "{named} of {} victims' corporations have names",
         seen.len()
     );
 
@@ -102,7 +104,7 @@ async fn every_real_killmail_is_logged_once_and_streamed_in_order_with_names_and
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
+async fn stream_loses_and_repeats_nothing_when_ingestor_is_killed() {
     let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(400);
     let expected = ids(&documents);
@@ -111,7 +113,7 @@ async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
     let mut seen = Vec::new();
     for (round, part) in documents.chunks(documents.len().div_ceil(4)).enumerate() {
         upstream.publish_all(part.iter().cloned());
-        // Killed while it walks: after a few of this part have been seen, with more on the way.
+        // The kill comes during the walk: the client has seen a few killmails of this part, and more follow.
         seen.extend(killmails(&mut events, 3 + 7 * round).await);
         ingestor.kill_and_begin().await;
     }
@@ -119,19 +121,19 @@ async fn kill_9_of_the_ingestor_in_mid_stream_loses_and_repeats_nothing() {
     assert_eq!(
         ids_of(&seen),
         expected,
-        "the stream resumed exactly after what it had seen"
+        "the stream resumes exactly after its last event"
     );
     ingestor.wait_for_killmails(expected.len() as u64).await;
     events.holds_against(&ingestor).await;
 
-    // A second reader finds the same history.
+    // A second reader finds the same records.
     let mut again = from_the_beginning(&ingestor.client(), "");
     assert_eq!(killmails(&mut again, expected.len()).await, seen);
     assert_eq!(ingestor.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_read_never_stalls_the_feed() {
+async fn unreadable_documents_never_stall_the_feed() {
     let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(20);
     upstream.publish_all(documents[..5].iter().cloned());
@@ -142,7 +144,7 @@ async fn what_cannot_be_read_never_stalls_the_feed() {
     upstream.publish_placeholder();
     upstream.publish_without_esi(documents[5].clone());
     upstream.publish_all(documents[6..].iter().cloned());
-    // More than 50 past them, so that sequence.json shows that they lie below the head.
+    // More than 50 documents follow, so that sequence.json shows that the unreadable ones are below the head.
     upstream.rewrite_sequence();
     let ingestor = TestIngestor::start(&upstream, &[("INGESTOR_FEED_HOLE_RECHECKS", "300ms,600ms")]).await;
     let mut events = from_the_beginning(&ingestor.client(), "");
@@ -151,7 +153,7 @@ async fn what_cannot_be_read_never_stalls_the_feed() {
     while seen.len() < documents.len() || missing < 4 {
         let event = tokio::time::timeout(TEST_TIMEOUT, events.next())
             .await
-            .expect("in time")
+            .expect("an event comes in time")
             .unwrap();
         match event.kind {
             EventKind::Killmail(killmail) => assert!(seen.insert(killmail.killmail_id)),
@@ -160,15 +162,15 @@ async fn what_cannot_be_read_never_stalls_the_feed() {
         }
     }
     assert_eq!(seen, ids(&documents).into_iter().collect());
-    assert_eq!(missing, 4, "four unreadable ones; a placeholder is no gap");
-    eventually("the placeholder is counted", TEST_TIMEOUT, async || {
+    assert_eq!(missing, 4, "four documents are unreadable; a placeholder is not a gap");
+    eventually("the metrics count the placeholder", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_feed_placeholders_total").await >= 1.0
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killmails_come_without_names_while_esi_is_away() {
+async fn killmails_have_no_names_when_esi_is_unavailable() {
     use killfeed_support::fake_upstream::{Fault, Host};
     let upstream = FakeUpstream::start().await;
     upstream.host_fault(Host::Esi, Fault::Status(503), None);
@@ -180,10 +182,7 @@ async fn killmails_come_without_names_while_esi_is_away() {
     assert_eq!(ids_of(&seen), ids(&documents));
     for killmail in seen {
         let place = killmail.location.unwrap();
-        assert!(
-            !place.system_name.is_empty(),
-            "places come from static data, not from ESI"
-        );
+        assert!(!place.system_name.is_empty(), "static data names the places, not ESI");
         let pilot = killmail.victim.unwrap().character_id;
         assert!(
             !killmail

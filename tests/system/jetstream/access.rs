@@ -1,4 +1,4 @@
-//! Getting in: TLS with an authority of one's own, credentials, and what is said when they cannot be used.
+//! Access to NATS: TLS with a private authority, credentials, and the errors when they are unusable.
 
 use killfeed_ingestor::log::{JetStreamLog, JetStreamOptions, LogRead as _};
 use killfeed_support::nats::Nats;
@@ -7,7 +7,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use super::engine::{T0, batch, killmail, options, reaches, records, try_open};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn over_tls_the_servers_have_to_prove_themselves() {
+async fn log_requires_a_valid_server_certificate_over_tls() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let authority = |name: &str| {
@@ -49,7 +49,7 @@ async fn over_tls_the_servers_have_to_prove_themselves() {
     leadership.release().await;
     drop(log);
 
-    // An authority that did not sign it, or none: no connection, however long it is tried, which is half a minute.
+    // With another authority or none, no attempt connects; the attempts go on for half a minute.
     let (other, none) = tokio::join!(JetStreamLog::open(with("other.pem")), try_open(&nats, 0));
     let error = other.unwrap_err();
     assert!(
@@ -60,7 +60,7 @@ async fn over_tls_the_servers_have_to_prove_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_cannot_be_used_is_named_with_its_setting() {
+async fn error_names_the_unusable_file_and_its_setting() {
     let Some(nats) = Nats::single().await else { return };
     let data = tempfile::tempdir().unwrap();
     let (missing, wrong) = (data.path().join("missing"), data.path().join("wrong"));
@@ -79,7 +79,7 @@ async fn a_file_that_cannot_be_used_is_named_with_its_setting() {
             assert!(error.to_string().starts_with(&said), "{error}");
         }
     }
-    // The same folder twice at once is refused, as with the embedded log.
+    // A folder admits one process, as with the embedded log.
     let first = JetStreamLog::open(options(&nats, &data, 0)).await.unwrap();
     let error = JetStreamLog::open(options(&nats, &data, 0)).await.unwrap_err();
     assert!(
@@ -90,7 +90,7 @@ async fn a_file_that_cannot_be_used_is_named_with_its_setting() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_no_room_for_what_is_asked_it_says_so() {
+async fn error_reports_unsupported_replicas() {
     let Some(nats) = Nats::single().await else { return };
     let data = tempfile::tempdir().unwrap();
     let three = JetStreamOptions {
@@ -102,7 +102,7 @@ async fn with_no_room_for_what_is_asked_it_says_so() {
         error.is_configuration() && error.to_string().contains("replicas > 1 not supported"),
         "{error}"
     );
-    // The next one, with a setting that can be had, finds nothing half made.
+    // The next start, with a supported setting, finds no partial state.
     let end = try_open(&nats, 0).await.unwrap();
     let leadership = super::engine::lead(&end).await;
     let head = leadership

@@ -1,5 +1,7 @@
-//! Random faults of ingestors and servers, alone and together, under load. A short run with a fixed seed is among the fast tests. The
-//! long one prints its seed: `KILLFEED_SEED=n` repeats a run's dice, `KILLFEED_CHAOS_SECONDS=n` makes it longer.
+//! Random faults of ingestors and servers, alone and together, under load.
+//!
+//! A short run with a fixed seed is among the fast tests. The long run prints its seed: `KILLFEED_SEED=n` repeats a
+//! run's decisions, `KILLFEED_CHAOS_SECONDS=n` makes a run longer.
 
 use std::time::Duration;
 
@@ -10,10 +12,10 @@ use tokio::time::{Instant, sleep};
 use super::faults::{Run, turns};
 use crate::{chaos::number, harness::TestIngestor};
 
-/// Between two killmails.
+/// The time between two killmails.
 const PAUSE: Duration = Duration::from_millis(60);
 
-/// What may happen; one server at most is away, for two of three have to agree.
+/// A fault; at most one server is down, because two of three must agree.
 #[derive(Debug, Clone, Copy)]
 enum Disruption {
     KillIngestor(usize),
@@ -25,7 +27,7 @@ enum Disruption {
 }
 
 impl Disruption {
-    /// Two of three that happen to an ingestor happen to the one whose turn it is.
+    /// Draws a random fault; two of three faults of an ingestor hit the leader.
     fn any(rng: &mut Rng, leader: usize) -> Self {
         let other = usize::from(rng.u8(0..3) == 0);
         let (ingestor, server) = ((leader + other) % 2, rng.usize(0..3));
@@ -40,7 +42,7 @@ impl Disruption {
     }
 
     async fn happen(self, both: &mut [TestIngestor; 2], nats: &mut Nats, rng: &mut Rng) {
-        // Shorter and longer than the lease lives.
+        // The time is shorter or longer than the lease.
         let long = Duration::from_millis(rng.u64(0..10_000));
         let short = Duration::from_millis(rng.u64(0..4_000));
         match self {
@@ -78,7 +80,7 @@ impl Disruption {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn all_guarantees_hold_under_faults_of_the_servers() {
+async fn all_guarantees_hold_under_server_faults() {
     run(1, 12).await;
 }
 
@@ -110,8 +112,9 @@ async fn run(seed: u64, seconds: u64) {
     };
     run.under_load(PAUSE, troubles).await;
     let turns = turns(&run.upstream);
-    println!("{} troubles, turns: {turns:?}", happened.len());
-    // Each trouble may end a turn, of a server's also the one that began meanwhile. Two at once would be turn by turn with every request.
+    println!("{} faults, leaders: {turns:?}", happened.len());
+    // Each fault may end a term. A fault of a server may also end the term that started meanwhile. Two pollers would
+    // alternate with every request.
     assert!(turns.len() <= 2 * happened.len() + 1, "{turns:?} after {happened:?}");
     run.end(both).await;
 }

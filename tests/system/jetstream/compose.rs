@@ -1,5 +1,7 @@
-//! What `COMPOSE_PROFILES=cluster docker compose up` starts, without containers: the commands and the environment are read out of
-//! docker-compose.yml, and nothing but hosts, ports and folders becomes those of this machine.
+//! The services that `COMPOSE_PROFILES=cluster docker compose up` starts, without containers.
+//!
+//! The commands and the environment come from docker-compose.yml. Only hosts, ports and folders are replaced by those
+//! of this machine.
 
 use killfeed_support::{
     FakeUpstream, corpus,
@@ -14,7 +16,7 @@ use crate::{
     notifier::{TestNotifier, fresh, row},
 };
 
-/// Lines of the file that belong to a key of this indentation.
+/// Returns the lines of the file that belong to a key of this indentation.
 fn block<'t>(text: &'t str, indentation: usize, key: &str) -> Vec<&'t str> {
     let head = format!("{}{key}:", " ".repeat(indentation));
     let mut lines = text.lines().skip_while(|line| !line.starts_with(&head));
@@ -25,13 +27,13 @@ fn block<'t>(text: &'t str, indentation: usize, key: &str) -> Vec<&'t str> {
         .collect()
 }
 
-/// A service's command, written as a folded text.
+/// Returns a service's command, which is a folded text.
 fn command(text: &str, service: &str) -> String {
     let service = block(text, 2, service).join("\n");
     block(&service, 4, "command").join(" ")
 }
 
-/// The variables of an `environment`, comments and defaults of `.env` left out.
+/// Returns the variables of an `environment`, without comments and defaults of `.env`.
 fn environment(lines: &[&str]) -> Vec<(String, String)> {
     let pair = |line: &&str| {
         let (name, value) = line.trim().split_once(": ")?;
@@ -42,7 +44,7 @@ fn environment(lines: &[&str]) -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_cluster_of_the_compose_file_works() {
+async fn cluster_of_the_compose_file_posts_and_fails_over() {
     let text = std::fs::read_to_string(corpus::repository().join("docker-compose.yml")).unwrap();
     let commands = (0..3).map(|n| command(&text, &format!("nats-{n}"))).collect();
     let Some(mut nats) = Nats::composed(commands).await else {
@@ -55,7 +57,7 @@ async fn the_cluster_of_the_compose_file_works() {
         .await;
     }
 
-    // Addresses are this machine's, the tokens lie where the service `tokens` puts them.
+    // The addresses are those of this machine, and the tokens are where the service `tokens` puts them.
     let shared = tempfile::tempdir().unwrap();
     let folder = shared.path().display().to_string();
     let made = ["new-token", "notifier", "--out", &folder];
@@ -95,7 +97,7 @@ async fn the_cluster_of_the_compose_file_works() {
     of_both.extend(environment(&block(&text, 0, "x-notifier-environment")));
     let setting = |name: &str| {
         let found = of_both.iter().find(|(found, _)| found == name);
-        own(&found.unwrap_or_else(|| panic!("{name} is set")).1)
+        own(&found.unwrap_or_else(|| panic!("docker-compose.yml sets {name}")).1)
     };
     let mut urls = setting("NOTIFIER_INGESTOR_URLS");
     for (n, ingestor) in both.iter().enumerate() {
@@ -117,7 +119,7 @@ async fn the_cluster_of_the_compose_file_works() {
                 .iter()
                 .map(|document| document["killmail_id"].as_u64().unwrap()),
         );
-        eventually("they are posted", TEST_TIMEOUT, async || {
+        eventually("the notifier posts the killmails", TEST_TIMEOUT, async || {
             notifier.printed().len() >= expected.len()
         })
         .await;
@@ -125,12 +127,12 @@ async fn the_cluster_of_the_compose_file_works() {
     };
     publish(&documents[..20], &notifier).await;
 
-    // The one whose turn it is goes, then a server.
+    // Kill the leader, then a server.
     let turn = async |ingestor: &TestIngestor| ingestor.metric("killfeed_log_turn").await > 0.0;
     let leader = usize::from(!turn(&both[0]).await);
     assert!(turn(&both[leader]).await && !turn(&both[1 - leader]).await);
     both[leader].kill().await;
-    eventually("the other one takes over", TEST_TIMEOUT, async || {
+    eventually("the other ingestor takes over", TEST_TIMEOUT, async || {
         turn(&both[1 - leader]).await
     })
     .await;

@@ -1,4 +1,4 @@
-//! Servers in operator mode: a user with credentials, and with no other permissions than docs/operations.md lists.
+//! Servers in operator mode: a user with credentials and only the permissions in docs/operations.md.
 
 use std::time::{Duration, SystemTime};
 
@@ -15,11 +15,13 @@ use tokio::{sync::watch, time::timeout};
 use super::engine::{ALL, T0, batch, killmail, mark, options};
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// What docs/operations.md says that an ingestor's user needs.
+/// Returns the permissions that docs/operations.md lists for an ingestor's user.
 fn listed() -> Permissions {
     let text = std::fs::read_to_string(corpus::repository().join("docs/operations.md")).unwrap();
-    let (_, table) = text.split_once("<!-- permissions -->").expect("the table is there");
-    let (table, _) = table.split_once("<!-- end -->").expect("and has an end");
+    let (_, table) = text
+        .split_once("<!-- permissions -->")
+        .expect("docs/operations.md has the table of permissions");
+    let (table, _) = table.split_once("<!-- end -->").expect("the table has an end");
     let mut permissions = Permissions::default();
     for row in table.lines() {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
@@ -33,7 +35,9 @@ fn listed() -> Permissions {
     permissions
 }
 
-/// Two ingestors of one user over new servers: each does all that it ever does. Or what is said in its place.
+/// Runs every operation of two ingestors of one user over new servers, and returns any error.
+///
+/// `None` if nats-server is not installed.
 async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Result<(), String>> {
     let nats = Nats::single_with(operator.config()).await?;
     let data = tempfile::tempdir().unwrap();
@@ -53,7 +57,7 @@ async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Re
         let head = written.map_err(|error| error.to_string())?;
         leadership.release().await;
 
-        // Another retention, and nothing in memory.
+        // The second log has another retention and an empty window.
         let second = JetStreamLog::open(with(2 * 86_400, &others)).await;
         let second = second.map_err(|error| error.to_string())?;
         let leadership = start(&second).await?;
@@ -63,12 +67,17 @@ async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Re
         assert_eq!(marks.unwrap(), [Some(mark(1, 0)), Some(mark(2, 0))]);
         let mut heads = first.head();
         let both = heads.wait_for(|now| now.offset.0 == head.offset.0 + 1);
-        timeout(TEST_TIMEOUT, both).await.expect("in time").unwrap();
+        timeout(TEST_TIMEOUT, both)
+            .await
+            .expect("both logs open in time")
+            .unwrap();
         assert_eq!(first.read(Offset(0), ALL).await.unwrap().len(), 2);
         leadership.release().await;
         Ok(())
     };
-    let did = timeout(2 * TEST_TIMEOUT, did).await.expect("in time");
+    let did = timeout(2 * TEST_TIMEOUT, did)
+        .await
+        .expect("the operations end in time");
     Some(did)
 }
 
@@ -82,7 +91,7 @@ async fn start(log: &JetStreamLog) -> Result<killfeed_ingestor::log::Leadership,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_permissions_in_the_docs_are_enough_and_none_is_too_many() {
+async fn documented_permissions_are_sufficient_and_necessary() {
     let operator = Operator::new();
     let all = listed();
     match everything(&operator, &all).await {
@@ -103,9 +112,9 @@ async fn the_permissions_in_the_docs_are_enough_and_none_is_too_many() {
         async move { (subject, everything(operator, &permissions).await) }
     });
     for (subject, did) in join_all(tries).await {
-        let said = did.expect("there are servers").expect_err(subject);
+        let said = did.expect("nats-server is installed").expect_err(subject);
         let begins = subject.trim_end_matches(['*', '>']);
-        // In the server's words.
+        // The error quotes the server.
         assert!(
             said.contains("Permissions Violation for") && said.contains(&format!("to \"{begins}")),
             "without {subject}: {said}"
@@ -114,7 +123,7 @@ async fn the_permissions_in_the_docs_are_enough_and_none_is_too_many() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
+async fn ingestor_needs_valid_credentials() {
     let operator = Operator::new();
     let Some(nats) = Nats::single_with(operator.config()).await else {
         return;
@@ -136,7 +145,8 @@ async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
     ingestor.wait_for_killmails(20).await;
     assert_eq!(ingestor.stop().await, Some(0));
 
-    // A user of nobody these servers know, and one whose time is over. Each is tried for half a minute.
+    // One user is unknown to these servers, and the credentials of the other are expired. Each attempt lasts half a
+    // minute.
     let over = SystemTime::now() - Duration::from_secs(60);
     let refused = async |name: &str, text: String| {
         let own = tempfile::tempdir().unwrap();
@@ -159,7 +169,7 @@ async fn an_ingestor_with_credentials_serves_and_one_without_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn credentials_that_expire_are_replaced_in_their_place() {
+async fn expired_credentials_are_replaced_in_place() {
     let operator = Operator::new();
     let Some(nats) = Nats::single_with(operator.config()).await else {
         return;
@@ -170,7 +180,7 @@ async fn credentials_that_expire_are_replaced_in_their_place() {
         creds_file: Some(creds.clone()),
         ..options(&nats, &data, 1 << 20)
     };
-    // Long enough to get in: twice as long each time that this machine takes longer.
+    // The lifetime must suffice for the connection; it doubles each time that this machine takes longer.
     let mut lifetime = Duration::from_secs(5);
     let log = loop {
         let soon = SystemTime::now() + lifetime;
@@ -182,16 +192,23 @@ async fn credentials_that_expire_are_replaced_in_their_place() {
         lifetime *= 2;
     };
     let mut trouble = log.trouble();
-    // It says why, for as long as nothing is done about it.
+    // The log reports the reason until the file is replaced.
     let said = trouble.wait_for(|said| said.as_ref().is_some_and(|said| said.to_lowercase().contains("auth")));
-    let said = timeout(TEST_TIMEOUT, said).await.expect("in time").unwrap().clone();
+    let said = timeout(TEST_TIMEOUT, said)
+        .await
+        .expect("the log reports the reason in time")
+        .unwrap()
+        .clone();
     println!("{said:?}");
     std::fs::write(&creds, operator.user(&listed(), None)).unwrap();
     timeout(TEST_TIMEOUT, trouble.wait_for(Option::is_none))
         .await
-        .expect("in time")
+        .expect("the log recovers in time")
         .unwrap();
-    let leadership = timeout(TEST_TIMEOUT, start(&log)).await.expect("in time").unwrap();
+    let leadership = timeout(TEST_TIMEOUT, start(&log))
+        .await
+        .expect("the log acquires the lease in time")
+        .unwrap();
     let head = leadership.writer().append(batch([killmail(1, 0, T0)], "one")).await;
     assert_eq!(head.unwrap().offset, Offset(1));
     leadership.release().await;

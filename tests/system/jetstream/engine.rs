@@ -1,4 +1,4 @@
-//! The log's engine alone, opened several times over one server.
+//! The shared log alone, opened several times over one server.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::events::gap;
 pub(super) use super::events::{batch, killmail, mark};
 use crate::harness::TEST_TIMEOUT;
 
-/// Some moment in 2026, in milliseconds since 1970.
+/// A time in 2026, in milliseconds since 1970.
 pub(super) const T0: i64 = 1_790_000_000_000;
 
 pub(super) const ALL: ReadLimit = ReadLimit {
@@ -29,13 +29,13 @@ pub(super) const ALL: ReadLimit = ReadLimit {
     bytes: usize::MAX,
 };
 
-/// One ingestor's end of the log, with a data folder of its own.
+/// One ingestor's instance of the log, with its own data folder.
 pub(super) struct LogInstance {
     pub(super) log: JetStreamLog,
     _data: TempDir,
 }
 
-/// With no room in memory: every read goes to the server.
+/// Returns options of a log; with a window of 0 bytes, every read goes to the server.
 pub(super) fn options(nats: &Nats, data: &TempDir, window_bytes: usize) -> JetStreamOptions {
     JetStreamOptions {
         servers: nats.urls(),
@@ -63,16 +63,19 @@ pub(super) async fn lead(end: &LogInstance) -> Leadership {
     let (_, note) = watch::channel("hello".to_owned());
     timeout(TEST_TIMEOUT, end.log.acquire(note))
         .await
-        .expect("its turn comes")
+        .expect("the instance acquires the lease")
 }
 
 pub(super) async fn reaches(end: &LogInstance, head: Head) {
     let mut heads = end.log.head();
     let reached = heads.wait_for(|now| now.offset >= head.offset);
-    timeout(TEST_TIMEOUT, reached).await.expect("in time").unwrap();
+    timeout(TEST_TIMEOUT, reached)
+        .await
+        .expect("the instance reaches the head in time")
+        .unwrap();
 }
 
-/// (killmail, revision) of all records, in log order; a gap is (0, 0).
+/// Returns (killmail, revision) of all records, in log order; a gap is (0, 0).
 pub(super) async fn records(end: &LogInstance, after: u64) -> Vec<(u64, u32)> {
     let read = end.log.read(Offset(after), ALL).await.unwrap();
     assert!(
@@ -89,7 +92,7 @@ pub(super) async fn records(end: &LogInstance, after: u64) -> Vec<(u64, u32)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_one_appends_all_read_from_memory_and_from_the_server() {
+async fn appended_records_are_read_from_memory_and_server() {
     let Some(nats) = Nats::single().await else { return };
     let (writer, reader, bare) = (open(&nats).await, open(&nats).await, try_open(&nats, 0).await.unwrap());
     assert!(writer.log.id() == reader.log.id() && reader.log.id() == bare.log.id());
@@ -114,7 +117,7 @@ async fn what_one_appends_all_read_from_memory_and_from_the_server() {
             ingested_ms: T0 + 2_000
         }
     );
-    // Only the state: a ban, say.
+    // The batch contains only the state of the source, for example a ban.
     assert_eq!(log.append(batch([], "three")).await.unwrap(), head);
 
     let mut expected: Vec<(u64, u32)> = (1..=300).map(|id| (id, 0)).collect();
@@ -158,7 +161,7 @@ async fn what_one_appends_all_read_from_memory_and_from_the_server() {
         }
     }
 
-    // The next leader finds everything as it was left.
+    // The next leader finds the state of the previous one.
     leadership.release().await;
     let next = lead(&reader).await;
     assert_eq!(next.head(), head);
@@ -172,7 +175,7 @@ async fn what_one_appends_all_read_from_memory_and_from_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_contradicts_the_log_is_refused() {
+async fn append_rejects_records_that_contradict_the_log() {
     let Some(nats) = Nats::single().await else { return };
     let end = open(&nats).await;
     let leadership = lead(&end).await;
@@ -193,7 +196,7 @@ async fn what_contradicts_the_log_is_refused() {
         assert!(error.contains(reason), "{error}");
     }
     assert_eq!(log.feed_state().await.unwrap(), Some(Bytes::from_static(b"one")));
-    // Larger than a message may be, and packed all the same.
+    // The record is larger than the message limit, but fits when compressed.
     let mut large = killmail(3, 0, T0);
     if let NewBody::Killmail { bytes, .. } = &mut large.body {
         let killmail = v1::Killmail {
@@ -212,7 +215,7 @@ async fn what_contradicts_the_log_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_who_write_the_same_log_it_once_and_the_old_one_stops() {
+async fn superseded_leader_stops_and_records_are_logged_once() {
     let Some(nats) = Nats::single().await else { return };
     let client = async_nats::connect(nats.url()).await.unwrap();
     let bucket = async_nats::jetstream::new(client);
@@ -220,7 +223,7 @@ async fn two_who_write_the_same_log_it_once_and_the_old_one_stops() {
     let lease = bucket.get_key_value("killfeed-poller").await.unwrap();
     for round in 0..10 {
         let old = lead(&a).await;
-        // Taken from it behind its back: it believes to have the lease for some seconds more.
+        // The lease changes hands without the leader's knowledge: it still trusts its lease for some seconds.
         lease
             .put("lease", r#"{"holder":"nobody","renewal":1,"free":true}"#.into())
             .await
@@ -232,7 +235,7 @@ async fn two_who_write_the_same_log_it_once_and_the_old_one_stops() {
         let (old_log, new_log) = (old.writer(), new.writer());
         let mine = batch(events.clone(), "old");
         let (_, second) = tokio::join!(old_log.append(mine), new_log.append(batch(events, "new")));
-        // If the old one was first, the new one's term ends as well, and the next one finds it all.
+        // If the old leader appends first, the new leader's term ends as well, and the next leader finds the records.
         drop(second);
         timeout(TEST_TIMEOUT, old.lasts().over()).await.unwrap();
         assert!(
@@ -261,7 +264,7 @@ async fn two_who_write_the_same_log_it_once_and_the_old_one_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
+async fn next_leader_repairs_a_record_without_a_dedup_entry() {
     let Some(nats) = Nats::single().await else { return };
     let end = open(&nats).await;
     let leadership = lead(&end).await;
@@ -271,7 +274,8 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
         .await
         .unwrap();
     leadership.release().await;
-    // As a leader leaves it that is killed after a publish: the record is there, neither its mark nor the position is.
+    // The state after a leader's crash between publish and update: the record exists, but its dedup entry and the
+    // position do not.
     let client = async_nats::connect(nats.url()).await.unwrap();
     let context = async_nats::jetstream::new(client);
     let mut stream = context.get_stream("killfeed").await.unwrap();
@@ -298,7 +302,7 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
     assert_eq!(marks[0], Some(mark(1, 0)));
     assert_eq!(marks[1].map(|mark| mark.revision), Some(3));
 
-    // A gap that was told before the crash is told once.
+    // A gap from before the crash is reported once.
     let events = [gap(1, T0), gap(1, T0), killmail(4, 0, T0)];
     assert_eq!(
         next.writer().append(batch(events, "gaps")).await.unwrap().offset,
@@ -314,13 +318,13 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
         next.writer().append(batch(events, "gaps")).await.unwrap().offset,
         Offset(5)
     );
-    // And what says the same later is another one.
+    // An equal gap at a later time is a new record.
     assert_eq!(
         next.writer().append(batch([gap(1, T0)], "more")).await.unwrap().offset,
         Offset(6)
     );
 
-    // A mark that is lost for good: the engine itself refuses the record, and the mark is written anew.
+    // If a dedup entry is lost, the server rejects the record, and the log writes the entry again.
     let bucket = context.get_key_value("killfeed-marks").await.unwrap();
     bucket.purge("1").await.unwrap();
     next.release().await;
@@ -338,7 +342,7 @@ async fn what_a_crash_left_between_a_record_and_its_mark_is_mended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
+async fn error_names_a_deleted_or_recreated_stream() {
     let Some(nats) = Nats::single().await else { return };
     let client = async_nats::connect(nats.url()).await.unwrap();
     let context = async_nats::jetstream::new(client);
@@ -358,10 +362,10 @@ async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
         .config
         .clone();
     context.delete_stream("killfeed").await.unwrap();
-    // By those who have it open,
+    // Instances that are open report it.
     let lost = timeout(TEST_TIMEOUT, end.log.lost()).await.unwrap();
     assert!(matches!(lost, JetStreamError::Missing { .. }), "{lost}");
-    // and by those who open it.
+    // Instances that open the log later report it too.
     let error = try_open(&nats, 0).await.err().unwrap();
     assert!(error.is_configuration());
     let text = error.to_string();
@@ -369,13 +373,16 @@ async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
         text.contains("the JetStream stream killfeed is gone") && text.contains(&end.log.id().to_string()),
         "{text}"
     );
-    assert!(context.get_stream("killfeed").await.is_err(), "it was not made anew");
+    assert!(
+        context.get_stream("killfeed").await.is_err(),
+        "the log does not recreate the stream"
+    );
 
     context.create_stream(config).await.unwrap();
     let text = try_open(&nats, 0).await.err().unwrap().to_string();
     assert!(text.contains("was deleted and recreated"), "{text}");
 
-    // Records, and nothing that says whose.
+    // The stream contains records without an identity.
     context
         .publish("killfeed.gap.x", "x".into())
         .await
@@ -391,7 +398,7 @@ async fn a_log_whose_stream_was_deleted_or_replaced_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_lost_its_end_is_named() {
+async fn error_names_a_truncated_log() {
     let Some(nats) = Nats::single().await else { return };
     let client = async_nats::connect(nats.url()).await.unwrap();
     let context = async_nats::jetstream::new(client);
@@ -404,7 +411,7 @@ async fn a_log_that_lost_its_end_is_named() {
         .unwrap();
     leadership.release().await;
     drop(end);
-    // As after a restored backup: the position speaks of records that are not there.
+    // The state after a restored backup: the position names records that do not exist.
     let position = context.get_key_value("killfeed-position").await.unwrap();
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Killfeed-Head", "5");
@@ -420,7 +427,7 @@ async fn a_log_that_lost_its_end_is_named() {
     let (_, note) = watch::channel(String::new());
     let lost = tokio::select! {
         lost = timeout(TEST_TIMEOUT, end.log.lost()) => lost.unwrap(),
-        _ = end.log.acquire(note) => panic!("it may not lead"),
+        _ = end.log.acquire(note) => panic!("an instance of a truncated log must not lead"),
     };
     assert!(
         matches!(
@@ -436,26 +443,26 @@ async fn a_log_that_lost_its_end_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_leader_that_is_gone_is_followed_by_another_in_time() {
+async fn follower_takes_over_when_the_leader_is_gone() {
     let Some(nats) = Nats::single().await else { return };
     let (a, b) = (open(&nats).await, open(&nats).await);
     let first = lead(&a).await;
-    // While it is there nobody else leads, and they hear what it says.
+    // While the leader lives, nobody else leads, and the followers receive its notes.
     let (_, note) = watch::channel(String::new());
     match timeout(Duration::from_secs(12), b.log.acquire(note)).await {
         Err(_) => {}
-        // A machine that stands still for longer than a lease costs the first one its lease, and nothing else does.
+        // The first instance loses its lease only if the machine freezes for longer than the lease.
         Ok(second) => {
-            assert!(!first.lasts().now(), "both lead");
+            assert!(!first.lasts().now(), "two instances lead");
             second.release().await;
             return;
         }
     }
-    eventually("the other one hears it", TEST_TIMEOUT, async || {
+    eventually("the follower receives the note", TEST_TIMEOUT, async || {
         b.log.leader_health().borrow().is_some()
     })
     .await;
-    // Left in order: the lease says that it is free, so nobody waits for its end.
+    // A released lease is free, so nobody waits for its expiry.
     first.release().await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     let bucket = async_nats::jetstream::new(client)

@@ -1,4 +1,4 @@
-//! Records that an operator deleted one by one: holes for all readers, and nobody waits for what is in them.
+//! Records that an operator deleted: all readers skip them, and no reader waits for them.
 
 use async_nats::jetstream;
 use killfeed::{
@@ -29,7 +29,7 @@ async fn is_as_expected(end: &LogInstance, expected: &[(u64, u32)]) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_deleted_is_passed_over_also_at_the_end() {
+async fn readers_skip_deleted_records_also_at_the_end() {
     let Some(nats) = Nats::single().await else { return };
     let (before, bare) = (open(&nats).await, try_open(&nats, 0).await.unwrap());
     let leadership = lead(&before).await;
@@ -50,7 +50,7 @@ async fn what_was_deleted_is_passed_over_also_at_the_end() {
         assert_eq!((after.log.status().head, after.log.status().killmails), (head, 3));
         is_as_expected(&after, &[(1, 0), (2, 0), (4, 0)]).await;
     }
-    // The next one begins where the log ended, and so does the next leader.
+    // The next record follows the end of the log, and so does the next leader.
     let head = log.append(batch([killmail(6, 0, T0)], "two")).await.unwrap();
     assert_eq!(head.offset, Offset(6));
     leadership.release().await;
@@ -68,7 +68,7 @@ async fn what_was_deleted_is_passed_over_also_at_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_was_away_passes_over_what_was_deleted_meanwhile() {
+async fn returning_reader_skips_records_deleted_meanwhile() {
     let Some(nats) = Nats::single().await else { return };
     let proxy = Proxy::start(nats.url().strip_prefix("nats://").unwrap()).await;
     let data = tempfile::tempdir().unwrap();
@@ -99,7 +99,10 @@ async fn whoever_was_away_passes_over_what_was_deleted_meanwhile() {
         proxy.cut_next(Cut::Never);
         let mut heads = slow.head();
         let reached = heads.wait_for(|now| now.offset == head.offset);
-        timeout(TEST_TIMEOUT, reached).await.expect("in time").unwrap();
+        timeout(TEST_TIMEOUT, reached)
+            .await
+            .expect("the instance reaches the head in time")
+            .unwrap();
     }
     timeout(TEST_TIMEOUT, slow.trouble().wait_for(Option::is_none))
         .await

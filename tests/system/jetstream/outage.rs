@@ -1,4 +1,4 @@
-//! NATS away for a while: live streams wait and say so, nothing is lost, and all goes on by itself.
+//! NATS is unavailable for a while: live streams wait and report it, and recover without a loss.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::{
 use killfeed_ingestor::log::LogRead as _;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_append_during_an_outage_is_made_once() {
+async fn append_during_an_outage_is_applied_once() {
     let Some(mut nats) = Nats::single().await else { return };
     let (end, bare) = (open(&nats).await, try_open(&nats, 0).await.unwrap());
     let leadership = lead(&end).await;
@@ -39,7 +39,7 @@ async fn an_append_during_an_outage_is_made_once() {
         .await
         .unwrap()
         .unwrap();
-    // What is in memory is read all the same; the rest waits, and is told as such.
+    // Reads from memory still work; other reads wait and report the outage.
     assert_eq!(records(&end, 0).await, [(1, 0)]);
     assert!(bare.log.read(Offset(0), ALL).await.is_err());
 
@@ -48,7 +48,7 @@ async fn an_append_during_an_outage_is_made_once() {
         .await
         .unwrap()
         .unwrap();
-    // The lease may be over by then: the next turn finds out what became of it, as the pipeline does.
+    // The lease may have expired. The next term determines the outcome of the append, as the pipeline does.
     let mut leadership = leadership;
     let mut due = next;
     let head = loop {
@@ -71,7 +71,7 @@ async fn an_append_during_an_outage_is_made_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn live_streams_wait_with_progress_and_go_on() {
+async fn live_streams_send_progress_during_an_outage_and_resume() {
     let Some(mut nats) = Nats::single().await else { return };
     let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(60);
@@ -82,7 +82,10 @@ async fn live_streams_wait_with_progress_and_go_on() {
     let mut watched = CheckedEvents::new(&ingestor.client(), FollowOptions::new("", Start::Earliest));
     let mut seen = 0;
     while seen < 30 {
-        let event = timeout(TEST_TIMEOUT, watched.next()).await.expect("in time").unwrap();
+        let event = timeout(TEST_TIMEOUT, watched.next())
+            .await
+            .expect("an event comes in time")
+            .unwrap();
         seen += usize::from(matches!(event.kind, EventKind::Killmail(_)));
     }
 
@@ -99,26 +102,34 @@ async fn live_streams_wait_with_progress_and_go_on() {
         detail.contains("killmails cannot be logged") && detail.contains("shared log is unavailable"),
         "{detail}"
     );
-    // Progress goes on, on the stream that was open, and says it too.
+    // The open stream still sends Progress, which reports the outage too.
     let told = async {
         loop {
-            let event = watched.next().await.expect("the stream stays");
+            let event = watched.next().await.expect("the stream stays open");
             match event.kind {
                 EventKind::Progress(progress) if progress.feed_health() == FeedHealth::Down => break,
                 EventKind::Progress(_) => {}
-                other => panic!("{other:?} while nothing can be logged"),
+                other => panic!("{other:?} during the outage"),
             }
         }
     };
-    timeout(TEST_TIMEOUT, told).await.expect("it is told");
+    timeout(TEST_TIMEOUT, told)
+        .await
+        .expect("Progress reports the outage in time");
 
     nats.launch(0).await;
     let healed = Instant::now();
     while seen < 60 {
-        let event = timeout(TEST_TIMEOUT, watched.next()).await.expect("in time").unwrap();
+        let event = timeout(TEST_TIMEOUT, watched.next())
+            .await
+            .expect("an event comes in time")
+            .unwrap();
         seen += usize::from(matches!(event.kind, EventKind::Killmail(_)));
     }
-    println!("all there {:?} after the server was back", healed.elapsed());
+    println!(
+        "all killmails came {:?} after the restart of the server",
+        healed.elapsed()
+    );
     eventually("the status says OK", TEST_TIMEOUT, async || {
         ingestor.status().await.feed_health() == FeedHealth::Ok
     })
@@ -128,42 +139,47 @@ async fn live_streams_wait_with_progress_and_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_refusal_during_an_outage_silences_it_all_the_same() {
+async fn ban_during_an_outage_stops_the_polls() {
     let Some(mut nats) = Nats::single().await else { return };
     let upstream = FakeUpstream::start().await;
     upstream.publish_all(corpus::some(5));
     let mut ingestor = TestIngestor::start(&upstream, &[("INGESTOR_LOG", &nats.url())]).await;
     ingestor.wait_for_killmails(5).await;
-    // At the head, with all of it written down: it does nothing but ask for the next one.
+    // The ingestor is at the head with an empty write queue: it only polls for the next document.
     let next = format!("/ephemeral/{}.json", upstream.next_number());
-    eventually("it polls", TEST_TIMEOUT, async || {
+    eventually("the ingestor polls", TEST_TIMEOUT, async || {
         upstream.journal().count(Host::Feed, &next) > 3
     })
     .await;
-    // From here on nothing can be written down, and that it is refused is what it hears next.
+    // The log cannot be written from here on, and the next response of zKillboard is a rejection.
     nats.kill(0).await;
     upstream.host_fault(Host::Feed, Fault::TooManyRequests(Some(3_600)), Some(1));
     let refusal = || {
         let seen = upstream.journal().of(Host::Feed);
         seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
     };
-    eventually("it is refused", TEST_TIMEOUT, async || refusal().is_some()).await;
+    eventually("zKillboard rejects a request", TEST_TIMEOUT, async || {
+        refusal().is_some()
+    })
+    .await;
     let refused = refusal().unwrap();
-    // Until its turn is over.
-    eventually("its turn is over", TEST_TIMEOUT, async || {
+    eventually("its term ends", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_log_turn").await == 0.0
     })
     .await;
     nats.launch(0).await;
-    eventually("it has its turn again", TEST_TIMEOUT, async || {
+    eventually("the ingestor leads again", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_log_turn").await > 0.0
     })
     .await;
-    eventually("it says so", TEST_TIMEOUT, async || {
+    eventually("the ingestor reports the ban", TEST_TIMEOUT, async || {
         ingestor.status().await.feed_detail.contains("silent until")
     })
     .await;
     let after = upstream.journal().of(Host::Feed);
-    assert!(after.iter().all(|seen| seen.at <= refused), "it was silent");
+    assert!(
+        after.iter().all(|seen| seen.at <= refused),
+        "the ingestor sent no request during the ban"
+    );
     assert_eq!(ingestor.stop().await, Some(0));
 }

@@ -1,5 +1,7 @@
-//! Records that the servers remove by their age: clients are told what they missed, the newest ones stay, and what is remembered of
-//! the rest keeps it from being logged once more.
+//! Retention by the servers.
+//!
+//! Clients receive a report of trimmed records, the newest records stay, and the dedup entries of trimmed records
+//! prevent a second copy.
 
 use std::time::Duration;
 
@@ -28,7 +30,7 @@ use crate::{
     recorder::whole_log,
 };
 
-/// The stream's settings with an age below what the ingestor's settings allow.
+/// Returns the stream's settings with an age below the minimum of the ingestor's settings.
 fn expiring(stream: &Stream) -> Config {
     Config {
         max_age: Duration::from_secs(1),
@@ -38,7 +40,7 @@ fn expiring(stream: &Stream) -> Config {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_too_old_goes_and_the_rest_stays() {
+async fn retention_removes_old_records_and_keeps_the_rest() {
     let Some(nats) = Nats::single().await else { return };
     let open = async |window_bytes| {
         let data = tempfile::tempdir().unwrap();
@@ -47,7 +49,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
             data,
         )
     };
-    // One with its newest records in memory, one that asks the servers for each.
+    // One instance has its newest records in memory, the other reads each record from the servers.
     let ends = [open(1 << 20).await, open(0).await];
     let (_, note) = tokio::sync::watch::channel(String::new());
     let leadership = timeout(TEST_TIMEOUT, ends[0].0.acquire(note.clone())).await.unwrap();
@@ -59,7 +61,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
 
     let is_at = async |trimmed: u64| {
         for (end, _) in &ends {
-            eventually("it is trimmed", TEST_TIMEOUT, async || {
+            eventually("the instances see the trimmed position", TEST_TIMEOUT, async || {
                 end.status().trimmed == Offset(trimmed)
             })
             .await;
@@ -71,7 +73,8 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
             offset: Offset(offset),
         })
     };
-    // By a purge, which moves the first sequence as an age does, and leaves the young ones for as long as this machine needs.
+    // A purge moves the first sequence as retention does, and keeps the young records for as long as this machine
+    // needs.
     let context = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let stream = context.get_stream("killfeed").await.unwrap();
     stream.purge().sequence(31).await.unwrap();
@@ -95,10 +98,10 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
         assert_eq!(end.seek(0).await.unwrap(), Offset(30));
     }
 
-    // By their age: a second, until the next one opens the log with its own setting.
+    // Set a retention of one second, until the next instance opens the log with its own setting.
     context.update_stream(expiring(&stream)).await.unwrap();
 
-    // Nothing is left: the log goes on where it was, for those who have it open and for those who come.
+    // No record is left: open and new instances continue at the same position.
     is_at(40).await;
     let fresh = open(1 << 20).await;
     for (end, _) in ends.iter().chain([&fresh]) {
@@ -121,7 +124,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
     leadership.release().await;
     let next = timeout(TEST_TIMEOUT, fresh.0.acquire(note)).await.unwrap();
     assert_eq!(next.head(), head);
-    // The subjects are gone and the engine would take them: what is remembered keeps them out.
+    // The subjects are gone, so the server would accept them again; the dedup entries reject them.
     let ids: Vec<KillmailId> = (1..=41).map(KillmailId).collect();
     let marks = next.writer().dedup_entries(&ids).await.unwrap();
     let expected: Vec<_> = (1..=41).map(|id| (id <= 40).then(|| mark(id, 0))).collect();
@@ -145,7 +148,7 @@ async fn what_is_too_old_goes_and_the_rest_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
+async fn clients_receive_trim_reports_and_no_repeats() {
     let Some(nats) = Nats::single().await else { return };
     let upstream = FakeUpstream::start().await;
     let documents: Vec<Value> = corpus::some(45);
@@ -178,7 +181,7 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
     let stream = context.get_stream("killfeed").await.unwrap();
     context.update_stream(expiring(&stream)).await.unwrap();
     for ingestor in &both {
-        eventually("nothing is left", TEST_TIMEOUT, async || {
+        eventually("no record is left", TEST_TIMEOUT, async || {
             ingestor.status().await.killmails == 0
         })
         .await;
@@ -214,14 +217,17 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
         );
     }
 
-    // Published anew under other numbers: the engine would take them now, and they are known all the same.
+    // Republished under other sequences: the server would accept the records, but the dedup entries know them.
     let duplicates = async |both: &[TestIngestor; 2]| {
         both[0].metric("killfeed_duplicates_total").await + both[1].metric("killfeed_duplicates_total").await
     };
     upstream.publish_all(before.iter().cloned());
-    eventually("they are known", TEST_TIMEOUT, async || duplicates(&both).await >= 40.0).await;
+    eventually("the dedup entries know the killmails", TEST_TIMEOUT, async || {
+        duplicates(&both).await >= 40.0
+    })
+    .await;
     assert_eq!(both[0].status().await.head_cursor, start.head_cursor);
-    // Also by one that has just begun, and keeps them as long again as it is told to.
+    // A new process also knows them, and keeps the entries for the configured time.
     for ingestor in &mut both {
         assert_eq!(ingestor.stop().await, Some(0));
     }
@@ -252,7 +258,7 @@ async fn clients_are_told_what_went_and_nothing_of_it_comes_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_retention_changes_nothing_else_of_the_stream() {
+async fn retention_change_keeps_other_stream_settings() {
     let Some(nats) = Nats::single().await else { return };
     let open = async |days: u64| {
         let data = tempfile::tempdir().unwrap();
@@ -263,7 +269,7 @@ async fn another_retention_changes_nothing_else_of_the_stream() {
         JetStreamLog::open(options).await.unwrap()
     };
     drop(open(1).await);
-    // As it is, whatever of it this program's client knows. Servers of 2.9 have no compression, and leave it out.
+    // Read the settings as JSON, including those that this client does not know. Servers of 2.9 omit compression.
     let context = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let config = async || -> Value {
         let mut info: Value = context.request("STREAM.INFO.killfeed", &()).await.unwrap();
