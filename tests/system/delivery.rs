@@ -168,16 +168,13 @@ async fn rejected_message_becomes_a_dead_letter_with_its_body() {
     let ids = ids(&documents);
     discord.fault(CHANNEL, Fault::Rejected(400, 50_035), Some(1));
     upstream.publish(documents[0].clone());
-    eventually("the message is a dead letter", TEST_TIMEOUT, async || {
-        !get(&letters).await.is_empty()
-    })
-    .await;
+    eventually("dead letter", TEST_TIMEOUT, async || !get(&letters).await.is_empty()).await;
     // A rejected killmail does not suspend its subscription.
     upstream.publish_all(documents[1..].iter().cloned());
     posts_are(&discord, CHANNEL, &ids[1..]).await;
 
     let link = format!("https://zkillboard.com/kill/{}/", ids[0]);
-    eventually("the notifier logs the dead letter", TEST_TIMEOUT, async || {
+    eventually("it is logged", TEST_TIMEOUT, async || {
         let said = notifier.stderr();
         said.contains("Discord refuses this message") && said.contains(&link)
     })

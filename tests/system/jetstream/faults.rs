@@ -67,10 +67,7 @@ fn polls(upstream: &FakeUpstream) -> Vec<(Instant, usize)> {
 /// Returns the current poller, after one more request.
 async fn poller(upstream: &FakeUpstream) -> usize {
     let before = polls(upstream).len();
-    eventually("an ingestor polls", TEST_TIMEOUT, async || {
-        polls(upstream).len() > before
-    })
-    .await;
+    eventually("a poll follows", TEST_TIMEOUT, async || polls(upstream).len() > before).await;
     polls(upstream).last().expect("the journal has a new request").1
 }
 

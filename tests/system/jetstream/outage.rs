@@ -158,10 +158,7 @@ async fn ban_during_an_outage_stops_the_polls() {
         let seen = upstream.journal().of(Host::Feed);
         seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
     };
-    eventually("zKillboard rejects a request", TEST_TIMEOUT, async || {
-        refusal().is_some()
-    })
-    .await;
+    eventually("it is banned", TEST_TIMEOUT, async || refusal().is_some()).await;
     let refused = refusal().unwrap();
     eventually("its term ends", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_log_turn").await == 0.0

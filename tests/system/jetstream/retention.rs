@@ -222,10 +222,7 @@ async fn clients_receive_trim_reports_and_no_repeats() {
         both[0].metric("killfeed_duplicates_total").await + both[1].metric("killfeed_duplicates_total").await
     };
     upstream.publish_all(before.iter().cloned());
-    eventually("the dedup entries know the killmails", TEST_TIMEOUT, async || {
-        duplicates(&both).await >= 40.0
-    })
-    .await;
+    eventually("40 duplicates", TEST_TIMEOUT, async || duplicates(&both).await >= 40.0).await;
     assert_eq!(both[0].status().await.head_cursor, start.head_cursor);
     // A new process also knows them, and keeps the entries for the configured time.
     for ingestor in &mut both {
