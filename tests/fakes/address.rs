@@ -9,19 +9,20 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// Ports below those that the kernel gives to connections and to a listener on port 0.
+/// The ports below those that the kernel gives to connections and to a listener on port 0.
 ///
-/// Nothing takes one of them between the moment it is found free and the moment a program listens there.
+/// No other program takes one of them between the check that it is free and the start of a service.
 const PORTS: Range<u16> = 20_000..32_000;
-/// Ports that a process claims together. One file stays open for each block.
+/// The number of ports that a process claims together; each block keeps one file open.
 const BLOCK: u16 = 200;
 
 /// Returns a loopback address that nothing listens on now.
 ///
-/// A process gives each address once, until it has given all. Other processes that run these tests use other blocks of ports.
+/// A process returns each address once until it has returned all. Other test processes use other blocks of ports.
 ///
 /// # Panics
-/// If no port is free.
+///
+/// Panics if no port is free.
 pub fn free_address() -> String {
     static OWN: Mutex<Own> = Mutex::new(Own::new());
     let mut own = OWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -34,7 +35,7 @@ pub fn free_address() -> String {
     panic!("no loopback port of {PORTS:?} is free");
 }
 
-/// The blocks of this process. Their locks last as long as the process.
+/// The blocks of this process, whose locks last as long as the process.
 struct Own {
     blocks: Vec<(u16, File)>,
     given: usize,
@@ -59,21 +60,22 @@ impl Own {
         let (first, _) = self
             .blocks
             .get(self.given / per_block)
-            .expect("a block of ports for this process");
-        let port = first + u16::try_from(self.given % per_block).expect("below the size of a block");
+            .expect("the process claimed a block of ports");
+        let port = first + u16::try_from(self.given % per_block).expect("the number is below the size of a block");
         self.given += 1;
         port
     }
 }
 
-/// Claims a block that no process has. Starts at random, so that a block is not used again soon.
+/// Claims a block that no process has, from a random start, so that no block is reused soon.
 fn claim() -> Option<(u16, File)> {
     let folder = std::env::temp_dir().join("killfeed-test-ports");
-    std::fs::create_dir_all(&folder).expect("a scratch folder");
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
     let blocks = u64::from((PORTS.end - PORTS.start) / BLOCK);
     let random = RandomState::new().build_hasher().finish() % blocks;
     (0..blocks).find_map(|n| {
-        let first = PORTS.start + BLOCK * u16::try_from((random + n) % blocks).expect("below the number of blocks");
+        let first = PORTS.start
+            + BLOCK * u16::try_from((random + n) % blocks).expect("the number is below the number of blocks");
         Some((first, lock(&folder.join(first.to_string()))?))
     })
 }

@@ -1,7 +1,7 @@
-//! Data of an earlier build, kept in `tests/fixtures`: the current build opens copies of it and must read and say the same.
+//! Opens copies of data of an earlier build, kept in `tests/fixtures`, with the current build.
 //!
-//! `tests/fixtures/README.md` says how each file was made. The tests look only at what others see: gRPC, HTTP, Discord's API,
-//! files and the programs' output.
+//! The current build must read the same data and give the same results. `tests/fixtures/README.md` describes how each
+//! file was made. The tests read only public output: gRPC, HTTP, Discord's API, files and the programs' output.
 
 mod buttons;
 mod console;
@@ -27,13 +27,13 @@ use killfeed_support::corpus;
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Whether the generators may write to `tests/fixtures`.
+/// The variable that permits the generators to write to `tests/fixtures`.
 const MAKE: &str = "KILLFEED_MAKE_FIXTURES";
 
-/// Longer than any fixture will be kept: retention and age limits must not change what a test sees.
+/// A time longer than the life of any fixture: retention and age limits keep the recorded data.
 const FOREVER: &str = "36500d";
 
-/// A file of `tests/fixtures`.
+/// Returns the path of a file of `tests/fixtures`.
 fn path(name: &str) -> PathBuf {
     corpus::repository().join("tests/fixtures").join(name)
 }
@@ -58,7 +58,7 @@ fn pack(name: &str, folder: &Path) {
     archive.into_inner().unwrap().finish().unwrap();
 }
 
-/// A recorded JSON document.
+/// Reads a recorded JSON document.
 fn recorded(name: &str) -> Value {
     serde_json::from_str(&fs::read_to_string(path(name)).unwrap()).unwrap()
 }
@@ -76,7 +76,7 @@ fn only_on_request() {
     );
 }
 
-/// Milliseconds since 1970.
+/// Returns the current time in milliseconds since 1970.
 fn now_ms() -> u64 {
     millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap())
 }
@@ -122,7 +122,7 @@ fn compare(path: &str, expected: &Value, found: &Value, missing: &mut Vec<String
     }
 }
 
-/// What tells an element of an array of objects from the others.
+/// Returns the member that identifies an element of an array of objects.
 fn identity(element: &Value) -> Option<&Value> {
     ["number", "value", "name"].into_iter().find_map(|key| element.get(key))
 }

@@ -70,7 +70,7 @@ impl Journal {
         log.iter().filter(|seen| seen.host == host && seen.path == path).count()
     }
 
-    /// Forgets everything.
+    /// Removes all recorded requests.
     pub fn clear(&self) {
         self.lock().clear();
     }
