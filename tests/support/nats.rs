@@ -152,7 +152,8 @@ impl Nats {
     /// Starts the n-th server, with the data of its last run if there is any.
     ///
     /// # Panics
-    /// If it does not listen within [`LIMIT`].
+    ///
+    /// Panics if the server does not listen within [`LIMIT`].
     pub async fn launch(&mut self, n: usize) {
         let arguments = match &self.launch {
             Launch::Configured(more) => vec!["--config".to_owned(), self.configure(n, more).display().to_string()],
@@ -188,6 +189,7 @@ impl Nats {
     /// Sends SIGTERM to the n-th server and waits until it exits.
     ///
     /// # Panics
+    ///
     /// Panics if the server does not exit within [`LIMIT`].
     pub async fn stop(&mut self, n: usize) {
         self.signal(n, "TERM").await;
@@ -220,7 +222,8 @@ impl Nats {
     /// Returns the server that leads a stream.
     ///
     /// # Panics
-    /// If none does within [`LIMIT`].
+    ///
+    /// Panics if the stream has no leader within [`LIMIT`].
     pub async fn leader(&self, stream: &str) -> usize {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);
@@ -250,7 +253,8 @@ impl Nats {
     /// Waits until the stream's leader reports every replica as current.
     ///
     /// # Panics
-    /// If that takes longer than [`LIMIT`].
+    ///
+    /// Panics if that takes longer than [`LIMIT`].
     pub async fn wait_replicated(&self, stream: &str) {
         let client = async_nats::connect(self.urls()).await.expect("a server listens");
         let context = async_nats::jetstream::new(client);

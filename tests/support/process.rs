@@ -64,9 +64,9 @@ async fn built(name: &str) -> PathBuf {
     BUILT.get_or_init(build).await[name].clone()
 }
 
-/// How long a test waits for an event before it fails as a hang.
+/// The time that a test waits for an event before it fails as a hang.
 ///
-/// No test makes a claim with it: the longest wait measured on a loaded machine is below a tenth.
+/// No test measures with it: the longest wait on a loaded machine is below a tenth of it.
 pub const LIMIT: Duration = Duration::from_secs(300);
 
 /// A running service. Dropping it kills it.
@@ -120,7 +120,8 @@ impl Service {
     /// Waits until `/readyz` returns 200.
     ///
     /// # Panics
-    /// If the service ends before, or is not ready within [`LIMIT`]; with what it wrote.
+    ///
+    /// Panics with the service's output if the service exits first or is not ready within [`LIMIT`].
     pub async fn ready(&mut self) {
         let client = reqwest::Client::new();
         let url = format!("http://{}/readyz", self.http);
@@ -167,14 +168,15 @@ impl Service {
     /// Waits until the service exits and returns its exit status.
     ///
     /// # Panics
-    /// If it takes longer than [`LIMIT`]; with what it wrote.
+    ///
+    /// Panics with the service's output if that takes longer than [`LIMIT`].
     pub async fn end(&mut self) -> ExitStatus {
         match timeout(LIMIT, self.child.wait()).await {
             Ok(status) => {
                 self.drain().await;
                 status.expect("the service is a child process")
             }
-            Err(_) => panic!("{} did not end within {LIMIT:?}:\n{}", self.name, self.stderr.text()),
+            Err(_) => panic!("{} did not exit within {LIMIT:?}:\n{}", self.name, self.stderr.text()),
         }
     }
 
@@ -248,7 +250,9 @@ impl Lines {
     }
 }
 
-/// Waits until `condition` holds.
+/// Waits until `condition` returns true.
+///
+/// # Panics
 ///
 /// Panics with `what` if the condition does not hold within `limit`.
 pub async fn eventually(what: &str, limit: Duration, mut condition: impl AsyncFnMut() -> bool) {

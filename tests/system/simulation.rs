@@ -31,7 +31,7 @@ use faults::Faults;
 use log::MemoryLog;
 use rng::{Own, drawn};
 
-/// The fast test's run.
+/// The seed of the fast test.
 const SEED: u64 = 1;
 const SERVERS: usize = 2;
 const CLIENTS: usize = 8;
@@ -292,7 +292,7 @@ fn all_guarantees_hold_in_a_simulation() {
 
 #[test]
 #[ignore = "long: .ci/run --long runs it"]
-fn a_seed_gives_the_very_same_history_again() {
+fn same_seed_gives_the_same_history() {
     for seed in seeds(1) {
         println!("KILLFEED_SEED={seed}");
         let (first, second) = (simulate(seed), simulate(seed));

@@ -31,7 +31,7 @@ use tonic::{Streaming, transport::Channel};
 use super::{GrpcSettings, ServeError, ServiceState, UniverseApi, serve_edge};
 use crate::health::{self, FeedReport};
 
-/// How long a test waits for an event before it fails as a hang.
+/// The time that a test waits for an event before it fails as a hang.
 const LIMIT: Duration = Duration::from_secs(300);
 pub(super) use fake_log::FakeLog;
 
@@ -146,7 +146,7 @@ impl Harness {
             .into_inner()
     }
 
-    /// Waits until `holds`: for what the server does after its client has gone.
+    /// Waits until `holds` returns true, for actions of the server after its client has gone.
     async fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
         let patience = async {
             while !holds(self) {
@@ -154,7 +154,7 @@ impl Harness {
             }
         };
         let waited = tokio::time::timeout(LIMIT, patience).await;
-        waited.unwrap_or_else(|_| panic!("never came to pass: {what}"));
+        waited.unwrap_or_else(|_| panic!("the condition does not hold: {what}"));
     }
 }
 

@@ -1,5 +1,7 @@
-//! People who use the bot: commands, buttons, forms and what they type, sent over the gateway as Discord sends them, and the
-//! answers, held against Discord's own description. The unit tests of the notifier hold them against Discord's 3 seconds.
+//! Interactions of test users, and the bot's responses.
+//!
+//! Tests send commands, buttons, forms and autocomplete over the gateway in Discord's format. The fake checks each
+//! response against Discord's own API description. Unit tests of the notifier check Discord's limit of 3 seconds.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -36,7 +38,7 @@ pub struct TestInteraction {
 pub struct InteractionReply {
     /// The body of the first response.
     pub first: Value,
-    /// What stands there in the end: `data` of the first answer, or what came in place of a deferred one.
+    /// The final message: `data` of the first response, or the edit that replaced a deferred one.
     pub message: Value,
     /// The text of the attached file; empty if there is none.
     pub file: String,
@@ -54,7 +56,7 @@ pub(super) struct Interactions {
 #[derive(Debug)]
 struct Asked {
     token: String,
-    /// Answered by somebody else already.
+    /// Another process responded first.
     taken: bool,
     first: Option<Value>,
     later: Option<Value>,
@@ -157,7 +159,8 @@ impl FakeDiscord {
     /// Sends an interaction and waits for its response, or for the edit of a deferred one.
     ///
     /// # Panics
-    /// If an answer does not come within [`LIMIT`].
+    ///
+    /// Panics if no response comes within [`LIMIT`].
     pub async fn ask(&self, ask: &TestInteraction) -> InteractionReply {
         let (id, heard) = self.send(ask, false);
         self.answer(id, &heard).await
@@ -175,7 +178,9 @@ impl FakeDiscord {
                 heard.notified().await;
             }
         };
-        tokio::time::timeout(LIMIT, tried).await.expect("an answer is tried");
+        tokio::time::timeout(LIMIT, tried)
+            .await
+            .expect("the bot tries to respond");
     }
 
     /// Sends an interaction without waiting for the response.
@@ -227,10 +232,10 @@ impl FakeDiscord {
             }
         };
         let answered = tokio::time::timeout(LIMIT, answered).await;
-        answered.unwrap_or_else(|_| panic!("no answer within {LIMIT:?}"))
+        answered.unwrap_or_else(|_| panic!("no response within {LIMIT:?}"))
     }
 
-    /// The answer, once it is complete.
+    /// Returns the response, or `None` until it is complete.
     fn answered(&self, id: u64) -> Option<InteractionReply> {
         let inner = self.world.lock();
         let asked = &inner.interactions.asked[&id];
@@ -341,7 +346,7 @@ pub(super) async fn callback(
     else {
         return refuse(404, 10_062, "Unknown interaction");
     };
-    // The waiting test takes the lock of `inner` before it looks.
+    // The waiting test acquires the lock of `inner` before it reads the response.
     asked.heard.notify_one();
     if asked.taken || asked.first.is_some() {
         asked.first.get_or_insert(body);

@@ -80,7 +80,7 @@ async fn export_and_import_round_trip() {
         .await
     );
 
-    // 500, and not one more; the last page has no Next.
+    // The limit is exactly 500. The last page has no Next button.
     let there = desk.names().await.len();
     let many: Vec<Value> = (there..500).map(|n| row(&format!("n{n:03}"), "npc")).collect();
     let full = import(&desk, &json!({"subscription": many}).to_string()).await;

@@ -221,12 +221,12 @@ async fn killmails_during_a_pause_are_never_posted() {
     let posts = desk.discord.posts(CHANNEL);
     let url = |at: usize| posts[at].body["embeds"][0]["url"].as_str().unwrap().to_owned();
     assert_eq!(url(1), "https://zkillboard.com/kill/910000003/");
-    // The notifier knows of the post when it has Discord's answer, which comes after the post is there.
+    // The notifier records the post after Discord's response, which comes after the post.
     let why = async || {
         desk.ask(TestInteraction::command("why").text("kill", "910000003"))
             .await
     };
-    eventually("the post is known", TEST_TIMEOUT, async || {
+    eventually("`why` reports the post", TEST_TIMEOUT, async || {
         why().await.shown().contains("Posted")
     })
     .await;

@@ -52,9 +52,9 @@ async fn creator_gets_one_message_per_suspended_or_retired_channel() {
         "{told:?}"
     );
     let mentions = &desk.discord.posts(USER)[0].body["allowed_mentions"];
-    assert_eq!(mentions, &serde_json::json!({"parse": []}), "it pings nobody");
-    eventually("the other one is asked", TEST_TIMEOUT, async || tries(&desk, SHY) > 0).await;
-    assert_eq!(tries(&desk, SHY), 1, "who cannot be told is not asked again");
+    assert_eq!(mentions, &serde_json::json!({"parse": []}), "the message pings nobody");
+    eventually("the other attempt", TEST_TIMEOUT, async || tries(&desk, SHY) > 0).await;
+    assert_eq!(tries(&desk, SHY), 1, "a rejected direct message is not retried");
 
     // Delivery resumes after the fix, and the queued killmail is posted once.
     desk.discord.add_channel(GUILD, CHANNEL, permission::ALL);
@@ -64,7 +64,7 @@ async fn creator_gets_one_message_per_suspended_or_retired_channel() {
     })
     .await;
     assert_eq!(contents(&desk, CHANNEL), [link]);
-    // The notifier counts a post when it has Discord's answer, which comes after the post is there.
+    // The notifier counts a post after Discord's response, which comes after the post.
     eventually("both subscriptions count the post", TEST_TIMEOUT, async || {
         let list = desk.ask(TestInteraction::command("list")).await.shown();
         list.matches("1 matched and 1 posted in all").count() == 2

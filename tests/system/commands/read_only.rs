@@ -279,7 +279,7 @@ async fn autocomplete_suggests_terms_names_and_history() {
         .await
         .choices();
     assert!(us.contains(&"corporation:98990001 OR alliance:".to_owned()), "{us:?}");
-    // Without an ingestor there is an answer too. A unit test of the notifier holds it against its time.
+    // The bot responds without an ingestor too. A unit test of the notifier checks its time limit.
     let mut desk = desk;
     desk.ingestor.stop().await;
     let away = desk

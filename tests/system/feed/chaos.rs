@@ -1,7 +1,8 @@
 //! Random histories of a faulty zKillboard, during which the ingestor is killed several times.
 //!
-//! One history with a fixed seed is among the fast tests. The long one plays random histories: `KILLFEED_CHAOS_CASES` sets how many,
-//! `KILLFEED_CHAOS_SEED` repeats one.
+//! At the end the log has every published killmail exactly once, and a gap for every missing document. One history with
+//! a fixed seed is among the fast tests. The long test plays random histories: `KILLFEED_CHAOS_CASES` sets their
+//! number, `KILLFEED_CHAOS_SEED` repeats one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,9 +25,9 @@ use crate::harness::{TEST_TIMEOUT, TestIngestor};
 const DOCUMENTS: usize = 60;
 const KILLS: usize = 3;
 const RECHECKS: &str = "300ms,1s,6s";
-/// The last of them without a second for the machine: what is uploaded sooner than this after its number was reserved is found.
+/// The last re-check, less a second for the machine: the ingestor finds each upload before this time.
 const SOON: Duration = Duration::from_secs(5);
-/// The number of the fast test's history.
+/// The seed of the fast test's history.
 const SEED: u64 = 1;
 
 /// The fate of one sequence.
@@ -99,7 +100,7 @@ struct Expected {
     missing: u64,
 }
 
-/// What is uploaded a while after its number was reserved.
+/// A document that is uploaded some time after the reservation of its sequence.
 struct Late {
     number: u64,
     document: Value,
@@ -107,7 +108,7 @@ struct Late {
 }
 
 impl Late {
-    /// Uploads it. On a slow machine the ingestor may have given the number up by then.
+    /// Uploads the document, which on a slow machine the ingestor may have given up by then.
     fn upload(self, upstream: &FakeUpstream, expected: &mut Expected) {
         let killmail = id(&self.document);
         upstream.deliver(self.number, self.document);
@@ -121,7 +122,7 @@ impl Late {
     }
 }
 
-/// Plays one number; what is to be uploaded late is returned.
+/// Publishes one document by its plan, or returns it with its sequence for a late upload.
 fn play(upstream: &FakeUpstream, fate: DocumentPlan, mut document: Value, expected: &mut Expected) -> Option<Late> {
     let killmail = id(&document);
     match fate {
@@ -148,7 +149,7 @@ fn play(upstream: &FakeUpstream, fate: DocumentPlan, mut document: Value, expect
             expected.perhaps.insert(killmail);
         }
         DocumentPlan::Late => {
-            // Before it is reserved, from when on the ingestor may ask for it.
+            // Take the time before the reservation, after which the ingestor may fetch the sequence.
             let reserved = Instant::now();
             let number = upstream.reserve();
             return Some(Late {

@@ -1,5 +1,6 @@
-//! OK, DELAYED or DOWN for each cause, with a reason in words, wherever health is shown. Unit tests of the feed hold it against the
-//! contract's ten seconds, on a paused clock.
+//! The feed is OK, DELAYED or DOWN for each cause, with the reason in every place.
+//!
+//! Unit tests of the feed check the contract's ten seconds on a paused clock.
 
 use killfeed::{
     client::{EventKind, FollowOptions, Start},
@@ -14,21 +15,21 @@ use killfeed_support::{
 use super::{at_the_head, documents};
 use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
-/// Later ones than a fast machine needs, so that no machine is slow enough to see the hole become a gap.
+/// The re-checks are so late that even on a slow machine the hole does not become a gap.
 const RECHECKS: &str = "15s,30s,1m,2m,3m,4m,5m,6m,8m,10m";
 
-/// Heals the host, and waits for its first good answer since.
+/// Removes the host's faults and waits for its first good response.
 async fn healed(upstream: &FakeUpstream) {
     let before = upstream.journal().of(Host::Feed).len();
     upstream.heal(Host::Feed);
-    eventually("the next good answer", TEST_TIMEOUT, async || {
+    eventually("the next good response", TEST_TIMEOUT, async || {
         let seen = upstream.journal().of(Host::Feed);
         seen[before..].iter().any(|seen| matches!(seen.status, Some(200 | 404)))
     })
     .await;
 }
 
-/// Waits until health is this for that reason, then checks every place where it is shown.
+/// Waits for a health and a reason, and checks every place that shows them.
 async fn becomes(ingestor: &TestIngestor, health: FeedHealth, reason: &str) {
     let what = format!("{health:?} because of {reason:?}");
     eventually(&what, TEST_TIMEOUT, async || {

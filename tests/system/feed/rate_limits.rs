@@ -24,10 +24,10 @@ fn file(seen: &RecordedRequest) -> &str {
     seen.path.strip_prefix("/ephemeral/").unwrap_or(&seen.path)
 }
 
-/// Holds requests against a rate: the n-th of them is sent no earlier than n intervals after `start`.
+/// Checks a rate: the n-th request must not arrive earlier than n intervals after `start`.
 ///
-/// A request arrives when it is sent or later, however busy the machine. The distance between two arrivals says nothing: the
-/// first may have been under way for longer than the second.
+/// A busy machine delays requests, so a request arrives when it is sent or later. The distance between two arrivals
+/// proves nothing: the first request may have been delayed more than the second. Returns the number of requests.
 fn paced<'s>(requests: impl Iterator<Item = &'s RecordedRequest>, start: Instant, interval: Duration) -> usize {
     let mut times: Vec<Instant> = requests.map(|seen| seen.at).collect();
     times.sort_unstable();
@@ -39,7 +39,7 @@ fn paced<'s>(requests: impl Iterator<Item = &'s RecordedRequest>, start: Instant
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_again() {
+async fn feed_rate_limit_holds_across_kills() {
     const RATE: u32 = 20;
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(40);
@@ -61,11 +61,14 @@ async fn one_rate_for_everything_also_for_a_process_that_is_killed_again_and_aga
     }
     pass(Duration::from_millis(2_500)).await;
     let seen = upstream.journal().of(Host::Feed);
-    // Each process starts with nothing saved up. All requests are counted, those for sequence.json too.
+    // Each process starts without saved permits. All requests count, including those for sequence.json.
     paced(seen.iter(), start, Duration::from_secs(1) / RATE);
     let head = format!("{next}.json");
     let polls = seen.iter().filter(|seen| file(seen) == head);
-    assert!(paced(polls, start, Duration::from_secs(1)) > 1, "polled more than once");
+    assert!(
+        paced(polls, start, Duration::from_secs(1)) > 1,
+        "the ingestor polls more than once"
+    );
     for name in all
         .iter()
         .zip(upstream.next_number() - 40..)
@@ -89,8 +92,9 @@ async fn ban_holds_across_kills() {
         let seen = upstream.journal().of(Host::Feed);
         seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
     };
-    // The ban is said when it is on disk: no kill undoes it from then on. On a slow machine it may be over before it is seen.
-    eventually("it is banned", TEST_TIMEOUT, async || {
+    // The status reports the ban after it is durable, so no kill can undo it. A slow machine may miss the ban: a
+    // request after the 429 shows that it is over.
+    eventually("the ingestor is banned", TEST_TIMEOUT, async || {
         let said = ingestor.status().await.feed_detail.contains("429");
         said || refusal().is_some_and(|at| upstream.journal().of(Host::Feed).iter().any(|seen| seen.at > at))
     })

@@ -115,7 +115,7 @@ async fn answer(Shared(board): Shared<Board>, request: Request) -> Response {
     }
 }
 
-/// How long a test waits for an event before it fails as a hang.
+/// The time that a test waits for an event before it fails as a hang.
 const LIMIT: Duration = Duration::from_secs(300);
 
 struct Rig {
@@ -143,17 +143,17 @@ fn rig(base_url: &str, start: FeedStart, state: Option<Bytes>) -> Rig {
 impl Rig {
     async fn next(&mut self) -> Batch {
         let batch = tokio::time::timeout(LIMIT, self.feed.next()).await;
-        batch.expect("a batch")
+        batch.expect("a batch comes in time")
     }
 
-    /// Goes on until `done`, and settles everything as taken; the documents, and the last state.
+    /// Acknowledges batches until `done`, and returns all documents and the last state.
     async fn until(&mut self, done: impl Fn(&Self) -> bool) -> (Vec<u64>, Bytes) {
         let (mut all, mut state) = (Vec::new(), Bytes::new());
         let start = Instant::now();
         while !done(self) {
             assert!(
                 start.elapsed() < LIMIT,
-                "it does not come to pass: {:?}",
+                "the condition does not hold: {:?}",
                 self.health.borrow()
             );
             if let Ok(batch) = tokio::time::timeout(Duration::from_millis(20), self.feed.next()).await {
@@ -418,19 +418,19 @@ async fn documents_are_collected_while_catching_up_and_handed_out_at_once_at_the
         rig.settle(&batch);
     }
     assert!(sizes.iter().all(|size| *size <= MAX_DOCUMENTS), "{sizes:?}");
-    // Each of them is full, or was collected for a second; the first and the last ones are neither.
+    // Each batch is full or was collected for a second, except the first and the last ones.
     let most = start.elapsed().as_secs() + 10;
     assert!(sizes.len() as u64 <= most, "collected: {sizes:?}");
     rig.until(|rig| rig.health.borrow().detail.contains("waiting for document 600"))
         .await;
     board.documents([600, 601]);
-    assert_eq!(numbers(&rig.next().await), [600], "alone, and at once");
+    assert_eq!(numbers(&rig.next().await), [600], "a batch of one, without a delay");
 }
 
-/// The contract gives ten seconds to say that the feed is not well.
+/// Checks the contract: the health must be DELAYED within ten seconds of the cause.
 #[tokio::test(start_paused = true)]
 async fn health_is_delayed_within_ten_seconds_without_an_answer() {
-    // The kernel takes the connection, and nothing ever answers on it.
+    // The kernel accepts the connection, and no response ever comes.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut rig = rig(
         &format!("http://{}", silent.local_addr().unwrap()),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::health;
 
-/// How long a test waits for an event before it fails as a hang.
+/// The time that a test waits for an event before it fails as a hang.
 const LIMIT: Duration = Duration::from_secs(300);
 
 fn replay(path: &Path, speed: Option<f64>, state: Option<Bytes>) -> Replay {
@@ -42,11 +42,11 @@ async fn ids(replay: &mut Replay, n: usize) -> Vec<u64> {
     ids
 }
 
-/// Reads on until it has ended, well or not.
+/// Reads until the replay ends, with or without an error.
 async fn to_its_end(replay: &mut Replay) {
     let start = Instant::now();
     while replay.end.is_none() {
-        assert!(start.elapsed() < LIMIT, "it does not end");
+        assert!(start.elapsed() < LIMIT, "the replay does not end");
         let _ = tokio::time::timeout(Duration::from_millis(20), replay.next()).await;
     }
 }

@@ -10,7 +10,7 @@ use super::{FakeLog, GrpcSettings, Harness, LIMIT, details, earliest, until_caug
 
 #[tokio::test]
 async fn streams_are_told_and_the_server_ends() {
-    // Far beyond the test's own limit: a drain that waits for its deadline fails it.
+    // The timeout is far beyond the test's limit, so a drain that waits for its deadline fails the test.
     let settings = GrpcSettings {
         drain_timeout: 10 * LIMIT,
         ..GrpcSettings::default()
@@ -35,7 +35,11 @@ async fn streams_are_told_and_the_server_ends() {
         watch.message().await.unwrap().is_none(),
         "a watch does not hold the drain up"
     );
-    timeout(LIMIT, harness.served).await.expect("it ends").unwrap().unwrap();
+    timeout(LIMIT, harness.served)
+        .await
+        .expect("the server ends")
+        .unwrap()
+        .unwrap();
     assert!(
         tokio::net::TcpStream::connect(harness.addr).await.is_err(),
         "nobody listens any more"
@@ -67,7 +71,11 @@ async fn a_client_that_does_not_read_is_cut_at_the_deadline() {
         Code::Unavailable,
         "no new streams, also not on connections that exist: {refused}"
     );
-    timeout(LIMIT, harness.served).await.expect("it ends").unwrap().unwrap();
+    timeout(LIMIT, harness.served)
+        .await
+        .expect("the server ends")
+        .unwrap()
+        .unwrap();
     assert!(begun.elapsed() >= Duration::from_millis(700), "{:?}", begun.elapsed());
     drop(stuck);
 }

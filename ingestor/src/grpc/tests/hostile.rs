@@ -16,7 +16,7 @@ use tonic::{Code, Request, metadata::MetadataValue};
 
 use super::{FakeLog, GrpcSettings, Harness, LIMIT, details, earliest, until_caught_up, word};
 
-/// A limit of the server that a test waits for. A good client of a busy machine answers sooner.
+/// A limit of the server that a test waits for; a busy machine's good client responds sooner.
 const SHORT: Duration = Duration::from_secs(4);
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 /// What every HTTP/2 client says first, and an empty SETTINGS frame.
@@ -103,7 +103,9 @@ async fn who_says_nothing_is_not_waited_for() {
         silent.write_all(said).await.unwrap();
         let mut heard = Vec::new();
         // Closed, or reset, since something unread was left.
-        let _ = timeout(LIMIT, silent.read_to_end(&mut heard)).await.expect("closed");
+        let _ = timeout(LIMIT, silent.read_to_end(&mut heard))
+            .await
+            .expect("the server closes it");
     };
     tokio::join!(silent(b""), silent(&PREFACE[..10]));
     client
@@ -136,7 +138,9 @@ async fn connections_are_limited_by_address() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(LIMIT, again).await.expect("there is room again");
+    timeout(LIMIT, again)
+        .await
+        .expect("the server accepts another connection");
 }
 
 #[tokio::test]
@@ -156,7 +160,9 @@ async fn rapid_resets_end_the_connection() {
     }
     attacker.write_all(&attack).await.unwrap();
     let mut heard = Vec::new();
-    let _ = timeout(LIMIT, attacker.read_to_end(&mut heard)).await.expect("closed");
+    let _ = timeout(LIMIT, attacker.read_to_end(&mut heard))
+        .await
+        .expect("the server closes the connection");
     assert_eq!(goaway(heard.into()), Some(ENHANCE_YOUR_CALM));
     let mut client = harness.client().await;
     client.get_feed_status(GetFeedStatusRequest {}).await.unwrap();
@@ -172,7 +178,7 @@ async fn streams_cannot_be_opened_over_and_over() {
     let harness = Harness::start(settings, FakeLog::of(1)).await;
     let client = harness.client().await;
     let mut refused = None;
-    // A hundred may be opened at once, and one more each second.
+    // The limiter permits a burst of a hundred streams, and then one each second.
     for _ in 0..10_000 {
         match client.clone().stream_killmails(earliest()).await {
             Ok(stream) => drop(stream),
@@ -184,7 +190,7 @@ async fn streams_cannot_be_opened_over_and_over() {
             }
         }
     }
-    let refused = refused.expect("openings come to an end");
+    let refused = refused.expect("the server rejects further streams");
     assert_eq!(
         (refused.code(), details(&refused).2.is_some()),
         (Code::ResourceExhausted, true),

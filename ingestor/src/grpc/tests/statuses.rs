@@ -103,7 +103,7 @@ async fn too_many_streams_per_token_and_in_all() {
 #[tokio::test]
 async fn draining_and_too_old() {
     let settings = GrpcSettings {
-        // Longer than a busy machine needs until the stream has caught up.
+        // The stream catches up in this time even on a busy machine.
         max_stream_age: Some(Duration::from_secs(4)),
         ..GrpcSettings::default()
     };

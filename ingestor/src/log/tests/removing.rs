@@ -90,7 +90,7 @@ async fn removes_by_itself() {
         .await
         .unwrap();
     clock.advance(1001);
-    // Half a second later. Five minutes are a hang.
+    // The removal comes half a second later. The loop waits five minutes before it fails as a hang.
     for _ in 0..6_000 {
         if log.status().killmails == 0 {
             return;

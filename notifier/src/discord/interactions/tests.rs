@@ -52,7 +52,7 @@ fn rejected() -> Result<(), RespondError> {
     })
 }
 
-/// What was sent when the command takes this long, and whether the response arrived.
+/// Returns the responses to a command of this duration, and whether the last one arrived.
 async fn sent(duration: Duration, deferral: fn() -> Result<(), RespondError>) -> (Vec<(&'static str, u128)>, bool) {
     let call = Invocation {
         id: 1,
@@ -76,12 +76,12 @@ async fn sent(duration: Duration, deferral: fn() -> Result<(), RespondError>) ->
 }
 
 #[tokio::test(start_paused = true)]
-async fn fast_command_is_answered_without_a_deferral() {
+async fn fast_command_gets_a_response_without_a_deferral() {
     let duration = DEFER_AFTER - Duration::from_millis(1);
     assert_eq!(sent(duration, || Ok(())).await, (vec![("first", 1_499)], true));
 }
 
-/// Discord waits 3 s for the first response: half of that is left for the way there.
+/// Discord waits 3 s for the first response: half of that remains for the network.
 #[tokio::test(start_paused = true)]
 async fn slow_command_is_deferred_after_half_of_three_seconds() {
     let (sent, arrived) = sent(Duration::from_secs(10), || Ok(())).await;
@@ -90,7 +90,7 @@ async fn slow_command_is_deferred_after_half_of_three_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn reply_is_sent_when_the_deferral_has_no_answer() {
+async fn reply_is_sent_when_the_deferral_times_out() {
     let (sent, arrived) = sent(Duration::from_secs(10), lost).await;
     assert_eq!(sent, [("defer", 1_500), ("later", 10_000)]);
     assert!(arrived);
