@@ -301,7 +301,7 @@ impl Drop for FakeUpstream {
 }
 
 impl Inner {
-    /// Adds the body and everyone in it to ESI.
+    /// Adds the body and every participant in it to ESI.
     fn remember(&mut self, document: &Value) {
         let (Some(id), Some(hash)) = (document["killmail_id"].as_u64(), document["hash"].as_str()) else {
             return;

@@ -1,9 +1,9 @@
 //! Compares the code with docs/architecture.md: allowed dependencies, cycles, type names, and the length of files.
 //!
 //! - [`table`]: the rules as data
-//! - [`tokens`], [`tree`], [`resolve`]: source text → modules → what a path names
+//! - [`tokens`], [`tree`], [`resolve`]: source text → modules → the targets of paths
 //! - [`dependencies`], [`cycles`], [`names`], [`files`]: the checks, as functions over sources
-//! - [`list`]: the offenders of the day on which a rule was made; the lists in `architecture/*.txt` may only shrink
+//! - [`list`]: the known offenders of a rule; the lists in `architecture/*.txt` may only shrink
 
 mod cycles;
 mod dependencies;
@@ -94,7 +94,7 @@ fn pure_modules_use_no_clock_and_no_disk() {
 #[test]
 fn files_are_short_and_finished() {
     let mut sources = files::read(corpus::repository(), &[""]);
-    // The list of marks is there.
+    // The file contains the list of marks.
     sources.remove("tests/system/architecture/table.rs");
     let found = files::unfinished(&sources, MAX_LINES, &MARKS);
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -122,12 +122,8 @@ impl ManualClient {
         self.on_expired = OnExpired::Continue;
         let mut stream = self.open(&url).await.expect("the server accepts a direct stream");
         loop {
-            let next = timeout(TEST_TIMEOUT, stream.message())
-                .await
-                .expect("an event comes in time");
-            let response = next
-                .expect("the stream has no error after the faults")
-                .expect("the stream has no end");
+            let next = timeout(TEST_TIMEOUT, stream.message()).await.expect("an event");
+            let response = next.expect("no error").expect("no end");
             let (at, progress) = (
                 offset(&response.cursor),
                 matches!(response.event, Some(Event::Progress(_))),
@@ -152,20 +148,12 @@ impl ManualClient {
                 None => self.pause(50..300).await,
             }
         };
-        let first = timeout(TEST_TIMEOUT, stream.message())
-            .await
-            .expect("the first event comes in time");
-        self.take(first.expect("the stream has no error").expect("the stream has no end"));
+        let first = timeout(TEST_TIMEOUT, stream.message()).await.expect("an event");
+        self.take(first.expect("no error").expect("no end"));
         drop(stream);
-        let here = self
-            .cursor
-            .as_deref()
-            .map(offset)
-            .expect("the stream delivered a cursor");
+        let here = self.cursor.as_deref().map(offset).expect("a cursor");
         self.world.over().await;
-        let mut client = KillmailServiceClient::connect(url)
-            .await
-            .expect("the server accepts a connection");
+        let mut client = KillmailServiceClient::connect(url).await.expect("a server");
         let deadline = Instant::now() + TEST_TIMEOUT;
         loop {
             let status = client
@@ -306,7 +294,7 @@ async fn by_library(world: ChaosContext, mut rng: Rng, n: usize) -> Client {
         // A restart may take long on a busy machine, and the backoff after failed rounds grows to 30 s.
         let next = timeout(2 * TEST_TIMEOUT, events.next())
             .await
-            .expect("an event comes in time")
+            .expect("an event")
             .unwrap();
         let received = world.recorder.event(&next);
         let (at, progress) = (received.offset, received.seen == Observed::Progress);

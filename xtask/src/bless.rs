@@ -16,7 +16,7 @@ const SYSTEM_TESTS: &str = "tests/system";
 pub(crate) fn bless(root: &Path) -> Result<(), String> {
     let modules = |words: &[&str]| modules_with(&root.join(SYSTEM_TESTS), words);
     let golden = modules(&["assert_snapshot!", "assert_json_snapshot!"])?;
-    // These read golden files, so they come last.
+    // These tests read golden files, so they run last.
     let documentation = modules(&["KILLFEED_BLESS"])?;
     blessing(&["test", "--lib"]).run(root)?;
     for modules in [golden, documentation] {

@@ -82,7 +82,8 @@ impl Step {
             None => Command::new(&self.program),
         };
         command.args(&self.arguments).envs(self.variables.iter().copied());
-        // Cargo sets these for the program that it runs. Build scripts that read them would run again in every step.
+        // Cargo sets these variables for the program that it runs. Build scripts that read them would run again in
+        // every step.
         for (variable, _) in env::vars_os() {
             if variable.to_string_lossy().starts_with("CARGO_PKG_")
                 || variable.to_string_lossy().starts_with("CARGO_MANIFEST_")

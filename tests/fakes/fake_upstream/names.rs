@@ -36,7 +36,7 @@ pub(super) struct FakeEntity {
     pub(super) ticker: String,
 }
 
-/// Everyone whom the fake ESI knows.
+/// The names that the fake ESI knows.
 #[derive(Debug, Default)]
 pub struct FakeNames {
     known: BTreeMap<u64, FakeEntity>,
@@ -87,7 +87,7 @@ impl FakeNames {
             .filter(move |named| named.name.to_lowercase() == wanted)
     }
 
-    /// Adds everyone in an ESI killmail, with invented names.
+    /// Adds every participant in an ESI killmail, with invented names.
     pub(super) fn remember(&mut self, esi: &Value) {
         let attackers = esi["attackers"].as_array().into_iter().flatten();
         for participant in attackers.chain([&esi["victim"]]) {

@@ -12,7 +12,7 @@ use super::{
     tree::{Module, Tree},
 };
 
-/// From a file to the files that it uses, with an example: "line, path".
+/// Maps a file to the files that it uses, with an example: "line, path".
 type Graph<'a> = BTreeMap<&'a str, BTreeMap<&'a str, String>>;
 
 /// Returns the cycles. Each entry lists the files of one: every file uses every other one, directly or through others.

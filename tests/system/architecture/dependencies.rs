@@ -1,4 +1,4 @@
-//! Who uses which module and which crate, and what the table allows.
+//! Finds the uses of modules and crates, and compares them with the table.
 
 use std::collections::BTreeSet;
 
@@ -139,7 +139,9 @@ fn listed(names: &[&str]) -> String {
     }
 }
 
-/// Returns the uses of other people's crates outside of the files that may use them, one for each file and crate.
+/// Returns the uses of third-party crates outside of the files that may use them.
+///
+/// The list has one entry for each file and crate.
 pub(super) fn crates(tree: &Tree<'_>, table: &[(&str, &[&str])]) -> Vec<Offence> {
     let mut found = Vec::new();
     let mut seen = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! The files themselves: how long they are and what they leave behind.
+//! Checks the length of files and finds marks of unfinished work.
 
 use std::{
     fs,

@@ -1,15 +1,15 @@
-//! The lists of offenders: everything that broke a rule when the rule was made. A list may only shrink.
+//! The lists of known offenders, from the time when a rule was introduced. A list may only shrink.
 
 use std::{collections::BTreeSet, fs};
 
 use killfeed_support::corpus;
 
-/// What breaks a rule.
+/// A use or a cycle that breaks a rule.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Offence {
-    /// Its entry in the list: a line, or several lines for a cycle.
+    /// The entry in the list: a line, or several lines for a cycle.
     pub(super) entry: String,
-    /// Where it is and what is allowed, for an engineer who has just added it.
+    /// The place and the allowed alternatives, for an engineer who has just added the offence.
     pub(super) why: String,
 }
 
@@ -17,14 +17,16 @@ pub(super) struct Offence {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct List {
     pub(super) file: &'static str,
-    /// What separates two entries.
+    /// The separator of two entries.
     pub(super) separator: &'static str,
-    /// How to follow the rule.
+    /// The advice to an engineer who breaks the rule.
     pub(super) advice: &'static str,
 }
 
 impl List {
-    /// Fails if there are other offences than the list has entries. `KILLFEED_BLESS=1` removes entries that are over.
+    /// Fails if there are other offences than the list has entries.
+    ///
+    /// `KILLFEED_BLESS=1` removes outdated entries.
     pub(super) fn check(&self, offences: &[Offence]) {
         let path = corpus::repository().join("tests/system/architecture").join(self.file);
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
@@ -51,7 +53,9 @@ impl List {
         entries.filter(|entry| !entry.is_empty()).collect()
     }
 
-    /// An offence is known if an entry has all its lines: a cycle that loses a file is no new one.
+    /// Compares offences with the list.
+    ///
+    /// An offence is known if an entry has all its lines: a cycle that loses a file is not a new one.
     fn compare(&self, text: &str, offences: &[Offence]) -> Report {
         let listed = self.entries(text);
         let is_within = |entry: &str, listed: &str| entry.lines().all(|line| listed.lines().any(|other| other == line));
@@ -91,7 +95,7 @@ impl List {
         report
     }
 
-    /// Returns the list with the comments that it has and the offences that are left.
+    /// Returns the list with its comments and the remaining offences.
     fn rewritten(&self, text: &str, offences: &[Offence]) -> String {
         let comments = text.lines().take_while(|line| line.starts_with('#'));
         let comments: String = comments.map(|line| format!("{line}\n")).collect();
@@ -102,7 +106,7 @@ impl List {
     }
 }
 
-/// What a list and the code do not have in common, as messages. Empty = nothing.
+/// The differences between a list and the code, as messages; empty if there are none.
 #[derive(Debug, Default)]
 struct Report {
     added: String,

@@ -1,4 +1,4 @@
-//! Type names that other modules can see: each has one meaning in a crate.
+//! Checks that each type name that other modules can see has one meaning in a crate.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::tree::Tree;
 
 /// Returns a message for each name that a package defines twice, except for the names that code writes with their module.
 ///
-/// What replaces a type in builds without a feature has the same meaning.
+/// A type that replaces another one in builds without a feature has the same meaning.
 pub(super) fn repeated(tree: &Tree<'_>, qualified: &[&str]) -> Vec<String> {
     let mut places: BTreeMap<(&str, &str), Vec<String>> = BTreeMap::new();
     for (_, module) in tree.shipped().filter(|(_, module)| !module.is_fallback) {

@@ -1,19 +1,21 @@
-//! Finds what a path names, also through imports and re-exports.
+//! Resolves paths to modules and items, also through imports and re-exports.
 
 use super::tree::{Import, Module, Tree};
 
-/// What a path names.
+/// The module or item that a path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target<'a> {
     /// A module of our crates.
     Module(usize),
-    /// (the module that defines it, its name). What a macro defines counts as an item of the module where the search ends.
+    /// The module that defines the item, and the item's name.
+    ///
+    /// An item that a macro defines counts as one of the module where the search ends.
     Item(usize, &'a str),
     /// A path into another crate, a local name or a name of the prelude.
     Elsewhere(Vec<&'a str>),
 }
 
-/// What a path names, and which modules it goes through.
+/// The target of a path, and the modules that it goes through.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Resolved<'a> {
     pub(super) target: Target<'a>,
@@ -21,7 +23,9 @@ pub(super) struct Resolved<'a> {
     pub(super) through: Vec<usize>,
 }
 
-/// More imports than this behind one name are a loop: `use b::X` in `a` and `use a::X` in `b`.
+/// The maximum number of imports behind one name.
+///
+/// A longer chain is a loop: `use b::X` in `a` and `use a::X` in `b`.
 const MAX_IMPORTS: usize = 20;
 
 impl<'a> Tree<'a> {
@@ -41,7 +45,9 @@ impl<'a> Tree<'a> {
         Resolved { target, through }
     }
 
-    /// `importing`: the name of the import that this path belongs to. The import does not define its own first name.
+    /// Follows a path; `importing` is the name of the import to which the path belongs.
+    ///
+    /// The import does not define its own first name.
     fn follow(&self, from: usize, path: &[&'a str], importing: Option<&str>, through: &mut Vec<usize>) -> Target<'a> {
         let module = &self.modules[from];
         let Some((&first, rest)) = path.split_first() else {
@@ -74,7 +80,7 @@ impl<'a> Tree<'a> {
         }
     }
 
-    /// Goes down from a module, one name after the other, until a name is no module.
+    /// Goes down from a module, one name after the other, until a name is not a module.
     fn descend(&self, mut at: usize, path: &[&'a str], through: &mut Vec<usize>) -> Target<'a> {
         for (index, &name) in path.iter().enumerate() {
             let module = &self.modules[at];
@@ -126,7 +132,9 @@ mod tests {
     use super::*;
     use crate::architecture::tests::sample;
 
-    /// (what the path names, the modules it goes through), with `a::B` for an item B of module a.
+    /// Returns the target of a path and the modules that it goes through.
+    ///
+    /// An item B of module a is `a::B`.
     fn resolved(files: &[(&str, &str)], module: &str, path: &str) -> (String, Vec<String>) {
         let (sources, packages) = sample(files);
         let tree = Tree::read(&sources, &packages);
@@ -156,7 +164,7 @@ mod tests {
     ];
 
     #[test]
-    fn paths_are_followed_through_imports() {
+    fn resolver_follows_paths_through_imports() {
         let check = |module, path, target: &str, through: &[&str]| {
             assert_eq!(
                 resolved(&FILES, module, path),
@@ -181,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn imports_that_name_each_other_end() {
+    fn resolver_ends_circular_imports() {
         let files = [
             ("src/lib.rs", "mod a; mod b;"),
             ("src/a.rs", "pub use super::b::X;"),

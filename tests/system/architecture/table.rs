@@ -4,15 +4,17 @@
 #[derive(Debug)]
 pub(super) struct Package {
     pub(super) name: &'static str,
-    /// (the name that other crates use, its root). A program has no name.
+    /// The name that other crates use, and the root. A program has no name.
     pub(super) roots: &'static [(&'static str, &'static str)],
-    /// Our other packages that all its modules may use.
+    /// The other workspace packages that all its modules may use.
     pub(super) may_use: &'static [&'static str],
-    /// (a module of today, its name in the table), with everything below it. A more precise line wins.
+    /// A current module and its name in the table, with its children. A more precise line wins.
     pub(super) today: &'static [(&'static str, &'static str)],
-    /// What every module may use: generated code, and what moves to the service crate.
+    /// Items that every module may use: generated code, and code that moves to the service crate.
     pub(super) shared: &'static [&'static str],
-    /// (a module, what it may use in its crate): modules, or items like `log::LogRead`. Empty = the table has no rows for this package.
+    /// A module and its allowed modules or items, like `log::LogRead`.
+    ///
+    /// Empty = the table has no rows for this package.
     pub(super) rows: &'static [(&'static str, &'static [&'static str])],
 }
 
@@ -20,7 +22,7 @@ pub(super) struct Package {
 pub(super) const EVERYTHING: &[&str] = &["*"];
 const NOTHING: &[&str] = &[];
 
-/// The root of a library or a program has no name of its own; the table calls it so.
+/// The table's name for the root of a library or a program, which has no name of its own.
 pub(super) const ROOT: &str = "main";
 
 pub(super) const PACKAGES: [Package; 5] = [
@@ -40,7 +42,7 @@ pub(super) const PACKAGES: [Package; 5] = [
             ("index", &["filter::tree", "filter::facts"]),
             ("wire", &["cursor"]),
             ("client", &["cursor", "wire", "backoff"]),
-            // Moves to the service crate.
+            // The module moves to the service crate.
             ("setting", NOTHING),
             ("v1", NOTHING),
             (ROOT, EVERYTHING),
@@ -69,7 +71,7 @@ pub(super) const PACKAGES: [Package; 5] = [
             ("new_token", "cli"),
             ("progress", "cli"),
             ("reload", "run"),
-            // Moves to the service crate.
+            // The module moves to the service crate.
             ("http", "probes"),
         ],
         shared: &["clock"],
@@ -109,7 +111,7 @@ pub(super) const PACKAGES: [Package; 5] = [
             ("shards", "model"),
             ("guilds", "run"),
             ("subcommands", "cli"),
-            // Moves to the service crate.
+            // The module moves to the service crate.
             ("http", "probes"),
         ],
         shared: &["clock"],
@@ -149,7 +151,7 @@ pub(super) const PACKAGES: [Package; 5] = [
     },
 ];
 
-/// (a crate and all crates whose names start with it, the files and folders that may use it)
+/// A crate, with all crates whose names start with it, and the files and folders that may use it.
 pub(super) const CRATES: [(&str, &[&str]); 8] = [
     (
         "redb",
@@ -199,7 +201,7 @@ pub(super) const CRATES: [(&str, &[&str]); 8] = [
     ),
 ];
 
-/// (a file or folder, paths of other crates that it may not use, why)
+/// A file or folder, the paths of other crates that it must not use, and the reason.
 pub(super) const PURE: [(&str, &[&str], &str); 4] = [
     (
         "src/id",
@@ -223,10 +225,12 @@ pub(super) const PURE: [(&str, &[&str], &str); 4] = [
     ),
 ];
 
-/// Type names that language.md keeps in several modules, because code writes them with their module: `explain::Settings`.
+/// Type names that language.md keeps in several modules.
+///
+/// The code writes them with their module: `explain::Settings`.
 pub(super) const QUALIFIED_NAMES: [&str; 6] = ["Arguments", "Fault", "Faults", "Message", "Settings", "Table"];
 
 pub(super) const MAX_LINES: usize = 500;
 
-/// What no file may leave behind.
+/// Marks of unfinished work that no file may contain.
 pub(super) const MARKS: [&str; 6] = ["todo!", "unimplemented!", "dbg!", "FIXME", "TODO", "allow(dead_code)"];

@@ -1,4 +1,4 @@
-//! Small crates that break each rule, so that each check is known to fail.
+//! Small crates that break each rule, to prove that each check fails.
 
 use super::{
     cycles, dependencies, files,
@@ -96,7 +96,7 @@ fn every_way_to_name_a_module_is_a_use() {
 }
 
 #[test]
-fn allowed_uses_text_and_tests_are_no_offence() {
+fn allowed_uses_text_and_tests_are_not_an_offence() {
     for code in [
         "use crate::b::Allowed;",
         "use crate::b::Allowed; fn f() { Allowed::new(); }",
@@ -131,7 +131,7 @@ fn failure_names_the_file_the_use_and_what_is_allowed() {
 }
 
 #[test]
-fn module_of_today_is_checked_as_the_one_of_the_table() {
+fn current_module_is_checked_under_its_name_in_the_table() {
     let files = [
         ("src/lib.rs", "mod a; mod b;"),
         ("src/a.rs", "mod old; pub struct A; fn f() { old::f() }"),
@@ -172,7 +172,7 @@ fn module_without_a_row_is_found() {
 }
 
 #[test]
-fn mapped_module_that_is_gone_is_found() {
+fn mapped_module_that_does_not_exist_is_found() {
     let stale = |files: &[(&str, &str)]| {
         let (sources, packages) = sample(files);
         dependencies::stale_lines(&Tree::read(&sources, &packages), &packages).len()
@@ -285,7 +285,7 @@ fn parent_that_calls_and_is_called_is_a_cycle() {
 }
 
 #[test]
-fn reexports_and_declarations_are_no_dependency() {
+fn reexports_and_declarations_are_not_a_dependency() {
     // The parent re-exports `X`; `y` takes it from the parent, which is a use of `x`.
     assert_eq!(
         cycles_of("pub use x::X; use y::Y;", "", "use super::X;", ""),
@@ -317,7 +317,7 @@ fn reexports_and_declarations_are_no_dependency() {
 }
 
 #[test]
-fn cycle_says_which_lines_cause_it() {
+fn cycle_names_the_lines_that_cause_it() {
     let files = [
         ("src/lib.rs", "mod a;"),
         ("src/a.rs", "mod x;\npub struct A;\nuse x::X;"),
@@ -352,7 +352,7 @@ fn repeated_type_names_are_found() {
 }
 
 #[test]
-fn type_without_a_feature_has_the_name_of_the_one_with_it() {
+fn fallback_type_may_share_the_name_of_the_type_it_replaces() {
     let files = [
         (
             "src/lib.rs",

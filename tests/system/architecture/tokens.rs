@@ -1,8 +1,8 @@
 //! Rust source text as tokens: enough to find modules, imports, paths and visible types.
 //!
-//! Comments and lifetimes are dropped, so a path in a comment is no use of a module.
+//! Comments and lifetimes are dropped, so a path in a comment is not a use of a module.
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// An identifier or a keyword.
@@ -48,7 +48,9 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
     found
 }
 
-/// Returns what starts at a position, and where it ends. Spaces, comments and lifetimes have no kind.
+/// Returns the kind of the token at a position, and its end.
+///
+/// Spaces, comments and lifetimes have no kind.
 fn next(text: &str, at: usize) -> (Option<Kind>, usize) {
     let bytes = text.as_bytes();
     match bytes[at] {
@@ -69,7 +71,7 @@ fn end_of_word(bytes: &[u8], at: usize) -> usize {
     at + bytes[at..].iter().take_while(|byte| is_part(byte)).count()
 }
 
-/// Block comments nest.
+/// Returns the position after a block comment; block comments nest.
 fn end_of_block_comment(bytes: &[u8], at: usize) -> usize {
     let (mut depth, mut end) = (1, at + 2);
     while depth > 0 && end + 1 < bytes.len() {
@@ -102,7 +104,9 @@ fn character_or_lifetime(text: &str, at: usize) -> (Option<Kind>, usize) {
     }
 }
 
-/// A word, or a literal with a prefix: `b"..."`, `r#"..."#`, `b'x'`. A raw identifier like `r#type` is a word.
+/// Returns the kind and the end of a word or of a literal with a prefix.
+///
+/// Literals with a prefix are `b"..."`, `r#"..."#` and `b'x'`. A raw identifier like `r#type` is a word.
 fn word_or_prefixed_literal(bytes: &[u8], at: usize) -> (Option<Kind>, usize) {
     let end = end_of_word(bytes, at);
     let prefix = &bytes[at..end];
@@ -156,7 +160,7 @@ pub(super) fn end_of_item(tokens: &[Token<'_>], mut at: usize) -> usize {
             at = end_of_group(tokens, at);
         }
     }
-    // The braces of these do not end them: `use a::{b};`.
+    // The braces of these items do not end them: `use a::{b};`.
     let until_semicolon = match code_at(tokens, at) {
         "use" | "static" | "let" | "type" => true,
         "const" => !matches!(code_at(tokens, at + 1), "fn" | "unsafe" | "async" | "extern"),

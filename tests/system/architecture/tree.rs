@@ -10,7 +10,7 @@ use super::{
     tokens::{Token, code_at, end_of_group, end_of_item, tokens},
 };
 
-/// (path from the repository's root, text) of source files.
+/// Maps the path of a source file, from the repository's root, to its text.
 pub(super) type Sources = BTreeMap<String, String>;
 
 /// All modules of the crates that the table names.
@@ -25,18 +25,18 @@ pub(super) struct Tree<'a> {
 #[derive(Debug)]
 pub(super) struct Module<'a> {
     pub(super) package: &'a Package,
-    /// The names from the root of the crate; empty = the root.
+    /// The names from the root of the crate; empty for the root.
     pub(super) path: Vec<&'a str>,
     pub(super) file: &'a str,
     pub(super) parent: Option<usize>,
-    /// Only tests compile this module. Its code is not read, its files are known.
+    /// Only tests compile this module. The tree knows its files but does not read its code.
     pub(super) is_test: bool,
-    /// It replaces another module in builds without a feature.
+    /// The module replaces another module in builds without a feature.
     pub(super) is_fallback: bool,
     pub(super) children: BTreeMap<&'a str, usize>,
-    /// Everything that the module defines itself, except macros and what macros make.
+    /// The items that the module defines itself, except macros and items that macros define.
     pub(super) items: BTreeSet<&'a str>,
-    /// (name, line) of its types that other modules can see.
+    /// The name and the line of each type that other modules can see.
     pub(super) visible_types: Vec<(&'a str, usize)>,
     pub(super) imports: Vec<Import<'a>>,
     pub(super) references: Vec<Reference<'a>>,
@@ -49,7 +49,7 @@ pub(super) struct Import<'a> {
     pub(super) name: &'a str,
     /// `self`, `super`, `crate`, a crate or a local name first. An empty first name is a path that starts with `::`.
     pub(super) path: Vec<&'a str>,
-    /// `pub use`, whatever is in parentheses after `pub`.
+    /// True for `pub use`, regardless of the parentheses after `pub`.
     pub(super) is_reexport: bool,
     pub(super) line: usize,
 }
@@ -62,7 +62,11 @@ pub(super) struct Reference<'a> {
 }
 
 impl<'a> Tree<'a> {
-    /// Reads the crates of the packages. Panics if a declared module has no file, or a file no declaration.
+    /// Reads the crates of the packages.
+    ///
+    /// # Panics
+    ///
+    /// Panics if a declared module has no file, or a file no declaration.
     pub(super) fn read(sources: &'a Sources, packages: &'a [Package]) -> Self {
         let mut tree = Self::default();
         for package in packages {
@@ -112,7 +116,7 @@ impl<'a> Tree<'a> {
         self.read_module(sources, place, &tokens(text), &folder)
     }
 
-    /// `folder`: where the files of its children are.
+    /// Reads a module, whose children have their files in `folder`.
     fn read_module(&mut self, sources: &'a Sources, place: Place<'a>, tokens: &[Token<'a>], folder: &str) -> usize {
         let module = self.modules.len();
         self.modules.push(Module {
@@ -172,7 +176,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// Where a module is.
+/// The position of a module in the crates.
 struct Place<'a> {
     package: &'a Package,
     file: &'a str,
@@ -182,7 +186,7 @@ struct Place<'a> {
     is_fallback: bool,
 }
 
-/// A `mod` declaration. `body`: what is in its braces.
+/// A `mod` declaration; `body` is the content of its braces.
 struct Child<'t, 'a> {
     name: &'a str,
     body: Option<&'t [Token<'a>]>,
@@ -198,9 +202,9 @@ struct Reader<'t, 'a> {
     visible_types: Vec<(&'a str, usize)>,
     imports: Vec<Import<'a>>,
     references: Vec<Reference<'a>>,
-    /// Paths of one name.
+    /// The paths of one name.
     words: Vec<(&'a str, usize)>,
-    /// Where the item ends that builds without a feature have instead of another one.
+    /// The end of the item that replaces another one in builds without a feature.
     end_of_fallback: usize,
 }
 
@@ -282,7 +286,7 @@ impl<'t, 'a> Reader<'t, 'a> {
         end + 1
     }
 
-    /// Reads one path of a `use` declaration with everything in its braces, and returns the position after it.
+    /// Reads one path of a `use` declaration with its braces, and returns the position after it.
     fn read_use_tree(&mut self, tokens: &[Token<'a>], mut at: usize, mut path: Vec<&'a str>) -> usize {
         loop {
             let Some(token) = tokens.get(at) else { return at };
@@ -332,7 +336,7 @@ impl<'t, 'a> Reader<'t, 'a> {
         }
     }
 
-    /// Reads the path that starts at `at`, if one does, and returns the position after what it has read.
+    /// Reads the path that starts at `at`, if any, and returns the position after it.
     fn read_path(&mut self, tokens: &[Token<'a>], mut at: usize) -> usize {
         let line = tokens[at].line;
         let before = if at == 0 { "" } else { tokens[at - 1].code() };
@@ -352,7 +356,7 @@ impl<'t, 'a> Reader<'t, 'a> {
             at += 2;
         }
         match path[..] {
-            // The name of a field, a variable or a method that is like a function elsewhere is no path.
+            // A field, a variable or a method that shares its name with a function is not a path.
             [word] => {
                 let is_call = code_at(tokens, at + 1) == "(" && before != "fn";
                 if is_call || word.starts_with(|c: char| c.is_uppercase()) {
@@ -390,7 +394,9 @@ fn declares(tokens: &[Token<'_>], item: usize, module: usize) -> bool {
     at == module
 }
 
-/// Tells whether these parentheses restrict a `pub`: `(crate)`, `(in crate::log)`. A tuple field has others.
+/// Tells whether these parentheses restrict a `pub`: `(crate)`, `(in crate::log)`.
+///
+/// A tuple field has other parentheses.
 fn is_restriction(tokens: &[Token<'_>], at: usize) -> bool {
     let keyword = matches!(code_at(tokens, at + 1), "crate" | "super" | "self");
     code_at(tokens, at) == "(" && (code_at(tokens, at + 1) == "in" || keyword && code_at(tokens, at + 2) == ")")
