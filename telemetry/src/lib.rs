@@ -49,7 +49,7 @@ fn without_traces(endpoint: &str) -> Unusable {
     Unusable {
         variable: ENDPOINT,
         value: endpoint.to_owned(),
-        expected: "nothing, or a build with the feature traces".to_owned(),
+        expected: "no value, or a build with the feature traces".to_owned(),
     }
 }
 
@@ -259,7 +259,7 @@ mod tests {
     fn collector_needs_a_build_with_traces() {
         assert_eq!(
             without_traces("http://127.0.0.1:4317").to_string(),
-            r#"OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4317": expected nothing, or a build with the feature traces"#
+            r#"OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4317": expected no value, or a build with the feature traces"#
         );
     }
 
@@ -295,7 +295,7 @@ mod tests {
             (variable, &*expected),
             (
                 "OTEL_EXPORTER_OTLP_CERTIFICATE",
-                "nothing, unless OTEL_EXPORTER_OTLP_ENDPOINT begins with https://"
+                "no value, unless OTEL_EXPORTER_OTLP_ENDPOINT starts with https://"
             )
         );
     }

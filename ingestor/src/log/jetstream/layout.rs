@@ -183,7 +183,7 @@ pub(super) fn decode(sequence: u64, headers: &HeaderMap, payload: &[u8]) -> Resu
             let mut unpacked = ZlibDecoder::new(payload).take(MAX_UNPACKED_BYTES);
             unpacked
                 .read_to_end(&mut record)
-                .map_err(|error| Damaged(format!("decompressing it failed: {error}")))?;
+                .map_err(|error| Damaged(format!("cannot decompress the record: {error}")))?;
             format::decode_record(Offset(sequence), &record)
         }
         Some(other) => Err(Damaged(format!("its compression {other} is unknown"))),

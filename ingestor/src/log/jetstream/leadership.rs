@@ -69,7 +69,7 @@ impl JetStreamLog {
         self.hindered.send_if_modified(|current| {
             let changed = *current != reason;
             if let (true, Some(reason)) = (changed, &reason) {
-                tracing::warn!(reason, "taking the lease failed");
+                tracing::warn!(reason, "acquiring the lease failed");
             }
             *current = reason;
             changed
