@@ -13,6 +13,25 @@ pub(super) struct Offence {
     pub(super) why: String,
 }
 
+impl Offence {
+    /// Returns the reason. For a cycle that has grown, only the new files and the lines that name them.
+    fn why_new(&self, listed: &BTreeSet<&str>) -> String {
+        let is_known = |file: &&str| listed.iter().any(|entry| entry.lines().any(|known| known == *file));
+        let new: Vec<_> = self.entry.lines().filter(|file| !is_known(file)).collect();
+        if new.is_empty() || new.len() == self.entry.lines().count() {
+            return self.why.clone();
+        }
+        let names_new = |line: &&str| line.split_whitespace().any(|word| new.contains(&word));
+        let lines: String = self
+            .why
+            .lines()
+            .filter(names_new)
+            .map(|line| format!("\n{line}"))
+            .collect();
+        format!("a listed cycle has new files: {}{lines}", new.join(", "))
+    }
+}
+
 /// A list in `tests/system/architecture/`. Lines that start with `#` are comments.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct List {
@@ -60,9 +79,9 @@ impl List {
         let listed = self.entries(text);
         let is_within = |entry: &str, listed: &str| entry.lines().all(|line| listed.lines().any(|other| other == line));
         let mut report = Report::default();
-        for Offence { entry, why } in offences {
-            if !listed.iter().any(|listed| is_within(entry, listed)) {
-                report.added += &format!("\n  {why}\n");
+        for offence in offences {
+            if !listed.iter().any(|listed| is_within(&offence.entry, listed)) {
+                report.added += &format!("\n  {}\n", offence.why_new(&listed));
             }
         }
         for listed in listed
@@ -181,6 +200,12 @@ mod tests {
             smaller.removed
         );
         let larger = CYCLES.compare(text, &offences(&["a\nb\nc", "d\ne\nf"]));
-        assert!(larger.added.contains("why d\ne\nf"), "{}", larger.added);
+        assert!(
+            larger.added.contains("a listed cycle has new files: f\n"),
+            "{}",
+            larger.added
+        );
+        let joined = CYCLES.compare(text, &offences(&["a\nb\nc\nd\ne"]));
+        assert!(joined.added.contains("why a\nb\nc\nd\ne"), "{}", joined.added);
     }
 }
