@@ -8,13 +8,13 @@ use opentelemetry::{
     trace::{SpanContext, SpanId, SpanKind, Status},
 };
 
-use super::{Times, Unusable, without_traces};
+use super::{SpanTimes, Unusable, without_traces};
 
 /// A connection to a collector, of which there is never one.
 #[derive(Debug)]
-pub(crate) enum Exporting {}
+pub(crate) enum Exporter {}
 
-impl Exporting {
+impl Exporter {
     pub(crate) fn start(
         endpoint: &str,
         _ca: Option<&Path>,
@@ -25,13 +25,13 @@ impl Exporting {
     }
 
     #[expect(clippy::too_many_arguments, reason = "the same as in `export`")]
-    pub(crate) fn tell(
+    pub(crate) fn record(
         &self,
         _name: Cow<'static, str>,
         _kind: SpanKind,
         _context: SpanContext,
         _parent: SpanId,
-        _times: Times,
+        _times: SpanTimes,
         _attributes: Vec<KeyValue>,
         _status: Status,
     ) {
