@@ -60,12 +60,15 @@ pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, SettingErr
 #[derive(Debug, Clone)]
 pub struct IngestorClient(pub Client);
 
-/// No ingestor can say it now: why, for a person.
+/// Why no ingestor can answer now, as a sentence without capital and full stop.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
-/// Why the log was not looked through.
+/// Says that no ingestor can be reached.
+const NOT_RESPONDING: &str = "the killmail service is not responding";
+
+/// Why the log was not searched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
     /// No ingestor can do it now.
@@ -204,11 +207,11 @@ fn not_listed(status: Status) -> QueryError {
 fn unavailable(status: Status) -> Unavailable {
     if std::error::Error::source(&status).is_some() {
         // Addresses are for the operator's log, not for everybody who asks.
-        tracing::warn!(%status, "no ingestor could be asked");
-        return Unavailable("it cannot be reached".to_owned());
+        tracing::warn!(%status, "no ingestor is reachable");
+        return Unavailable(NOT_RESPONDING.to_owned());
     }
     Unavailable(match status.message() {
-        "" => format!("it answered {:?}", status.code()),
+        "" => format!("the killmail service answered {:?}", status.code()),
         message => message.to_owned(),
     })
 }
@@ -229,7 +232,7 @@ impl Compile for IngestorClient {
             .static_data_build;
         if build.is_empty() {
             return Err(CompileError::Unavailable(
-                "the ingestor has not loaded its static data yet".to_owned(),
+                "the killmail service has not loaded its static data yet".to_owned(),
             ));
         }
         Ok(build)
@@ -243,7 +246,7 @@ impl Compile for IngestorClient {
             tracing::info!(
                 filter,
                 warning = warning.message,
-                "the filter is valid, but probably not what was meant"
+                "filter is valid, but probably not as intended"
             );
         }
         answer.filter.ok_or(CompileError::Bad(answer.diagnostics))

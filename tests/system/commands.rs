@@ -164,8 +164,8 @@ pub(crate) fn steady(answered: &InteractionReply) -> String {
         } else if let Some(after) = rest.strip_prefix("/CHANNEL/") {
             steady.push_str("/CHANNEL/MESSAGE");
             rest = after.trim_start_matches(|c: char| c.is_ascii_digit());
-        } else if let Some(after) = rest.strip_prefix("That makes about ") {
-            steady.push_str("That makes about 1,234");
+        } else if let Some(after) = rest.strip_prefix("About ") {
+            steady.push_str("About 1,234");
             rest = after.trim_start_matches(|c: char| c.is_ascii_digit() || c == ',');
         } else {
             steady.push(c);
@@ -183,7 +183,8 @@ fn between(text: &str, begin: &str, end: char, with: &str) -> String {
     let mut steady = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         if end == '|' {
-            let at = part.find(['\n', ';', ':']).unwrap_or(part.len());
+            let ends = ["\n", ".", ":", " ("].into_iter().filter_map(|end| part.find(end));
+            let at = ends.min().unwrap_or(part.len());
             steady.push_str("in the last 14 minutes");
             steady.push_str(&part[at..]);
         } else {

@@ -42,7 +42,7 @@ pub struct CommandService {
 }
 
 impl CommandService {
-    /// Drops, at once, what waits only for these; they match nothing any more.
+    /// Drops the killmails that are queued only for these subscriptions, which no longer match anything.
     async fn withdraw(&self, gone: &[Arc<Subscription>]) -> Result<(), StorageError> {
         let destinations: BTreeSet<&Destination> = gone.iter().map(|one| &one.spec.destination).collect();
         for destination in destinations {
@@ -53,7 +53,7 @@ impl CommandService {
                 tracing::info!(
                     ?destination,
                     dropped,
-                    "killmails waited only for what was removed or paused"
+                    "queued killmails of removed or paused subscriptions dropped"
                 );
                 self.outbox.touch([destination.clone()]);
             }
@@ -179,8 +179,8 @@ impl Commands for CommandService {
             tracing::error!(
                 guild,
                 error,
-                "the copies of the subscriptions cannot be rewritten: this guild, which is to be forgotten, stays in them until they \
-                 are deleted; expected a data folder that can be written to"
+                hint = "make the data folder writable; until the copies expire, they contain the guild",
+                "daily copies cannot be rewritten without a guild"
             );
         }
         Ok(ForgetReport {

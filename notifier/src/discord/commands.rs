@@ -50,7 +50,7 @@ pub(super) struct CommandContext<'a> {
 
 /// Why a command ends before its end.
 enum CommandError {
-    /// Something stands in the way: what to say.
+    /// The reply that says why.
     Say(Box<Reply>),
     /// The process must end.
     Storage(StorageError),
@@ -103,15 +103,15 @@ pub(super) fn updates(call: &Invocation) -> bool {
 
 /// For guilds that are not among NOTIFIER_GUILDS.
 pub(super) fn not_served() -> Reply {
-    let text = "This bot serves only the servers that its operator has chosen, and this is none of them.";
-    Reply::new(BAD, "Not here", text)
+    let text = "This bot works only in servers chosen by its operator, and this server is not one of them.";
+    Reply::new(BAD, "Not available here", text)
 }
 
 pub(super) fn took_too_long() -> Reply {
     Reply::new(
         BAD,
-        "Given up",
-        "This took longer than Discord waits for an answer. `/killfeed list` shows what is there now.",
+        "Timed out",
+        "This took longer than Discord waits for an answer. `/killfeed list` shows the current state.",
     )
 }
 
@@ -173,12 +173,12 @@ async fn button(desk: &CommandContext<'_>, call: &Invocation, custom_id: &str, s
 /// A button or command of another version.
 fn outdated() -> CommandError {
     say(
-        "Not known",
-        "This belongs to another version of the bot: give the command again.",
+        "Outdated",
+        "This button or command belongs to another version of the bot. Run the command again.",
     )
 }
 
-/// Something stands in the way.
+/// Builds a reply that ends a command early.
 fn say(title: &str, text: impl Into<String>) -> CommandError {
     CommandError::Say(Box::new(Reply::new(BAD, title, text)))
 }
@@ -195,7 +195,12 @@ fn by(desk: &CommandContext<'_>, call: &Invocation) -> Actor {
 async fn by_id(desk: &CommandContext<'_>, call: &Invocation, id: u64) -> Result<Arc<Subscription>, CommandError> {
     let all = desk.commands.subscriptions(call.guild);
     let found = all.into_iter().find(|one| one.id.0 == id);
-    let found = found.ok_or_else(|| say("Gone", "This subscription is not there any more. Nothing was changed."))?;
+    let found = found.ok_or_else(|| {
+        say(
+            "Subscription not found",
+            "This subscription no longer exists. Nothing was changed.",
+        )
+    })?;
     if access::ChannelAccess::of(desk, call, &found).await?.can_see(&found) {
         Ok(found)
     } else {
@@ -212,10 +217,10 @@ impl From<StorageError> for CommandError {
 impl From<Unavailable> for CommandError {
     fn from(away: Unavailable) -> Self {
         let text = format!(
-            "No ingestor can say that now ({}). Nothing was stored or changed: try again in a minute.",
-            format::escape(&away.0)
+            "{}. Nothing was changed; try again in a minute.",
+            format::capitalised(&format::escape(&away.0))
         );
-        say("No ingestor answers", text)
+        say("Not available now", text)
     }
 }
 
@@ -223,7 +228,7 @@ impl From<QueryError> for CommandError {
     fn from(error: QueryError) -> Self {
         match error {
             QueryError::Unavailable(away) => away.into(),
-            QueryError::Rejected(reason) => say("Too much to look for at once", format::too_much(&reason)),
+            QueryError::Rejected(reason) => say("Search not possible", format::too_much(&reason)),
         }
     }
 }
@@ -243,7 +248,7 @@ impl From<ChangeError> for CommandError {
 impl From<GetError> for CommandError {
     fn from(error: GetError) -> Self {
         let text = format!(
-            "Discord did not say who may do what in this server ({}). Nothing was changed: try again in a minute.",
+            "Discord did not report the permissions of this server ({}). Nothing was changed; try again in a minute.",
             format::escape(&error.to_string())
         );
         say("Discord did not answer", text)

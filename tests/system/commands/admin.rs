@@ -263,7 +263,7 @@ async fn bot_without_guilds_logs_the_invite_link() {
         let why = desk
             .ask(TestInteraction::command("why").text("kill", "910000021"))
             .await;
-        why.shown().contains("Died") && !why.shown().contains("received")
+        why.shown().contains("Killed") && !why.shown().contains("received")
     })
     .await;
     assert!(

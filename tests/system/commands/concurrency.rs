@@ -58,7 +58,7 @@ async fn concurrent_commands_of_a_guild_are_serialized() {
         match title(answered) {
             "Subscribed" => assert!(expected.insert(name.clone())),
             _ => assert!(
-                answered.shown().contains("would make 31: remove some first"),
+                answered.shown().contains("would make 31; remove some first"),
                 "{}",
                 answered.shown()
             ),
@@ -77,11 +77,11 @@ async fn concurrent_commands_of_a_guild_are_serialized() {
     for (ask, answered) in asks.iter().zip(at_once(&desk, &asks).await) {
         let known = [
             "Paused",
-            "Paused already",
+            "Already paused",
             "Resumed",
             "Not paused",
             "Unsubscribed",
-            "No such subscription",
+            "Subscription not found",
         ];
         assert!(known.contains(&title(&answered)), "{ask:?}: {}", answered.shown());
     }

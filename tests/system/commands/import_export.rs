@@ -67,7 +67,7 @@ async fn export_and_import_round_trip() {
     golden!("import_not_understood", import(&desk, "what is this").await);
     assert_eq!(desk.names().await, ["a", "b"]);
     let elsewhere = TestInteraction::command("import").file("file", "http://127.0.0.1:9/file", 10);
-    assert_eq!(title(&desk.ask(elsewhere).await), "Not read");
+    assert_eq!(title(&desk.ask(elsewhere).await), "Cannot read the file");
     let large = TestInteraction::command("import").file("file", "http://127.0.0.1:9/file", 2 << 20);
     assert_eq!(title(&desk.ask(large).await), "Too large");
 
@@ -88,5 +88,5 @@ async fn export_and_import_round_trip() {
     golden!("too_many", desk.ask(subscribe("one more", "npc")).await);
     assert_eq!(desk.names().await.len(), 500);
     let one = json!({"subscription": [row("one more", "npc")]});
-    assert_eq!(title(&import(&desk, &one.to_string()).await), "Too many");
+    assert_eq!(title(&import(&desk, &one.to_string()).await), "Too many subscriptions");
 }

@@ -34,17 +34,17 @@ async fn subscription_commands_change_stored_subscriptions() {
     golden!("subscribe_warning", warned);
     // One button applies the suggestion, another excludes the most frequent kind of killmail.
     let better = desk
-        .ask(TestInteraction::button(&warned.button("use: "), &warned.message))
+        .ask(TestInteraction::button(&warned.button("Use "), &warned.message))
         .await;
     assert_eq!(title(&better), "Changed");
     assert!(better.shown().contains("-victim.group:Capsule"), "{}", better.shown());
     let outdated = desk
-        .ask(TestInteraction::button(&warned.button("use: "), &warned.message))
+        .ask(TestInteraction::button(&warned.button("Use "), &warned.message))
         .await;
-    assert_eq!(title(&outdated), "Changed meanwhile");
+    assert_eq!(title(&outdated), "Filter has changed");
     let war = desk.ask(subscribe("npcs", "npc OR solo")).await;
     let without = desk
-        .ask(TestInteraction::button(&war.button("without NPC only"), &war.message))
+        .ask(TestInteraction::button(&war.button("No NPC kills"), &war.message))
         .await;
     golden!("without", without);
 
@@ -56,12 +56,12 @@ async fn subscription_commands_change_stored_subscriptions() {
     let paused = desk
         .ask(TestInteraction::button(&list.button("Pause caps"), &list.message))
         .await;
-    assert!(paused.shown().contains("[paused] caps"), "{}", paused.shown());
+    assert!(paused.shown().contains("⚪ caps"), "{}", paused.shown());
     desk.restart().await;
     let resumed = desk
         .ask(TestInteraction::button(&paused.button("Resume caps"), &paused.message))
         .await;
-    assert!(resumed.shown().contains("[active] caps"), "{}", resumed.shown());
+    assert!(resumed.shown().contains("🟢 caps"), "{}", resumed.shown());
     let form = desk
         .ask(TestInteraction::button(&list.button("Edit"), &list.message))
         .await;
@@ -79,7 +79,7 @@ async fn subscription_commands_change_stored_subscriptions() {
             ],
         ))
         .await;
-    assert!(sent.shown().contains("not older than 2h"), "{}", sent.shown());
+    assert!(sent.shown().contains("Kills up to 2h old"), "{}", sent.shown());
 
     let edited = desk
         .ask(
@@ -124,7 +124,7 @@ async fn subscription_commands_change_stored_subscriptions() {
         .ask(TestInteraction::button(&ask.button("Remove all"), &ask.message))
         .await;
     assert!(
-        steady(&gone).contains("2 subscriptions of <#CHANNEL> removed"),
+        steady(&gone).contains("Removed 2 subscriptions from <#CHANNEL>."),
         "{}",
         steady(&gone)
     );
@@ -162,7 +162,7 @@ async fn commands_respect_the_invokers_permissions() {
         let answered = desk
             .ask(other(TestInteraction::command(subcommand).text("name", "secret")))
             .await;
-        assert_eq!(title(&answered), "No such subscription", "{subcommand}");
+        assert_eq!(title(&answered), "Subscription not found", "{subcommand}");
     }
     let export = desk.ask(other(TestInteraction::command("export"))).await;
     assert!(
@@ -206,7 +206,7 @@ async fn killmails_during_a_pause_are_never_posted() {
             .ask(TestInteraction::command("why").text("kill", "910000002"))
             .await;
         let shown = why.shown();
-        !shown.contains("Not received yet") && !shown.contains("not in the log")
+        !shown.contains("Not received yet") && !shown.contains("has not published")
     };
     eventually("the notifier receives the second killmail", TEST_TIMEOUT, received).await;
     desk.ask(TestInteraction::command("resume").text("name", "everything"))
@@ -254,7 +254,7 @@ async fn killmails_during_a_pause_are_never_posted() {
         .await;
     let shown = why.shown();
     assert!(
-        shown.contains("**Never received**") && shown.contains("before this bot's stream began"),
+        shown.contains("before the bot started listening") && shown.contains("it was never considered"),
         "{shown}"
     );
     assert!(

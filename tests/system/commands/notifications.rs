@@ -67,7 +67,7 @@ async fn creator_gets_one_message_per_suspended_or_retired_channel() {
     // The notifier counts a post after Discord's response, which comes after the post.
     eventually("both subscriptions count the post", TEST_TIMEOUT, async || {
         let list = desk.ask(TestInteraction::command("list")).await.shown();
-        list.matches("1 matched and 1 posted in all").count() == 2
+        list.matches("1 matched, 1 posted in total").count() == 2
     })
     .await;
 
@@ -80,7 +80,7 @@ async fn creator_gets_one_message_per_suspended_or_retired_channel() {
     })
     .await;
     let told = contents(&desk, USER).pop().unwrap();
-    assert!(told.contains("gone") && told.contains("retired"), "{told}");
+    assert!(told.contains("no longer exists") && told.contains("retired"), "{told}");
     let before = tries(&desk, CHANNEL);
     let log = desk.ingestor.status().await.killmails;
     another(&desk, 910_000_003);

@@ -32,7 +32,7 @@ pub(super) fn leaf(node: &Node, killmail: &Killmail) -> String {
         }),
         Node::Label(_) => labels(killmail),
         Node::Hour(_) => killmail.kill_time.as_ref().map_or_else(unknown, |time| {
-            format!("{} h UTC", time.seconds.rem_euclid(86_400) / 3_600)
+            format!("{} h EVE time", time.seconds.rem_euclid(86_400) / 3_600)
         }),
         Node::Age(_) => match (&killmail.kill_time, &killmail.ingested_time) {
             (Some(kill), Some(ingested)) => span(ingested.seconds.saturating_sub(kill.seconds)),
@@ -61,7 +61,7 @@ pub(super) fn group(group: &Filter, role: ParticipantRole, killmail: &Killmail) 
         .filter(|attacker| program.matches(&alone(attacker)))
         .count();
     match fitting {
-        0 => format!("none of {all} attackers has all of it"),
+        0 => format!("none of the {all} attackers matches all conditions"),
         _ => format!("{fitting} of {all} attackers"),
     }
 }
@@ -152,8 +152,8 @@ fn items(condition: &FilterItem, killmail: &Killmail) -> String {
     if found.is_empty() {
         return match carried {
             0 => "the victim carried nothing".to_owned(),
-            1 => "not the 1 item of the victim".to_owned(),
-            _ => format!("none of the {carried} items of the victim"),
+            1 => "not the victim's only item".to_owned(),
+            _ => format!("none of the victim's {carried} items"),
         };
     }
     let names = found

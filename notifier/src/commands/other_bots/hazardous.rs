@@ -45,7 +45,7 @@ fn command(line: &str) -> Result<String, &'static str> {
     let mut words = rest.split_whitespace();
     let what = words
         .next()
-        .ok_or("it does not say what to subscribe to")?
+        .ok_or("the kind of subscription is missing")?
         .to_lowercase();
     let (mut id, mut min_value, mut url) = (None, None, None);
     let mut terms = Vec::new();
@@ -57,21 +57,21 @@ fn command(line: &str) -> Result<String, &'static str> {
             _ => ("min-value".to_owned(), word),
         };
         match name.as_str() {
-            "id" => id = Some(value.parse::<u64>().map_err(|_| "its id is no number")?),
-            "min-value" => min_value = Some(isk(value).ok_or("its min-value is no number")?),
+            "id" => id = Some(value.parse::<u64>().map_err(|_| "the id is not a number")?),
+            "min-value" => min_value = Some(isk(value).ok_or("the min-value is not a number")?),
             "url" | "link" => url = Some(value.to_owned()),
             "limit-region-ids" => terms.push(limit("region", value)?),
             "limit-constellation-ids" => terms.push(limit("constellation", value)?),
             "limit-system-ids" => terms.push(limit("system", value)?),
-            _ => return Err("it has an option that is not known here"),
+            _ => return Err("an option is not supported"),
         }
     }
     let first = match what.as_str() {
         "public" => None,
-        "link" => Some(link(&url.ok_or("it has no link")?)?),
+        "link" => Some(link(&url.ok_or("the link is missing")?)?),
         "corporation" | "alliance" | "character" | "region" | "constellation" | "system" | "group" | "ship"
-        | "faction" => Some(format!("{what}:{}", id.ok_or("it has no id")?)),
-        _ => return Err("this kind of subscription is not known here"),
+        | "faction" => Some(format!("{what}:{}", id.ok_or("the id is missing")?)),
+        _ => return Err("this kind of subscription is not supported"),
     };
     let value = min_value
         .filter(|value| *value > 0)
@@ -83,17 +83,17 @@ fn command(line: &str) -> Result<String, &'static str> {
 fn limit(field: &str, ids: &str) -> Result<String, &'static str> {
     let ids: Option<Vec<u64>> = ids.split(',').map(|id| id.trim().parse().ok()).collect();
     ids.and_then(|ids| any_of(field, &ids))
-        .ok_or("its limit is no list of ids")
+        .ok_or("the limit is not a list of ids")
 }
 
 /// A page of zKillboard → a filter.
 fn link(url: &str) -> Result<String, &'static str> {
     let path = url
         .split_once("zkillboard.com/")
-        .ok_or("its link is not zKillboard's")?
+        .ok_or("the link is not a zKillboard link")?
         .1;
     let mut parts = path.split('/').filter(|part| !part.is_empty());
-    let none = "this page of zKillboard has no equivalent as a filter";
+    let none = "this zKillboard page has no equivalent filter";
     let (Some(field), Some(id)) = (parts.next(), parts.next()) else {
         return Err(none);
     };

@@ -65,11 +65,11 @@ fn subscription(row: &Value, name: &str) -> Result<ImportedRow, String> {
     let (ping, ping_max_age) = match &action["ping_type"] {
         Value::Null => (None, None),
         Value::Object(ping) => {
-            let (word, rest) = ping.iter().next().ok_or("its ping is empty")?;
+            let (word, rest) = ping.iter().next().ok_or("the ping is empty")?;
             let target = match word.as_str() {
                 "Here" => Ping::Here,
                 "Everyone" => Ping::Everyone,
-                _ => return Err(format!("a ping of {word} is not known here")),
+                _ => return Err(format!("the ping {word} is not supported")),
             };
             let minutes = rest["max_ping_delay_minutes"].as_u64().filter(|minutes| *minutes > 0);
             (
@@ -77,7 +77,7 @@ fn subscription(row: &Value, name: &str) -> Result<ImportedRow, String> {
                 minutes.map(|minutes| Duration::from_secs(minutes.saturating_mul(60))),
             )
         }
-        _ => return Err("its ping is not known here".to_owned()),
+        _ => return Err("the ping is not supported".to_owned()),
     };
     Ok(ImportedRow {
         name: name.chars().take(100).collect(),
@@ -90,14 +90,14 @@ fn subscription(row: &Value, name: &str) -> Result<ImportedRow, String> {
 
 fn node(value: &Value, depth: usize) -> Translated {
     if depth > MAX_DEPTH {
-        return Err("its filter is nested too deeply".to_owned());
+        return Err("the filter is nested too deeply".to_owned());
     }
     let (word, inner) = variant(value)?;
     let several = |joint: &str| -> Translated {
-        let nodes = inner.as_array().ok_or("its filter has an operator without operands")?;
+        let nodes = inner.as_array().ok_or("the filter has an operator without operands")?;
         let parts: Result<Vec<String>, String> = nodes.iter().map(|one| node(one, depth + 1)).collect();
         match parts?.as_slice() {
-            [] => Err("its filter has an operator without operands".to_owned()),
+            [] => Err("the filter has an operator without operands".to_owned()),
             [one] => Ok(one.clone()),
             several => Ok(format!("({})", several.join(joint))),
         }
@@ -107,7 +107,7 @@ fn node(value: &Value, depth: usize) -> Translated {
         "Or" => several(" OR "),
         "Not" => Ok(format!("NOT ({})", node(inner, depth + 1)?)),
         "Condition" => condition(inner),
-        other => Err(format!("{other} is not known here")),
+        other => Err(format!("{other} is not supported")),
     }
 }
 
@@ -135,7 +135,7 @@ fn condition(value: &Value) -> Translated {
         "LyRangeFrom" => near(inner),
         "TimeRange" => hours(&inner["start"], &inner["end"]),
         "IgnoreHighStanding" => {
-            Err("standings are not known here: name whom to leave out, like -alliance:\"Name\"".to_owned())
+            Err("standings are not supported: exclude alliances by name, like -alliance:\"Name\"".to_owned())
         }
         other => targeted("", other, inner),
     }
@@ -151,11 +151,11 @@ fn targeted(prefix: &str, word: &str, inner: &Value) -> Translated {
         "NameFragment" => {
             let fragment = inner.as_str().unwrap_or_default().replace(['"', '\\', '*'], "");
             if fragment.is_empty() {
-                return Err("its NameFragment is empty".to_owned());
+                return Err("the NameFragment is empty".to_owned());
             }
             Ok(format!("{prefix}ship:\"*{fragment}*\""))
         }
-        other => Err(format!("{other} is not known here")),
+        other => Err(format!("{other} is not supported")),
     }
 }
 
@@ -164,27 +164,27 @@ fn variant(value: &Value) -> Result<(&str, &Value), String> {
     let entry = object.and_then(|object| object.iter().next());
     entry
         .map(|(word, inner)| (word.as_str(), inner))
-        .ok_or_else(|| "its filter is not as zk-activity writes it".to_owned())
+        .ok_or_else(|| "the filter is not in zk-activity's format".to_owned())
 }
 
 fn ids(field: &str, value: &Value) -> Translated {
     let ids: Option<Vec<u64>> = value.as_array().and_then(|ids| ids.iter().map(Value::as_u64).collect());
     ids.and_then(|ids| any_of(field, &ids))
-        .ok_or_else(|| format!("its list for {field} is empty or not one of ids"))
+        .ok_or_else(|| format!("the list for {field} is empty or does not consist of ids"))
 }
 
 fn range(field: &str, value: &Value) -> Translated {
     let bound = |key: &str, sign: &str| value[key].as_u64().map(|bound| format!("{field}{sign}{bound}"));
     let bounds: Vec<String> = bound("min", ">=").into_iter().chain(bound("max", "<=")).collect();
     if bounds.is_empty() {
-        return Err(format!("its bounds for {field} are empty"));
+        return Err(format!("the bounds for {field} are empty"));
     }
     Ok(bounds.join(" "))
 }
 
 /// `0.5..=1.0`, `-1.0..0.0`.
 fn security(text: &str) -> Translated {
-    let bad = || format!("its security {text:?} is no range");
+    let bad = || format!("the security {text:?} is not a range");
     let (from, to) = text.split_once("..").ok_or_else(bad)?;
     let (to, sign) = to.strip_prefix('=').map_or((to, "<"), |to| (to, "<="));
     let number = |text: &str| text.trim().parse::<f64>().map_err(|_| bad());
@@ -202,7 +202,7 @@ fn near(value: &Value) -> Translated {
     };
     let all: Option<Vec<String>> = ranges.and_then(|ranges| ranges.iter().map(one).collect());
     match all.as_deref() {
-        None => Err("its LyRangeFrom is not as zk-activity writes it".to_owned()),
+        None => Err("the LyRangeFrom is not in zk-activity's format".to_owned()),
         Some([one]) => Ok(one.clone()),
         Some(several) => Ok(format!("({})", several.join(" OR "))),
     }
@@ -215,7 +215,7 @@ fn hours(start: &Value, end: &Value) -> Translated {
     };
     match (hour(start), hour(end)) {
         (Some(start @ 0..=23), Some(end @ 0..=23)) => Ok(format!("hour:{start}-{end}")),
-        _ => Err("its hours are not 0 to 23".to_owned()),
+        _ => Err("the hours are not between 0 and 23".to_owned()),
     }
 }
 
@@ -239,9 +239,9 @@ mod old {
                 kind @ ("corporation" | "alliance" | "character" | "region" | "constellation" | "system" | "group"
                 | "ship"),
             ) => {
-                terms.push(format!("{kind}:{}", number(&row["id"]).ok_or("it has no id")?));
+                terms.push(format!("{kind}:{}", number(&row["id"]).ok_or("the id is missing")?));
             }
-            _ => return Err("its subType is not known here".to_owned()),
+            _ => return Err("the subType is not supported".to_owned()),
         }
         let attackers_too = row["inclusionLimitAlsoComparesAttacker"].as_bool().unwrap_or(false);
         let prefix = if attackers_too { "" } else { "victim." };
@@ -254,14 +254,14 @@ mod old {
                     .map(|ids| ids.split(',').map(|id| id.trim().parse().ok()).collect())
                     .unwrap_or_else(|| number(value).map(|id| vec![id]));
                 ids.and_then(|ids| any_of(field, &ids))
-                    .ok_or_else(|| format!("its {name} is no list of ids"))
+                    .ok_or_else(|| format!("the {name} is not a list of ids"))
             };
             let bound = |field: &str, sign: &str| {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 let number = text
                     .trim()
                     .parse::<f64>()
-                    .map_err(|_| format!("its {name} is no number"))?;
+                    .map_err(|_| format!("the {name} is not a number"))?;
                 Ok::<_, String>(format!("{field}{sign}{number}"))
             };
             match name.as_str() {
@@ -281,13 +281,13 @@ mod old {
                 "npcOnly" if value == &Value::Bool(false) => terms.push("NOT npc".to_owned()),
                 "startingTime" => times.0 = Some(value),
                 "endingTime" => times.1 = Some(value),
-                other => return Err(format!("its limit {other} has no equivalent here")),
+                other => return Err(format!("the limit {other} is not supported")),
             }
         }
         match times {
             (Some(start), Some(end)) => terms.push(hours(start, end)?),
             (None, None) => {}
-            _ => return Err("it has only one of startingTime and endingTime".to_owned()),
+            _ => return Err("only one of startingTime and endingTime is given".to_owned()),
         }
         if let Some(value) = number(&row["minValue"]).filter(|value| *value > 0) {
             terms.push(format!("value>={value}"));

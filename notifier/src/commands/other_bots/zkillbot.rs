@@ -7,7 +7,7 @@ use super::{BotImport, ImportedRow, any_of, isk, of_id};
 use crate::commands::RowError;
 
 const FROM: &str = "zKillBot";
-const ADVANCED: &str = "advanced filters name raw fields of the document: say it anew in the filter language";
+const ADVANCED: &str = "not supported: it uses zKillboard's raw field names. Rewrite it in the filter language.";
 
 pub(super) fn list(text: &str) -> Option<BotImport> {
     let mut foreign = BotImport {
@@ -59,7 +59,7 @@ pub(super) fn list(text: &str) -> Option<BotImport> {
                 why: if lower.starts_with("advanced") {
                     ADVANCED
                 } else {
-                    "no id, isk:, label: or group:"
+                    "not an id, isk:, label: or group:"
                 }
                 .to_owned(),
             }),

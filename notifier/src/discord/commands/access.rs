@@ -116,11 +116,11 @@ impl<'a> ChannelAccess<'a> {
             Some(permissions) if may(permissions, VIEW_CHANNEL | send) => Ok(()),
             Some(permissions) if may(permissions, VIEW_CHANNEL) => Err(say(
                 "Not allowed",
-                format!("You may not send messages in <#{channel}>, so you cannot have killmails posted there either."),
+                format!("You cannot send messages in <#{channel}>, so you cannot have killmails posted there."),
             )),
             _ => Err(say(
                 "Not allowed",
-                "That channel is not one that you can see in this server. Choose one where you may write yourself.",
+                "You cannot see that channel. Choose one where you can send messages.",
             )),
         }
     }
@@ -138,7 +138,7 @@ impl<'a> ChannelAccess<'a> {
         }
         Err(say(
             "Not allowed",
-            format!("To have that pinged you need the permission **Mention Everyone** in <#{channel}> yourself."),
+            format!("To use this ping, you need the permission **Mention Everyone** in <#{channel}>."),
         ))
     }
 
@@ -150,8 +150,8 @@ impl<'a> ChannelAccess<'a> {
             Some(Ping::Role(id)) => match self.view.role(id) {
                 Some(role) => Ok(!role.mentionable),
                 None => Err(say(
-                    "No such role",
-                    "There is no such role in this server: choose one of those offered.",
+                    "Role not found",
+                    "This server does not have that role. Choose one of the roles offered while you type.",
                 )),
             },
         }
@@ -161,31 +161,35 @@ impl<'a> ChannelAccess<'a> {
     pub(super) fn needed(&self, channel: u64, pings: bool) -> Vec<Needed> {
         let needed = |bit, name, what_for| Needed { bit, name, what_for };
         let send = if self.is_thread(channel) {
-            needed(SEND_MESSAGES_IN_THREADS, "Send Messages in Threads", "to post at all")
+            needed(SEND_MESSAGES_IN_THREADS, "Send Messages in Threads", "needed to post")
         } else {
-            needed(SEND_MESSAGES, "Send Messages", "to post at all")
+            needed(SEND_MESSAGES, "Send Messages", "needed to post")
         };
         let mut all = vec![
-            needed(VIEW_CHANNEL, "View Channel", "to post at all"),
+            needed(VIEW_CHANNEL, "View Channel", "needed to post"),
             send,
-            needed(EMBED_LINKS, "Embed Links", "without it posts are empty"),
+            needed(EMBED_LINKS, "Embed Links", "without it, posts are empty"),
             needed(
                 READ_MESSAGE_HISTORY,
                 "Read Message History",
-                "to never post anything twice, by looking after a lost connection",
+                "lets the bot check for its own post after a lost connection, so nothing is posted twice",
             ),
         ];
         if pings {
-            all.push(needed(MENTION_EVERYONE, "Mention Everyone", "for pings"));
+            all.push(needed(
+                MENTION_EVERYONE,
+                "Mention Everyone",
+                "only needed to ping @here, @everyone or protected roles",
+            ));
         }
         all
     }
 
-    /// What the bot lacks there, one a line; empty = nothing.
+    /// Returns the permissions that the bot is missing, one per line; empty if none.
     pub(super) fn missing(&self, channel: u64, ping: Option<Ping>) -> String {
         let pings = matches!(self.needs_mention_everyone(ping), Ok(true));
         let Some(permissions) = self.bot(channel) else {
-            return format!("What I may do in <#{channel}> is not known: `/killfeed check` there tells.");
+            return format!("The bot's permissions in <#{channel}> are unknown. Use `/killfeed check` there.");
         };
         let missing = self
             .needed(channel, pings)
@@ -248,12 +252,12 @@ fn no_such(name: &str, visible: &[Arc<Subscription>]) -> CommandError {
     });
     let alike: Vec<String> = alike.take(5).map(|one| super::format::bold(&one.spec.name)).collect();
     let hint = if alike.is_empty() {
-        "`/killfeed list` shows those that are there.".to_owned()
+        "`/killfeed list` shows all subscriptions.".to_owned()
     } else {
         format!("Did you mean {}?", alike.join(" or "))
     };
     say(
-        "No such subscription",
+        "Subscription not found",
         format!("No subscription is called {}. {hint}", super::format::bold(name)),
     )
 }

@@ -1,4 +1,4 @@
-//! `check`: what the bot may do in a channel, what it lacks, and what for.
+//! `check`: the bot's permissions in a channel: which are present, which are missing, and what each is for.
 
 use super::{
     CommandContext, CommandResult,
@@ -21,8 +21,8 @@ pub(super) async fn check(desk: &CommandContext<'_>, call: &Invocation, given: &
     }
     let Some(permissions) = seen.bot(channel) else {
         return Err(say(
-            "Not known",
-            "Discord does not say what I may do there: I cannot see that channel, or it is gone.",
+            "Channel not found",
+            "The bot cannot see that channel, or it no longer exists.",
         ));
     };
     let mut essential = false;
@@ -35,29 +35,35 @@ pub(super) async fn check(desk: &CommandContext<'_>, call: &Invocation, given: &
             let optional = [READ_MESSAGE_HISTORY, MENTION_EVERYONE, EMBED_LINKS].contains(&needed.bit);
             essential |= !there && !optional;
             lacking |= !there && needed.bit != MENTION_EVERYONE;
-            format!(
-                "{} **{}**: {}",
-                if there { "✅" } else { "❌" },
-                needed.name,
-                needed.what_for
-            )
+            let mark = match (there, needed.bit) {
+                (true, _) => "✅",
+                // Most channels never ping, so this one is not an error.
+                (false, MENTION_EVERYONE) => "➖",
+                (false, _) => "❌",
+            };
+            format!("{mark} **{}**: {}", needed.name, needed.what_for)
         })
         .collect();
     let (color, said) = match (essential, lacking) {
-        (true, _) => (BAD, "Nothing can be posted there."),
-        (_, true) => (CAREFUL, "Posts arrive there, but not as they should."),
-        _ => (GOOD, "All is well there."),
+        (true, _) => (
+            BAD,
+            format!("The bot cannot post in <#{channel}>. It needs the permissions marked ❌."),
+        ),
+        (_, true) => (
+            CAREFUL,
+            format!("The bot can post in <#{channel}>, but it also needs the permissions marked ❌."),
+        ),
+        _ => (
+            GOOD,
+            format!("The bot has everything it needs to post in <#{channel}>."),
+        ),
     };
     let here = desk.commands.subscriptions(call.guild);
     let suspended = here
         .iter()
         .find(|one| channel_of(one) == Some(channel) && one.suspension.is_some())
         .map(|one| super::list::state(one).1);
-    let reply = Reply::new(
-        color,
-        "Permissions",
-        format!("In <#{channel}>: {said}\n{}", lines.join("\n")),
-    )
-    .field("Its subscriptions", suspended.unwrap_or_default());
+    let reply = Reply::new(color, "Permissions", format!("{said}\n{}", lines.join("\n")))
+        .field("Subscriptions in this channel", suspended.unwrap_or_default());
     Ok(InteractionResponse::Say(reply))
 }

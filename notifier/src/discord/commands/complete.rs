@@ -130,11 +130,10 @@ fn too_long_for_discord(typed: &str) -> Choice {
     let value = if fits(typed) {
         typed
     } else {
-        "@too_long: subscribe to a part, then /killfeed edit add:"
+        "@too_long: subscribe to the first part, then /killfeed edit add:"
     };
     Choice {
-        name: "Too long to complete here: subscribe to a part of it, then add the rest with /killfeed edit add"
-            .to_owned(),
+        name: "Too long to complete: subscribe to the first part, then add the rest with /killfeed edit add".to_owned(),
         value: value.to_owned(),
     }
 }
@@ -253,7 +252,7 @@ async fn names(desk: &CommandContext<'_>, call: &Invocation, subcommand: &str, t
     let mut choices = Vec::new();
     if matches!(subcommand, "unsubscribe" | "pause" | "resume") && (folded.is_empty() || folded == "*") {
         choices.push(Choice {
-            name: "* all of this channel".to_owned(),
+            name: "* all in this channel".to_owned(),
             value: "*".to_owned(),
         });
     }
@@ -285,7 +284,7 @@ async fn pings(desk: &CommandContext<'_>, call: &Invocation, typed: &str) -> Vec
     let own = ["here", "everyone", "none"]
         .into_iter()
         .map(|word| (word.to_owned(), word.to_owned()));
-    // The role that everyone has bears the guild's id: it is `everyone`.
+    // The role that everyone has carries the guild's id: it is `everyone`.
     let roles = seen.view.guild.roles.iter().filter(|role| role.id != call.guild);
     let mut roles: Vec<_> = roles
         .map(|role| (role.name.clone(), format!("role:{}", role.id)))

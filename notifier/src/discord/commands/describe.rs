@@ -1,4 +1,4 @@
-//! What a subscription will do: in English, how often it would have matched, what it could do without, what the bot lacks.
+//! What a subscription will do: in English, how often it would have matched, how to cut the noise, and which permissions are missing.
 
 use killfeed::v1::CompileFilterResponse;
 use sha2::{Digest as _, Sha256};
@@ -18,16 +18,17 @@ const FLOOD: f64 = 500.0;
 /// A part that is smaller than this share gets no button of its own.
 const SHARE: u64 = 10;
 
-/// Kinds of killmails that people often do not want: what they are called, the filter that finds them (CCP's ids, which are
-/// never looked up), and the term that leaves them out.
-pub(super) const PARTS: [(&str, &str, &str, &str); 3] = [
-    ("capsule", "capsules", "victim.group:29", "-victim.group:Capsule"),
-    ("NPC only", "NPC only", "npc", "NOT npc"),
+/// Kinds of killmails that people often do not want: singular, plural, the filter that finds them (CCP's ids, which are
+/// never looked up), the term that leaves them out, and the label of the button that adds it.
+pub(super) const PARTS: [(&str, &str, &str, &str, &str); 3] = [
+    ("pod", "pods", "victim.group:29", "-victim.group:Capsule", "No pods"),
+    ("NPC kill", "NPC kills", "npc", "NOT npc", "No NPC kills"),
     (
         "shuttle or corvette",
         "shuttles or corvettes",
         "victim.group:(31 OR 237)",
         "-victim.group:(Shuttle OR Corvette)",
+        "No shuttles or corvettes",
     ),
 ];
 
@@ -98,13 +99,14 @@ pub(super) async fn count(
 }
 
 impl MatchCounts {
-    /// `**212 matches** in the last 24 hours: 61 capsules, 40 NPC only`.
+    /// Returns a sentence like `212 in the last 24 hours: 61 pods, 40 NPC kills.`
     pub(super) fn say(&self) -> String {
         let span = format::span(self.until.saturating_sub(self.since));
-        let mut said = format!(
-            "**{}** in the last {span}",
-            format::counted(self.all, "match", "matches")
-        );
+        let mut said = format!("{} in the last {span}", format::number(self.all));
+        if self.log_is_younger {
+            let since = format::clock(self.since, self.until);
+            said = format!("{said} (the bot has only been listening since {since})");
+        }
         let mut parts: Vec<String> = self
             .parts
             .iter()
@@ -113,18 +115,15 @@ impl MatchCounts {
             .map(|(count, (one, several, ..))| format::counted(count, one, several))
             .collect();
         if let Some(too_old) = self.too_old.filter(|count| *count > 0) {
-            parts.push(format!("{} older than max_age (not posted)", format::number(too_old)));
+            parts.push(format!("{} too old to be posted (max_age)", format::number(too_old)));
         }
         if self.parts.contains(&None) || self.too_old.is_none() {
-            parts.push("too long a filter to say what of it are capsules and the like".to_owned());
+            parts.push("the filter is too long to count pods and the like".to_owned());
         }
         if !parts.is_empty() {
             said = format!("{said}: {}", parts.join(", "));
         }
-        if self.log_is_younger {
-            said = format!("{said}; this log begins at {}", format::clock(self.since, self.until));
-        }
-        said
+        said + "."
     }
 
     /// How many a day would be posted, if it goes on like that.
@@ -134,13 +133,13 @@ impl MatchCounts {
         (self.all.saturating_sub(self.too_old.unwrap_or(0))) as f64 * DAY as f64 / span as f64
     }
 
-    fn flood(&self) -> Option<String> {
+    /// Returns a warning if it is too much to read. `has_buttons`: the reply has a button that makes it less.
+    fn flood(&self, has_buttons: bool) -> Option<String> {
         let per_day = self.per_day();
         (per_day > FLOOD).then(|| {
-            format!(
-                "That makes about {} posts a day, which nobody reads: make the filter narrower.",
-                format::number(per_day.round() as u64)
-            )
+            let count = format::number(per_day.round() as u64);
+            let advice = if has_buttons { "" } else { " Make the filter narrower." };
+            format!("About {count} posts a day. Too many?{advice}")
         })
     }
 }
@@ -156,44 +155,45 @@ pub(super) async fn reply(
     let wish = &subscription.spec;
     let id = subscription.id.0;
     let counted = count(desk, wish, DAY).await;
-    let mut warnings: Vec<String> = meaning
-        .warnings
-        .iter()
-        .take(4)
-        .map(|warning| format::escape(&warning.message))
-        .collect();
+    let mut warnings = format::warnings(meaning);
     let mut buttons = Vec::new();
     let said = match &counted {
         Ok(counted) => {
-            warnings.extend(counted.flood());
-            for (index, (count, (_, several, ..))) in counted.parts.iter().zip(PARTS).enumerate() {
+            for (index, (count, (.., label))) in counted.parts.iter().zip(PARTS).enumerate() {
                 let count = count.unwrap_or(0);
-                // All of them: then they are what is wanted.
+                // If all matches are of this kind, they are what is wanted.
                 if count * 100 > counted.all * SHARE && count < counted.all {
-                    let label = format!("without {several}");
                     buttons.push(Button::new(
                         ButtonStyle::Plain,
-                        &label,
+                        label,
                         format!("kf:without:{id}:{index}"),
                     ));
                 }
             }
+            warnings.extend(counted.flood(!buttons.is_empty()));
             counted.say()
         }
-        Err(QueryError::Unavailable(away)) => format!("Cannot be counted now: {}", format::escape(&away.0)),
+        Err(QueryError::Unavailable(away)) => format!(
+            "{}, so matches cannot be counted now.",
+            format::capitalised(&format::escape(&away.0))
+        ),
         Err(QueryError::Rejected(reason)) => format::too_much(reason),
     };
     let mut suggestions = Vec::new();
     let of = fingerprint(&wish.filter);
-    for (index, warning) in meaning.warnings.iter().enumerate().take(4) {
+    for (index, warning) in meaning.warnings.iter().enumerate().take(format::WARNINGS) {
         for (number, suggestion) in warning.suggestions.iter().enumerate().take(2) {
             let custom_id = format!("kf:use:{id}:{index}:{number}:{of}");
             suggestions.push(Button::new(
                 ButtonStyle::Primary,
-                &format!("use: {suggestion}"),
+                &format!("Use {suggestion}"),
                 custom_id,
             ));
         }
+    }
+    // A single suggestion is named just above its button.
+    if let [only] = &mut suggestions[..] {
+        only.label = "Use that".to_owned();
     }
     let channel = match wish.destination {
         Destination::Channel(channel) => channel,
@@ -202,7 +202,7 @@ pub(super) async fn reply(
     let lacking = seen.missing(channel, wish.ping);
     let suspended = subscription.suspension.as_ref().map(|suspension| {
         format!(
-            "Nothing is posted there now: {} ({})",
+            "Nothing is posted in that channel now: {} ({})",
             format::escape(&suspension.reason),
             format::ago(suspension.since)
         )
@@ -216,15 +216,15 @@ pub(super) async fn reply(
         format::plain_sentences(&meaning.description),
     );
     Reply::new(if careful { CAREFUL } else { GOOD }, title, description)
-        .field("How", format::manner(wish, desk.commands.terms().max_age))
+        .field("Settings", format::manner(wish, desk.commands.terms().max_age))
         .field("How often", said)
-        .field("Careful", warnings.join("\n"))
-        .field("What I lack there", lacking)
+        .field("Note", warnings.join("\n"))
+        .field("Missing permissions", lacking)
         .field("Suspended", suspended.unwrap_or_default())
         .field(
             "Paused",
             if wish.paused {
-                "It is paused: `/killfeed resume` goes on with it."
+                "Nothing is posted until you use `/killfeed resume`."
             } else {
                 ""
             },
@@ -255,10 +255,9 @@ mod tests {
         };
         assert_eq!(
             counted.say(),
-            "**212 matches** in the last 24 hours: 61 capsules, 40 NPC only, 12 shuttles or corvettes, 9 older than \
-             max_age (not posted)"
+            "212 in the last 24 hours: 61 pods, 40 NPC kills, 12 shuttles or corvettes, 9 too old to be posted (max_age)."
         );
-        assert_eq!(counted.flood(), None);
+        assert_eq!(counted.flood(false), None);
         counted = MatchCounts {
             all: 8,
             parts: [Some(0); 3],
@@ -269,11 +268,12 @@ mod tests {
         };
         assert_eq!(
             counted.say(),
-            "**8 matches** in the last 14 minutes; this log begins at 18:02 EVE time"
+            "8 in the last 14 minutes (the bot has only been listening since 18:02)."
         );
         counted.parts[1] = None;
-        assert!(counted.say().contains("too long a filter"), "{}", counted.say());
+        assert!(counted.say().contains("the filter is too long"), "{}", counted.say());
         // 8 in 14 minutes are 823 a day.
-        assert!(counted.flood().unwrap().contains("about 823 posts a day"));
+        assert_eq!(counted.flood(true).unwrap(), "About 823 posts a day. Too many?");
+        assert!(counted.flood(false).unwrap().ends_with("Make the filter narrower."));
     }
 }

@@ -21,7 +21,7 @@ pub(super) async fn edit(desk: &CommandContext<'_>, call: &Invocation, given: &C
     if changes.is_empty() {
         return Err(say(
             "Nothing to change",
-            "Choose at least one option beside the name, like `add: -victim.group:Capsule`.",
+            "Choose at least one option besides the name, like `add: -victim.group:Capsule`.",
         ));
     }
     let (_, subscription) = access::named(desk, call, given.text("name").unwrap_or_default()).await?;
@@ -53,9 +53,15 @@ pub(super) async fn open_form(desk: &CommandContext<'_>, call: &Invocation, id: 
         inputs: vec![
             input("name", "Name", wish.name.clone(), 100, false),
             input("filter", "Filter", wish.filter.clone(), 2_000, true),
-            input("us", "Us: tells kills from losses", wish.us.clone(), 2_000, true),
-            input("ping", "Ping: here, everyone, role:<id>, or nothing", ping, 30, false),
-            input("max_age", "Max age, like 6h, or unlimited", age, 20, false),
+            input(
+                "us",
+                "Us: your side, to tell kills from losses",
+                wish.us.clone(),
+                2_000,
+                true,
+            ),
+            input("ping", "Ping: here, everyone, role:<id>, or empty", ping, 30, false),
+            input("max_age", "Maximum age: like 6h, or unlimited", age, 20, false),
         ],
     }))
 }
@@ -73,22 +79,22 @@ pub(super) async fn form(
     ))
 }
 
-/// A button `without ...`: one more term.
+/// A button like `No pods`: adds one more term.
 pub(super) async fn without(desk: &CommandContext<'_>, call: &Invocation, id: u64, part: u64) -> CommandResult {
     let subscription = by_id(desk, call, id).await?;
     let part = usize::try_from(part).ok().and_then(|part| describe::PARTS.get(part));
-    let Some((.., term)) = part else {
+    let Some((.., term, _)) = part else {
         return Err(super::outdated());
     };
     if subscription.spec.filter.ends_with(term) {
-        return Err(say("Done already", "Its filter leaves them out already."));
+        return Err(say("Nothing to change", "The filter already leaves them out."));
     }
     Ok(InteractionResponse::Update(
         store(desk, call, &subscription, SpecPatch::add(term)).await?,
     ))
 }
 
-/// A button `use: ...`: what a warning suggests, unless the filter was changed meanwhile.
+/// A button `Use ...`: applies the suggestion of a warning, unless the filter has changed since then.
 pub(super) async fn take_suggestion(
     desk: &CommandContext<'_>,
     call: &Invocation,
@@ -99,8 +105,8 @@ pub(super) async fn take_suggestion(
     let subscription = by_id(desk, call, id).await?;
     let changed = || {
         say(
-            "Changed meanwhile",
-            "The filter is another one by now: `/killfeed edit` changes it.",
+            "Filter has changed",
+            "The filter was changed after this message. Change it again with `/killfeed edit`.",
         )
     };
     if describe::fingerprint(&subscription.spec.filter) != of {
@@ -140,7 +146,7 @@ async fn store(
         Destination::Webhook(_) => return Err(super::outdated()),
     };
     if wish == old.spec {
-        return Err(say("Nothing to change", "It is like that already."));
+        return Err(say("Nothing to change", "The subscription already has these settings."));
     }
     let (meaning, compiled) = options::compile(desk, &wish).await?;
     let edited = desk.commands.edit(old, wish, compiled, by(desk, call)).await?;
@@ -152,7 +158,7 @@ async fn store(
     );
     let mut reply = describe::reply(desk, &seen, "Changed", &edited, &meaning).await;
     if edited.spec.filter != old.spec.filter {
-        reply = reply.field("It was", format::short_block(&old.spec.filter));
+        reply = reply.field("Previous filter", format::short_block(&old.spec.filter));
     }
     Ok(reply)
 }

@@ -11,12 +11,12 @@ pub(super) async fn export(desk: &CommandContext<'_>, call: &Invocation) -> Comm
     let count = all.len();
     let visible: Vec<_> = all.into_iter().filter(|one| seen.can_see(one)).collect();
     let mut text = format!(
-        "{} in the file. `/killfeed import` takes it.",
+        "The file has {}. `/killfeed import` restores it.",
         format::counted(visible.len() as u64, "subscription", "subscriptions")
     );
     if visible.len() < count {
         text.push_str(&format!(
-            "\n**{}** in channels that you cannot see are left out.",
+            "\n**{}** in channels that you cannot see: not included.",
             count - visible.len()
         ));
     }

@@ -6,8 +6,8 @@ use crate::discord::interactions::{Button, ButtonStyle, CAREFUL, GOOD, Interacti
 pub(super) fn ask(desk: &CommandContext<'_>, call: &Invocation) -> InteractionResponse {
     let count = desk.commands.subscriptions(call.guild).len();
     let text = format!(
-        "This deletes everything that is kept about this server: {}, what waits for its channels, what became of its killmails, \
-         who made and changed what, and all of this in the operator's daily copies. It cannot be undone; `/killfeed export` keeps a copy.",
+        "This deletes everything stored about this server, also from the operator's daily copies: {}, the names of the authors, \
+         queued posts, and the record of past posts. You cannot undo this. To keep your subscriptions, use `/killfeed export` first.",
         format::counted(count as u64, "subscription", "subscriptions")
     );
     InteractionResponse::Say(Reply::new(CAREFUL, "Forget this server?", text).row([
@@ -23,8 +23,8 @@ pub(super) async fn confirmed(desk: &CommandContext<'_>, call: &Invocation) -> C
     match desk.world.view(call.guild, &[]).await {
         Ok(view) => known.extend(view.channels.keys()),
         Err(error) => careful.push(format!(
-            "Discord did not say which channels there are ({}): what became of killmails in those that have no subscription any more is \
-             kept for up to 7 days. To have it deleted before that, try again.",
+            "Discord did not list this server's channels ({}). Records of posts in channels without subscriptions are kept for up to \
+             7 days. To delete them sooner, try again.",
             format::escape(&error.to_string())
         )),
     }
@@ -33,22 +33,22 @@ pub(super) async fn confirmed(desk: &CommandContext<'_>, call: &Invocation) -> C
         guild = call.guild,
         user = call.user,
         removed = forgotten.subscriptions,
-        "everything about a guild was deleted on request"
+        "guild forgotten on request"
     );
     let count = format::counted(forgotten.subscriptions as u64, "subscription", "subscriptions");
-    let mut text = format!("{count} and all that belonged to them are deleted");
+    let mut text = format!("Deleted {count} and everything else stored about this server");
     match forgotten.copies {
-        Ok(()) => text.push_str(", from the daily copies too."),
+        Ok(()) => text.push_str(", also from the daily copies."),
         Err(error) => {
             text.push('.');
             careful.push(format!(
-                "The operator's daily copies could not be rewritten ({}), and still have the subscriptions. They are kept for 7 days; \
-                 to have them rewritten before that, try again or ask the operator.",
+                "The operator's daily copies could not be rewritten ({}) and still have the subscriptions. Each copy is deleted after \
+                 7 days. To remove them sooner, try again or ask the operator.",
                 format::escape(&error)
             ));
         }
     }
     let color = if careful.is_empty() { GOOD } else { CAREFUL };
-    let reply = Reply::new(color, "Forgotten", text).field("Not all of it", careful.join("\n"));
+    let reply = Reply::new(color, "Forgotten", text).field("Not deleted", careful.join("\n"));
     Ok(InteractionResponse::Update(reply))
 }

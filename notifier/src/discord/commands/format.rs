@@ -1,6 +1,6 @@
-//! How things are said in replies: harmless, short, the same everywhere.
+//! The wording that replies share: escaped, short, the same everywhere.
 
-use killfeed::v1::Diagnostic;
+use killfeed::v1::{CompileFilterResponse, Diagnostic};
 
 use crate::{
     commands::export,
@@ -14,6 +14,10 @@ pub(super) use text::grouped as number;
 /// Longer filters are shown in part.
 const SHOWN: usize = 1_200;
 const SHOWN_IN_FIELD: usize = 1_000;
+/// How many warnings a reply shows.
+pub(super) const WARNINGS: usize = 4;
+/// Longer suggestions of warnings are cut.
+const SUGGESTION: usize = 80;
 /// What a line of a code block shows without breaking, on a desktop.
 const LINE: usize = 90;
 
@@ -80,7 +84,7 @@ fn harmless(text: &str) -> String {
 /// The filter in a code block with a caret under the first character of what is wrong, the reason, and suggestions.
 pub(super) fn wrong(filter: &str, diagnostics: &[Diagnostic]) -> String {
     let Some(first) = diagnostics.first() else {
-        return format!("{}It is refused without a reason.", block(filter));
+        return format!("{}The filter was rejected without a reason.", block(filter));
     };
     let start = usize::try_from(first.start).unwrap_or(usize::MAX).min(filter.len());
     let before = filter.get(..start).unwrap_or(filter).chars().count();
@@ -109,11 +113,26 @@ pub(super) fn wrong(filter: &str, diagnostics: &[Diagnostic]) -> String {
     said
 }
 
-/// Why an ingestor does not look for a filter together with `us`, each of which is right.
+/// Returns the first warnings about a valid filter, each with the filters that may have been meant.
+pub(super) fn warnings(meaning: &CompileFilterResponse) -> Vec<String> {
+    let warning = |warning: &Diagnostic| {
+        let message = capitalised(plain(&warning.message).trim_end_matches('.'));
+        // A suggestion is a whole filter, and one field has to hold all warnings.
+        let suggestions = warning.suggestions.iter().take(2);
+        let suggestions: Vec<String> = suggestions.map(|one| code(&text::cut(one, SUGGESTION))).collect();
+        if suggestions.is_empty() {
+            format!("{message}.")
+        } else {
+            format!("{message}. Did you mean {}?", suggestions.join(" or "))
+        }
+    };
+    meaning.warnings.iter().take(WARNINGS).map(warning).collect()
+}
+
+/// Explains why an ingestor does not search for a filter together with `us`, each of which is valid.
 pub(super) fn too_much(reason: &str) -> String {
     format!(
-        "The filter and `us` are looked for as one filter, and that is refused: {}. Posts do not suffer by it; to have it counted \
-         and shown, make the filter or `us` shorter.",
+        "The filter and `us` cannot be searched together: {}. Posts are not affected. To see matches, shorten the filter or `us`.",
         escape(reason)
     )
 }
@@ -124,7 +143,7 @@ pub(super) fn capitalised(text: &str) -> String {
     first.unwrap_or_default() + characters.as_str()
 }
 
-/// A moment, as everybody sees it in their own time. 0 = never.
+/// Returns a moment that Discord shows in the reader's own time. 0 = never.
 pub(super) fn ago(ms: u64) -> String {
     match ms {
         0 => "never".to_owned(),
@@ -132,12 +151,12 @@ pub(super) fn ago(ms: u64) -> String {
     }
 }
 
-/// `18:02`, with its date if that is not today.
+/// Returns `18:02` in EVE time, with its date if that is not today.
 pub(super) fn clock(ms: u64, now: u64) -> String {
     let shown = text::eve_time(i64::try_from(ms / 1_000).unwrap_or(0));
     match shown.split_once(' ') {
-        Some((_, time)) if ms / 86_400_000 == now / 86_400_000 => format!("{time} EVE time"),
-        _ => format!("{shown} EVE time"),
+        Some((_, time)) if ms / 86_400_000 == now / 86_400_000 => time.to_owned(),
+        _ => shown,
     }
 }
 
@@ -164,7 +183,7 @@ pub(super) fn channel(destination: &Destination) -> String {
     }
 }
 
-/// Whom a ping reaches; named, not pinged.
+/// Returns the target of a ping, which is named but not pinged.
 pub(super) fn ping(ping: Ping) -> String {
     match ping {
         Ping::Here => "@here".to_owned(),
@@ -185,18 +204,18 @@ pub(super) fn manner(wish: &SubscriptionSpec, default_max_age: std::time::Durati
         lines.push(format!("Us: {} ({side})", code(&wish.us)));
     }
     let age = match wish.max_age {
-        MaxAge::Default => format!("not older than {} (the default)", export::duration(default_max_age)),
-        MaxAge::Limit(limit) => format!("not older than {}", export::duration(limit)),
-        MaxAge::Unlimited => "however old".to_owned(),
+        MaxAge::Default => format!("up to {} old (default)", export::duration(default_max_age)),
+        MaxAge::Limit(limit) => format!("up to {} old", export::duration(limit)),
+        MaxAge::Unlimited => "of any age".to_owned(),
     };
-    lines.push(format!("Style {}, kills {age}", wish.style.word()));
+    lines.push(format!("Style: {} · Kills {age}", wish.style.word()));
     match wish.ping {
         Some(target) => lines.push(format!(
-            "Pings {} for kills not older than {}",
+            "Ping: {}, for kills up to {} old",
             ping(target),
             export::duration(wish.ping_max_age.unwrap_or(PING_MAX_AGE))
         )),
-        None => lines.push("Pings nobody".to_owned()),
+        None => lines.push("Ping: none".to_owned()),
     }
     lines.join("\n")
 }
@@ -234,14 +253,34 @@ mod tests {
     }
 
     #[test]
+    fn warnings_name_what_may_be_meant() {
+        let warning = |message: &str, suggestions: &[&str]| Diagnostic {
+            message: message.to_owned(),
+            suggestions: suggestions.iter().map(|one| (*one).to_owned()).collect(),
+            ..Diagnostic::default()
+        };
+        let meaning = CompileFilterResponse {
+            warnings: vec![
+                warning("this is odd", &[]),
+                warning("so is this.", &["npc", "solo", "war"]),
+            ],
+            ..CompileFilterResponse::default()
+        };
+        assert_eq!(
+            warnings(&meaning),
+            ["This is odd.", "So is this. Did you mean `npc` or `solo`?"]
+        );
+    }
+
+    #[test]
     fn numbers_and_times_are_short() {
         assert_eq!(counted(1, "match", "matches"), "1 match");
         assert_eq!(
             (span(14 * 60_000), span(86_400_000)),
             ("14 minutes".to_owned(), "24 hours".to_owned())
         );
-        assert_eq!(clock(18 * 3_600_000 + 120_000, 20 * 3_600_000), "18:02 EVE time");
-        assert_eq!(clock(0, 86_400_000), "1970-01-01 00:00 EVE time");
+        assert_eq!(clock(18 * 3_600_000 + 120_000, 20 * 3_600_000), "18:02");
+        assert_eq!(clock(0, 86_400_000), "1970-01-01 00:00");
     }
 
     #[test]

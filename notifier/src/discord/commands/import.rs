@@ -1,4 +1,4 @@
-//! `import`: an export, or what another bot wrote. All rows or none; whatever stands in the way is named.
+//! `import`: subscriptions from an export or from another bot's file: all rows or none, and every obstacle is named.
 
 use super::{
     CommandContext, CommandError, CommandResult,
@@ -19,16 +19,19 @@ const NAMED: usize = 15;
 
 pub(super) async fn import(desk: &CommandContext<'_>, call: &Invocation, given: &CommandOptions) -> CommandResult {
     let Some(attached) = given.files.get("file") else {
-        return Err(say("No file", "Attach the file: an export, or what another bot wrote."));
+        return Err(say(
+            "No file",
+            "Attach a file: a killfeed export, or another bot's file.",
+        ));
     };
     if usize::try_from(attached.size).unwrap_or(usize::MAX) > MAX_FILE_BYTES {
-        return Err(say("Too large", "The file may have 1 MiB at most."));
+        return Err(say("Too large", "The file is larger than 1 MiB."));
     }
     let text = desk.answers.fetch(&attached.url).await;
     let text = text.map_err(|reason| {
         say(
-            "Not read",
-            format!("The file cannot be read: {}.", format::escape(&reason)),
+            "Cannot read the file",
+            format!("The file could not be read: {}.", format::escape(&reason)),
         )
     })?;
     let (wishes, untranslated, from) = read(desk, call, &text)?;
@@ -36,14 +39,14 @@ pub(super) async fn import(desk: &CommandContext<'_>, call: &Invocation, given: 
     let mut offenders: Vec<RowError> = wishes
         .iter()
         .filter(|wish| existing.iter().any(|one| one.spec.name == wish.name))
-        .map(|wish| offender(wish, "there is a subscription of this name already"))
+        .map(|wish| offender(wish, "a subscription with this name already exists"))
         .collect();
     let limit = desk.commands.terms().max_subscriptions;
     if existing.len() + wishes.len() > limit {
         return Err(say(
-            "Too many",
+            "Too many subscriptions",
             format!(
-                "A server may have {limit} subscriptions; with the {} of the file it would be {}. Nothing was stored.",
+                "A server can have {limit} subscriptions. With the {} in this file, it would have {}. Nothing was stored.",
                 wishes.len(),
                 existing.len() + wishes.len()
             ),
@@ -54,7 +57,7 @@ pub(super) async fn import(desk: &CommandContext<'_>, call: &Invocation, given: 
         return Err(refused(&offenders));
     }
     if wishes.is_empty() && untranslated.is_empty() {
-        return Err(say("Nothing in it", "The file has no subscriptions."));
+        return Err(say("Nothing to import", "The file has no subscriptions."));
     }
     let count = wishes.len();
     match compile_all(desk.commands, wishes).await? {
@@ -86,7 +89,7 @@ pub(super) async fn import(desk: &CommandContext<'_>, call: &Invocation, given: 
             let color = if untranslated.is_empty() { GOOD } else { CAREFUL };
             let not = named(&untranslated);
             Ok(InteractionResponse::Say(
-                Reply::new(color, "Imported", text).field("No equivalent here, not imported", not),
+                Reply::new(color, "Imported", text).field("Not imported", not),
             ))
         }
     }
@@ -108,16 +111,17 @@ fn read(desk: &CommandContext<'_>, call: &Invocation, text: &str) -> Result<Read
     }
     let rows = file::parse_each(text, &desk.commands.terms().discord_api_url);
     let rows = rows.map_err(|error| {
-        let expected = "Expected an export of `/killfeed export`, a subscriptions file (TOML or JSON), a list of zKillBot, a guild \
-                        file of zk-activity, or commands of hazardous-killbot.";
-        say("Not understood", format!("{}\n{expected} Nothing was stored.", format::escape(&error.to_string())))
+        let expected = "Import a file from `/killfeed export`, a subscriptions file (TOML or JSON), a zKillBot list, a zk-activity \
+                        guild file, or hazardous-killbot commands.";
+        let error = format::escape(&error.to_string());
+        say("File not recognized", format!("Nothing was stored: {error}\n{expected}"))
     })?;
     let mut wishes = Vec::new();
     let mut offenders = Vec::new();
     for row in rows {
         match row {
             Ok(wish) if wish.webhook_url.is_some() => offenders.push(offender(&wish, "webhooks cannot be imported")),
-            Ok(wish) if wish.guild != call.guild => offenders.push(offender(&wish, "it belongs to another server")),
+            Ok(wish) if wish.guild != call.guild => offenders.push(offender(&wish, "it is for another server")),
             Ok(wish) => wishes.push(wish),
             Err(error) => offenders.push(RowError {
                 name: String::new(),
@@ -185,7 +189,7 @@ fn offender(wish: &SubscriptionSpec, why: &str) -> RowError {
 fn refused(offenders: &[RowError]) -> CommandError {
     say(
         "Nothing was stored",
-        format!("All rows or none; these stand in the way:\n{}", named(offenders)),
+        format!("Fix these rows, then import the file again:\n{}", named(offenders)),
     )
 }
 

@@ -1,4 +1,4 @@
-//! `list`: every subscription with its state and what it did, in pages with buttons.
+//! `list`: every subscription with its state and activity, in pages with buttons.
 
 use std::collections::BTreeSet;
 
@@ -66,8 +66,7 @@ async fn render(
         ),
     };
     if wanted.is_empty() {
-        let text =
-            "No subscriptions here. `/killfeed subscribe` makes one, `/killfeed help` shows how filters are written.";
+        let text = "No subscriptions here. `/killfeed subscribe` adds one; `/killfeed help` explains filters.";
         return Ok(Reply::new(GOOD, "Subscriptions", text).footer(&hidden));
     }
     let pages = wanted.len().div_ceil(A_PAGE);
@@ -126,7 +125,7 @@ async fn render(
     Ok(reply.footer(&footer.join("; ")))
 }
 
-/// A word for how it stands, and why and since when it does.
+/// Returns a mark for the state, and the state in words with its reason and time; no words if it is simply active.
 pub(super) fn state(one: &Subscription) -> (&'static str, String) {
     if let Some(suspension) = &one.suspension {
         let why = format!(
@@ -135,28 +134,28 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
             format::ago(suspension.since)
         );
         return if suspension.retired {
-            ("[retired]", format!("Retired, its channel is gone: {why}"))
+            ("⚫", format!("Retired, because its channel no longer exists: {why}"))
         } else {
-            ("[suspended]", format!("Suspended, tried again by itself: {why}"))
+            ("🔴", format!("Suspended, retried automatically: {why}"))
         };
     }
     if one.spec.paused {
-        return ("[paused]", format!("Paused {}", format::ago(one.changed.1)));
+        return ("⚪", format!("Paused {}", format::ago(one.changed.1)));
     }
     if one.compiled.is_none() {
         let why = if one.problem.is_empty() {
-            "its filter waits to be compiled"
+            "its filter has not been compiled yet"
         } else {
             &one.problem
         };
-        return ("[waiting]", format!("Not active yet: {}", format::escape(why)));
+        return ("🟡", format!("Not active yet: {}", format::escape(why)));
     }
     let old = if one.problem.is_empty() {
         String::new()
     } else {
-        format!(", with names as they were: {}", format::escape(&one.problem))
+        format!("Active, with its names as last known: {}", format::escape(&one.problem))
     };
-    ("[active]", format!("Active{old}"))
+    ("🟢", old)
 }
 
 fn entry(one: &Subscription, activity: Activity, counters: CountersRow) -> String {
@@ -173,39 +172,43 @@ fn entry(one: &Subscription, activity: Activity, counters: CountersRow) -> Strin
     } else {
         wish.filter.clone()
     };
-    let mut lines = vec![
-        format!("{} · {}", format::channel(&wish.destination), state(one).1),
-        format::code(&crate::render::text::cut(&filter, FILTER)),
-    ];
+    let (last_match, last_post) = (last_match.max(counters.last_match), last_post.max(counters.last_post));
+    // Counts and times that say nothing yet are left out.
+    let mut facts = vec![format!("→ {}", format::channel(&wish.destination))];
+    if posts > 0 {
+        facts.push(format!("{} today", format::number(posts)));
+    }
+    if last_post > 0 {
+        facts.push(format!("last {}", format::ago(last_post)));
+    }
+    // A match that was posted within a minute is the last post.
+    if last_match.abs_diff(last_post) >= 60_000 {
+        facts.push(format!("last match {}", format::ago(last_match)));
+    }
+    // Outcomes are kept for a week, but the counters cover the whole life of a subscription.
+    if counters.matched > 0 {
+        facts.push(format!(
+            "{} matched, {} posted in total",
+            format::number(counters.matched),
+            format::number(counters.posted)
+        ));
+    }
+    if waiting > 0 {
+        facts.push(format!("{} queued", format::number(waiting)));
+    }
+    if let Some(ping) = wish.ping {
+        facts.push(format!("pings {}", format::ping(ping)));
+    }
+    let mut lines = vec![facts.join(" · ")];
+    let state = state(one).1;
+    if !state.is_empty() {
+        lines.push(state);
+    }
+    lines.push(format::code(&crate::render::text::cut(&filter, FILTER)));
     if !wish.us.is_empty() {
         let us = crate::render::text::cut(&wish.us, FILTER);
         lines.push(format!("Us: {} ({})", format::code(&us), wish.side.word()));
     }
-    let ping = wish
-        .ping
-        .map(|ping| format!(" · pings {}", format::ping(ping)))
-        .unwrap_or_default();
-    let waits = if waiting > 0 {
-        format!(" · {} waiting", format::number(waiting))
-    } else {
-        String::new()
-    };
-    let ever = if counters.matched > 0 {
-        format!(
-            " · {} matched and {} posted in all",
-            format::number(counters.matched),
-            format::number(counters.posted)
-        )
-    } else {
-        String::new()
-    };
-    // What became of killmails is known for a week, the counters know more.
-    lines.push(format!(
-        "Last match {} · last post {} · {} in 24 h{ever}{waits}{ping}",
-        format::ago(last_match.max(counters.last_match)),
-        format::ago(last_post.max(counters.last_post)),
-        format::counted(posts, "post", "posts"),
-    ));
     lines.push(made(one));
     lines.join("\n")
 }
@@ -216,7 +219,7 @@ fn made(one: &Subscription) -> String {
         (0, _) => "the operator".to_owned(),
         (user, _) => format!("<@{user}>"),
     };
-    let made = format!("Made by {} {}", who(one.created.0), format::ago(one.created.1));
+    let made = format!("Created by {} {}", who(one.created.0), format::ago(one.created.1));
     if one.changed == one.created {
         made
     } else {
@@ -231,4 +234,49 @@ fn made(one: &Subscription) -> String {
 /// The name, as far as a button has room for it.
 fn short(one: &Subscription) -> String {
     crate::render::text::cut(&one.spec.name, 30)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{matching::tests::subscription, subscriptions::Ping};
+
+    #[test]
+    fn entry_leaves_out_counts_that_say_nothing() {
+        let mut one = subscription(1);
+        let facts = |one: &Subscription, activity, counters| {
+            let entry = entry(one, activity, counters);
+            entry.lines().next().unwrap_or_default().to_owned()
+        };
+        let channel = format::channel(&one.wish.destination);
+        let none = (Activity::default(), CountersRow::default());
+        assert_eq!(facts(&one, none.0, none.1), format!("→ {channel}"));
+
+        one.wish.ping = Some(Ping::Here);
+        let activity = Activity {
+            last_match: 600_000,
+            last_post: 590_000,
+            posts: 1_200,
+            waiting: 3,
+            ..Activity::default()
+        };
+        let counters = CountersRow {
+            matched: 1_300,
+            posted: 1_250,
+            last_match: 600_000,
+            last_post: 590_000,
+        };
+        assert_eq!(
+            facts(&one, activity, counters),
+            format!(
+                "→ {channel} · 1,200 today · last <t:590:R> · 1,300 matched, 1,250 posted in total · 3 queued · pings @here"
+            )
+        );
+        // A match long after the last post was not posted.
+        let later = Activity {
+            last_match: 900_000,
+            ..activity
+        };
+        assert!(facts(&one, later, counters).contains("last <t:590:R> · last match <t:900:R>"));
+    }
 }

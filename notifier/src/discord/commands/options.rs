@@ -133,8 +133,8 @@ impl SpecPatch {
                 "" => None,
                 text => Some(text.trim_start_matches('@').parse().map_err(|_| {
                     say(
-                        "Not understood",
-                        "`ping` is `here`, `everyone`, or one of the roles offered while you type.",
+                        "Invalid option",
+                        "`ping` must be `here`, `everyone`, or one of the roles offered while you type.",
                     )
                 })?),
             };
@@ -153,8 +153,8 @@ impl SpecPatch {
         }
         if wish.side != Side::Both && wish.us.is_empty() {
             return Err(say(
-                "Who are we?",
-                "`side` tells kills from losses, so it needs `us`: who we are, like `us: alliance:\"Goonswarm Federation\"`.",
+                "Option missing",
+                "`side` needs `us` to tell kills from losses, like `us: alliance:\"Goonswarm Federation\"`.",
             ));
         }
         check_name(&wish.name)?;
@@ -180,7 +180,7 @@ pub(super) fn blank(guild: u64, channel: u64) -> SubscriptionSpec {
     }
 }
 
-/// A name made from a filter that nothing in the guild bears.
+/// Returns a name made from a filter that no subscription of the guild has.
 pub(super) fn name_for(desk: &CommandContext<'_>, guild: u64, filter: &str) -> String {
     let all = desk.commands.subscriptions(guild);
     let taken = |name: &str| all.iter().any(|one| one.spec.name == name);
@@ -204,23 +204,19 @@ pub(super) async fn compile(
 ) -> Result<(CompileFilterResponse, CompiledRow), CommandError> {
     let meaning = desk.commands.describe(&wish.filter).await?;
     if meaning.filter.is_none() {
-        return Err(say(
-            "This filter is not understood",
-            format::wrong(&wish.filter, &meaning.diagnostics),
-        ));
+        return Err(say("Invalid filter", format::wrong(&wish.filter, &meaning.diagnostics)));
     }
     let build = desk.commands.build().await?;
     match desk.commands.compile(wish, &build).await {
         Ok(compiled) => Ok((meaning, compiled)),
         Err(("us", CompileError::Bad(diagnostics))) => Err(say(
-            "`us` is not understood",
+            "Invalid `us`",
             format::wrong(&wish.us, &diagnostics)
-                + "It is written as inside of `attacker( )`: `alliance:\"Goonswarm Federation\" OR corporation:98000001`.",
+                + "Write it as inside `attacker( )`, like `alliance:\"Goonswarm Federation\" OR corporation:98000001`.",
         )),
-        Err((_, CompileError::Bad(diagnostics))) => Err(say(
-            "This filter is not understood",
-            format::wrong(&wish.filter, &diagnostics),
-        )),
+        Err((_, CompileError::Bad(diagnostics))) => {
+            Err(say("Invalid filter", format::wrong(&wish.filter, &diagnostics)))
+        }
         Err((_, CompileError::Unavailable(reason))) => Err(Unavailable(reason).into()),
     }
 }
@@ -228,13 +224,13 @@ pub(super) async fn compile(
 fn check_name(name: &str) -> Result<(), CommandError> {
     match name.chars().count() {
         1..=NAME if name.trim() == "*" => Err(say(
-            "Not a name",
-            "`*` stands for all of a channel: choose another name.",
+            "Invalid name",
+            "`*` means all subscriptions of a channel. Choose another name.",
         )),
         1..=NAME => Ok(()),
         count => Err(say(
-            "Not a name",
-            format!("A name has 1 to {NAME} characters, this one {count}."),
+            "Invalid name",
+            format!("A name has 1 to {NAME} characters. This one has {count}."),
         )),
     }
 }
@@ -247,9 +243,9 @@ fn age_of(text: &str, option: &str) -> Result<Option<Duration>, CommandError> {
     age.map(Some).ok_or_else(|| {
         let unlimited = if option == "max_age" { ", or `unlimited`" } else { "" };
         say(
-            "Not understood",
+            "Invalid option",
             format!(
-                "`{option}` is a duration of at least a second like `10m`, `6h` or `7d`{unlimited}; {} is none.",
+                "`{option}` must be a duration of at least one second, like `10m`, `6h` or `7d`{unlimited}; {} is not.",
                 format::code(text)
             ),
         )
@@ -263,8 +259,9 @@ fn word<T: std::str::FromStr<Err = crate::subscriptions::Expected> + Default>(
     if text.is_empty() {
         return Ok(T::default());
     }
-    text.parse()
-        .map_err(|error: crate::subscriptions::Expected| say("Not understood", format!("`{option}` is {}.", error.0)))
+    text.parse().map_err(|error: crate::subscriptions::Expected| {
+        say("Invalid option", format!("`{option}` must be {}.", error.0))
+    })
 }
 
 #[cfg(test)]
@@ -329,17 +326,21 @@ mod tests {
             (&[("max_age", "soon")][..], "`6h` or `7d`, or `unlimited`"),
             (
                 &[("ping_max_age", "0s")],
-                "`ping_max_age` is a duration of at least a second",
+                "`ping_max_age` must be a duration of at least one second",
             ),
             (&[("ping", "role:x")], "one of the roles offered"),
             (&[("us", "none"), ("side", "kills")], "needs `us`"),
-            (&[("new_name", "*")], "`*` stands for all"),
-            (&[("style", "long")], "`style` is full, compact, link or battle"),
+            (&[("new_name", "*")], "`*` means all"),
+            (&[("style", "long")], "`style` must be full, compact, link or battle"),
         ] {
             let error = changed(options).unwrap_err();
             assert!(error.contains(said), "{error}");
         }
         let long = "x".repeat(101);
-        assert!(changed(&[("new_name", &long)]).unwrap_err().contains("this one 101"));
+        assert!(
+            changed(&[("new_name", &long)])
+                .unwrap_err()
+                .contains("This one has 101")
+        );
     }
 }

@@ -17,7 +17,7 @@ pub(super) async fn pause(
         vec![subscription.spec.name.clone()]
     };
     if names.is_empty() {
-        return Err(say("Nothing here", "This channel has no subscriptions."));
+        return Err(say("No subscriptions", "This channel has no subscriptions."));
     }
     let changed = desk
         .commands
@@ -43,17 +43,17 @@ pub(super) async fn pause(
     };
     let shown = format!("{}{more}", shown.join(", "));
     let (title, text) = match (paused, changed.is_empty()) {
-        (true, true) => ("Paused already", "Nothing was changed.".to_owned()),
+        (true, true) => ("Already paused", "Nothing was changed.".to_owned()),
         (false, true) => ("Not paused", "Nothing was changed.".to_owned()),
         (true, false) => (
             "Paused",
             format!(
-                "{shown}: what waited only for that is dropped, and what comes until it is resumed is never posted."
+                "Paused {shown}. Queued posts were discarded, and kills that happen during the pause will not be posted later."
             ),
         ),
         (false, false) => (
             "Resumed",
-            format!("{shown}: from now on. What the pause missed is not posted."),
+            format!("Resumed {shown}. Kills that happened during the pause will not be posted."),
         ),
     };
     Ok(InteractionResponse::Say(Reply::new(GOOD, title, text)))

@@ -34,7 +34,10 @@ pub(super) async fn preview(desk: &CommandContext<'_>, call: &Invocation, given:
             (subscription.spec.clone(), Some(subscription))
         }
         _ => {
-            return Err(say("Which?", "Give either a `filter` or the `name` of a subscription."));
+            return Err(say(
+                "Nothing to preview",
+                "Give either a `filter` or the `name` of a subscription.",
+            ));
         }
     };
     let hours = given
@@ -48,12 +51,7 @@ pub(super) async fn preview(desk: &CommandContext<'_>, call: &Invocation, given:
     let effective = filters::effective(&wish.filter, &wish.us, wish.side);
     let newest = desk.commands.newest(&effective, counted.since, SHOWN).await?;
 
-    let warnings: Vec<String> = meaning
-        .warnings
-        .iter()
-        .take(4)
-        .map(|warning| format::escape(&warning.message))
-        .collect();
+    let warnings = format::warnings(&meaning);
     let title = known
         .as_ref()
         .map_or("Preview".to_owned(), |one| format!("Preview of {}", one.spec.name));
@@ -64,11 +62,11 @@ pub(super) async fn preview(desk: &CommandContext<'_>, call: &Invocation, given:
     );
     let mut reply = Reply::new(if warnings.is_empty() { GOOD } else { CAREFUL }, &title, text)
         .field("How often", counted.say())
-        .field("Careful", warnings.join("\n"));
+        .field("Note", warnings.join("\n"));
     if newest.is_empty() {
-        reply = reply.footer("Nothing of this kind is in the log for that time");
+        reply = reply.footer("No matches in that time");
     } else {
-        reply = reply.footer(&format!("The newest {} as they would look", newest.len()));
+        reply = reply.footer(&format!("The newest {}, as they would be posted", newest.len()));
     }
     let example = example(&wish, compiled);
     let items: Vec<PostItem<'_>> = newest
@@ -85,7 +83,7 @@ pub(super) async fn preview(desk: &CommandContext<'_>, call: &Invocation, given:
             &wish.filter
         };
         let custom_id = format!("kf:sub:{carried}");
-        // Too long for a button: it is read from the code block above.
+        // A filter that is too long for a button is read from the code block above.
         let fits = custom_id.encode_utf16().count() <= CUSTOM_ID;
         let custom_id = if fits { custom_id } else { "kf:sub:".to_owned() };
         reply = reply.row([Button::new(ButtonStyle::Primary, "Subscribe to this", custom_id)]);

@@ -1,4 +1,4 @@
-//! The command as Discord is told of it.
+//! The command, as it is registered with Discord.
 
 use serde_json::{Value, json};
 
@@ -18,56 +18,56 @@ pub(super) const MAX_HOURS: u64 = 168;
 /// One command, for servers only, for those who may manage channels unless a server says otherwise.
 pub(in crate::discord) fn registration() -> Value {
     let name = || {
-        typed(STRING, "name", "Which subscription; * = all of this channel")
+        typed(STRING, "name", "Name of the subscription; * = all in this channel")
             .required()
             .completed()
     };
-    let one = || typed(STRING, "name", "Which subscription").required().completed();
+    let one = || typed(STRING, "name", "Name of the subscription").required().completed();
     let channel = |what| typed(CHANNEL, "channel", what).channels();
     json!({
         "name": "killfeed",
         "type": 1,
-        "description": "Killmails of EVE Online in this server's channels",
+        "description": "EVE Online killmails in your channels",
         "contexts": [0],
         "integration_types": [0],
         "default_member_permissions": MANAGE_CHANNELS.to_string(),
         "options": [
             sub("subscribe", "Post killmails that match a filter into a channel", &[
-                &typed(STRING, "filter", "Which killmails, like: group:Titan value>=1b; see /killfeed help").required().completed(),
-                &typed(STRING, "name", "What to call it; made from the filter if left out").at_most(100),
-                &channel("Where; here if left out"),
+                &typed(STRING, "filter", "Killmails to post, like: group:Titan value>=1b; see /killfeed help").required().completed(),
+                &typed(STRING, "name", "Name of the subscription; default: made from the filter").at_most(100),
+                &channel("Channel to post in; default: this one"),
                 &us(), &side(false), &ping(), &ping_max_age(), &max_age(), &style(false),
             ]),
-            sub("unsubscribe", "Remove a subscription, or all of this channel", &[&name()]),
-            sub("pause", "Post nothing for a subscription until it is resumed", &[&name()]),
-            sub("resume", "Go on with a paused subscription, from now on", &[&name()]),
+            sub("unsubscribe", "Remove a subscription, or all in this channel", &[&name()]),
+            sub("pause", "Stop posting for a subscription until you resume it", &[&name()]),
+            sub("resume", "Resume a paused subscription; kills during the pause are not posted", &[&name()]),
             sub("edit", "Change a subscription", &[
                 &one(),
-                &typed(STRING, "filter", "A new filter in place of the old one").completed(),
-                &typed(STRING, "add", "A filter that must hold as well: makes it narrower").completed(),
-                &typed(STRING, "new_name", "Another name").at_most(100),
+                &typed(STRING, "filter", "New filter, instead of the old one").completed(),
+                &typed(STRING, "add", "Conditions to add, to make the filter narrower").completed(),
+                &typed(STRING, "new_name", "New name").at_most(100),
                 &channel("Move it to this channel"),
                 &us(), &side(true), &ping(), &ping_max_age(), &max_age(), &style(true),
             ]),
-            sub("list", "Every subscription, how it stands and what it did", &[&channel("Only of this channel")]),
-            sub("preview", "What a filter would have posted, without subscribing", &[
-                &typed(STRING, "filter", "Which killmails").completed(),
-                &typed(STRING, "name", "Or: the filter of this subscription").completed(),
-                &typed(INTEGER, "hours", "How many hours back; 24 if left out").between(1, MAX_HOURS),
+            sub("list", "Show every subscription with its state and activity", &[&channel("Only this channel")]),
+            sub("preview", "Show what a filter would have posted, without subscribing", &[
+                &typed(STRING, "filter", "Filter to try").completed(),
+                &typed(STRING, "name", "Or: use the filter of this subscription").completed(),
+                &typed(INTEGER, "hours", "How many hours to look back; default: 24").between(1, MAX_HOURS),
             ]),
-            sub("why", "Why a killmail was posted here, or not", &[
-                &typed(STRING, "kill", "The killmail's id, or its link on zKillboard").required(),
+            sub("why", "Explain why a killmail was posted here, or why not", &[
+                &typed(STRING, "kill", "Killmail id or zKillboard link").required(),
                 &typed(STRING, "name", "Only for this subscription").completed(),
             ]),
             sub("test", "Post the newest matching killmail, marked as a test", &[&one()]),
-            sub("status", "How the feed and the delivery are", &[]),
-            sub("check", "What the bot may do in a channel, and what it lacks", &[&channel("Which; here if left out")]),
-            sub("export", "All subscriptions of this server as a file", &[]),
-            sub("import", "Subscriptions from a file: an export, or another bot's", &[
-                &typed(ATTACHMENT, "file", "At most 1 MiB").required(),
+            sub("status", "Show the state of the feed, the queue and the posts", &[]),
+            sub("check", "Check the bot's permissions in a channel", &[&channel("Channel to check; default: this one")]),
+            sub("export", "Get all subscriptions of this server as a file", &[]),
+            sub("import", "Add subscriptions from an export or from another bot's file", &[
+                &typed(ATTACHMENT, "file", "File to import, at most 1 MiB").required(),
             ]),
-            sub("forget", "Delete everything that is kept about this server", &[]),
-            sub("help", "The filter language on one screen", &[]),
+            sub("forget", "Delete everything stored about this server", &[]),
+            sub("help", "Show the filter language on one screen", &[]),
         ],
     })
 }
@@ -106,7 +106,7 @@ impl Declared {
 
     /// `none` clears, where that is allowed.
     fn choices(self, words: &[(&str, &str)], clears: bool) -> Self {
-        let none = clears.then_some(("none: back to the default", "none"));
+        let none = clears.then_some(("none: use the default", "none"));
         let choice = |(name, value): (&str, &str)| json!({ "name": name, "value": value });
         let choices: Vec<Value> = words.iter().copied().chain(none).map(choice).collect();
         self.with("choices", choices)
@@ -122,25 +122,30 @@ fn us() -> Declared {
     typed(
         STRING,
         "us",
-        "Who we are, like: alliance:\"Goonswarm Federation\"; tells kills from losses",
+        "Your side, to tell kills from losses, like: alliance:\"Goonswarm Federation\"",
     )
     .completed()
 }
 
 fn side(clears: bool) -> Declared {
-    let words = [("kills of us", "kills"), ("losses of us", "losses"), ("both", "both")];
-    typed(STRING, "side", "Which of our killmails; needs us").choices(&words, clears)
+    let words = [("your kills", "kills"), ("your losses", "losses"), ("both", "both")];
+    typed(
+        STRING,
+        "side",
+        "Post only your kills or only your losses; needs the option us",
+    )
+    .choices(&words, clears)
 }
 
 fn ping() -> Declared {
-    typed(STRING, "ping", "Whom to ping: here, everyone, or a role").completed()
+    typed(STRING, "ping", "Ping here, everyone, or a role").completed()
 }
 
 fn ping_max_age() -> Declared {
     typed(
         STRING,
         "ping_max_age",
-        "Ping only for kills not older than this, like 10m; 15m if left out",
+        "Maximum age of a kill that pings, like 10m; default: 15m",
     )
     .at_most(20)
 }
@@ -149,7 +154,7 @@ fn max_age() -> Declared {
     typed(
         STRING,
         "max_age",
-        "Post only kills not older than this, like 6h; or unlimited",
+        "Maximum age of a kill to post, like 6h, or unlimited",
     )
     .at_most(20)
 }
@@ -158,8 +163,8 @@ fn style(clears: bool) -> Declared {
     let words = [
         ("full: everything", "full"),
         ("compact: two lines", "compact"),
-        ("link: zKillboard's link", "link"),
-        ("battle: a live digest", "battle"),
+        ("link: the zKillboard link", "link"),
+        ("battle: one live post per battle", "battle"),
     ];
     typed(STRING, "style", "How posts look").choices(&words, clears)
 }

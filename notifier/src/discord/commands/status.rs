@@ -1,4 +1,4 @@
-//! `status`: how the feed is, how far this bot is with it, and what its posts here are like.
+//! `status`: the state of the feed, the position of this bot, and its posts in this server.
 
 use killfeed::v1::FeedHealth;
 
@@ -31,7 +31,7 @@ pub(super) async fn status(desk: &CommandContext<'_>, call: &Invocation) -> Comm
                     color = BAD;
                     "**down**"
                 }
-                FeedHealth::Unspecified => "not known",
+                FeedHealth::Unspecified => "unknown",
             };
             let detail = if feed.feed_detail.is_empty() {
                 String::new()
@@ -41,7 +41,7 @@ pub(super) async fn status(desk: &CommandContext<'_>, call: &Invocation) -> Comm
             let head = feed.head_time.map_or(0, |time| matching::millis(&Some(time)));
             let begins = feed.earliest_time.map_or(0, |time| matching::millis(&Some(time)));
             format!(
-                "zKillboard's feed: {health}{detail}\nLast killmail from it {} · log: {} since {}, newest {}\nEVE's static data: build {}",
+                "zKillboard: {health}{detail}\nLast killmail from zKillboard: {}\nLog: {} since {} EVE time, newest {}\nEVE static data: build {}",
                 format::ago(last),
                 format::counted(feed.killmails, "killmail", "killmails"),
                 format::clock(begins, now),
@@ -51,58 +51,69 @@ pub(super) async fn status(desk: &CommandContext<'_>, call: &Invocation) -> Comm
         }
         Err(away) => {
             color = BAD;
-            format!("**No ingestor answers**: {}", format::escape(&away.0))
+            format!("**{}**", format::capitalised(&format::escape(&away.0)))
         }
     };
     if !standing.following {
         color = BAD;
     }
     let stream = format!(
-        "{}\nPosition {} in the log, reached {}",
+        "{}\n{}",
         if standing.following {
-            "Stream open"
+            "Open"
         } else {
-            "**Stream not open**: it is tried again by itself"
+            "**Not open**: reconnecting automatically"
         },
         if standing.cursor.is_empty() {
-            "(none yet)".to_owned()
+            "No position in the log yet".to_owned()
         } else {
-            format::code(&standing.cursor)
+            format!(
+                "Position in the log: {}, reached {}",
+                format::code(&standing.cursor),
+                format::ago(standing.time)
+            )
         },
-        format::ago(standing.time),
     );
     let total = history.total();
-    let mut here = format!(
-        "{} · {} in 24 h · last {}\n{} waiting here, {} over all servers",
-        format::counted(all.len() as u64, "subscription", "subscriptions"),
-        format::counted(total.posts, "post", "posts"),
-        format::ago(total.last_post),
-        format::number(total.waiting),
-        format::number(standing.waiting as u64),
-    );
+    let mut here = format::counted(all.len() as u64, "subscription", "subscriptions");
+    if total.posts > 0 {
+        here.push_str(&format!(" · {} today", format::counted(total.posts, "post", "posts")));
+    }
+    if total.last_post > 0 {
+        here.push_str(&format!(" · last {}", format::ago(total.last_post)));
+    }
+    here.push_str(&match (total.waiting, standing.waiting as u64) {
+        (0, 0) => "\nQueue: empty".to_owned(),
+        (0, elsewhere) => format!("\nQueue: empty here, {} in all servers", format::number(elsewhere)),
+        (here, everywhere) => format!(
+            "\nQueue: {} here, {} in all servers",
+            format::number(here),
+            format::number(everywhere)
+        ),
+    });
     if total.folded > 0 {
         here.push_str(&format!(
-            "\n{} folded into `N more killmails` in 24 h",
+            "\n{} counted in `N more killmails` posts today",
             format::number(total.folded)
         ));
     }
     if total.lost > 0 {
         color = CAREFUL;
         here.push_str(&format!(
-            "\n**{}** refused by Discord or of unknown outcome in 24 h",
+            "\n**{}** rejected by Discord or with unknown outcome today",
             format::number(total.lost)
         ));
     }
     let suspended = all.iter().filter(|one| one.suspension.is_some()).count();
     if suspended > 0 {
         here.push_str(&format!(
-            "\n**{}**: see `/killfeed list`",
-            format::counted(suspended as u64, "is suspended", "are suspended")
+            "\n**{} suspended**: see `/killfeed list`",
+            format::number(suspended as u64)
         ));
     }
     let foreign = if desk.foreign {
         color = BAD;
-        "**Another process answers for this bot's shard**: the operator has to end one of them."
+        "**Another process answers for this bot's shard.** The operator must stop one of them."
     } else {
         ""
     };
@@ -111,10 +122,11 @@ pub(super) async fn status(desk: &CommandContext<'_>, call: &Invocation) -> Comm
         .field("Stream", stream)
         .field("This server", here)
         .field("From kill to post", times(&desk.commands.kill_to_post()))
-        .field("Trouble", foreign);
-    Ok(InteractionResponse::Say(
-        reply.footer(&format!("{} servers on these shards", desk.world.guilds())),
-    ))
+        .field("Problem", foreign);
+    Ok(InteractionResponse::Say(reply.footer(&format!(
+        "{} on these shards",
+        format::counted(desk.world.guilds() as u64, "server", "servers")
+    ))))
 }
 
 /// Median and p99.
@@ -122,7 +134,7 @@ fn times(seconds: &[f64]) -> String {
     let mut sorted = seconds.to_vec();
     sorted.sort_by(f64::total_cmp);
     if sorted.is_empty() {
-        return "Nothing was posted since the bot started".to_owned();
+        return "No posts since the bot started".to_owned();
     }
     let at = |share: f64| sorted[((sorted.len() - 1) as f64 * share).ceil() as usize];
     let show = |seconds: f64| match seconds {
@@ -131,7 +143,7 @@ fn times(seconds: &[f64]) -> String {
         _ => format!("{:.1} h", seconds / 3_600.0),
     };
     format!(
-        "Median {}, p99 {}, over the last {} of all servers",
+        "Median {}, p99 {} (last {} in all servers)",
         show(at(0.5)),
         show(at(0.99)),
         format::counted(sorted.len() as u64, "post", "posts")
@@ -144,15 +156,9 @@ mod tests {
 
     #[test]
     fn median_and_p99() {
-        assert_eq!(times(&[]), "Nothing was posted since the bot started");
-        assert_eq!(
-            times(&[5.0]),
-            "Median 5 s, p99 5 s, over the last 1 post of all servers"
-        );
+        assert_eq!(times(&[]), "No posts since the bot started");
+        assert_eq!(times(&[5.0]), "Median 5 s, p99 5 s (last 1 post in all servers)");
         let many: Vec<f64> = (1..=100).map(|n| f64::from(n) * 10.0).collect();
-        assert_eq!(
-            times(&many),
-            "Median 8 min, p99 17 min, over the last 100 posts of all servers"
-        );
+        assert_eq!(times(&many), "Median 8 min, p99 17 min (last 100 posts in all servers)");
     }
 }

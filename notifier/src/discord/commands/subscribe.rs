@@ -35,8 +35,8 @@ pub(super) async fn from_preview(
     let filter = match carried {
         "" => in_block(shown).ok_or_else(|| {
             say(
-                "Not found",
-                "The filter cannot be read any more: give the command again.",
+                "Filter not found",
+                "The filter can no longer be read. Run the command again.",
             )
         })?,
         "(everything)" => String::new(),

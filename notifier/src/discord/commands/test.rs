@@ -21,8 +21,8 @@ pub(super) async fn test(desk: &CommandContext<'_>, call: &Invocation, given: &C
     let newest = desk.commands.newest(&effective, 0, 1).await?;
     let Some(killmail) = newest.first() else {
         return Err(say(
-            "Nothing to show",
-            "Nothing in the log matches it, so there is nothing to post. `/killfeed preview` counts what would match.",
+            "No matches",
+            "No killmail in the log matches this subscription. `/killfeed preview` counts matches.",
         ));
     };
     let example = subscription
@@ -58,30 +58,33 @@ pub(super) async fn test(desk: &CommandContext<'_>, call: &Invocation, given: &C
         SendOutcome::Sent { message_id } => {
             tracing::info!(guild = call.guild, user = call.user, name = wish.name, "test posted");
             let text = format!(
-                "https://discord.com/channels/{}/{channel}/{message_id}\nThe newest match, {}. It pinged nobody.",
+                "https://discord.com/channels/{}/{channel}/{message_id}\nThis is the newest match, from {}. Nobody was pinged.",
                 call.guild,
                 format::ago(matching::millis(&killmail.kill_time))
             );
             Ok(InteractionResponse::Say(
-                Reply::new(GOOD, "Test posted", text).field("What I lack there", lacking),
+                Reply::new(GOOD, "Test posted", text).field("Missing permissions", lacking),
             ))
         }
         SendOutcome::Rejected { status, code, message } => Err(say(
-            "Discord refused it",
+            "Discord rejected the post",
             format!("{} (HTTP {status}, code {code}).\n{lacking}", format::escape(&message)),
         )),
         SendOutcome::RateLimited { retry_after } => Err(say(
-            "Too fast",
-            format!("Discord asks to wait: try again in {} s.", retry_after.as_secs() + 1),
+            "Rate limited",
+            format!(
+                "Discord asks the bot to wait. Try again in {} s.",
+                retry_after.as_secs() + 1
+            ),
         )),
         SendOutcome::Unauthorized => Err(say(
-            "Discord refused the bot",
-            "Its token is not accepted any more: the operator has to act.",
+            "Discord rejected the bot",
+            "Discord no longer accepts the bot's token. The operator must replace it.",
         )),
         SendOutcome::Unknown { reason } => Err(say(
-            "Not known",
+            "Outcome unknown",
             format!(
-                "The connection broke while it was sent ({}): look into the channel.",
+                "The connection was lost while the test was sent ({}). Check the channel.",
                 format::escape(&reason)
             ),
         )),

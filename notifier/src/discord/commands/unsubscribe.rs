@@ -25,7 +25,7 @@ pub(super) async fn unsubscribe(desk: &CommandContext<'_>, call: &Invocation, gi
         "unsubscribed"
     );
     let text = format!(
-        "{} is removed; what waited only for it is dropped. Its filter was:\n{}",
+        "Removed {}. Queued posts were discarded. Its filter was:\n{}",
         format::bold(&subscription.spec.name),
         format::block(&subscription.spec.filter)
     );
@@ -35,7 +35,7 @@ pub(super) async fn unsubscribe(desk: &CommandContext<'_>, call: &Invocation, gi
 async fn ask_for_all(desk: &CommandContext<'_>, call: &Invocation) -> CommandResult {
     let names = names_here(desk, call).await?;
     if names.is_empty() {
-        return Err(say("Nothing here", "This channel has no subscriptions."));
+        return Err(say("No subscriptions", "This channel has no subscriptions."));
     }
     let shown: Vec<String> = names.iter().take(20).map(|name| format::bold(name)).collect();
     let more = names.len().saturating_sub(shown.len());
@@ -45,12 +45,12 @@ async fn ask_for_all(desk: &CommandContext<'_>, call: &Invocation) -> CommandRes
         String::new()
     };
     let text = format!(
-        "This removes {} of <#{}>: {}{more}.",
+        "This removes {} from <#{}>: {}{more}.",
         format::counted(names.len() as u64, "subscription", "subscriptions"),
         call.channel,
         shown.join(", ")
     );
-    let reply = Reply::new(CAREFUL, "Remove all of this channel?", text).row([
+    let reply = Reply::new(CAREFUL, "Remove all from this channel?", text).row([
         Button::new(
             ButtonStyle::Danger,
             "Remove all",
@@ -71,13 +71,13 @@ pub(super) async fn all_confirmed(desk: &CommandContext<'_>, call: &Invocation, 
         guild = call.guild,
         user = call.user,
         count = removed.len(),
-        "unsubscribed from all of a channel"
+        "all subscriptions of a channel removed"
     );
     let count = format::counted(removed.len() as u64, "subscription", "subscriptions");
     Ok(InteractionResponse::Update(Reply::new(
         GOOD,
         "Unsubscribed",
-        format!("{count} of <#{channel}> removed."),
+        format!("Removed {count} from <#{channel}>."),
     )))
 }
 

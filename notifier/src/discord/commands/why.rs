@@ -1,4 +1,4 @@
-//! `why`: what became of a killmail here, first; then clause by clause what each filter makes of it, with the values.
+//! `why`: the outcome of a killmail here, first; then, clause by clause, which conditions held, with the values.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +23,8 @@ use crate::{
     subscriptions::{MaxAge, Side, Subscription},
 };
 
+/// For a subscription of which no outcome is known.
+const NO_RECORD: &str = "The bot has no record of this kill.";
 /// Subscriptions that one reply has room for.
 const MAX_ROWS: usize = 10;
 /// What they may take of it together, and each of them; Discord takes 6,000 and 1,024 characters.
@@ -34,8 +36,8 @@ pub(super) async fn why(desk: &CommandContext<'_>, call: &Invocation, given: &Co
     let id = killmail_id(text).ok_or_else(|| {
         let example = "`132467594` or `https://zkillboard.com/kill/132467594/`";
         say(
-            "Not understood",
-            format!("`kill` is a killmail's id or its link on zKillboard, like {example}."),
+            "Invalid kill",
+            format!("`kill` must be a killmail id or a zKillboard link, like {example}."),
         )
     })?;
     let (seen, subscriptions, hidden) = match given.text("name") {
@@ -76,16 +78,36 @@ pub(super) async fn why(desk: &CommandContext<'_>, call: &Invocation, given: &Co
     });
     let known = killmail.as_ref().ok().and_then(Option::as_ref);
     let reach = reach(desk.commands.received(id)?, known, &desk.commands.standing()?);
+    let log_begins = match &killmail {
+        Ok(None) if reach != ArrivalStatus::Received => {
+            let status = desk.commands.feed_status().await.ok();
+            status.and_then(|status| status.earliest_time)
+        }
+        _ => None,
+    };
     let mut reply = Reply::new(
         GOOD,
         &format!("Killmail {id}"),
-        head(&killmail, reach, desk.commands.now()),
+        head(id, &killmail, reach, log_begins, desk.commands.now()),
     );
     if killmail.is_err() {
         reply.embeds[0].color = BAD;
     }
     if cases.is_empty() {
         reply = reply.field("Here", "This server has no subscriptions that you can see.");
+    }
+    let mut footer = Vec::new();
+    // Without the killmail and without a record there is nothing to say about a subscription: one line covers all of them.
+    if known.is_none() {
+        let count = cases.len();
+        cases.retain(|case| case.post.is_some());
+        let without = count - cases.len();
+        if without > 0 && (killmail.is_err() || reach == ArrivalStatus::Received) {
+            footer.push(format!(
+                "No record for {}",
+                format::counted(without as u64, "subscription", "subscriptions")
+            ));
+        }
     }
     let room = ROOM_EACH.min(ROOM / cases.len().clamp(1, MAX_ROWS));
     for case in cases.iter().take(MAX_ROWS) {
@@ -96,15 +118,18 @@ pub(super) async fn why(desk: &CommandContext<'_>, call: &Invocation, given: &Co
         }
         reply = reply.field(&case.subscription.spec.name, said);
     }
-    let mut footer = Vec::new();
     if cases.len() > MAX_ROWS {
         footer.push(format!(
-            "{} more subscriptions: give a name to see one",
-            cases.len() - MAX_ROWS
+            "{}: use the option name to see one",
+            format::counted(
+                (cases.len() - MAX_ROWS) as u64,
+                "more subscription",
+                "more subscriptions"
+            )
         ));
     }
     if hidden > 0 {
-        footer.push(format!("{hidden} in channels that you cannot see are left out"));
+        footer.push(format!("{hidden} in channels that you cannot see: not shown"));
     }
     Ok(InteractionResponse::Say(if footer.is_empty() {
         reply
@@ -117,7 +142,7 @@ pub(super) async fn why(desk: &CommandContext<'_>, call: &Invocation, given: &Co
 struct Case {
     subscription: Arc<Subscription>,
     post: Option<PostRow>,
-    /// `None` = cannot be said.
+    /// `None` = unknown, because the killmail is.
     matches: Option<bool>,
 }
 
@@ -133,53 +158,63 @@ fn killmail_id(text: &str) -> Option<u64> {
     digits.parse().ok().filter(|id| plain && *id != 0)
 }
 
-fn head(killmail: &Result<Option<Killmail>, Unavailable>, reach: ArrivalStatus, now: u64) -> String {
+fn head(
+    id: u64,
+    killmail: &Result<Option<Killmail>, Unavailable>,
+    reach: ArrivalStatus,
+    log_begins: Option<killfeed::Timestamp>,
+    now: u64,
+) -> String {
     match killmail {
         Ok(Some(killmail)) => {
             let kill = matching::millis(&killmail.kill_time);
             let published = matching::millis(&killmail.published_time);
             let mut said = format!(
-                "{}\nDied {}, published {}",
+                "{}\nKilled {}, published {}",
                 crate::render::link(killmail.killmail_id),
                 format::ago(kill),
                 format::ago(published)
             );
-            // Less than a minute is not worth a word.
+            // A difference of less than a minute says nothing.
             if kill > 0 && now > kill && published >= kill + 60_000 {
                 said.push_str(&format!(" ({} later)", format::span(published.saturating_sub(kill))));
             }
             match reach {
                 ArrivalStatus::Received | ArrivalStatus::Unknown => {}
                 ArrivalStatus::Pending => {
-                    said.push_str("\n**Not received yet**: it is in the log, but this bot's stream has not come to it.");
+                    said.push_str("\n**Not received yet**: it is in the log, but the bot is still catching up.");
                 }
                 ArrivalStatus::Before(began) => said.push_str(&format!(
-                    "\n**Never received**: it was in the log before this bot's stream began ({}). A new bot, and one whose backlog is \
-                     skipped, begins with what comes next.",
-                    format::ago(began)
+                    "\nThis kill happened before the bot started listening ({}), so it was never considered.",
+                    format::clock(began, now)
                 )),
-                ArrivalStatus::Expired => said.push_str(
-                    "\n**Nothing is known** of its coming: this bot's stream is past it, and what came is known for 7 days.",
-                ),
+                ArrivalStatus::Expired => {
+                    said.push_str("\nThe bot has no record of this kill. Records are kept for 7 days.")
+                }
             }
             said
         }
         Ok(None) if reach == ArrivalStatus::Received => {
-            "It came through here, but is **not in the log any more**: the log keeps a few days.".to_owned()
-        }
-        Ok(None) => {
-            "It is **not in the log**: zKillboard has not published it since the log began, or it is older than what \
-                     the log keeps."
+            "The bot received this kill, but it is **no longer in the log**, so its conditions cannot be shown."
                 .to_owned()
         }
+        Ok(None) => {
+            let since =
+                log_begins.map(|begins| format!(" since {}", format::clock(matching::millis(&Some(begins)), now)));
+            format!(
+                "zKillboard has not published kill {id}{}, or it is older than 7 days. Kills appear only if someone involved shares \
+                 them with zKillboard.",
+                since.unwrap_or_default()
+            )
+        }
         Err(away) => format!(
-            "No ingestor answers now ({}), so its clauses cannot be shown; what became of it here is known all the same.",
-            format::escape(&away.0)
+            "{}, so the conditions cannot be shown now.",
+            format::capitalised(&format::escape(&away.0))
         ),
     }
 }
 
-/// What became of it for this subscription.
+/// Returns the outcome of the killmail for this subscription.
 fn fate(
     desk: &CommandContext<'_>,
     call: &Invocation,
@@ -196,22 +231,22 @@ fn fate(
             (Some(true), ArrivalStatus::Received) => not_queued(one, killmail),
             (Some(true), ArrivalStatus::Pending) => not_yet(one, killmail, desk),
             (Some(true), ArrivalStatus::Before(_)) => {
-                "**Not posted**: it matches, but was in the log before this bot's stream began.".to_owned()
+                "**Not posted**: it matches, but happened before the bot started listening.".to_owned()
             }
             (Some(true), ArrivalStatus::Expired) => {
-                "**Not posted**, as far as is known: it matches, but came longer ago than is kept (7 days), or never."
+                "**Not posted**, as far as known: it matches, but the bot has no record of it. Records are kept for 7 days."
                     .to_owned()
             }
             (Some(false), _) => "**Not posted**: it does not match.".to_owned(),
-            (Some(true), ArrivalStatus::Unknown) | (None, _) => "**Nothing is known** of it here.".to_owned(),
+            (Some(true), ArrivalStatus::Unknown) | (None, _) => NO_RECORD.to_owned(),
         }),
     }
     if one.spec.paused {
-        lines.push("It is **paused** now.".to_owned());
+        lines.push("This subscription is **paused** now.".to_owned());
     }
     if let Some(suspension) = &one.suspension {
         lines.push(format!(
-            "It is **suspended** now: {}.",
+            "This subscription is **suspended** now: {}.",
             format::escape(&suspension.reason)
         ));
     }
@@ -244,30 +279,30 @@ fn outcome(
     match post.state() {
         PostState::Sent if own => {
             let ping = if post.ping_held_back {
-                "\nIts **ping was held back**: the same target was pinged within the 5 minutes before."
+                "\n**Ping suppressed**: the same target was pinged in the 5 minutes before."
             } else {
                 ""
             };
             format!("**Posted** {since}{link}{ping}")
         }
-        PostState::Sent => format!("**Posted already through another subscription** of this channel {since}{link}"),
-        PostState::Queued => format!("**Queued** since {since}: it waits for its turn."),
+        PostState::Sent => format!("**Already posted through another subscription** of this channel {since}{link}"),
+        PostState::Queued => format!("**Queued** {since}, and not posted yet."),
         PostState::Folded => format!(
-            "**Folded** {since}: counted in a post `N more killmails`, because too many waited or it came too late."
+            "**Folded** {since}: counted in an `N more killmails` post, because too many were queued or it arrived too late."
         ),
         PostState::TooOld => format!(
             "**Too old**: {}",
             ages(one, killmail, (post.since, "when its turn came"), desk)
         ),
         PostState::Dropped => {
-            format!("**Dropped** {since}: whoever wanted it was paused, edited or removed before its turn.")
+            format!("**Discarded** {since}: the subscription was paused, edited or removed before the kill's turn.")
         }
-        PostState::Dead => format!("**Refused by Discord** {since}{detail}"),
+        PostState::Dead => format!("**Rejected by Discord** {since}{detail}"),
         PostState::Unknown => format!(
-            "**Outcome unknown** {since}{detail}: the connection broke while it was sent, and the channel cannot be looked through."
+            "**Outcome unknown** {since}{detail}: the connection was lost while it was sent, and the bot cannot search the channel."
         ),
-        PostState::Gone => format!("**The channel was gone** {since}{detail}"),
-        PostState::Unspecified => "**Nothing is known** of it here.".to_owned(),
+        PostState::Gone => format!("**The channel no longer existed** {since}{detail}"),
+        PostState::Unspecified => NO_RECORD.to_owned(),
     }
 }
 
@@ -283,13 +318,13 @@ fn limit(one: &Subscription, desk: &CommandContext<'_>) -> Option<Duration> {
 /// Age and limit.
 fn ages(one: &Subscription, killmail: Option<&Killmail>, (at, when): (u64, &str), desk: &CommandContext<'_>) -> String {
     let limit = match (limit(one, desk), one.spec.max_age) {
-        (Some(limit), MaxAge::Default) => format!("{} (the default)", export::duration(limit)),
+        (Some(limit), MaxAge::Default) => format!("{} (default)", export::duration(limit)),
         (Some(limit), _) => export::duration(limit),
         (None, _) => "none".to_owned(),
     };
     match kill_time(killmail) {
         Some(kill) => format!(
-            "{} old {when}, the limit is {limit}.",
+            "{} old {when}; the limit is {limit}.",
             format::span(at.saturating_sub(kill))
         ),
         None => format!("the limit is {limit}."),
@@ -308,7 +343,7 @@ fn not_yet(one: &Subscription, killmail: Option<&Killmail>, desk: &CommandContex
         .zip(limit(one, desk))
         .is_some_and(|(kill, limit)| u128::from(now.saturating_sub(kill)) > limit.as_millis());
     if before_active(one, killmail) || one.spec.paused || one.compiled.is_none() {
-        return format!("**Not received yet**, and then:\n{}", not_queued(one, killmail));
+        return format!("**Not received yet**. When it arrives:\n{}", not_queued(one, killmail));
     }
     if too_old {
         return format!(
@@ -316,7 +351,7 @@ fn not_yet(one: &Subscription, killmail: Option<&Killmail>, desk: &CommandContex
             ages(one, killmail, (now, "by now"), desk)
         );
     }
-    "**Not received yet**: it will be posted.".to_owned()
+    "**Not received yet**. When it arrives, it will be posted.".to_owned()
 }
 
 /// Whether it was published before the subscription began (again) to look.
@@ -329,18 +364,18 @@ fn before_active(one: &Subscription, killmail: Option<&Killmail>) -> bool {
 fn not_queued(one: &Subscription, killmail: Option<&Killmail>) -> String {
     if before_active(one, killmail) {
         return format!(
-            "**Not posted**: it was published before this subscription was made, edited or resumed ({}).",
+            "**Not posted**: it was published before this subscription was created, edited or resumed ({}).",
             format::ago(one.active_from)
         );
     }
     if one.spec.paused {
-        return "**Not posted**: it was paused.".to_owned();
+        return "**Not posted**: this subscription was paused.".to_owned();
     }
     if one.compiled.is_none() {
-        return "**Not posted**: its filter was not compiled yet.".to_owned();
+        return "**Not posted**: the filter was not compiled yet.".to_owned();
     }
-    "**Not posted**: it matches now, but did not when it came (its names or the filter were others), or that is longer ago than \
-     outcomes are kept (7 days)."
+    "**Not posted**: it matches now, but did not when it arrived (the names or the filter have changed since), or it arrived more \
+     than 7 days ago."
         .to_owned()
 }
 
@@ -355,7 +390,7 @@ fn matches(subscription: &Subscription, killmail: &Killmail) -> bool {
 
 fn clauses(subscription: &Subscription, killmail: &Killmail, room: usize) -> String {
     let Some(compiled) = &subscription.compiled else {
-        return "Its filter is not compiled.".to_owned();
+        return "The filter is not compiled yet.".to_owned();
     };
     let mut all = Vec::new();
     match &compiled.filter {
@@ -366,7 +401,7 @@ fn clauses(subscription: &Subscription, killmail: &Killmail, room: usize) -> Str
             }
             all.extend(explained.iter().map(line));
         }
-        None => all.push("❌ it has no filter".to_owned()),
+        None => all.push("❌ the subscription has no filter".to_owned()),
     }
     if let (Some(victim), Some(attacker)) = (&compiled.victim_is_us, &compiled.attacker_is_us) {
         let holds = |filter| killfeed::filter::Program::new(filter).is_ok_and(|program| program.matches(killmail));
@@ -376,13 +411,12 @@ fn clauses(subscription: &Subscription, killmail: &Killmail, room: usize) -> Str
             Side::Kills => attacker && !victim,
             Side::Losses => victim,
         };
-        let say = |it_is: bool| if it_is { "yes" } else { "no" };
         all.push(format!(
-            "{} us, {}: victim is us: {}, some attacker is us: {}",
+            "{} us ({}): the victim is {}us, {} attacker is us",
             mark(holds),
             subscription.spec.side.word(),
-            say(victim),
-            say(attacker)
+            if victim { "" } else { "not " },
+            if attacker { "an" } else { "no" }
         ));
     }
     let mut said = String::new();

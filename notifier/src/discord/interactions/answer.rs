@@ -89,7 +89,7 @@ impl InteractionClient {
             .connect_timeout(CONNECT_TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+            .map_err(|error| format!("cannot create an HTTP client: {error}"))?;
         Ok(Self {
             http,
             api_url: api_url.trim_end_matches('/').to_owned(),
@@ -191,7 +191,7 @@ impl InteractionClient {
     pub(in crate::discord) async fn fetch(&self, url: &str) -> Result<String, String> {
         let own = format!("{}/", self.api_url);
         if !CDN.iter().any(|cdn| url.starts_with(cdn)) && !url.starts_with(&own) {
-            return Err("it does not lie with Discord".to_owned());
+            return Err("it is not hosted by Discord".to_owned());
         }
         let lost = |error: reqwest::Error| error.without_url().to_string();
         let mut response = self.http.get(url).timeout(TIMEOUT).send().await.map_err(lost)?;
@@ -205,6 +205,6 @@ impl InteractionClient {
             }
             body.extend_from_slice(&chunk);
         }
-        String::from_utf8(body.to_vec()).map_err(|_| "it is no UTF-8 text".to_owned())
+        String::from_utf8(body.to_vec()).map_err(|_| "it is not UTF-8 text".to_owned())
     }
 }

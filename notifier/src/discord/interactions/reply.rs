@@ -262,8 +262,8 @@ fn fitting(mut embed: Embed) -> Embed {
     loop {
         let told = match left_out {
             0 => None,
-            1 => Some("1 more part does not fit into one message".to_owned()),
-            _ => Some(format!("{left_out} more parts do not fit into one message")),
+            1 => Some("1 more part does not fit into this message".to_owned()),
+            _ => Some(format!("{left_out} more parts do not fit into this message")),
         };
         let parts: Vec<String> = said.clone().into_iter().chain(told).collect();
         embed.footer = (!parts.is_empty()).then(|| Footer { text: parts.join("; ") });
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(embed["fields"].as_array().unwrap().len(), 5);
         assert_eq!(
             embed["footer"]["text"],
-            "3 more subscriptions; 5 more parts do not fit into one message"
+            "3 more subscriptions; 5 more parts do not fit into this message"
         );
         let embed: Embed = serde_json::from_value(embed.clone()).unwrap();
         assert!(limits::characters(&embed) <= limits::TOTAL);

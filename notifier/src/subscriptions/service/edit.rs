@@ -12,17 +12,17 @@ use crate::{
 /// Why a change was not made. Nothing was stored.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// Another subscription of the guild bears the name.
-    #[error("there is already a subscription called {0:?} in this server")]
+    /// Another subscription of the guild has this name.
+    #[error("a subscription called {0:?} already exists in this server")]
     NameTaken(String),
-    /// No subscription of the guild bears the name.
-    #[error("there is no subscription called {0:?} in this server")]
+    /// No subscription of the guild has this name.
+    #[error("this server has no subscription called {0:?}")]
     NotFound(String),
     /// It is not any more what the change was made from.
-    #[error("{0:?} was changed by somebody else meanwhile: look at it again, then change it")]
+    #[error("{0:?} was changed by someone else: look at it again, then repeat your change")]
     Conflict(String),
     /// The guild has as many as it may have.
-    #[error("a server may have {limit} subscriptions, and this would make {would_be}: remove some first")]
+    #[error("too many subscriptions: a server can have {limit}, and this would make {would_be}; remove some first")]
     TooMany {
         /// NOTIFIER_MAX_SUBSCRIPTIONS.
         limit: usize,
@@ -31,7 +31,7 @@ pub enum ChangeError {
     },
     /// The operator's file says that it is there.
     #[error(
-        "{0:?} stands in the operator's subscriptions file and would be back at its next load: pause it, or have it taken out of the file"
+        "{0:?} is in the operator's subscriptions file and would return with its next load: pause it, or ask the operator to remove it from the file"
     )]
     ManagedByFile(String),
     /// The database failed: the process must end.

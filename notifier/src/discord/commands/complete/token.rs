@@ -28,9 +28,9 @@ pub(super) enum Candidates {
 
 /// Whole words, in the order in which they are offered where nothing was typed.
 const WORDS: [(&str, &str); 34] = [
-    ("alliance:", "victim or some attacker"),
-    ("corporation:", "victim or some attacker"),
-    ("character:", "victim or some attacker"),
+    ("alliance:", "victim or an attacker"),
+    ("corporation:", "victim or an attacker"),
+    ("character:", "victim or an attacker"),
     ("ship:", "type flown"),
     ("group:", "ship group, like Titan"),
     ("system:", "place"),
@@ -39,29 +39,29 @@ const WORDS: [(&str, &str); 34] = [
     ("space:", "highsec, lowsec, ..."),
     ("value>=", "ISK, like 1b"),
     ("victim.", "only the victim"),
-    ("attacker.", "some attacker"),
+    ("attacker.", "an attacker"),
     ("final.", "the final blow"),
-    ("attacker(", "all of one attacker"),
-    ("victim(", "all of the victim"),
-    ("attackers>=", "how many"),
-    ("NOT ", "what must not hold"),
+    ("attacker(", "all on the same attacker"),
+    ("victim(", "all on the victim"),
+    ("attackers>=", "number of attackers"),
+    ("NOT ", "must not match"),
     ("npc", "only NPC attackers"),
-    ("solo", "zKillboard's solo"),
-    ("ganked", "zKillboard's label, may come later"),
-    ("awox", "killed by their own"),
+    ("solo", "solo kill, as on zKillboard"),
+    ("ganked", "zKillboard label, may arrive later"),
+    ("awox", "killed by their own side"),
     ("war", "in a war"),
     ("class:", "wormhole class"),
     ("security<", "displayed security"),
-    ("faction:", "victim or some attacker"),
+    ("faction:", "victim or an attacker"),
     ("category:", "like Structure"),
     ("constellation:", "place"),
-    ("weapon:", "of some attacker"),
-    ("item:", "the victim carried"),
-    ("item_group:", "the victim carried"),
-    ("hour:", "UTC, like 22-3"),
-    ("age<", "kill to ingestion, like 2h"),
+    ("weapon:", "of an attacker"),
+    ("item:", "carried by the victim"),
+    ("item_group:", "carried by the victim"),
+    ("hour:", "EVE time, like 22-3"),
+    ("age<", "from kill to arrival, like 2h"),
     ("pilots>=", "attackers with a pilot"),
-    ("label:", "zKillboard's labels"),
+    ("label:", "zKillboard label"),
 ];
 
 /// What can stand after `us`'s fields: nothing but who.
@@ -162,7 +162,7 @@ impl PartialToken {
         let before = format!("{before}{}", if negated { "-" } else { "" });
         let mut words: Vec<(String, String)> = Vec::new();
         if us {
-            words.extend(US.iter().map(|word| ((*word).to_owned(), "who we are".to_owned())));
+            words.extend(US.iter().map(|word| ((*word).to_owned(), "your side".to_owned())));
         } else if let Some((role, _)) = typed
             .split_once('.')
             .filter(|(role, _)| matches!(*role, "any" | "victim" | "attacker" | "final"))
@@ -176,7 +176,7 @@ impl PartialToken {
                     .map(|(word, note)| ((*word).to_owned(), (*note).to_owned())),
             );
             if !before.trim().is_empty() && !negated {
-                words.push(("OR ".to_owned(), "either, or".to_owned()));
+                words.push(("OR ".to_owned(), "one or the other".to_owned()));
             }
         }
         words.retain(|(word, _)| word.to_lowercase().starts_with(&typed) && word.trim().to_lowercase() != typed);
