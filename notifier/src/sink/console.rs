@@ -68,7 +68,7 @@ impl Sink for Console {
                 }
             }
             Err(error) => SendOutcome::Unknown {
-                reason: format!("standard output cannot be written to: {error}"),
+                reason: format!("cannot write to standard output: {error}"),
             },
         }
     }
