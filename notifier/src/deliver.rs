@@ -43,11 +43,11 @@ pub enum DeliverError {
     Storage(#[from] StorageError),
     /// Nothing will ever be posted with this token.
     #[error(
-        "Discord does not accept the bot's token (401): expected a valid one in NOTIFIER_DISCORD_TOKEN; nothing is lost, what waits is delivered after a restart"
+        "discord rejected the bot's token (401): set a valid one in NOTIFIER_DISCORD_TOKEN; nothing is lost, queued killmails are delivered after a restart"
     )]
     Unauthorized,
     /// A worker panicked.
-    #[error("the worker of a channel failed: {0}")]
+    #[error("a delivery worker panicked: {0}")]
     Worker(#[from] tokio::task::JoinError),
 }
 
@@ -87,7 +87,7 @@ impl ProbeHandle {
     /// Has the destination tried at once, if it is suspended.
     pub fn try_now(&self, destination: Destination) {
         if self.0.try_send(destination).is_err() {
-            tracing::debug!("too many hints at once: the destination is probed at its time");
+            tracing::debug!("too many probe requests, the next regular probe follows");
         }
     }
 }

@@ -176,7 +176,7 @@ async fn rejected_message_becomes_a_dead_letter_with_its_body() {
     let link = format!("https://zkillboard.com/kill/{}/", ids[0]);
     eventually("it is logged", TEST_TIMEOUT, async || {
         let said = notifier.stderr();
-        said.contains("Discord refuses this message") && said.contains(&link)
+        said.contains("discord rejects this message") && said.contains(&link)
     })
     .await;
     let metrics = get(&format!("http://{}/metrics", notifier.http)).await;

@@ -96,19 +96,19 @@ pub(super) fn edited(outcome: &SendOutcome, attempt: Attempt) -> NextStep {
         // Unknown message.
         SendOutcome::Rejected { code: 10008, .. } => NextStep::Dead("the message was deleted".into()),
         // Says nothing about the channel: it came from the application that the token was of before.
-        SendOutcome::Rejected { code: 50005, .. } => NextStep::Dead("the message is another bot's".into()),
+        SendOutcome::Rejected { code: 50005, .. } => NextStep::Dead("the message belongs to another bot".into()),
         outcome => sent(outcome, attempt),
     }
 }
 
 /// Why nothing can tell whether a message of a bot was posted.
-const CANNOT_LOOK: &str = "it cannot be told whether this was posted: the bot lacks Read Message History there";
+const CANNOT_LOOK: &str = "unknown whether it was posted: the bot does not have Read Message History";
 /// The same of a webhook, which has neither a nonce nor a history.
-pub(super) const SENT_TWICE: &str = "it cannot be told whether this was posted: the webhook gave no answer twice";
+pub(super) const SENT_TWICE: &str = "unknown whether it was posted: the webhook did not answer twice";
 
 fn unsure(attempt: Attempt) -> NextStep {
     if attempt.age >= GIVE_UP_AFTER {
-        NextStep::GiveUp("it cannot be told whether this was posted: no answer for a day")
+        NextStep::GiveUp("unknown whether it was posted: Discord did not answer for a day")
     } else {
         NextStep::RetryUnknown(backoff(attempt.failures))
     }

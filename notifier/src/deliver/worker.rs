@@ -112,7 +112,7 @@ impl Worker {
         {
             self.shared
                 .outbox
-                .drop_queue(&self.destination, "the channel is gone", self.now())?;
+                .drop_queue(&self.destination, "the channel no longer exists", self.now())?;
             self.shared.outbox.flush().await?;
             return Ok(WorkerStep::Idle);
         }
@@ -227,7 +227,7 @@ impl Worker {
             reason: "the look took too long".into(),
         });
         drop(turn);
-        tracing::info!(destination = ?self.destination, nonce = batch.nonce, ?found, "looked for a message whose outcome is unknown");
+        tracing::info!(destination = ?self.destination, nonce = batch.nonce, ?found, "looked up a message with unknown outcome");
         self.failures = self.failures.saturating_add(1);
         let after = outcome::after_lookup(&found, self.attempt(batch));
         self.apply(after, batch, &post).await
@@ -289,13 +289,13 @@ impl Worker {
             }
             NextStep::Dead(reason) => {
                 let body = String::from_utf8_lossy(&batch.message);
-                tracing::error!(destination = ?self.destination, killmails = ?post.killmails, reason, %body, "Discord refuses this message: it is not posted");
+                tracing::error!(destination = ?self.destination, killmails = ?post.killmails, reason, %body, "discord rejects this message, not posted");
                 metrics::dead_letters(PostState::Dead, batch.entries.len());
                 self.finish(batch, PostState::Dead, 0, &reason)?;
                 WorkerStep::Go
             }
             NextStep::GiveUp(why) => {
-                tracing::warn!(destination = ?self.destination, killmails = ?post.killmails, "{why}; it is not posted again");
+                tracing::warn!(destination = ?self.destination, killmails = ?post.killmails, why, "outcome unknown, not posted again");
                 metrics::dead_letters(PostState::Unknown, batch.entries.len());
                 self.finish(batch, PostState::Unknown, 0, why)?;
                 WorkerStep::Go

@@ -121,10 +121,10 @@ fn say_when_paused(paused: &mut bool, wait: Option<Duration>) {
     match wait {
         Some(wait) => tracing::warn!(
             seconds = wait.as_secs(),
-            "1,000 requests to Discord were refused with 401, 403 or 429 within 10 minutes (10,000 ban this address): \
-             sending is paused"
+            hint = "1,000 of them within 10 minutes; Discord bans the address at 10,000",
+            "sending paused after many requests failed with 401, 403, 429"
         ),
-        None => tracing::info!("sending to Discord goes on after a pause for refused requests"),
+        None => tracing::info!("sending resumed after a pause for failed requests"),
     }
 }
 

@@ -84,7 +84,7 @@ impl Sink for DiscordSink {
         match send_dm(&self.api, user, text).await {
             SendOutcome::Sent { .. } => true,
             outcome => {
-                tracing::info!(user, ?outcome, "somebody cannot be told by direct message");
+                tracing::info!(user, ?outcome, "direct message not delivered");
                 false
             }
         }
@@ -113,7 +113,7 @@ async fn send_dm(api: &Api, user: u64, text: &str) -> SendOutcome {
     );
     let SendOutcome::Sent { message_id: channel } = opening.await else {
         return SendOutcome::Unknown {
-            reason: "no channel to this person".into(),
+            reason: "no direct message channel".into(),
         };
     };
     let message = Message {
@@ -150,7 +150,7 @@ fn outcome(answer: Result<ApiResponse, RequestError>) -> SendOutcome {
     let answer = match answer {
         Ok(answer) => answer,
         Err(RequestError::NotSent { retry_after, reason }) => {
-            tracing::debug!(reason, "a message waits");
+            tracing::debug!(reason, "message waits");
             return SendOutcome::RateLimited { retry_after };
         }
         Err(RequestError::TokenDead) => return SendOutcome::Unauthorized,
@@ -183,7 +183,7 @@ fn sent(answer: &ApiResponse) -> SendOutcome {
         id: std::borrow::Cow<'a, str>,
     }
     let read = serde_json::from_slice::<Created<'_>>(&answer.body).map_err(|error| error.to_string());
-    let id = read.and_then(|created| created.id.parse().map_err(|_| format!("{:?} is no id", created.id)));
+    let id = read.and_then(|created| created.id.parse().map_err(|_| format!("{:?} is not an id", created.id)));
     match id {
         Ok(message_id) => SendOutcome::Sent { message_id },
         Err(error) => SendOutcome::Unknown {
@@ -201,7 +201,7 @@ pub(super) fn no_webhook(webhook: u64) -> SendOutcome {
     refused(
         404,
         10_015,
-        format!("no URL is known for webhook {webhook}: expected one in the subscriptions file"),
+        format!("no URL is known for webhook {webhook}; add it to the subscriptions file"),
     )
 }
 

@@ -47,7 +47,7 @@ impl Webhooks {
                 return SendOutcome::Rejected {
                     status: 0,
                     code: 0,
-                    message: "a channel is not posted to through a webhook: expected a bot".into(),
+                    message: "channels need a bot, not a webhook".into(),
                 };
             }
         };
@@ -60,7 +60,7 @@ impl Webhooks {
             SendOutcome::Unauthorized => SendOutcome::Rejected {
                 status: 401,
                 code: 50_027,
-                message: "the webhook's token is not valid".into(),
+                message: "the webhook's token is invalid".into(),
             },
             outcome => outcome,
         }

@@ -23,7 +23,7 @@ async fn beyond_the_posts_of_a_day_killmails_are_counted_and_that_is_said_once()
     tokio::time::sleep(Duration::from_secs(60)).await;
     let contents = |bench: &DeliveryHarness| {
         let state = bench.fake.state.lock().unwrap();
-        let limit = |post: &Post| post.message.content.contains("12 killmails of today");
+        let limit = |post: &Post| post.message.content.contains("limit of 12 posts for today");
         state.posted.iter().filter(|(_, post)| limit(post)).count()
     };
     assert_eq!(contents(&bench), 1, "said once for the whole guild");

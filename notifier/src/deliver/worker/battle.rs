@@ -118,7 +118,7 @@ impl Worker {
             EditAttempt::Later(pace) => return Ok(pace),
             // Deleted by somebody, or refused as it is: what came now begins a post of its own.
             EditAttempt::Never(after) => {
-                tracing::warn!(destination = ?self.destination, system, ?after, "the digest of a battle cannot be edited: another one begins");
+                tracing::warn!(destination = ?self.destination, system, ?after, "digest cannot be edited, starting a new one");
                 self.shared.outbox.end_battle(&self.destination, system)?;
             }
         }

@@ -30,8 +30,8 @@ impl Worker {
         let mut message = render::folded(folded.len(), &values, &self.most_of(folded)?);
         if spent.is_some() {
             message.content = format!(
-                "This server has had its {} killmails of today. More are counted until 00:00 EVE time, not posted.",
-                self.shared.limits.max_posts
+                "This server has reached its limit of {} posts for today. Until 00:00 EVE time, further killmails are only counted.",
+                crate::render::text::grouped(self.shared.limits.max_posts)
             );
         }
         Ok(BatchRow {
@@ -116,7 +116,7 @@ impl Worker {
                 None => {
                     tracing::error!(
                         killmail = post.killmail_id,
-                        "a queued killmail has no bytes: it cannot be posted"
+                        "queued killmail has no content, not posted"
                     );
                     ended.push(SkippedRow {
                         sequence: post.sequence,

@@ -46,7 +46,7 @@ impl Worker {
             EditAttempt::Later(pace) => Ok(pace),
             EditAttempt::Never(after) => {
                 let body = serde_json::to_string(&edit.embeds).unwrap_or_default();
-                tracing::warn!(destination = ?self.destination, killmail = row.killmail_id, ?after, body, "a post stays as it is");
+                tracing::warn!(destination = ?self.destination, killmail = row.killmail_id, ?after, body, "post cannot be edited, left unchanged");
                 self.end_edit(sequence, &Edited::default()).await
             }
         }

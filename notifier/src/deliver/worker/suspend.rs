@@ -1,4 +1,4 @@
-//! A destination that takes no posts: suspended and tried again slowly, or gone for good. Whoever subscribed hears of it.
+//! A destination that does not accept posts: suspended and probed slowly, or retired. The subscribers get a direct message.
 
 use std::collections::BTreeSet;
 
@@ -17,14 +17,14 @@ impl Worker {
         if self.probing.take().is_none() {
             return Ok(());
         }
-        tracing::info!(destination = ?self.destination, "the destination takes posts again");
+        tracing::info!(destination = ?self.destination, "destination accepts posts again");
         let subscriptions = &self.shared.subscriptions;
         subscriptions.set_suspension(&self.destination, None).await
     }
 
     /// The channel is gone, and with it everything that waits for it.
     pub(super) async fn retire(&mut self, reason: String) -> Result<WorkerStep, DeliverError> {
-        tracing::warn!(destination = ?self.destination, reason, "the channel is gone: its subscriptions are retired");
+        tracing::warn!(destination = ?self.destination, reason, "channel no longer exists, subscriptions retired");
         self.shared.outbox.drop_queue(&self.destination, &reason, self.now())?;
         let row = self.suspension(0, reason, true);
         self.shared
@@ -32,7 +32,8 @@ impl Worker {
             .set_suspension(&self.destination, Some(row))
             .await?;
         self.notify_owners(&format!(
-            "The channel {} that killfeed posted in is gone. Its subscriptions are retired: they are listed, and never tried again.",
+            "⚠️ The channel {} no longer exists, so your subscriptions there are retired. `/killfeed list` still shows them, but nothing \
+             is posted.",
             self.channel()
         ))
         .await;
@@ -53,22 +54,22 @@ impl Worker {
         let people: BTreeSet<u64> = here.map(|one| one.created.0).filter(|user| *user != 0).collect();
         for user in people {
             let told = tokio::time::timeout(SEND_TIMEOUT, self.shared.sink.send_dm(user, text)).await;
-            tracing::debug!(user, told = told.unwrap_or(false), "told by direct message");
+            tracing::debug!(user, delivered = told.unwrap_or(false), "direct message sent");
         }
     }
 
     pub(super) async fn suspend(&mut self, code: u32, reason: String) -> Result<WorkerStep, DeliverError> {
         let interval = match self.probing {
             None => {
-                tracing::warn!(destination = ?self.destination, code, reason, "the destination takes no posts: suspended, tried again by itself");
+                tracing::warn!(destination = ?self.destination, code, reason, "destination rejects posts, suspended until a probe succeeds");
                 let row = self.suspension(code, reason.clone(), false);
                 self.shared
                     .subscriptions
                     .set_suspension(&self.destination, Some(row))
                     .await?;
                 self.notify_owners(&format!(
-                    "killfeed cannot post in <#{}> any more: {reason}. Its subscriptions there are suspended. It tries again by \
-                     itself, and goes on once it may.",
+                    "⚠️ Your subscriptions in <#{}> are suspended, because the bot cannot post there: {reason}. They resume as soon as \
+                     it can.",
                     self.channel()
                 ))
                 .await;
