@@ -82,7 +82,7 @@ impl Admin {
                 Ok(())
             }
             None => Err(Status::unauthenticated(
-                "expected metadata `authorization: Bearer <token>` with a token of NOTIFIER_ADMIN_TOKENS_FILE",
+                "token missing or unknown: expected metadata `authorization: Bearer <token>` with a token from NOTIFIER_ADMIN_TOKENS_FILE",
             )),
         }
     }
@@ -124,19 +124,19 @@ impl Admin {
             return match self.tokens {
                 Some(_) => Ok(()),
                 None => Err(Status::failed_precondition(
-                    "webhooks are taken only where NOTIFIER_ADMIN_TOKENS_FILE is set: whoever reaches this address could post anywhere",
+                    "webhook rejected: anyone who reaches this address could post anywhere; set NOTIFIER_ADMIN_TOKENS_FILE",
                 )),
             };
         }
         if !(self.serves)(wish.guild) {
             return Err(Status::failed_precondition(format!(
-                "guild {} is on another process' shards: ask that one",
+                "guild {} is on the shards of another process: call that process",
                 wish.guild
             )));
         }
         if !self.commands.terms().serves(wish.guild) {
             return Err(Status::permission_denied(format!(
-                "guild {} is not among NOTIFIER_GUILDS",
+                "guild {} is not in NOTIFIER_GUILDS",
                 wish.guild
             )));
         }
@@ -171,7 +171,8 @@ impl SubscriptionService for Admin {
     ) -> Result<Response<AddSubscriptionResponse>, Status> {
         self.admit(&request, "AddSubscription")?;
         let message = request.into_inner().subscription;
-        let message = message.ok_or_else(|| Status::invalid_argument("subscription: expected one"))?;
+        let message =
+            message.ok_or_else(|| Status::invalid_argument("subscription: expected a value, it is missing"))?;
         let wish = convert::wish(message, &self.commands.terms().discord_api_url).map_err(Status::invalid_argument)?;
         self.may(&wish)?;
         let build = self

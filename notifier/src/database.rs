@@ -95,7 +95,7 @@ impl Database {
 pub enum StorageError {
     /// Another process has it.
     #[error(
-        "the data folder {path} is in use by another killfeed-notifier: expected one process per folder; end that one or set NOTIFIER_DATA_DIR"
+        "the data folder {path} is in use by another killfeed-notifier: each process needs its own; stop that one or set NOTIFIER_DATA_DIR"
     )]
     Locked {
         /// The data folder.
@@ -103,7 +103,7 @@ pub enum StorageError {
     },
     /// Written by a later version.
     #[error(
-        "the data folder {path} has schema {found}, this version knows {SCHEMA}: use the killfeed-notifier that wrote it, or a later one; nothing was changed"
+        "the data folder {path} has schema {found}, but this version knows only {SCHEMA}; use the killfeed-notifier that wrote it, or a later one; nothing was changed"
     )]
     Newer {
         /// The data folder.
@@ -113,7 +113,7 @@ pub enum StorageError {
     },
     /// Written by an earlier version, and could not be brought to this one's.
     #[error(
-        "the data folder {path} could not be brought from schema {found} to {SCHEMA} ({reason}): start the killfeed-notifier that wrote it; {copy} is a copy from before, to be put in the place of its folder sled"
+        "the data folder {path} could not be migrated from schema {found} to {SCHEMA}: {reason}; to go back, replace its folder sled with {copy}, which is a copy from before, and start the killfeed-notifier that wrote it"
     )]
     Migration {
         /// The data folder.
@@ -135,17 +135,17 @@ pub enum StorageError {
     },
     /// Nothing after this can be trusted to be on disk.
     #[error(
-        "writing to the data folder failed ({0}): is its disk full? what was not acknowledged is done again after a restart"
+        "cannot write to the data folder: {0}; check that its disk is not full; unacknowledged work is repeated after a restart"
     )]
     Flush(#[source] sled::Error),
     /// A flush, or a long look, did not come to its end.
-    #[error("what was asked of the database was interrupted: {0}")]
+    #[error("a database operation was interrupted: {0}")]
     Interrupted(String),
     /// A read or write failed.
     #[error("the database failed: {0}")]
     Sled(#[from] sled::Error),
     /// A row that is not what it must be.
-    #[error("a row of the tree {tree} cannot be read ({reason}): the database is damaged; move the data folder aside")]
+    #[error("a row of the tree {tree} cannot be read: {reason}; the database is corrupt, move the data folder aside")]
     Row {
         /// Which tree.
         tree: &'static str,

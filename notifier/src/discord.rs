@@ -87,18 +87,18 @@ pub struct Readiness {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FatalError {
     /// The token is not valid (any more).
-    #[error("discord refused the token: expected a valid one in NOTIFIER_DISCORD_TOKEN")]
+    #[error("discord rejected the bot's token: set a valid one in NOTIFIER_DISCORD_TOKEN")]
     Unauthorized,
     /// The gateway closed the connection with a code that forbids another try.
-    #[error("discord's gateway closed the connection for good, code {code}: {}", meaning(*.code))]
+    #[error("discord's gateway closed the connection permanently, code {code}: {}", meaning(*.code))]
     Closed {
         /// Discord's close code.
         code: u16,
     },
     /// Another IDENTIFY could reset the token.
     #[error(
-        "shards {shards} cannot connect, and only {remaining} more IDENTIFYs are allowed before discord resets the token \
-         ({resets}): stopped before that happens"
+        "shards {shards} cannot connect, and discord resets the token after {remaining} more IDENTIFYs ({resets}): stopped to \
+         keep the token valid"
     )]
     IdentifiesSpent {
         /// The shards served here.
@@ -152,12 +152,12 @@ pub(crate) fn is_fatal(code: u16) -> bool {
 
 fn meaning(code: u16) -> &'static str {
     match code {
-        4004 => "the token is not valid; expected a valid one in NOTIFIER_DISCORD_TOKEN",
-        4010 => "there is no such shard; check NOTIFIER_SHARDS",
-        4011 => "a shard has more guilds than allowed; set NOTIFIER_SHARDS to more shards, or to auto",
-        4012 => "this version of the gateway is no longer served; a newer killfeed is needed",
-        4013 => "the intents are not valid; a newer killfeed is needed",
-        4014 => "the intents are not allowed to this bot; killfeed needs no privileged ones, check the bot's settings",
+        4004 => "the token is invalid; set a valid one in NOTIFIER_DISCORD_TOKEN",
+        4010 => "the shard does not exist; check NOTIFIER_SHARDS",
+        4011 => "a shard has more servers than allowed; set NOTIFIER_SHARDS to more shards, or to auto",
+        4012 => "this gateway version is no longer supported; update killfeed",
+        4013 => "the intents are invalid; update killfeed",
+        4014 => "the bot may not use these intents; killfeed needs no privileged ones, check the bot's settings",
         _ => "see Discord's list of close codes",
     }
 }
@@ -185,7 +185,7 @@ impl BotUser {
             let me: Me = api.get(route, "/users/@me").await?;
             me.id
                 .parse()
-                .map_err(|_| GetError::Unreadable(format!("{:?} is no id of a user", me.id)))
+                .map_err(|_| GetError::Unreadable(format!("{:?} is not a user id", me.id)))
         };
         self.0.get_or_try_init(ask).await.copied()
     }
@@ -222,7 +222,7 @@ mod tests {
     fn fatal_codes_are_explained() {
         let fatal: Vec<u16> = (4000..4100).filter(|&code| is_fatal(code)).collect();
         assert_eq!(fatal, [4004, 4010, 4011, 4012, 4013, 4014]);
-        let line = "discord's gateway closed the connection for good, code 4011: a shard has more guilds than allowed; \
+        let line = "discord's gateway closed the connection permanently, code 4011: a shard has more servers than allowed; \
                     set NOTIFIER_SHARDS to more shards, or to auto";
         assert_eq!(FatalError::Closed { code: 4011 }.to_string(), line);
     }

@@ -1,4 +1,4 @@
-//! The notifier's process: settings, logging, signals, exit code. What it does is in the library.
+//! The notifier's process: settings, logging, signals, exit code. The library does the work.
 
 mod subcommands;
 
@@ -86,10 +86,10 @@ async fn until_signalled(settings: Settings) -> ExitCode {
             _ = hangup.recv() => reload.notify_one(),
             _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
                 if shutdown.is_cancelled() {
-                    tracing::warn!("second signal: ending at once");
+                    tracing::warn!("second signal, stopping immediately");
                     return ExitCode::FAILURE;
                 }
-                tracing::info!("ending: messages on their way may end");
+                tracing::info!("shutting down after sending messages in progress");
                 shutdown.cancel();
             }
         }
@@ -115,7 +115,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
         eprintln!("{error}");
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    tracing::error!("ended: {error:#}");
+    tracing::error!("stopped: {error:#}");
     ExitCode::FAILURE
 }
 
@@ -148,15 +148,13 @@ fn read_settings(matches: &clap::ArgMatches) -> Result<(Settings, Option<subcomm
 fn command() -> clap::Command {
     let mut command = clap::Command::new("killfeed-notifier")
         .version(env!("CARGO_PKG_VERSION"))
-        .about("Follows a killfeed ingestor, matches subscriptions, posts to Discord")
-        .after_help(
-            "Durations are <number><unit> with ms, s, m, h, d. Flags come before variables, variables before defaults.",
-        )
+        .about("Follows a killfeed ingestor and posts the killmails that match subscriptions to Discord")
+        .after_help("Durations are <number><unit> with ms, s, m, h or d. A flag overrides its environment variable.")
         .subcommands(subcommands::declared());
     for setting in SETTINGS {
         command = command.arg(argument(setting.variable.to_owned(), setting.flag(), help(setting)));
         if setting.secret {
-            let help = format!("File with the text of {}", setting.variable);
+            let help = format!("File that contains {}", setting.variable);
             command = command.arg(argument(
                 format!("{}_FILE", setting.variable),
                 format!("{}-file", setting.flag()),

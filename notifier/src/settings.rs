@@ -11,9 +11,9 @@ pub use table::SETTINGS;
 
 use crate::shards::ShardSetting;
 
-/// What a missing token is told.
+/// What a missing token setting expects.
 pub(crate) const TOKEN_EXPECTED: &str =
-    "the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE), since NOTIFIER_SINK is discord";
+    "the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE), because NOTIFIER_SINK is discord";
 
 /// Where posts go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl Settings {
         let settings = Self {
             ingestor_urls: raw.parse_required(
                 "NOTIFIER_INGESTOR_URLS",
-                "http:// or https:// URLs without path, separated by commas, like http://127.0.0.1:50051",
+                "http:// or https:// URLs without a path, separated by commas, like http://127.0.0.1:50051",
                 |text| text.split(',').map(|url| base_url(url.trim())).collect(),
             )?,
             ingestor_token: secret("NOTIFIER_INGESTOR_TOKEN"),
@@ -140,7 +140,7 @@ impl Settings {
             discord_token: secret("NOTIFIER_DISCORD_TOKEN"),
             discord_api_url: raw.parse_required(
                 "NOTIFIER_DISCORD_API_URL",
-                "an http:// or https:// URL without query, like https://discord.com",
+                "an http:// or https:// URL without a query, like https://discord.com",
                 base_url,
             )?,
             shards: raw.parse_required("NOTIFIER_SHARDS", ShardSetting::EXPECTED, ShardSetting::parse)?,
@@ -154,11 +154,7 @@ impl Settings {
             max_delay: raw.duration("NOTIFIER_MAX_DELAY", Duration::from_secs(1))?,
             skip_backlog: raw.flag("NOTIFIER_SKIP_BACKLOG")?,
             guilds: raw
-                .parse(
-                    "NOTIFIER_GUILDS",
-                    "Discord's ids of guilds, separated by commas",
-                    guilds,
-                )?
+                .parse("NOTIFIER_GUILDS", "Discord server ids, separated by commas", guilds)?
                 .unwrap_or_default(),
             max_subscriptions: raw.number("NOTIFIER_MAX_SUBSCRIPTIONS", 1)?,
             max_posts: raw.number("NOTIFIER_MAX_POSTS", 1)?,
@@ -186,7 +182,7 @@ impl Settings {
         let off_loopback = self.admin_addr.is_some_and(|addr| !addr.ip().is_loopback());
         if off_loopback && self.admin_tokens_file.is_none() {
             let addr = raw.get("NOTIFIER_ADMIN_ADDR").unwrap_or_default();
-            let expected = "a loopback address, or NOTIFIER_ADMIN_TOKENS_FILE beside it";
+            let expected = "a loopback address, or NOTIFIER_ADMIN_TOKENS_FILE set as well";
             return Err(SettingError::new("NOTIFIER_ADMIN_ADDR", addr, expected));
         }
         Ok(())
@@ -243,11 +239,11 @@ fn identity(raw: &RawSettings) -> Result<Option<(PathBuf, PathBuf)>, SettingErro
         (None, None) => Ok(None),
         (None, Some(_)) => Err(SettingError::unseen(
             "NOTIFIER_INGESTOR_CERT",
-            "a PEM file, since NOTIFIER_INGESTOR_KEY is set",
+            "a PEM file, because NOTIFIER_INGESTOR_KEY is set",
         )),
         (Some(_), None) => Err(SettingError::unseen(
             "NOTIFIER_INGESTOR_KEY",
-            "a PEM file, since NOTIFIER_INGESTOR_CERT is set",
+            "a PEM file, because NOTIFIER_INGESTOR_CERT is set",
         )),
     }
 }

@@ -19,7 +19,7 @@ pub struct Shards {
 
 impl ShardSetting {
     /// What a bad value is told.
-    pub const EXPECTED: &str = "auto, or shards of a total counted from 0, like 0-3/16 or 0/2";
+    pub const EXPECTED: &str = "auto, or shards out of a total, counted from 0, like 0-3/16 or 0/2";
 
     /// Reads `auto`, `a/n` or `a-b/n`.
     pub fn parse(text: &str) -> Option<Self> {

@@ -27,59 +27,66 @@ pub(crate) enum Subcommand {
 
 /// As clap knows them.
 pub(crate) fn declared() -> Vec<Command> {
-    let guild = || option("guild", "Discord's id of the server").value_parser(clap::value_parser!(u64));
+    let guild = || option("guild", "Discord id of the server").value_parser(clap::value_parser!(u64));
     let subscriptions = Command::new("subscriptions")
-        .about("Lists and changes the subscriptions of the running process (over NOTIFIER_ADMIN_ADDR)")
+        .about("Lists and changes the subscriptions of the running notifier (over NOTIFIER_ADMIN_ADDR)")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
             Command::new("list")
-                .about("All of them, or those of a server, with their state")
+                .about("Lists all subscriptions, or those of one server, with their state")
                 .arg(guild()),
         )
         .subcommand(
             Command::new("add")
-                .about("One more; answered when it is on disk")
-                .arg(option("name", "Unique in its server").required(true))
-                .arg(option("filter", "Which killmails; \"\" = all").required(true))
+                .about("Adds a subscription; returns when it is on disk")
+                .arg(option("name", "Name, unique in its server").required(true))
+                .arg(option("filter", "Filter; \"\" matches everything").required(true))
                 .arg(guild())
-                .arg(option("channel", "Discord's id of the channel").value_parser(clap::value_parser!(u64)))
+                .arg(option("channel", "Discord id of the channel").value_parser(clap::value_parser!(u64)))
                 .arg(option(
                     "webhook",
-                    "Instead of server and channel: a webhook's URL (needs NOTIFIER_ADMIN_TOKENS_FILE)",
+                    "Webhook URL, instead of server and channel (needs NOTIFIER_ADMIN_TOKENS_FILE)",
                 ))
-                .arg(option("us", "Who we are, as inside attacker( )"))
+                .arg(option("us", "Your side, as inside attacker( )"))
                 .arg(option("side", "kills, losses or both"))
                 .arg(option("ping", "here, everyone or role:<id>"))
-                .arg(option("ping-max-age", "Like 10m"))
-                .arg(option("max-age", "Like 6h, or unlimited"))
+                .arg(option("ping-max-age", "Maximum age of a kill that pings, like 10m"))
+                .arg(option(
+                    "max-age",
+                    "Maximum age of a kill to post, like 6h, or unlimited",
+                ))
                 .arg(option("style", "full, compact, link or battle"))
                 .arg(
                     Arg::new("paused")
                         .long("paused")
                         .action(ArgAction::SetTrue)
-                        .help("Not posting yet"),
+                        .help("Add it paused"),
                 ),
         )
         .subcommand(
             Command::new("remove")
-                .about("One less, with what waits only for it; without --guild a webhook's")
+                .about("Removes a subscription and discards its queued posts; without --guild: one of a webhook")
                 .arg(guild())
-                .arg(option("name", "Its name").required(true)),
+                .arg(option("name", "Name of the subscription").required(true)),
         )
         .subcommand(
             Command::new("export")
-                .about("As the JSON file that import takes, on standard output")
+                .about("Prints the JSON file that import reads")
                 .arg(guild()),
         )
         .subcommand(
             Command::new("import")
-                .about("Every row of such a file, or none")
-                .arg(Arg::new("file").required(true).help("Its path; - = standard input")),
+                .about("Adds every row of an exported file, or none")
+                .arg(
+                    Arg::new("file")
+                        .required(true)
+                        .help("Path of the file; - = standard input"),
+                ),
         );
     let invite = Command::new("invite")
         .about("Prints the links that add the bot to a server, with exactly the permissions it needs");
-    let health = Command::new("health").about("Asks a running notifier's /readyz; exits 0 if it is ready");
+    let health = Command::new("health").about("Checks /readyz of the running notifier; exits with 0 if it is ready");
     let mut all = vec![health, invite, subscriptions];
     all.extend(transfer::commands());
     all

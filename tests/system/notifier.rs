@@ -357,7 +357,7 @@ async fn rejected_bot_token_ends_with_the_settings_exit_code() {
     };
     let (code, said) = refused("no.such.token", None).await;
     assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("refused the token (HTTP 401)"), "{said}");
+    assert!(said.contains("rejected the bot's token (HTTP 401)"), "{said}");
     let (code, said) = refused("", Some(4014)).await;
     assert_eq!(code, Some(78), "{said}");
     assert!(said.contains("code 4014"), "{said}");

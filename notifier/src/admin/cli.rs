@@ -52,7 +52,7 @@ pub enum SubscriptionsCommand {
 pub async fn run(wanted: SubscriptionsCommand, settings: &Settings) -> Result<String, String> {
     let addr = settings
         .admin_addr
-        .ok_or("NOTIFIER_ADMIN_ADDR is empty, so nobody serves subscriptions: set it for both")?;
+        .ok_or("NOTIFIER_ADMIN_ADDR is empty: set it to the same address here and for the running notifier")?;
     let token = match &settings.admin_tokens_file {
         Some(path) => {
             Some(tokens::first(path).map_err(|error| format!("NOTIFIER_ADMIN_TOKENS_FILE: expected {error}"))?)
@@ -60,9 +60,14 @@ pub async fn run(wanted: SubscriptionsCommand, settings: &Settings) -> Result<St
         None => None,
     };
     let endpoint = Endpoint::from_shared(format!("http://{addr}")).map_err(|error| error.to_string())?;
-    let channel = endpoint.connect_timeout(TIMEOUT).timeout(IMPORT_TIMEOUT).connect().await.map_err(|_| {
-        format!("no killfeed-notifier answers on NOTIFIER_ADMIN_ADDR={addr}: expected a running one with the same address")
-    })?;
+    let channel = endpoint
+        .connect_timeout(TIMEOUT)
+        .timeout(IMPORT_TIMEOUT)
+        .connect()
+        .await
+        .map_err(|_| {
+            format!("no killfeed-notifier answers on NOTIFIER_ADMIN_ADDR={addr}: start one with that address")
+        })?;
     let client = SubscriptionServiceClient::new(channel).max_decoding_message_size(64 << 20);
     ask(client, wanted, token.as_deref()).await
 }
@@ -107,7 +112,7 @@ async fn ask(
                 .map_err(said)?
                 .into_inner()
                 .json;
-            String::from_utf8(json).map_err(|_| "the export is no UTF-8".to_owned())
+            String::from_utf8(json).map_err(|_| "the export is not UTF-8".to_owned())
         }
         SubscriptionsCommand::Import { file } => {
             let json = read(&file)?;
@@ -130,7 +135,7 @@ fn read(file: &std::path::Path) -> Result<Vec<u8>, String> {
     } else {
         std::fs::read(file).map(|read| bytes = read)
     };
-    result.map_err(|error| format!("{} cannot be read: {error}", file.display()))?;
+    result.map_err(|error| format!("cannot read {}: {error}", file.display()))?;
     Ok(bytes)
 }
 
@@ -139,7 +144,7 @@ fn with<T>(token: Option<&str>, message: T) -> Result<Request<T>, String> {
     if let Some(token) = token {
         let value = format!("Bearer {token}")
             .parse()
-            .map_err(|_| "the token holds characters that cannot be sent")?;
+            .map_err(|_| "the token has characters that cannot be sent")?;
         request.metadata_mut().insert("authorization", value);
     }
     Ok(request)
@@ -149,8 +154,8 @@ fn with<T>(token: Option<&str>, message: T) -> Result<Request<T>, String> {
 fn said(status: Status) -> String {
     if status.code() == Code::Unauthenticated {
         return format!(
-            "{:?}: {} (this program sends the first token of its own NOTIFIER_ADMIN_TOKENS_FILE: expected one that the running \
-             process knows)",
+            "{:?}: {} (this command sends the first token of its own NOTIFIER_ADMIN_TOKENS_FILE, which the running notifier must \
+             know)",
             status.code(),
             status.message()
         );

@@ -76,12 +76,8 @@ fn state(one: &Subscription) -> (SubscriptionState, String, u64) {
             suspension.reason.clone(),
             suspension.since,
         ),
-        None if one.spec.paused => (
-            SubscriptionState::Paused,
-            "paused by a person".to_owned(),
-            one.changed.1,
-        ),
-        // It matches nothing yet, and is tried again by itself.
+        None if one.spec.paused => (SubscriptionState::Paused, "paused by a user".to_owned(), one.changed.1),
+        // It matches nothing yet, and is retried automatically.
         None if one.compiled.is_none() => (SubscriptionState::Suspended, one.problem.clone(), one.changed.1),
         None => (SubscriptionState::Active, String::new(), one.changed.1),
     }

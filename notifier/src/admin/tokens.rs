@@ -15,10 +15,10 @@ pub enum TokensFileError {
     #[error("a readable file ({0})")]
     Unreadable(#[from] io::Error),
     /// A line that is neither empty, a comment, nor a name and a token.
-    #[error("a file of lines `name token`, or comments after #; line {0} is none")]
+    #[error("a file with one `name token` per line, or comments after #; line {0} is neither")]
     Line(usize),
     /// Nobody could call.
-    #[error("a file with at least one line `name token`")]
+    #[error("a file with at least one `name token` line")]
     Empty,
 }
 

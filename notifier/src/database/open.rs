@@ -71,7 +71,7 @@ fn open_as(dir: &Path, now: SystemTime, known: u32, steps: &[Migration]) -> Resu
         // Not even opened: it may be written in a way that this version takes for damage.
         Some(found) if found > known => return Err(newer(found)),
         Some(found) if found < known && path.exists() => {
-            migrate::copy(&path, found).map_err(|error| failed(&format!("no copy can be made of it: {error}")))?;
+            migrate::copy(&path, found).map_err(|error| failed(&format!("cannot copy it: {error}")))?;
         }
         _ => {}
     }
@@ -134,13 +134,13 @@ fn attempt(path: &Path, made_before: bool) -> Result<sled::Db, AttemptError> {
     // sled 0.34 answers some damage with a panic instead of an error; both mean that nothing in the folder can be used.
     match catch_unwind(AssertUnwindSafe(open)) {
         // Where its newest pages cannot be read, sled begins with none and says nothing.
-        Ok(Ok((_, false))) if made_before => Err(AttemptError::Damaged("its contents are gone".into())),
+        Ok(Ok((_, false))) if made_before => Err(AttemptError::Damaged("its contents are missing".into())),
         Ok(Ok((db, _))) => Ok(db),
         Ok(Err(error @ (sled::Error::Corruption { .. } | sled::Error::ReportableBug(_)))) => {
             Err(AttemptError::Damaged(error.to_string()))
         }
         Ok(Err(error)) => Err(AttemptError::Failed(error)),
-        Err(_) => Err(AttemptError::Damaged("its files cannot be read".into())),
+        Err(_) => Err(AttemptError::Damaged("its files are unreadable".into())),
     }
 }
 
@@ -248,7 +248,7 @@ mod tests {
         assert!(error.is_configuration());
         let said = error.to_string();
         assert!(
-            said.contains("pulled the plug") && said.contains("sled.schema1 is a copy"),
+            said.contains("pulled the plug") && said.contains("sled.schema1, which is a copy"),
             "{said}"
         );
         let again = open_as(dir.path(), now, 2, &[STEP]).unwrap().database;

@@ -136,12 +136,12 @@ pub enum TransferError {
     Storage(#[from] StorageError),
     /// Not a data folder.
     #[error(
-        "{0} is no data folder of a killfeed-notifier: expected one that a notifier has run in; set NOTIFIER_DATA_DIR"
+        "{0} is not the data folder of a killfeed-notifier; set NOTIFIER_DATA_DIR to a folder that a notifier has used"
     )]
     NoFolder(String),
     /// The database is damaged.
     #[error(
-        "the database is damaged and was moved aside to {0}: nothing was exported; start the notifier once, it restores the subscriptions"
+        "nothing was exported: the database is corrupt and was moved to {0}; start the notifier once to restore the subscriptions"
     )]
     Damaged(String),
     /// The file.
@@ -153,20 +153,18 @@ pub enum TransferError {
         error: io::Error,
     },
     /// Not such a file.
-    #[error("this is no file made by killfeed-notifier export: {0}")]
+    #[error("the file was not made by killfeed-notifier export --shards: {0}")]
     NotAnExport(String),
     /// Made by another version.
     #[error(
-        "the file has schema {0}, this version knows {SCHEMA}: use the same killfeed-notifier for export and import"
+        "the file has schema {0}, but this version knows only {SCHEMA}; use the same killfeed-notifier for export and import"
     )]
     Schema(u32),
     /// They are there already.
-    #[error(
-        "nothing was imported: this data folder has subscriptions of these names already: {0}; was the file imported before?"
-    )]
+    #[error("nothing was imported: this data folder already has {0}; check whether the file was imported before")]
     There(String),
     /// Nothing of these shards.
-    #[error("no guild of shards {0} is in there: nothing was moved")]
+    #[error("nothing was moved: no server of the shards {0} is in it")]
     Nothing(Shards),
 }
 
@@ -206,7 +204,7 @@ pub fn import(dir: &Path, shards: Shards, from: &mut dyn io::Read) -> Result<Sum
     from.read_to_end(&mut bytes)
         .map_err(|error| TransferError::File { what: "read", error })?;
     let Some(body) = bytes.strip_prefix(&MAGIC[..]) else {
-        return Err(TransferError::NotAnExport("it does not begin as one".into()));
+        return Err(TransferError::NotAnExport("its header is missing".into()));
     };
     let mut moved = Transfer::decode(body).map_err(|error| TransferError::NotAnExport(error.to_string()))?;
     if moved.schema != SCHEMA {

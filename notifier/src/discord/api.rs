@@ -87,7 +87,7 @@ pub(super) enum RequestError {
     #[error("not sent: {reason}")]
     NotSent { retry_after: Duration, reason: String },
     /// The token was refused before: not sent.
-    #[error("not sent: the token was refused")]
+    #[error("not sent: the token was rejected")]
     TokenDead,
     /// It may have been carried out.
     #[error("{0}")]
@@ -98,7 +98,7 @@ impl Api {
     /// Refused if the token cannot be a token, or no HTTP client can be made.
     pub(super) fn new(api_url: &str, token: &BotToken) -> Result<Self, String> {
         let mut authorization = HeaderValue::from_str(&format!("Bot {}", token.expose()))
-            .map_err(|_| "the token has characters that no token has".to_owned())?;
+            .map_err(|_| "the token has invalid characters".to_owned())?;
         authorization.set_sensitive(true);
         Self::with(api_url, Some(authorization))
     }
@@ -116,7 +116,7 @@ impl Api {
             // A redirect would take the token elsewhere.
             .redirect(reqwest::redirect::Policy::none())
             .build()
-            .map_err(|error| format!("cannot make an HTTP client: {error}"))?;
+            .map_err(|error| format!("cannot create an HTTP client: {error}"))?;
         Ok(Self {
             http,
             base: format!("{}/api/v10", api_url.trim_end_matches('/')),

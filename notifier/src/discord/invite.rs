@@ -27,11 +27,11 @@ pub async fn invitation(token: &BotToken, api_url: &str) -> Result<String, Strin
         Ok(application) => application,
         Err(_) => {
             let user: Result<Application, _> = api.get(route("GET /users/@me"), "/users/@me").await;
-            user.map_err(|error| format!("{api_url} does not say who this bot is: {error}"))?
+            user.map_err(|error| format!("cannot read the bot's application id from {api_url}: {error}"))?
         }
     };
     Ok(format!(
-        "Posts only:\n{}\nPosts that may ping @here, @everyone and roles, too:\n{}\n",
+        "To add the bot without pings:\n{}\nTo add the bot with pings of @here, @everyone and roles:\n{}\n",
         link(&named.id, false),
         link(&named.id, true)
     ))

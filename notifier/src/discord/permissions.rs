@@ -131,7 +131,8 @@ fn ids<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Error>
 }
 
 fn parse<E: serde::de::Error>(text: &str) -> Result<u64, E> {
-    text.parse().map_err(|_| E::custom(format_args!("{text:?} is no id")))
+    text.parse()
+        .map_err(|_| E::custom(format_args!("{text:?} is not an id")))
 }
 
 #[cfg(test)]

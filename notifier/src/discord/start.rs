@@ -33,15 +33,15 @@ const EVENT_CAPACITY: usize = 4_096;
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// 401.
-    #[error("{api_url} refused the token (HTTP 401): expected a valid one in NOTIFIER_DISCORD_TOKEN")]
+    #[error("{api_url} rejected the bot's token (HTTP 401): set a valid one in NOTIFIER_DISCORD_TOKEN")]
     Unauthorized {
         /// Where it was asked.
         api_url: String,
     },
     /// `/gateway/bot` cannot be had.
     #[error(
-        "{api_url}/api/v10/gateway/bot does not answer as expected: {reason}; not connecting, because the gateway's address \
-         and the IDENTIFYs left are not known"
+        "cannot use {api_url}/api/v10/gateway/bot: {reason}; not connecting, because the gateway's address and the remaining \
+         IDENTIFYs are unknown"
     )]
     NoGateway {
         /// Where it was asked.
@@ -51,8 +51,8 @@ pub enum ConnectError {
     },
     /// Connecting would reset the token.
     #[error(
-        "{needed} IDENTIFYs are needed for shards {shards}, but discord allows only {remaining} more ({resets}); not \
-         connecting, because one too many resets the token"
+        "shards {shards} need {needed} IDENTIFYs, but discord allows only {remaining} more ({resets}); not connecting, because \
+         discord resets the token after one too many"
     )]
     TooFewIdentifies {
         /// The shards to serve.
@@ -108,7 +108,7 @@ pub async fn start(settings: DiscordSettings, shutdown: CancellationToken) -> Re
         tracing::warn!(
             shards = shards.total(),
             recommended = bot.shards,
-            "discord recommends more shards than NOTIFIER_SHARDS gives; one with over 2,500 guilds is refused"
+            "discord recommends more shards than NOTIFIER_SHARDS sets"
         );
     }
     tracing::info!(
@@ -182,7 +182,7 @@ async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, ConnectEr
         };
         match pause(&error, tries) {
             Some(pause) if tries < MAX_ATTEMPTS => {
-                tracing::warn!(%error, tries, pause_ms = pause.as_millis(), "discord's gateway/bot failed, asking again");
+                tracing::warn!(%error, tries, pause_ms = pause.as_millis(), "gateway/bot failed, retrying");
                 tokio::time::sleep(pause).await;
             }
             _ => return Err(give_up(error)),
@@ -209,7 +209,7 @@ fn check(bot: &BotGateway, shards: Shards, api_url: &str) -> Result<(), ConnectE
     if !bot.url.starts_with("wss://") && !bot.url.starts_with("ws://") {
         return Err(no_gateway(
             api_url,
-            format!("{:?} is no ws:// or wss:// address", bot.url),
+            format!("{:?} is not a ws:// or wss:// address", bot.url),
         ));
     }
     let limit = &bot.session_start_limit;
@@ -274,9 +274,8 @@ mod tests {
             }
         ));
         let odd = check(&bot("https://gateway.discord.gg", 3), Shards::all(3), url).unwrap_err();
-        let line = "https://discord.com/api/v10/gateway/bot does not answer as expected: \"https://gateway.discord.gg\" is no \
-                    ws:// or wss:// address; not connecting, because the gateway's address and the IDENTIFYs left are \
-                    not known";
+        let line = "cannot use https://discord.com/api/v10/gateway/bot: \"https://gateway.discord.gg\" is not a ws:// or wss:// \
+                    address; not connecting, because the gateway's address and the remaining IDENTIFYs are unknown";
         assert_eq!(odd.to_string(), line);
         assert!(check(&bot("wss://x", 1), Shards::new(5, 5, 6).unwrap(), url).is_ok());
     }
@@ -290,8 +289,8 @@ mod tests {
             remaining: 2,
             resets: limit.resets(SystemTime::UNIX_EPOCH),
         };
-        let line = "3 IDENTIFYs are needed for shards 0-2/3, but discord allows only 2 more (the limit resets in 3 h 26 min, at \
-                    1970-01-01T03:25:45Z); not connecting, because one too many resets the token";
+        let line = "shards 0-2/3 need 3 IDENTIFYs, but discord allows only 2 more (the limit resets in 3 h 26 min, at \
+                    1970-01-01T03:25:45Z); not connecting, because discord resets the token after one too many";
         assert_eq!(error.to_string(), line);
     }
 

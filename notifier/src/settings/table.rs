@@ -25,7 +25,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_INGESTOR_URLS",
         "http://127.0.0.1:50051",
-        "Ingestors, separated by commas: the next one on failure",
+        "Ingestor URLs, separated by commas; the next one is used if one fails",
     ),
     secret("NOTIFIER_INGESTOR_TOKEN", "Bearer token for the ingestors"),
     setting(
@@ -36,40 +36,47 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_INGESTOR_CERT",
         "",
-        "PEM file of our certificate, for ingestors that ask for one",
+        "PEM file of the client certificate, for ingestors that require one",
     ),
-    setting("NOTIFIER_INGESTOR_KEY", "", "PEM file of its key"),
+    setting("NOTIFIER_INGESTOR_KEY", "", "PEM file of the client certificate's key"),
     setting(
         "NOTIFIER_HTTP_ADDR",
         "127.0.0.1:8060",
         "Address of /metrics, /livez and /readyz",
     ),
-    setting("NOTIFIER_DATA_DIR", "data/notifier", "Data folder; one process each"),
+    setting(
+        "NOTIFIER_DATA_DIR",
+        "data/notifier",
+        "Data folder; each process needs its own",
+    ),
     setting(
         "NOTIFIER_SINK",
         "discord",
         "Where posts go: discord, or console (standard output, no token needed)",
     ),
-    secret("NOTIFIER_DISCORD_TOKEN", "The bot's token, required for discord"),
+    secret(
+        "NOTIFIER_DISCORD_TOKEN",
+        "The bot's token; required if the sink is discord",
+    ),
     setting(
         "NOTIFIER_DISCORD_API_URL",
         "https://discord.com",
-        "Base of Discord's API; another one for a shared rate-limit proxy",
+        "Base URL of Discord's API; change it to use a shared rate-limit proxy",
     ),
     setting(
         "NOTIFIER_SHARDS",
         "auto",
-        "Shards run here: auto, or like 0-3/16 or 0/2",
+        "Shards that this process runs: auto, or like 0-3/16 or 0/2",
     ),
     setting(
         "NOTIFIER_ADMIN_ADDR",
         "127.0.0.1:50061",
-        "Address of SubscriptionService, for operators and web front ends; empty = off",
+        "Address of SubscriptionService (admin API); empty = off",
     ),
     setting(
         "NOTIFIER_ADMIN_TOKENS_FILE",
         "",
-        "Tokens of its callers, one `name token` a line; required off loopback and for webhooks",
+        "Tokens for the admin API, one `name token` per line; required for webhooks and non-loopback addresses",
     ),
     setting(
         "NOTIFIER_SUBSCRIPTIONS_FILE",
@@ -79,12 +86,12 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_PROBE_INTERVAL",
         "5m",
-        "How soon a suspended channel is tried again, doubling to 1h",
+        "Interval between probes of a suspended channel, doubling up to 1h",
     ),
     setting(
         "NOTIFIER_MAX_BACKLOG",
         "5000",
-        "Undelivered killmails per channel before the oldest without a ping are folded into one post",
+        "Undelivered killmails per channel; beyond it, the oldest without a ping are folded into one post",
     ),
     setting(
         "NOTIFIER_MAX_DELAY",
@@ -94,23 +101,27 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "NOTIFIER_SKIP_BACKLOG",
         "false",
-        "true: drop the outbox and start at the log's head, once (after a restored backup)",
+        "true: drop the outbox and start at the head of the log, once (after restoring a backup)",
     ),
     setting(
         "NOTIFIER_GUILDS",
         "",
-        "Only these guilds, ids separated by commas; empty = all",
+        "Serve only these Discord servers, ids separated by commas; empty = all",
     ),
-    setting("NOTIFIER_MAX_SUBSCRIPTIONS", "500", "Subscriptions a guild may have"),
+    setting(
+        "NOTIFIER_MAX_SUBSCRIPTIONS",
+        "500",
+        "Maximum number of subscriptions per server",
+    ),
     setting(
         "NOTIFIER_MAX_POSTS",
         "5000",
-        "Killmails posted in a guild per day; beyond it they are counted, not posted",
+        "Maximum number of killmails posted per server and day; further ones are counted, not posted",
     ),
     setting(
         "NOTIFIER_FORGET_AFTER",
         "30d",
-        "How long after a guild removed the bot everything kept of it is deleted",
+        "Delete everything stored about a server this long after it removed the bot",
     ),
     setting(
         "NOTIFIER_MAX_AGE",
@@ -120,17 +131,17 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "RUST_LOG",
         "info",
-        "What to log, on stderr: a level, or like info,killfeed_notifier=debug",
+        "Log filter: a level, or like info,killfeed_notifier=debug",
     ),
-    setting("LOG_FORMAT", "text", "How log lines look: text or json, on stderr"),
+    setting("LOG_FORMAT", "text", "Format of log lines on stderr: text or json"),
     setting(
         "OTEL_EXPORTER_OTLP_ENDPOINT",
         "",
-        "OpenTelemetry collector that traces go to over gRPC, like http://127.0.0.1:4317; none = off",
+        "OpenTelemetry collector for traces (gRPC), like http://127.0.0.1:4317; empty = off",
     ),
     setting(
         "OTEL_EXPORTER_OTLP_CERTIFICATE",
         "",
-        "PEM of the CA that signed the collector's certificate; none = public CAs",
+        "PEM file of the CA that signed the collector's certificate; empty = public CAs",
     ),
 ];

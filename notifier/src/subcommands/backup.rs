@@ -38,7 +38,7 @@ pub(crate) async fn run(wanted: BackupCommand, settings: &Settings) -> Result<St
         BackupCommand::Export(file) => {
             let json = export_all(settings).await?;
             let Some(path) = file else { return Ok(json) };
-            write(&path, &json).map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+            write(&path, &json).map_err(|error| format!("cannot write {}: {error}", path.display()))?;
             Ok(String::new())
         }
         BackupCommand::Import(file) => import_all(file, settings).await,
@@ -60,7 +60,7 @@ async fn import_all(file: Option<PathBuf>, settings: &Settings) -> Result<String
         None => io::stdin().read_to_string(&mut text),
         Some(path) => File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
     };
-    read.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default();
@@ -72,7 +72,7 @@ async fn import_all(file: Option<PathBuf>, settings: &Settings) -> Result<String
             cli::run(cli::SubscriptionsCommand::Import { file: path }, settings).await
         }
         Err(error @ OfflineError::Storage(_)) if error.is_running() => {
-            Err(format!("{error}; a running one takes a file: give --file"))
+            Err(format!("{error}; to import into a running notifier, use --file"))
         }
         Err(error) => Err(error.to_string()),
     }

@@ -21,17 +21,17 @@ pub(crate) fn commands() -> [Command; 2] {
     let shards = Arg::new("shards")
         .long("shards")
         .value_name("SHARDS")
-        .help("Move the guilds of these shards instead, like 0-3/16 or 0/2; webhooks belong to shard 0");
+        .help("Move the servers of these shards instead, like 0-3/16 or 0/2; webhooks belong to shard 0");
     let file = Arg::new("file").long("file").value_name("PATH");
     [
         Command::new("export")
-            .about("All subscriptions as a JSON file, for a backup, also while the notifier runs; with --shards: takes guilds out of a stopped one's data folder")
+            .about("Writes all subscriptions to a JSON file, as a backup, also while the notifier runs; with --shards: moves servers out of the data folder of a stopped notifier")
             .arg(shards.clone())
-            .arg(file.clone().help("Where to: a new file [default: standard output]")),
+            .arg(file.clone().help("New file to write [default: standard output]")),
         Command::new("import")
-            .about("Every row of such a file, or none; with --shards: puts guilds that were taken out into a stopped notifier's data folder")
+            .about("Adds every row of such a file, or none; with --shards: moves exported servers into the data folder of a stopped notifier")
             .arg(shards)
-            .arg(file.help("Where from [default: standard input]")),
+            .arg(file.help("File to read [default: standard input]")),
     ]
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn commands() -> [Command; 2] {
 pub(crate) fn run(name: &str, settings: &ArgMatches, arguments: &ArgMatches) -> ExitCode {
     let text = arguments.get_one::<String>("shards").map_or("", String::as_str);
     let Some(ShardSetting::Given(shards)) = ShardSetting::parse(text) else {
-        eprintln!("--shards={text:?}: expected shards of a total counted from 0, like 0-3/16 or 0/2");
+        eprintln!("--shards={text:?}: expected shards out of a total, counted from 0, like 0-3/16 or 0/2");
         return ExitCode::from(BAD_CONFIGURATION);
     };
     let folder = settings.get_one::<String>("NOTIFIER_DATA_DIR");
@@ -55,7 +55,7 @@ pub(crate) fn run(name: &str, settings: &ArgMatches, arguments: &ArgMatches) -> 
             subscriptions,
             waiting,
         }) => {
-            eprintln!("{name}ed {guilds} guilds with {subscriptions} subscriptions and {waiting} waiting killmails");
+            eprintln!("{name}ed {guilds} guilds with {subscriptions} subscriptions and {waiting} queued killmails");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -80,7 +80,7 @@ fn export(folder: &std::path::Path, shards: Shards, file: Option<PathBuf>) -> Re
         let mut out = io::stdout().lock();
         if out.is_terminal() {
             return Err(failed(io::Error::other(
-                "standard output is a terminal: redirect it into a file, or give --file",
+                "standard output is a terminal; redirect it into a file, or use --file",
             )));
         }
         return transfer::export(folder, shards, &mut out, || Ok(()));

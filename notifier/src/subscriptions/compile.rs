@@ -19,7 +19,7 @@ use crate::database::{CompiledRow, StorageError};
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum CompileError {
     /// It is no filter.
-    #[error("{}", .0.first().map_or("the filter is refused without a reason", |first| first.message.as_str()))]
+    #[error("{}", .0.first().map_or("the filter was rejected without a reason", |first| first.message.as_str()))]
     Bad(Vec<Diagnostic>),
     /// It cannot be said now.
     #[error("{0}")]
@@ -180,8 +180,8 @@ fn shifted(error: CompileError, by: usize, length: usize) -> CompileError {
 fn say(subscription: &Subscription, field: &str, error: &CompileError) {
     let wish = &subscription.spec;
     let consequence = match subscription.compiled {
-        Some(_) => "it goes on with the tree it has",
-        None => "it is not active",
+        Some(_) => "keeps its old compiled filter",
+        None => "not active",
     };
     match error {
         CompileError::Bad(diagnostics) => {
@@ -191,11 +191,11 @@ fn say(subscription: &Subscription, field: &str, error: &CompileError) {
                 name = wish.name,
                 guild = wish.guild,
                 field,
-                "subscription refused, {consequence}: {error}\n{shown}"
+                "filter rejected, {consequence}: {error}\n{shown}"
             );
         }
         CompileError::Unavailable(_) => {
-            tracing::warn!(name = wish.name, guild = wish.guild, field, %error, "subscription cannot be compiled now, {consequence}");
+            tracing::warn!(name = wish.name, guild = wish.guild, field, %error, "filter cannot be compiled now, {consequence}");
         }
     }
 }

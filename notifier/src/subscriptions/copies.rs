@@ -69,7 +69,7 @@ pub fn newest(data_dir: &Path) -> Option<LoadedCopy> {
     copies(data_dir).unwrap_or_default().into_iter().find_map(|path| {
         let read = read(&path);
         if let Err(error) = &read {
-            tracing::warn!(path = %path.display(), %error, "a copy of the subscriptions cannot be read: trying an older one");
+            tracing::warn!(path = %path.display(), %error, "cannot read a daily copy, trying an older one");
         }
         let copy = read.ok()?;
         Some(LoadedCopy {
@@ -91,7 +91,7 @@ pub fn without(data_dir: &Path, guilds: &[u64]) -> io::Result<()> {
         let mut copy = match read(&path) {
             Ok(copy) => copy,
             Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "a copy of the subscriptions that cannot be read was deleted");
+                tracing::warn!(path = %path.display(), %error, "unreadable daily copy deleted");
                 fs::remove_file(path)?;
                 continue;
             }

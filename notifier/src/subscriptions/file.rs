@@ -137,13 +137,13 @@ fn wish(
     }
     let filter = row
         .filter
-        .ok_or_else(|| bad("filter", "a filter; \"\" is everything"))?;
+        .ok_or_else(|| bad("filter", "a filter; \"\" matches everything"))?;
     let us = row.us.map(|us| us.trim().to_owned()).unwrap_or_default();
     let side = word(&row.side).map_err(|error: super::Expected| bad("side", error.0))?;
     if side != super::Side::Both && us.is_empty() {
         return Err(bad(
             "us",
-            "who \"we\" are, since side is kills or losses, like us = 'alliance:\"Goonswarm Federation\"'",
+            "your side, because side is kills or losses, like us = 'alliance:\"Goonswarm Federation\"'",
         ));
     }
     let ping = match row.ping.as_deref() {
@@ -273,7 +273,7 @@ max_age = "unlimited"
                 row(&format!("{good}side = \"kill\"")),
                 "side: expected kills, losses or both",
             ),
-            (row(&format!("{good}side = \"kills\"")), "us: expected who"),
+            (row(&format!("{good}side = \"kills\"")), "us: expected your side"),
             (
                 row(&format!("{good}ping = \"all\"")),
                 "ping: expected here, everyone or role:<id>",

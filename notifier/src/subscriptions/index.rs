@@ -203,7 +203,7 @@ fn active(subscription: &Arc<Subscription>, max_age: Duration, set: &mut FilterS
         Ok((None, _)) => return None,
         // A tree of another version of the language: it is compiled again from the text at the next opening of the stream.
         Err(error) => {
-            tracing::warn!(name = wish.name, guild = wish.guild, %error, "subscription cannot match until it is compiled again");
+            tracing::warn!(name = wish.name, guild = wish.guild, %error, "subscription does not match until it is recompiled");
             return None;
         }
     };

@@ -14,19 +14,17 @@ use crate::database::{self, StorageError};
 #[derive(Debug, thiserror::Error)]
 pub enum OfflineError {
     /// Nothing was ever kept there.
-    #[error("there is no database in {0}: expected the data folder of a killfeed-notifier (NOTIFIER_DATA_DIR)")]
+    #[error("no database in {0}: expected the data folder of a killfeed-notifier; set NOTIFIER_DATA_DIR")]
     Nothing(String),
     /// What was given is no file of subscriptions.
-    #[error("the file is not what `killfeed-notifier export` writes: {0}")]
+    #[error("the file is not an export of killfeed-notifier: {0}")]
     File(#[from] file::SubscriptionsFileError),
     /// Some are there already.
-    #[error(
-        "the data folder has some of these already, so nothing was imported: {0}; expected a folder without them, like an empty one"
-    )]
+    #[error("nothing was imported: the data folder already has {0}; use a folder without them, like an empty one")]
     There(String),
     /// A guild would have too many.
     #[error(
-        "guild {guild} would have {would_be} subscriptions, and may have {limit} (NOTIFIER_MAX_SUBSCRIPTIONS): nothing was imported"
+        "nothing was imported: guild {guild} would have {would_be} subscriptions, and can have {limit}; raise NOTIFIER_MAX_SUBSCRIPTIONS"
     )]
     TooMany {
         /// Which.
@@ -92,7 +90,7 @@ fn open(data_dir: &Path) -> Result<Subscriptions, OfflineError> {
     let opened = database::open(data_dir, SystemTime::now())?;
     if let Some(moved) = opened.moved_aside {
         let reason = io::Error::other(format!(
-            "it is damaged ({}), and was moved to {}",
+            "the database is corrupt ({}) and was moved to {}",
             moved.reason,
             moved.to.display()
         ));

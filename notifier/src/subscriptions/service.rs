@@ -132,7 +132,7 @@ impl Subscriptions {
                         tracing::warn!(
                             name = wish.name,
                             guild = wish.guild,
-                            "row of the subscriptions file skipped: a command made a subscription of this name"
+                            "row of the subscriptions file skipped, name is already used"
                         );
                     }
                     Some(old) if old.spec == wish => counts.kept += 1,

@@ -256,8 +256,8 @@ async fn what_cannot_be_moved_is_said_and_stays() {
     assert!(error.to_string().contains("disk full"), "{error}");
     assert_eq!(waiting(&opened(dir.path()).outbox, &OF_ODD), [2, 3]);
     for (bytes, expected) in [
-        (&b"hello"[..], "does not begin"),
-        (&b"killfeed-moved-1\xff"[..], "no file made by"),
+        (&b"hello"[..], "its header is missing"),
+        (&b"killfeed-moved-1\xff"[..], "was not made by"),
     ] {
         let error = import(dir.path(), shards("0/1"), &mut &bytes[..])
             .unwrap_err()
