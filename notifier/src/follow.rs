@@ -71,7 +71,7 @@ impl StreamConsumer {
         let seen = move |killmail_id, revision| {
             outbox.seen(killmail_id, revision).unwrap_or_else(|error| {
                 // The transaction asks again, and ends the process if the database is broken.
-                tracing::error!(%error, "cannot read what was handled");
+                tracing::error!(%error, "cannot read handled killmails");
                 false
             })
         };
@@ -205,12 +205,12 @@ pub async fn compile_first(
                 if Instant::now() >= until {
                     tracing::warn!(
                         waiting = round.waiting,
-                        "the stream begins without some subscriptions: their names cannot be looked up"
+                        "starting without some subscriptions, names are unavailable"
                     );
                     break;
                 }
             }
-            Err(error) => tracing::warn!(%error, "no ingestor answers: subscriptions wait to be compiled"),
+            Err(error) => tracing::warn!(%error, "no ingestor answers, subscriptions are not compiled yet"),
         }
         failed += 1;
         let wait = subscriptions::backoff(failed, fastrand::f64());
@@ -264,7 +264,7 @@ pub async fn keep_compiled(
             }
             Err(error) => {
                 failed += 1;
-                tracing::warn!(%error, "no ingestor compiles filters now: subscriptions go on with the trees they have");
+                tracing::warn!(%error, "no ingestor compiles filters, keeping the compiled ones");
                 COMPILE_RETRY_DELAY + subscriptions::backoff(failed, fastrand::f64())
             }
         };
@@ -292,13 +292,7 @@ async fn report(mut state: watch::Receiver<ConnectionState>, shutdown: Cancellat
                 why,
                 wait,
                 failed_rounds,
-            } => tracing::warn!(
-                endpoint,
-                why,
-                ?wait,
-                failed_rounds,
-                "the stream cannot be opened: trying again"
-            ),
+            } => tracing::warn!(endpoint, why, ?wait, failed_rounds, "cannot open the stream, retrying"),
             ConnectionState::Ended(_) => return,
         }
         tokio::select! {

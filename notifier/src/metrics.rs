@@ -56,40 +56,40 @@ pub fn install() -> PrometheusHandle {
 fn describe() {
     describe_counter!(
         KILLMAILS,
-        "Killmails of the stream, by outcome: queued, edits, too_old (each per destination), repeated"
+        "Killmails from the stream, by outcome: queued, edits, too_old (each per destination), repeated"
     );
     describe_counter!(GAPS, "Gaps in the stream: killmails that may be missing");
     describe_counter!(
         TRIES,
-        "Messages tried to send, by outcome: sent, rate_limited, refused, unauthorized, unknown"
+        "Attempts to send a message, by outcome: sent, rate_limited, refused, unauthorized, unknown"
     );
     describe_counter!(
         NOT_POSTED,
-        "Queued killmails not posted, by reason: too_old, dropped, dead"
+        "Queued killmails that were not posted, by reason: too_old, dropped, dead"
     );
     describe_counter!(
         DEAD_LETTERS,
-        "Killmails given up, by reason: dead (Discord refuses them), unknown (nothing can tell whether they were posted)"
+        "Dead letters, by reason: dead (Discord rejects them), unknown (posted or not, the outcome is unknown)"
     );
     describe_histogram!(KILL_TO_POST, "Seconds from the kill to its post");
     describe_histogram!(LOG_TO_POST, "Seconds from the ingestor's log to the post");
     describe_histogram!(MATCH, "Seconds to match one killmail against all subscriptions");
-    describe_gauge!(STREAM_LAG, "Seconds from the ingestor's log to here, of what came last");
+    describe_gauge!(
+        STREAM_LAG,
+        "Seconds between the ingestor's log and this notifier, for the last event"
+    );
     describe_gauge!(
         OLDEST,
-        "Seconds that the oldest killmail has waited for a destination that takes posts"
+        "Age in seconds of the oldest queued killmail of a destination that is not suspended"
     );
-    describe_gauge!(
-        SUSPENDED,
-        "Destinations that take no posts for now: no permission, or gone"
-    );
+    describe_gauge!(SUSPENDED, "Suspended or retired destinations");
     describe_gauge!(
         WORKERS,
-        "Destinations that something waits for, or did within the last minute"
+        "Destinations with queued killmails now or within the last minute"
     );
     describe_gauge!(SUBSCRIPTIONS, "Subscriptions that can match");
     describe_gauge!(CONNECTED, "1 while the stream from an ingestor is open");
-    describe_gauge!(WAITING, "Killmails waiting over all destinations");
+    describe_gauge!(WAITING, "Queued killmails, over all destinations");
     describe_gauge!(discord::METRIC_SHARDS_READY, "Shards connected to Discord's gateway");
     describe_gauge!(discord::METRIC_GUILDS, "Guilds the bot is in, on these shards");
     describe_counter!(
@@ -98,12 +98,15 @@ fn describe() {
     );
     describe_counter!(
         discord::METRIC_DROPPED,
-        "Interactions not answered because too many came at once"
+        "Interactions dropped because the queue was full"
     );
-    describe_counter!(discord::METRIC_EVENTS_DROPPED, "Gateway events nobody took in time");
+    describe_counter!(
+        discord::METRIC_EVENTS_DROPPED,
+        "Gateway events dropped because the queue was full"
+    );
     describe_gauge!(
         discord::METRIC_PAUSED,
-        "1 while nothing is sent to Discord because too many requests were refused"
+        "1 while sending to Discord is paused because too many requests failed"
     );
 }
 

@@ -79,8 +79,8 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
             moved_to = %moved.to.display(),
             reason = moved.reason,
             last_written = ?moved.last_written,
-            "the database is damaged and was moved aside: killmails from the time it was last written until now are not posted, \
-             what waited neither"
+            hint = "queued killmails, and those since the last write, are not posted",
+            "database is corrupt and was moved aside"
         );
     }
     let database = Arc::new(opened.database);
@@ -90,7 +90,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     }
     let outbox = Arc::new(Outbox::new(database));
     if outbox.skip_backlog(settings.skip_backlog).await? {
-        tracing::warn!("NOTIFIER_SKIP_BACKLOG: what waited was dropped, the stream starts at the log's head");
+        tracing::warn!("NOTIFIER_SKIP_BACKLOG: outbox dropped, starting at the head");
     }
     if let Some(wishes) = wishes {
         take_file(&subscriptions, wishes, &clock).await?;
@@ -234,7 +234,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     traces.finish().await;
     ended.unwrap_or_else(|_| {
         anyhow::bail!(
-            "not everything ended within {} s; the next start clears it up",
+            "shutdown took longer than {} s; the next start cleans up",
             DRAIN_TIMEOUT.as_secs()
         )
     })
@@ -273,17 +273,17 @@ fn readiness(
 ) -> Box<dyn Fn() -> Result<String, String> + Send + Sync> {
     Box::new(move || {
         if !*following.borrow() {
-            return Err("the stream from an ingestor is not open, or its position is not on disk yet".to_owned());
+            return Err("no stream from an ingestor is open yet, or its position is not on disk".to_owned());
         }
         if needs_bot {
             let shards = connected.get().map(|readiness| readiness.borrow().clone());
             return match shards {
                 Some(readiness) if readiness.all() => Ok(format!(": shards {}", readiness.shards)),
                 Some(readiness) => Err(format!(
-                    "not all of the shards {} are connected to Discord, only {:?}",
+                    "of the shards {}, only {:?} are connected to Discord",
                     readiness.shards, readiness.connected
                 )),
-                None => Err("Discord has not been reached yet".to_owned()),
+                None => Err("no connection to Discord yet".to_owned()),
             };
         }
         Ok(String::new())
@@ -338,8 +338,8 @@ fn subscriptions_of(settings: &Settings, database: Arc<Database>) -> Result<Subs
     if elsewhere > 0 {
         tracing::warn!(
             subscriptions = elsewhere,
-            "some subscriptions in this data folder belong to guilds that this process does not serve (NOTIFIER_SHARDS, \
-             NOTIFIER_GUILDS): they match nothing here; killfeed-notifier export moves them to the process that does"
+            hint = "check NOTIFIER_SHARDS and NOTIFIER_GUILDS, or move them with killfeed-notifier export --shards",
+            "subscriptions of guilds that this process does not serve"
         );
     }
     Ok(subscriptions)
@@ -354,10 +354,10 @@ async fn restore(settings: &Settings, subscriptions: &Subscriptions) -> Result<(
                 from = %found.path.display(),
                 made = ?SystemTime::UNIX_EPOCH + Duration::from_millis(found.made),
                 subscriptions = count,
-                "subscriptions restored from the newest copy: changes made after it are gone"
+                "subscriptions restored from a copy, later changes are lost"
             );
         }
-        None => tracing::error!("there is no copy of the subscriptions: those made by commands are gone"),
+        None => tracing::error!("no copy found, subscriptions made by commands are lost"),
     }
     Ok(())
 }
@@ -367,7 +367,7 @@ fn read_file(path: &Path, settings: &Settings) -> Result<Vec<SubscriptionSpec>, 
     let bad = |reason: String| SettingError::new("NOTIFIER_SUBSCRIPTIONS_FILE", &path.to_string_lossy(), reason);
     let text = std::fs::read_to_string(path).map_err(|error| bad(format!("a readable file ({error})")))?;
     let mut wishes = file::parse(&text, &settings.discord_api_url)
-        .map_err(|error| bad(format!("a TOML or JSON file of subscriptions; {error}")))?;
+        .map_err(|error| bad(format!("a TOML or JSON file of subscriptions ({error})")))?;
     wishes.retain(|wish| {
         let here = match wish.guild {
             WEBHOOK_GUILD => settings.serves_webhooks(),
@@ -377,7 +377,7 @@ fn read_file(path: &Path, settings: &Settings) -> Result<Vec<SubscriptionSpec>, 
             tracing::info!(
                 name = wish.name,
                 guild = wish.guild,
-                "row of the subscriptions file skipped: another process serves this guild"
+                "row of the subscriptions file skipped, guild not served here"
             );
         }
         here
@@ -391,7 +391,7 @@ fn read_file(path: &Path, settings: &Settings) -> Result<Vec<SubscriptionSpec>, 
         .find(|(_, count)| *count > settings.max_subscriptions);
     match over {
         Some((guild, count)) => Err(bad(format!(
-            "at most {} subscriptions per guild (NOTIFIER_MAX_SUBSCRIPTIONS); guild {guild} has {count}",
+            "at most {} subscriptions per guild (NOTIFIER_MAX_SUBSCRIPTIONS), but guild {guild} has {count}",
             settings.max_subscriptions
         ))),
         None => Ok(wishes),
@@ -425,7 +425,7 @@ async fn reload(
 ) -> anyhow::Result<()> {
     while stop.run_until_cancelled(asked.notified()).await.is_some() {
         let Some(path) = settings.subscriptions_file.as_deref() else {
-            tracing::warn!("asked to reload, but NOTIFIER_SUBSCRIPTIONS_FILE is not set");
+            tracing::warn!("cannot reload, NOTIFIER_SUBSCRIPTIONS_FILE is not set");
             continue;
         };
         match read_file(path, &settings) {
@@ -433,7 +433,7 @@ async fn reload(
                 take_file(&subscriptions, wishes, &clock).await?;
                 changed.notify_one();
             }
-            Err(error) => tracing::error!(%error, "the subscriptions file is bad: the old subscriptions stay"),
+            Err(error) => tracing::error!(%error, "subscriptions file rejected, keeping the old subscriptions"),
         }
     }
     Ok(())

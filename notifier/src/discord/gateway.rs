@@ -211,7 +211,7 @@ impl Gateway {
             Err(GetError::NoAnswer(RequestError::TokenDead)) => return Err(FatalError::Unauthorized),
             Err(GetError::Rejected(refusal)) if refusal.status == 401 => return Err(FatalError::Unauthorized),
             Err(error) => {
-                tracing::warn!(shard, %error, "a shard is not connected, and discord does not say why");
+                tracing::warn!(shard, %error, "shard is not connected, cause unknown");
                 return Ok(());
             }
         };
@@ -227,15 +227,11 @@ impl Gateway {
         match probe::probe(&self.plan.gateway_url, &self.plan.token, shard, total).await {
             Ok(probe::IdentifyOutcome::Closed(code)) if super::is_fatal(code) => Err(FatalError::Closed { code }),
             Ok(answer) => {
-                tracing::warn!(
-                    shard,
-                    ?answer,
-                    "a shard is not connected; a try beside serenity's was answered so"
-                );
+                tracing::warn!(shard, ?answer, "shard is not connected, answer to a test connection");
                 Ok(())
             }
             Err(error) => {
-                tracing::warn!(shard, error, "a shard is not connected: the gateway cannot be reached");
+                tracing::warn!(shard, error, "shard is not connected, gateway is unreachable");
                 Ok(())
             }
         }
@@ -243,7 +239,7 @@ impl Gateway {
 
     async fn say_goodbye(&self) -> Result<(), FatalError> {
         if timeout(CLOSE_TIMEOUT, self.manager.shutdown_all()).await.is_err() {
-            tracing::warn!("discord's gateway did not say goodbye in time");
+            tracing::warn!("gateway did not close in time");
         }
         Ok(())
     }

@@ -115,7 +115,7 @@ impl Interactions {
                             tracing::info!(
                                 link = invite::link(&application, false),
                                 link_with_pings = invite::link(&application, true),
-                                "the bot is in no server on this shard: either link adds it to one; with the second it may ping everyone"
+                                "the bot is in no server on this shard, add it with a link"
                             );
                         }
                         if !registered {
@@ -145,7 +145,7 @@ fn flatten(ended: Result<Result<(), StorageError>, tokio::task::JoinError>) -> R
     match ended {
         Ok(result) => result,
         Err(error) => {
-            tracing::error!(%error, "a command failed: this is a bug");
+            tracing::error!(%error, "command panicked, this is a bug");
             Ok(())
         }
     }
@@ -209,13 +209,13 @@ impl Dispatcher {
                 self.answered_elsewhere.store(true, Ordering::Relaxed);
                 tracing::error!(
                     guild = call.guild,
-                    "discord says that an interaction was answered already: another process serves this shard. Expected one \
-                     process per shard: check NOTIFIER_SHARDS and who else runs with this token"
+                    hint = "run one process per shard: check NOTIFIER_SHARDS, and where else this token is used",
+                    "answered twice: another process serves this shard"
                 );
                 "foreign"
             }
             Err(error) => {
-                tracing::warn!(guild = call.guild, %error, "an interaction could not be answered");
+                tracing::warn!(guild = call.guild, %error, "interaction could not be answered");
                 "failed"
             }
         };
@@ -266,24 +266,20 @@ async fn register(api: Arc<Api>, application: u64) {
         };
         let reason = match api.call(request).await {
             Ok(answer) if answer.status.is_success() => {
-                tracing::info!("the command /killfeed is registered");
+                tracing::info!("command /killfeed registered");
                 return;
             }
             Ok(answer) => {
                 let refusal = answer.refusal();
                 if matches!(refusal.status, 400 | 401 | 403 | 404) {
-                    tracing::error!(%refusal, "discord refuses to register /killfeed: expected the scope applications.commands");
+                    tracing::error!(%refusal, "cannot register /killfeed: check the scope");
                     return;
                 }
                 refusal.to_string()
             }
             Err(error) => error.to_string(),
         };
-        tracing::warn!(
-            reason,
-            pause_s = pause.as_secs(),
-            "the command /killfeed could not be registered, trying again"
-        );
+        tracing::warn!(reason, pause_s = pause.as_secs(), "cannot register /killfeed, retrying");
         tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
         pause = (pause * 2).min(MAX_REGISTER_BACKOFF);
     }

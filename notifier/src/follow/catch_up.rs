@@ -16,7 +16,7 @@ impl StreamConsumer {
     /// Reads every piece that is still to be read. Cut short by `shutdown`, the next start goes on with it.
     pub(super) async fn catch_up(&self, shutdown: &CancellationToken) -> Result<(), ConsumeError> {
         for (key, row) in self.outbox.catch_ups()? {
-            tracing::info!(guilds = ?row.guilds, "reading what moved guilds have missed");
+            tracing::info!(guilds = ?row.guilds, "reading the events that moved guilds have missed");
             self.read_piece(&key, row, shutdown).await?;
             if shutdown.is_cancelled() {
                 break;

@@ -1,4 +1,4 @@
-//! What is done now and then: old rows go, guilds that left are forgotten, today's copy is written, what waits is counted.
+//! Periodic maintenance: deletes old rows, forgets guilds, writes the daily copy, counts the queue.
 
 use std::{
     collections::BTreeSet,
@@ -40,7 +40,7 @@ pub(super) async fn upkeep(
                 tracing::debug!(rows, "old rows deleted");
                 forget(&outbox, &subscriptions, &data_dir, forget_after, clock.now()).await?;
                 if let Err(error) = copies::write(&data_dir, &subscriptions, clock.now()) {
-                    tracing::error!(%error, "today's copy of the subscriptions cannot be written");
+                    tracing::error!(%error, "cannot write the daily copy of the subscriptions");
                 }
             }
             _ = count.tick() => show_queue(&outbox, &subscriptions.snapshot(), clock.now())?,
@@ -76,11 +76,11 @@ async fn forget(
         outbox.flush().await?;
         if let Err(error) = copies::without(data_dir, &[guild]) {
             // It stays marked as gone, and is forgotten in the copies, too, once they can be written to.
-            tracing::error!(guild, %error, "the copies of the subscriptions cannot be rewritten without a guild that is to be forgotten");
+            tracing::error!(guild, %error, "daily copies cannot be rewritten without a guild");
             continue;
         }
         subscriptions.guild_back(guild).await?;
-        tracing::info!(guild, "a guild that removed the bot long ago is forgotten");
+        tracing::info!(guild, "guild forgotten, it removed the bot long ago");
     }
     Ok(())
 }

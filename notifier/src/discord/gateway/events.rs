@@ -70,7 +70,7 @@ pub(super) struct EventHandler {
 pub(super) fn send(events: &mpsc::Sender<GatewayEvent>, event: GatewayEvent) {
     if let Err(TrySendError::Full(event)) = events.try_send(event) {
         metrics::counter!(METRIC_EVENTS_DROPPED).increment(1);
-        tracing::warn!(?event, "nobody took an event of discord's gateway in time: dropped");
+        tracing::warn!(?event, "gateway event dropped, queue is full");
     }
 }
 
@@ -130,7 +130,7 @@ impl EventHandler {
     fn hand_over(&self, heard: GatewayInput) {
         if let Err(TrySendError::Full(_)) = self.heard.try_send(heard) {
             metrics::counter!(METRIC_DROPPED).increment(1);
-            tracing::warn!("too many interactions at once: one is not answered");
+            tracing::warn!("interaction dropped, queue is full");
         }
     }
 
