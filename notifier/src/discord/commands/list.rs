@@ -153,7 +153,10 @@ pub(super) fn state(one: &Subscription) -> (&'static str, String) {
     let old = if one.problem.is_empty() {
         String::new()
     } else {
-        format!("Active, with its names as last known: {}", format::escape(&one.problem))
+        format!(
+            "Active, but its filter could not be recompiled: {}",
+            format::escape(&one.problem)
+        )
     };
     ("🟢", old)
 }
