@@ -116,7 +116,7 @@ pub(super) fn wrong(filter: &str, diagnostics: &[Diagnostic]) -> String {
 /// Returns the first warnings about a valid filter, each with the filters that may have been meant.
 pub(super) fn warnings(meaning: &CompileFilterResponse) -> Vec<String> {
     let warning = |warning: &Diagnostic| {
-        let message = capitalised(plain(&warning.message).trim_end_matches('.'));
+        let message = capitalised(escape(&warning.message).trim_end_matches('.'));
         // A suggestion is a whole filter, and one field has to hold all warnings.
         let suggestions = warning.suggestions.iter().take(2);
         let suggestions: Vec<String> = suggestions.map(|one| code(&text::cut(one, SUGGESTION))).collect();

@@ -251,11 +251,11 @@ mod tests {
             let entry = entry(one, activity, counters);
             entry.lines().next().unwrap_or_default().to_owned()
         };
-        let channel = format::channel(&one.wish.destination);
+        let channel = format::channel(&one.spec.destination);
         let none = (Activity::default(), CountersRow::default());
         assert_eq!(facts(&one, none.0, none.1), format!("→ {channel}"));
 
-        one.wish.ping = Some(Ping::Here);
+        one.spec.ping = Some(Ping::Here);
         let activity = Activity {
             last_match: 600_000,
             last_post: 590_000,
