@@ -106,5 +106,5 @@ async fn reply_is_dropped_when_the_deferral_is_rejected() {
 #[tokio::test(start_paused = true)]
 async fn command_is_given_up_before_its_token_expires() {
     let (sent, _) = sent(Duration::from_secs(3_600), || Ok(())).await;
-    assert_eq!(sent, [("defer", 1_500), ("later", LONGEST.as_millis())]);
+    assert_eq!(sent, [("defer", 1_500), ("later", INTERACTION_TIMEOUT.as_millis())]);
 }
