@@ -15,6 +15,7 @@
 //! - [`cursor`]: a reader's position in a log
 //! - [`wire`]: events that are sent and received without being encoded again
 //! - [`filter`]: the filter language, from text to a match
+//! - [`backoff`]: the delay before the next attempt after a failure
 //! - [`setting`]: the settings of both services
 //! - [`client`]: a client that follows the stream across reconnects, restarts and fail-over
 
@@ -27,6 +28,7 @@ pub mod v1 {
     pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/killfeed.bin"));
 }
 
+pub mod backoff;
 pub mod client;
 pub mod cursor;
 pub mod filter;

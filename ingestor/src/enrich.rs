@@ -3,7 +3,6 @@
 //! Enrichment may degrade (ids without names), never stall and never drop: ESI away costs names, not killmails. Static data is
 //! what there is no doing without: until a first build is loaded, from disk or network, the ingestor is not ready.
 
-mod backoff;
 pub mod cache;
 pub mod esi;
 mod esi_fallback;
@@ -18,7 +17,7 @@ mod lookup;
 use std::{io, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use killfeed::{id::KillmailId, v1::Killmail};
+use killfeed::{backoff::Backoff, id::KillmailId, v1::Killmail};
 use metrics::counter;
 use tokio::{
     runtime::Handle,
@@ -27,7 +26,6 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use backoff::Backoff;
 use cache::CacheError;
 use esi::{Esi, EsiError};
 use esi_fallback::EsiFallback;
@@ -271,7 +269,7 @@ impl Enricher {
 
 /// Looks for a new build each day; until there is a first one, over and over. Never ends.
 async fn refresh_static_data(mut downloader: Downloader, handle: StaticHandle) {
-    let mut backoff = Backoff::new(INITIAL_BACKOFF);
+    let mut backoff = Backoff::new(INITIAL_BACKOFF, MAX_BACKOFF);
     loop {
         let in_use = handle.get();
         let wait = match downloader.refresh(in_use.clone()).await {
@@ -291,7 +289,8 @@ async fn refresh_static_data(mut downloader: Downloader, handle: StaticHandle) {
                 } else {
                     MAX_BACKOFF_WITHOUT_DATA
                 };
-                let wait = backoff.next(most);
+                backoff.set_max(most);
+                let wait = backoff.next_delay();
                 counter!(STATIC_DATA_FAILURES).increment(1);
                 tracing::warn!(%error, build_in_use = in_use.as_ref().map(|data| data.build()), retry_in = ?wait, "static data update failed");
                 wait

@@ -17,7 +17,7 @@ mod state;
 mod health;
 mod walk;
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -26,6 +26,9 @@ use killfeed::{
     id::KillmailId,
     v1::Gap,
 };
+
+/// The longest delay that a failed request's `Retry-After` may ask for: a longer one is cut to this.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
 /// What a feed hands out at once. May be empty: then only the state changed (a ban, say).
 #[derive(Debug, Clone, PartialEq, Default)]

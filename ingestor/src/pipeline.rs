@@ -11,6 +11,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use killfeed::{
+    backoff::Backoff,
     id::{ContentHash, KillmailId},
     v1::{FeedHealth, Killmail},
 };
@@ -326,7 +327,7 @@ impl Stages {
 
     /// Waits for the log: without the marks nothing can be told new from old.
     async fn marks(&self, ids: Vec<KillmailId>) -> HashMap<KillmailId, DedupEntry> {
-        let mut wait = LogRetry::default();
+        let mut wait = LogRetry::new();
         loop {
             match self.log.dedup_entries(&ids).await {
                 Ok(marks) => {
@@ -345,7 +346,7 @@ impl Stages {
 
     /// Waits until it is durable: a full or failing disk holds the feed up and loses nothing.
     async fn append(&self, batch: AppendBatch) -> Head {
-        let mut wait = LogRetry::default();
+        let mut wait = LogRetry::new();
         loop {
             match self.log.append(batch.clone()).await {
                 Ok(head) => {
@@ -372,20 +373,27 @@ fn upload_ms(killmail: &Killmail) -> Option<i64> {
     killmail.published_time.map(|time| time.seconds.saturating_mul(1_000))
 }
 
-/// Waits between tries of the log, 100 ms doubling to 10 s with full jitter, and says so: once to the operator, and as long as it
-/// lasts in the feed's health.
-#[derive(Default)]
+/// The delay between two attempts to append.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+
+/// Waits between attempts to append, and reports it: once to the operator, and in the feed's health until an append succeeds.
 struct LogRetry {
-    tries: u32,
+    backoff: Backoff,
     /// What the feed had said before.
     before: Option<FeedReport>,
 }
 
 impl LogRetry {
+    fn new() -> Self {
+        Self {
+            backoff: BACKOFF,
+            before: None,
+        }
+    }
+
     async fn after(&mut self, error: &LogError, health: Option<&watch::Sender<FeedReport>>) {
-        let ceiling = Duration::from_millis(100 << self.tries.min(7)).min(Duration::from_secs(10));
-        self.tries += 1;
-        if self.tries == 1 {
+        let delay = self.backoff.next_delay();
+        if self.backoff.failures() == 1 {
             error!(error = %error, "appending to the log failed, the feed is waiting");
         }
         if let Some(health) = health {
@@ -399,7 +407,7 @@ impl LogRetry {
             down.publish(health);
         }
         metrics::log_wait();
-        sleep(ceiling.mul_f64(fastrand::f64())).await;
+        sleep(delay).await;
     }
 
     /// The log takes them again.

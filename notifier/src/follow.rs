@@ -6,6 +6,7 @@ mod catch_up;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use killfeed::{
+    backoff::Backoff,
     client::{Client, ConnectionState, Event, EventKind, Events, FollowError, FollowOptions, Position, Start},
     v1::Killmail,
 };
@@ -33,6 +34,9 @@ const RECOMPILE_INTERVAL: Duration = Duration::from_secs(3_600);
 const COMPILE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A name that could not be looked up is asked for again after this.
 const COMPILE_RETRY_DELAY: Duration = Duration::from_secs(30);
+
+/// The delay between two rounds in which no ingestor compiles.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30));
 
 /// Why following ended.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +195,7 @@ pub async fn compile_first(
     compile: &dyn Compile,
     shutdown: &CancellationToken,
 ) -> Result<(), StorageError> {
-    let mut failed = 0;
+    let mut backoff = BACKOFF;
     let mut patience = None;
     while subscriptions.list().iter().any(|one| one.compiled.is_none()) {
         let round = tokio::select! {
@@ -212,11 +216,9 @@ pub async fn compile_first(
             }
             Err(error) => tracing::warn!(%error, "no ingestor answers, subscriptions are not compiled yet"),
         }
-        failed += 1;
-        let wait = subscriptions::backoff(failed, fastrand::f64());
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            () = tokio::time::sleep(wait) => {}
+            () = tokio::time::sleep(backoff.next_delay()) => {}
         }
     }
     metrics::subscriptions(subscriptions.snapshot().len());
@@ -232,7 +234,7 @@ pub async fn keep_compiled(
     shutdown: CancellationToken,
 ) -> Result<(), StorageError> {
     let mut next = Instant::now() + RECOMPILE_INTERVAL;
-    let mut failed = 0;
+    let mut backoff = BACKOFF;
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
@@ -247,7 +249,7 @@ pub async fn keep_compiled(
         metrics::subscriptions(subscriptions.snapshot().len());
         let wait = match round {
             Ok(round) => {
-                failed = 0;
+                backoff.reset();
                 if round != subscriptions::Round::default() {
                     tracing::info!(
                         compiled = round.compiled,
@@ -263,9 +265,8 @@ pub async fn keep_compiled(
                 }
             }
             Err(error) => {
-                failed += 1;
                 tracing::warn!(%error, "no ingestor compiles filters, keeping the compiled ones");
-                COMPILE_RETRY_DELAY + subscriptions::backoff(failed, fastrand::f64())
+                COMPILE_RETRY_DELAY + backoff.next_delay()
             }
         };
         next = Instant::now() + wait;

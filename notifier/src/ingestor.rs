@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use killfeed::{
     Timestamp,
+    backoff::Backoff,
     client::Client,
     v1::{
         CompileFilterRequest, CompileFilterResponse, Entity, EntityKind, Filter, GetFeedStatusRequest,
@@ -79,9 +80,11 @@ pub enum QueryError {
     Rejected(String),
 }
 
-/// An ingestor lets a caller ask so often only; a question that came too soon is asked again after this.
-const RATE_LIMIT_RETRY_DELAY: Duration = Duration::from_millis(700);
-/// How often that is done: longer than its burst takes to come back.
+/// The delay before a call is repeated that exceeded the ingestor's limit of calls. The delay does not grow: a person waits.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(1_050), Duration::from_millis(1_050));
+/// The shortest such delay.
+const MIN_BACKOFF: Duration = Duration::from_millis(350);
+/// Attempts in all. They take longer than the ingestor needs to refill a burst.
 const MAX_ATTEMPTS: u32 = 8;
 
 impl IngestorClient {
@@ -176,13 +179,13 @@ impl IngestorClient {
 
 /// Asks, and again where it was only too soon.
 async fn with_retry<T, F: Future<Output = Result<T, Status>>>(ask: impl Fn() -> F) -> Result<T, Status> {
-    let mut tries = 0;
+    let mut backoff = BACKOFF;
     loop {
-        tries += 1;
         match ask().await {
             Ok(answer) => return Ok(answer),
-            Err(status) if status.code() == Code::ResourceExhausted && tries < MAX_ATTEMPTS => {
-                tokio::time::sleep(RATE_LIMIT_RETRY_DELAY.mul_f64(0.5 + fastrand::f64())).await;
+            Err(status) if status.code() == Code::ResourceExhausted && backoff.failures() + 1 < MAX_ATTEMPTS => {
+                // The server's RetryInfo may ask for a minute, for which nobody waits.
+                tokio::time::sleep(backoff.next_delay_after(Some(MIN_BACKOFF))).await;
             }
             Err(status) => return Err(status),
         }

@@ -12,7 +12,7 @@ mod store;
 
 use std::{fmt, str::FromStr, time::Duration};
 
-pub use compile::{Compile, CompileError, Round, backoff, caret, compile_pending, trees};
+pub use compile::{Compile, CompileError, Round, caret, compile_pending, trees};
 pub use index::{ActiveSubscription, Snapshot, Us};
 pub use service::{Actor, ChangeError, ReconcileStats, Subscriptions};
 

@@ -24,9 +24,12 @@ use super::{
     retry::{self, Failure, FollowError, RetryAction, RetryContext},
     rotation::Rotation,
 };
-use crate::v1::{
-    self, Gap, Killmail, OnExpired, Progress, StreamKillmailsRequest, StreamKillmailsResponse,
-    killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response,
+use crate::{
+    backoff::Backoff,
+    v1::{
+        self, Gap, Killmail, OnExpired, Progress, StreamKillmailsRequest, StreamKillmailsResponse,
+        killmail_service_client::KillmailServiceClient, stream_killmails_request, stream_killmails_response,
+    },
 };
 
 /// A Progress comes every 15 s ±10 %: a stream that is silent for three of them is dead, whatever TCP believes.
@@ -93,7 +96,8 @@ pub struct Events {
     /// The endpoint that the current attempt is about.
     endpoint: usize,
     ring: Rotation,
-    failed_rounds: u32,
+    /// Counts the rounds that failed since the last event.
+    backoff: Backoff,
     accept_gap: bool,
     phase: Phase,
     /// As a stream: the error was handed out, what comes now is the end.
@@ -133,7 +137,7 @@ impl Events {
             time,
             endpoint,
             ring: Rotation::new(endpoints.count()),
-            failed_rounds: 0,
+            backoff: retry::BACKOFF,
             accept_gap: false,
             phase: Phase::Idle,
             error_said: false,
@@ -254,7 +258,7 @@ impl Events {
 
     fn take(&mut self, response: StreamKillmailsResponse) -> Option<Event> {
         // Only something delivered shows that the worst is over.
-        self.failed_rounds = 0;
+        self.backoff.reset();
         self.ring.reset();
         self.accept_gap = false;
         let event = response.event?;
@@ -317,18 +321,17 @@ impl Events {
                     self.endpoint = other;
                     return;
                 }
-                self.failed_rounds = self.failed_rounds.saturating_add(1);
                 let asked = self.ring.soonest(now).saturating_duration_since(now);
-                let wait = asked + retry::backoff(self.failed_rounds, fastrand::f64());
+                let wait = asked + self.backoff.next_delay();
                 self.ring.start_round();
-                let failed_rounds = self.failed_rounds;
+                let failed_rounds = self.backoff.failures();
                 self.notify(&ClientEvent::Waiting { wait, failed_rounds });
                 self.phase = Phase::Waiting(Box::pin(tokio::time::sleep(wait)));
                 self.state.send_replace(ConnectionState::Waiting {
                     endpoint,
                     why: failure.message,
                     wait,
-                    failed_rounds: self.failed_rounds,
+                    failed_rounds,
                 });
             }
         }

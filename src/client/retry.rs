@@ -5,10 +5,10 @@ use std::{error::Error as _, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-/// The first wait is at most this long; each one after it twice as long as the one before.
-const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
-/// No wait of our own making is longer.
-const MAX_BACKOFF: Duration = Duration::from_secs(30);
+use crate::backoff::Backoff;
+
+/// The delay between two rounds in which no endpoint could serve the stream.
+pub(crate) const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 /// What a server may ask for at most: a wait has to end, whatever it says.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
 
@@ -186,14 +186,6 @@ pub(crate) fn next(failure: &Failure, endpoint: &str, situation: RetryContext) -
     }
 }
 
-/// How long to wait before round `failed_rounds + 1`: anything between nothing and a ceiling that doubles (full jitter), so
-/// that the clients of a restarted server do not come back all at once. `random` lies in 0..1.
-pub(crate) fn backoff(failed_rounds: u32, random: f64) -> Duration {
-    let doublings = failed_rounds.saturating_sub(1).min(16);
-    let ceiling = INITIAL_BACKOFF.saturating_mul(1 << doublings).min(MAX_BACKOFF);
-    ceiling.mul_f64(random.clamp(0.0, 1.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,14 +293,5 @@ mod tests {
         let failure = Failure::from(&Status::with_error_details(Code::InvalidArgument, "bad", details));
         assert_eq!(failure.field.as_deref(), Some("filter"));
         assert_eq!(failure.message, "at 0..3: no such field");
-    }
-
-    #[test]
-    fn waits_double_up_to_a_ceiling() {
-        let longest: Vec<u128> = (1..=9).map(|round| backoff(round, 1.0).as_millis()).collect();
-        assert_eq!(longest, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
-        assert_eq!(backoff(3, 0.0), Duration::ZERO);
-        assert_eq!(backoff(3, 0.5), Duration::from_secs(1));
-        assert_eq!(backoff(u32::MAX, 1.0), MAX_BACKOFF);
     }
 }

@@ -4,14 +4,13 @@
 
 use std::time::{Duration, SystemTime};
 
+use killfeed::backoff::Backoff;
 use serde::{Deserialize, Serialize};
 
 use super::Millis;
 
-/// The first silence if zKillboard does not say how long.
-const INITIAL_BAN: Millis = 60_000;
-/// zKillboard's own text says "ban will last up to 1 hour".
-const MAX_BAN: Millis = 3_600_000;
+/// The ban if zKillboard does not say how long it lasts. zKillboard's own text says "ban will last up to 1 hour".
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(60), Duration::from_secs(3_600));
 /// No answer makes us believe that we have to be silent for longer than a day.
 const MAX_RETRY_AFTER: Millis = 24 * 3_600_000;
 /// A refusal this long after the last one is a new story.
@@ -40,8 +39,7 @@ impl Ban {
                 .unwrap_or(MAX_RETRY_AFTER)
                 .clamp(1_000, MAX_RETRY_AFTER),
             None => {
-                let doubled = INITIAL_BAN << (self.step - 1).min(6);
-                let pause = doubled.min(MAX_BAN);
+                let pause = BACKOFF.with_failures(self.step - 1).ceiling().as_millis() as Millis;
                 pause + (pause as f64 * 0.1 * random) as Millis
             }
         };

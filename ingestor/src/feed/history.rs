@@ -12,13 +12,14 @@ use ::metrics::counter;
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use killfeed::id::KillmailId;
+use killfeed::{backoff::Backoff, id::KillmailId};
+use metrics::counter;
 use serde_json::value::RawValue;
 use tokio::{sync::watch, time::sleep};
 
 pub use self::day::{Day, ParseDayError};
 use super::{
-    Batch, DocumentOutcome, Feed, FeedItem, Millis, esi_body,
+    Batch, DocumentOutcome, Feed, FeedItem, MAX_RETRY_AFTER, Millis, esi_body,
     fetch::{Answered, Fetcher},
     limiter::TokenBucket,
     metrics,
@@ -32,8 +33,8 @@ use super::{
 const MAX_DOCUMENTS: usize = 200;
 /// A request is tried so often in all.
 const MAX_ATTEMPTS: u32 = 8;
-/// Waits between tries: full jitter below a ceiling that doubles from the first to the second.
-const BACKOFF: (Millis, Millis) = (1_000, 60_000);
+/// The delay between two attempts of one request.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 
 /// Which of these killmails are known already.
 pub type KnownFn = Box<dyn Fn(Vec<KillmailId>) -> BoxFuture<'static, Vec<bool>> + Send + Sync>;
@@ -96,7 +97,7 @@ pub struct HistoryFeed {
     stage: Stage,
     /// The batch that is being stored ends its day.
     ends_day: bool,
-    tries: u32,
+    backoff: Backoff,
     progress: watch::Sender<BackfillProgress>,
 }
 
@@ -152,7 +153,7 @@ impl HistoryFeed {
             job,
             stage: Stage::List,
             ends_day: false,
-            tries: 0,
+            backoff: BACKOFF,
             progress: watch::Sender::new(progress),
         })
     }
@@ -186,11 +187,11 @@ impl HistoryFeed {
             let now = self.clock.now();
             match answer {
                 FetchAnswer::Found => {
-                    self.tries = 0;
+                    self.backoff.reset();
                     return Got::Body(body);
                 }
                 FetchAnswer::Missing => {
-                    self.tries = 0;
+                    self.backoff.reset();
                     return Got::Missing;
                 }
                 FetchAnswer::Banned { retry_after } => {
@@ -200,20 +201,19 @@ impl HistoryFeed {
                     return Got::Banned;
                 }
                 FetchAnswer::Failed { .. } | FetchAnswer::Undecodable | FetchAnswer::Head(_) => {
-                    self.tries += 1;
-                    if self.tries >= MAX_ATTEMPTS {
+                    if self.backoff.failures() + 1 >= MAX_ATTEMPTS {
                         return Got::GaveUp(format!("history/{name}.json: {reason}"));
                     }
                     let asked = match answer {
-                        FetchAnswer::Failed { retry_after } => {
-                            retry_after.map_or(0, |asked| asked.as_millis() as Millis)
-                        }
-                        _ => 0,
+                        FetchAnswer::Failed { retry_after } => retry_after.map(|asked| asked.min(MAX_RETRY_AFTER)),
+                        _ => None,
                     };
-                    let ceiling = (BACKOFF.0 << (self.tries - 1).min(10)).min(BACKOFF.1);
-                    let pause = ((ceiling as f64 * fastrand::f64()) as Millis).max(asked.min(300_000));
-                    self.wait(now + pause, format!("history/{name}.json: {reason}; retrying"))
-                        .await;
+                    let delay = self.backoff.next_delay_after(asked);
+                    self.wait(
+                        now + delay.as_millis() as Millis,
+                        format!("history/{name}.json: {reason}; retrying"),
+                    )
+                    .await;
                 }
             }
         }

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{FutureExt as _, future::BoxFuture};
 use killfeed::{
+    backoff::Backoff,
     client::{BuildError, Client},
     v1::FeedHealth,
     wire::ReceivedEvent,
@@ -44,8 +45,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// Our own health is looked at this often while nothing comes.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-/// Waits between tries: full jitter below a ceiling that doubles from the first to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// The delay before the next attempt to reach the upstream.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(250), Duration::from_secs(10));
 /// An upstream of another history may be put right, but not within seconds.
 const UNRELATED_RETRY_DELAY: Duration = Duration::from_secs(60);
 /// A replica whose upstream is away serves what it holds, after giving it this long to answer.
@@ -112,7 +113,7 @@ pub struct Relay {
     last_good: Option<Instant>,
     /// Since when nothing good came, and why.
     failing: Option<Failing>,
-    failures: u32,
+    backoff: Backoff,
 }
 
 struct Failing {
@@ -178,7 +179,7 @@ impl Relay {
             started: now,
             last_good: None,
             failing: None,
-            failures: 0,
+            backoff: BACKOFF,
         })
     }
 
@@ -261,15 +262,12 @@ impl Relay {
             UpstreamError::Unrelated(reason) => self.foreign(reason),
             other => other.to_string(),
         };
+        let delay = self.backoff.next_delay();
         let wait = match trouble {
             UpstreamError::Unrelated(_) => UNRELATED_RETRY_DELAY,
-            _ => {
-                let ceiling = BACKOFF.0.saturating_mul(1 << self.failures.min(10)).min(BACKOFF.1);
-                ceiling.mul_f64(fastrand::f64())
-            }
+            _ => delay,
         };
-        self.failures = self.failures.saturating_add(1);
-        if self.failures == 1 || matches!(trouble, UpstreamError::Unrelated(_)) {
+        if self.backoff.failures() == 1 || matches!(trouble, UpstreamError::Unrelated(_)) {
             tracing::warn!(url = self.url, reason, "upstream connection lost, reconnecting");
         }
         self.failing = Some(Failing {
@@ -285,7 +283,7 @@ impl Relay {
     fn take(&mut self, event: ReceivedEvent) -> Result<(), UpstreamError> {
         let now = Instant::now();
         self.good(now);
-        self.failures = 0;
+        self.backoff.reset();
         if let LinkState::Up(up) = &mut self.link {
             up.heard = now;
         }

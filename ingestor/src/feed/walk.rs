@@ -16,11 +16,11 @@ use std::{
     time::Duration,
 };
 
-use killfeed::v1::Gap;
+use killfeed::{backoff::Backoff, v1::Gap};
 
 use self::{failing::FailureTracker, search::Search};
 use super::{
-    DocumentOutcome, FeedStart, Millis,
+    DocumentOutcome, FeedStart, MAX_RETRY_AFTER, Millis,
     state::{FeedState, Refetch},
 };
 
@@ -39,8 +39,10 @@ const MAX_REFETCH_ATTEMPTS: u32 = 3;
 const REFETCH_RETRY_DELAY: Millis = 60_000;
 /// A number that answers 200 without a body that can be read is asked for this often before it becomes a hole.
 const MAX_UNDECODABLE_ATTEMPTS: u32 = 3;
-/// Backoff after a failure: full jitter below a ceiling that doubles from about the first to the second.
-const BACKOFF: (Millis, Millis) = (1_000, 30_000);
+/// The longest first delay after a failure, and the longest delay of all. A shorter poll interval shortens the first one.
+const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+/// A poll interval of less does not shorten the first delay further.
+const MIN_INITIAL_BACKOFF: Duration = Duration::from_millis(50);
 
 /// What to do next.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,7 +99,7 @@ pub(super) struct Walk {
     /// Not before this is the next number asked for.
     poll_at: Millis,
     /// Failures in a row, of whatever request.
-    failures: u32,
+    backoff: Backoff,
     retry_at: Millis,
     /// Answers in a row without a readable body, of one number.
     garbled: (Option<u64>, u32),
@@ -133,7 +135,7 @@ impl Walk {
             look: true,
             polls: 0,
             poll_at: 0,
-            failures: 0,
+            backoff: Backoff::new(BACKOFF.0.min(poll_interval.max(MIN_INITIAL_BACKOFF)), BACKOFF.1),
             retry_at: 0,
             garbled: (None, 0),
             held: false,
@@ -195,7 +197,7 @@ impl Walk {
         if self.look {
             return Action::FetchHead;
         }
-        let again = self.polls > 0 || self.failures > 0 || self.garbled.0 == Some(next);
+        let again = self.polls > 0 || self.backoff.failures() > 0 || self.garbled.0 == Some(next);
         self.fetch(next, again)
     }
 
@@ -224,7 +226,7 @@ impl Walk {
                 self.fail(now, None, random);
                 return Disposition::Drop;
             }
-            _ => self.failures = 0,
+            _ => self.backoff.reset(),
         }
         let Some(number) = asked else {
             if let FetchAnswer::Head(head) = answer {
@@ -304,7 +306,7 @@ impl Walk {
 
     /// So many requests in a row failed.
     pub(super) fn failures(&self) -> u32 {
-        self.failures
+        self.backoff.failures()
     }
 
     /// Whoever is started again and again at the head does not ask for the same number more often than one who runs: without
@@ -425,13 +427,12 @@ impl Walk {
         before + 1
     }
 
-    /// Full jitter: any time up to a ceiling that doubles with every failure in a row.
+    /// Sets the time of the next attempt after a failure.
     fn fail(&mut self, now: Millis, retry_after: Option<Duration>, random: f64) {
-        let first = BACKOFF.0.min(self.poll_interval.max(50));
-        let ceiling = (first << self.failures.min(10)).min(BACKOFF.1);
-        self.failures = self.failures.saturating_add(1);
-        let asked = retry_after.map_or(0, |asked| Millis::try_from(asked.as_millis()).unwrap_or(Millis::MAX));
-        // A 503 may ask for a pause too; longer than a few minutes nobody is told to wait out blindly.
-        self.retry_at = now + ((ceiling as f64 * random) as Millis).max(asked.min(300_000));
+        // A 503 may ask for a pause too, which is believed up to a few minutes.
+        let asked = retry_after.unwrap_or_default().min(MAX_RETRY_AFTER);
+        let delay = self.backoff.next_delay_with(random).max(asked);
+        // At most five minutes, which fits.
+        self.retry_at = now + delay.as_millis() as Millis;
     }
 }

@@ -13,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use killfeed::backoff::Backoff;
 use tokio::sync::oneshot;
 
 use super::{
@@ -288,20 +289,18 @@ impl Writer {
 #[derive(Debug)]
 struct Reopen {
     due: Instant,
-    wait: Duration,
+    backoff: Backoff,
 }
 
 impl Reopen {
     fn soon() -> Self {
         Self {
             due: Instant::now() + INITIAL_BACKOFF,
-            wait: INITIAL_BACKOFF,
+            backoff: Backoff::new(INITIAL_BACKOFF * 2, MAX_BACKOFF),
         }
     }
 
     fn later(&mut self) {
-        self.wait = (self.wait * 2).min(MAX_BACKOFF);
-        // Full jitter, as for every retry.
-        self.due = Instant::now() + self.wait.mul_f64(fastrand::f64());
+        self.due = Instant::now() + self.backoff.next_delay();
     }
 }

@@ -75,7 +75,7 @@ impl Stages {
             ancestors: history.ancestors,
             trimmed: history.trimmed,
         };
-        let mut wait = LogRetry::default();
+        let mut wait = LogRetry::new();
         loop {
             match self.log.adopt(ancestry.clone()).await {
                 Ok(head) => {
@@ -90,7 +90,7 @@ impl Stages {
     /// What to do with a document of a killmail that came through a relay: held against the record, which is all that is known.
     pub(super) async fn beside_record(&self, killmail: &Killmail, revision: u32) -> Decision {
         let id = KillmailId(killmail.killmail_id);
-        let mut wait = LogRetry::default();
+        let mut wait = LogRetry::new();
         let record = loop {
             match self.log.newest_record(id).await {
                 Ok(record) => {

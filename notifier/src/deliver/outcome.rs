@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use killfeed::backoff::Backoff;
+
 use crate::sink::{LookupOutcome, SendOutcome};
 
 /// How long the same body and nonce may be sent again: Discord remembers a nonce for a few minutes.
 pub(super) const NONCE_LIFE: Duration = Duration::from_secs(120);
-/// The first wait after an unknown outcome is at most this long, each one after it twice as long, up to the second.
-const INITIAL_BACKOFF: Duration = Duration::from_secs(1);
-const MAX_BACKOFF: Duration = Duration::from_secs(60);
+/// The delay after an unknown outcome.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
 /// An outcome that is unknown for this long stays unknown.
 const GIVE_UP_AFTER: Duration = Duration::from_secs(86_400);
 /// Whatever Discord asks for, a channel is tried again within this.
@@ -39,8 +40,8 @@ pub(super) enum NextStep {
     Hold(Duration),
     /// Not posted for sure: unseal and go on.
     Unseal,
-    /// It may be there: keep it sealed, wait at most this long (with jitter), then send the same again, or look, by its age.
-    RetryUnknown(Duration),
+    /// It may be there: keep it sealed, wait for the next delay, then send the same again, or look, by its age.
+    RetryUnknown(Backoff),
     /// Discord refuses the message as such: unseal, then each killmail alone.
     Split,
     /// Discord refuses this one killmail: never again.
@@ -110,7 +111,7 @@ fn unsure(attempt: Attempt) -> NextStep {
     if attempt.age >= GIVE_UP_AFTER {
         NextStep::GiveUp("unknown whether it was posted: Discord did not answer for a day")
     } else {
-        NextStep::RetryUnknown(backoff(attempt.failures))
+        NextStep::RetryUnknown(BACKOFF.with_failures(attempt.failures.saturating_sub(1)))
     }
 }
 
@@ -143,11 +144,6 @@ fn refused(status: u16, code: u32, message: &str, attempt: Attempt) -> NextStep 
 /// Codes that come with status 400 and pass: thread archived, no text channel, verification level.
 fn is_about_the_channel(code: u32) -> bool {
     matches!(code, 50008 | 50009 | 50024 | 50083 | 160_005)
-}
-
-fn backoff(failures: u32) -> Duration {
-    let doubled = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
-    INITIAL_BACKOFF.saturating_mul(doubled).min(MAX_BACKOFF)
 }
 
 #[cfg(test)]
@@ -194,16 +190,11 @@ mod tests {
             (refused(413, 0), SEVERAL, NextStep::Split),
             (refused(405, 0), ONE, suspend(0)),
             (SendOutcome::Unauthorized, ONE, NextStep::Stop),
-            (unknown(), ONE, NextStep::RetryUnknown(INITIAL_BACKOFF)),
+            (unknown(), ONE, NextStep::RetryUnknown(BACKOFF)),
             (
                 unknown(),
                 Attempt { failures: 4, ..ONE },
-                NextStep::RetryUnknown(Duration::from_secs(8)),
-            ),
-            (
-                unknown(),
-                Attempt { failures: 99, ..ONE },
-                NextStep::RetryUnknown(MAX_BACKOFF),
+                NextStep::RetryUnknown(BACKOFF.with_failures(3)),
             ),
         ] {
             assert_eq!(sent(&outcome, attempt), expected, "{outcome:?}");
@@ -263,7 +254,7 @@ mod tests {
             (LookupOutcome::Inconclusive, NextStep::GiveUp(CANNOT_LOOK)),
             (
                 LookupOutcome::Failed { reason: "cut".into() },
-                NextStep::RetryUnknown(INITIAL_BACKOFF),
+                NextStep::RetryUnknown(BACKOFF),
             ),
         ] {
             assert_eq!(after_lookup(&found, ONE), expected);

@@ -8,6 +8,7 @@ mod trace;
 
 use std::{sync::Arc, time::Duration};
 
+use killfeed::backoff::Backoff;
 use tokio::{sync::SemaphorePermit, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -48,10 +49,10 @@ pub(super) struct Worker {
 }
 
 /// The destination takes no posts.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct ProbeState {
     next: Instant,
-    interval: Duration,
+    backoff: Backoff,
 }
 
 /// The right to have a message on its way, held until its outcome is known. The semaphore is never closed; if it were, sending
@@ -116,21 +117,21 @@ impl Worker {
             self.shared.outbox.flush().await?;
             return Ok(WorkerStep::Idle);
         }
-        match (self.probing, snapshot.suspension(&self.destination)) {
+        match (&self.probing, snapshot.suspension(&self.destination)) {
             // Suspended by somebody else, or before a restart: many probed at once would be many refusals, for which Discord
             // bans an address.
             (None, Some(_)) => {
-                let interval = self.shared.probe_interval;
+                let mut backoff = self.probe_backoff();
                 self.probing = Some(ProbeState {
-                    next: Instant::now() + interval.mul_f64(fastrand::f64()),
-                    interval,
+                    next: Instant::now() + backoff.next_delay(),
+                    backoff,
                 });
             }
             // Lifted by somebody else, or whoever had subscribed has done so anew: a refusal marks it again.
             (Some(_), None) if snapshot.guild(&self.destination).is_some() => self.probing = None,
             _ => {}
         }
-        if let Some(probing) = self.probing {
+        if let Some(probing) = &self.probing {
             let wait = probing.next.saturating_duration_since(Instant::now());
             if !wait.is_zero() {
                 return Ok(WorkerStep::Sleep(wait));
@@ -276,7 +277,7 @@ impl Worker {
                 self.not_tried(batch)?;
                 WorkerStep::Sleep(wait)
             }
-            NextStep::RetryUnknown(at_most) => WorkerStep::Sleep(at_most.mul_f64(fastrand::f64())),
+            NextStep::RetryUnknown(mut backoff) => WorkerStep::Sleep(backoff.next_delay()),
             NextStep::Split => {
                 self.unseal(batch)?;
                 self.alone_until = batch

@@ -18,6 +18,7 @@ use std::{
 };
 
 use http::Method;
+use killfeed::backoff::Backoff;
 use serenity::all::{Cache, Interaction};
 use tokio::{
     sync::{Mutex as Turn, OwnedMutexGuard, mpsc},
@@ -57,9 +58,8 @@ const DEFER_AFTER: Duration = Duration::from_millis(1_500);
 const AUTOCOMPLETE_TIMEOUT: Duration = Duration::from_millis(900);
 /// An interaction's token lives 15 minutes.
 const INTERACTION_TIMEOUT: Duration = Duration::from_secs(14 * 60);
-/// Between tries to register the commands, doubling.
-const INITIAL_REGISTER_BACKOFF: Duration = Duration::from_secs(5);
-const MAX_REGISTER_BACKOFF: Duration = Duration::from_secs(600);
+/// The delay between two attempts to register the commands.
+const REGISTER_BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(600));
 
 /// What the gateway hands over.
 pub(super) enum GatewayInput {
@@ -252,7 +252,7 @@ async fn respond(
 /// Registers the command with Discord, for all guilds at once, and tries for as long as it takes.
 async fn register(api: Arc<Api>, application: u64) {
     let body = serde_json::Value::Array(vec![commands::registration()]).to_string();
-    let mut pause = INITIAL_REGISTER_BACKOFF;
+    let mut backoff = REGISTER_BACKOFF;
     loop {
         let path = format!("/applications/{application}/commands");
         let request = Request {
@@ -279,9 +279,15 @@ async fn register(api: Arc<Api>, application: u64) {
             }
             Err(error) => error.to_string(),
         };
-        tracing::warn!(reason, pause_s = pause.as_secs(), "cannot register /killfeed, retrying");
-        tokio::time::sleep(pause.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
-        pause = (pause * 2).min(MAX_REGISTER_BACKOFF);
+        // At least half of the ceiling: Discord counts invalid requests.
+        let least = backoff.ceiling() / 2;
+        let pause = backoff.next_delay_after(Some(least));
+        tracing::warn!(
+            reason,
+            pause_s = pause.as_secs(),
+            "cannot register /killfeed, retrying"
+        );
+        tokio::time::sleep(pause).await;
     }
 }
 

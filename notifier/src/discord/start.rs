@@ -6,6 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use killfeed::backoff::Backoff;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -22,8 +23,8 @@ use crate::shards::Shards;
 
 /// Tries before giving up: together about 15 s, then whoever runs the process starts it anew.
 const MAX_ATTEMPTS: u32 = 6;
-/// Ceiling of the first pause; doubled for each further one, with full jitter.
-const INITIAL_BACKOFF: Duration = Duration::from_millis(500);
+/// The delay between two attempts. The number of attempts bounds it too.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(256));
 /// The longest pause a 429 is obeyed for before giving up.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// Events not taken yet: all guilds of a full shard (2,500) and more.
@@ -168,9 +169,8 @@ pub(super) async fn ask(api: &Api) -> Result<BotGateway, GetError> {
 }
 
 async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, ConnectError> {
-    let mut tries = 0;
+    let mut backoff = BACKOFF;
     loop {
-        tries += 1;
         let error = match ask(api).await {
             Ok(bot) => return Ok(bot),
             Err(error) => error,
@@ -180,8 +180,9 @@ async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, ConnectEr
             GetError::Rejected(refusal) if refusal.status == 401 => unauthorized(api_url),
             error => no_gateway(api_url, error.to_string()),
         };
-        match pause(&error, tries) {
-            Some(pause) if tries < MAX_ATTEMPTS => {
+        match pause(&error, &mut backoff) {
+            Some(pause) if backoff.failures() < MAX_ATTEMPTS => {
+                let tries = backoff.failures();
                 tracing::warn!(%error, tries, pause_ms = pause.as_millis(), "gateway/bot failed, retrying");
                 tokio::time::sleep(pause).await;
             }
@@ -190,16 +191,15 @@ async fn ask_patiently(api: &Api, api_url: &str) -> Result<BotGateway, ConnectEr
     }
 }
 
-/// How long to wait before asking again; `None` where that is of no use.
-fn pause(error: &GetError, tries: u32) -> Option<Duration> {
-    let ceiling = INITIAL_BACKOFF * 2_u32.pow(tries.min(10) - 1);
-    let backoff = ceiling.mul_f64(fastrand::f64());
+/// Counts a failure and returns the delay before the next attempt; `None` where another attempt is of no use.
+fn pause(error: &GetError, backoff: &mut Backoff) -> Option<Duration> {
+    let delay = backoff.next_delay();
     match error {
         GetError::NoAnswer(RequestError::TokenDead) => None,
-        GetError::NoAnswer(_) | GetError::Unreadable(_) => Some(backoff),
+        GetError::NoAnswer(_) | GetError::Unreadable(_) => Some(delay),
         GetError::Rejected(refusal) => match (refusal.status, refusal.retry_after) {
-            (429, Some(wait)) => (wait <= MAX_RETRY_AFTER).then_some(wait.max(backoff)),
-            (500.., _) => Some(backoff),
+            (429, Some(wait)) => (wait <= MAX_RETRY_AFTER).then_some(wait.max(delay)),
+            (500.., _) => Some(delay),
             _ => None,
         },
     }
@@ -304,18 +304,26 @@ mod tests {
                 retry_after,
             })
         };
-        for tries in [1, 2, 6, 1_000] {
-            let most = INITIAL_BACKOFF * 2_u32.pow(tries.min(10) - 1);
-            assert!(pause(&refused(502, None), tries).is_some_and(|pause| pause <= most));
-            assert!(
-                pause(&GetError::NoAnswer(RequestError::Lost("cut".into())), tries).is_some_and(|pause| pause <= most)
-            );
+        for failures in [0, 1, 5, 999] {
+            let after = || BACKOFF.with_failures(failures);
+            let most = after().ceiling();
+            assert!(pause(&refused(502, None), &mut after()).is_some_and(|pause| pause <= most));
+            let lost = GetError::NoAnswer(RequestError::Lost("cut".into()));
+            assert!(pause(&lost, &mut after()).is_some_and(|pause| pause <= most));
         }
         for status in [400, 401, 403, 404] {
-            assert_eq!(pause(&refused(status, None), 1), None, "{status}");
+            assert_eq!(
+                pause(&refused(status, None), &mut BACKOFF.with_failures(0)),
+                None,
+                "{status}"
+            );
         }
         let wait = Duration::from_secs(3);
-        assert_eq!(pause(&refused(429, Some(wait)), 1), Some(wait));
-        assert_eq!(pause(&refused(429, Some(Duration::from_secs(3_600))), 1), None);
+        assert_eq!(
+            pause(&refused(429, Some(wait)), &mut BACKOFF.with_failures(0)),
+            Some(wait)
+        );
+        let hour = refused(429, Some(Duration::from_secs(3_600)));
+        assert_eq!(pause(&hour, &mut BACKOFF.with_failures(0)), None);
     }
 }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -124,12 +123,6 @@ impl Compile for Remembering<'_> {
     }
 }
 
-/// How long to wait before the next round, after `failed` rounds without an answer. With full jitter by `roll` in 0..1.
-pub fn backoff(failed: u32, roll: f64) -> Duration {
-    let ceiling = Duration::from_millis(500) * 2_u32.saturating_pow(failed.min(6));
-    ceiling.min(Duration::from_secs(30)).mul_f64(roll.clamp(0.0, 1.0))
-}
-
 fn needs(subscription: &Subscription, build: &str) -> bool {
     let current =
         |compiled: &CompiledRow| compiled.static_data_build == build && compiled.language_version == LANGUAGE_VERSION;
@@ -213,7 +206,10 @@ pub fn caret(text: &str, diagnostic: &Diagnostic) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::SystemTime};
+    use std::{
+        sync::Arc,
+        time::{Duration, SystemTime},
+    };
 
     use super::*;
     use crate::{

@@ -6,9 +6,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, StatusCode};
+use killfeed::backoff::Backoff;
 use tokio::time::Instant;
-
-use crate::enrich::backoff::Backoff;
 
 /// What is asked, as far as limits and metrics care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,7 +77,6 @@ const RESERVE_OF_NAMES: f64 = 0.5;
 const ERRORS_RESERVE: u64 = 50;
 /// How long the first refusal without a time holds; each further one in a row twice as long, up to an hour.
 const INITIAL_BAN: Duration = Duration::from_secs(60);
-const MAX_BAN_DOUBLINGS: u32 = 6;
 const MIN_BAN: Duration = Duration::from_secs(1);
 const MAX_UNSPECIFIED_BAN: Duration = Duration::from_secs(3600);
 /// No refusal is believed for longer.
@@ -138,7 +136,7 @@ impl Default for Budget {
             untold: 0,
             routes_until: BTreeMap::new(),
             down_until: None,
-            down: Backoff::new(INITIAL_BACKOFF),
+            down: Backoff::new(INITIAL_BACKOFF, MAX_BACKOFF),
         }
     }
 }
@@ -238,9 +236,10 @@ impl Budget {
 
     /// How long a refusal holds that does not say it.
     fn untold(&mut self) -> Duration {
-        let wait = INITIAL_BAN * (1 << self.untold.min(MAX_BAN_DOUBLINGS));
+        let refused = Backoff::new(INITIAL_BAN, MAX_UNSPECIFIED_BAN).with_failures(self.untold);
         self.untold = self.untold.saturating_add(1);
-        wait.min(MAX_UNSPECIFIED_BAN)
+        // The whole of it: only a failure's delay is spread.
+        refused.ceiling()
     }
 
     /// What the next process has to know: a restart must not break a refusal.
@@ -286,7 +285,7 @@ impl Budget {
     }
 
     fn is_down(&mut self, retry_after: Option<Duration>, now: Instant) -> Duration {
-        let wait = self.down.next(MAX_BACKOFF).max(retry_after.unwrap_or_default());
+        let wait = self.down.next_delay_after(retry_after);
         self.down_until = self.down_until.max(Some(now + wait));
         wait
     }

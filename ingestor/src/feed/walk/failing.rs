@@ -89,7 +89,7 @@ impl Walk {
             return false;
         };
         if good {
-            self.failures = 0;
+            self.backoff.reset();
             self.skip(sick, now);
         } else if let Some(sick) = self.sickbay.sick.get_mut(&sick) {
             sick.probes = sick.probes.saturating_add(1);

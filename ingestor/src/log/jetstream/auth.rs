@@ -7,6 +7,7 @@ use std::{
 };
 
 use async_nats::{Auth, AuthError, ClientError, ConnectOptions, Event, ServerError};
+use killfeed::backoff::Backoff;
 use nkeys::{KeyPair, KeyPairType};
 use tokio::time::Instant;
 
@@ -14,8 +15,8 @@ use super::{JetStreamOptions, error::JetStreamError};
 
 /// For a connection, and for an answer where nothing else is said.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// A reconnect never waits longer: live streams wait with it.
-const MAX_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+/// The delay before a reconnect: short, because live streams wait with it.
+const MAX_RECONNECT_DELAY: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(2));
 /// What was refused so long ago explains a question that got no answer.
 const SERVER_ERROR_TTL: Duration = Duration::from_secs(10);
 
@@ -87,8 +88,8 @@ pub(super) async fn connect_options(
         .ping_interval(Duration::from_secs(2))
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
-            let ceiling = Duration::from_millis(50 << attempts.min(6)).min(MAX_RECONNECT_DELAY);
-            ceiling.mul_f64(fastrand::f64())
+            let failures = u32::try_from(attempts).unwrap_or(u32::MAX);
+            MAX_RECONNECT_DELAY.with_failures(failures).next_delay()
         })
         .event_callback(move |event| {
             on_event(&event, &refusals);

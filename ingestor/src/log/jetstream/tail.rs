@@ -11,7 +11,7 @@ use async_nats::jetstream::{
     stream::Stream,
 };
 use futures::{FutureExt as _, StreamExt as _};
-use killfeed::cursor::Offset;
+use killfeed::{backoff::Backoff, cursor::Offset};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
@@ -28,8 +28,8 @@ use crate::log::{Head, ReadLimit, Record};
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// For a consumer to be made.
 const CONSUMER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Before it is made again: doubled from the first to the last.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// The delay before the next consumer, after one that delivered records.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
 /// Records taken at once.
 const MAX_BATCH: usize = 256;
 /// So often in a row there may be records, and none that come.
@@ -112,7 +112,7 @@ pub(super) async fn index(
 
 /// Follows until the log is given up for good.
 pub(super) async fn follow(shared: Arc<JetStreamState>) {
-    let mut wait = BACKOFF.0;
+    let mut backoff = BACKOFF.with_failures(1);
     let mut gone = 0;
     loop {
         let before = shared.view.status().head;
@@ -133,12 +133,12 @@ pub(super) async fn follow(shared: Arc<JetStreamState>) {
                 shared.trouble(Some(reason));
             }
         }
-        wait = if shared.view.status().head == before {
-            (wait * 2).min(BACKOFF.1)
-        } else {
-            BACKOFF.0
-        };
-        sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
+        if shared.view.status().head != before {
+            backoff.reset();
+        }
+        // At least half of the ceiling: servers that elect a leader need the time before the log counts as gone.
+        let least = backoff.ceiling() / 2;
+        sleep(backoff.next_delay_after(Some(least))).await;
     }
 }
 

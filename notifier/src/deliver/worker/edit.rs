@@ -84,7 +84,7 @@ impl Worker {
                 EditAttempt::Done
             }
             NextStep::Wait(wait) | NextStep::Hold(wait) => EditAttempt::Later(WorkerStep::Sleep(wait)),
-            NextStep::RetryUnknown(at_most) => EditAttempt::Later(WorkerStep::Sleep(at_most.mul_f64(fastrand::f64()))),
+            NextStep::RetryUnknown(mut backoff) => EditAttempt::Later(WorkerStep::Sleep(backoff.next_delay())),
             NextStep::Suspend { code, reason, .. } => EditAttempt::Later(self.suspend(code, reason).await?),
             NextStep::Retire(reason) => {
                 let pace = self.retire(reason).await?;

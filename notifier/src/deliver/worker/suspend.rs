@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use killfeed::backoff::Backoff;
 use tokio::time::Instant;
 
 use super::{MAX_PROBE_INTERVAL, ProbeState, SEND_TIMEOUT, Worker, WorkerStep};
@@ -59,7 +60,7 @@ impl Worker {
     }
 
     pub(super) async fn suspend(&mut self, code: u32, reason: String) -> Result<WorkerStep, DeliverError> {
-        let interval = match self.probing {
+        let mut backoff = match self.probing.take() {
             None => {
                 tracing::warn!(destination = ?self.destination, code, reason, "destination rejects posts, suspended until a probe succeeds");
                 let row = self.suspension(code, reason.clone(), false);
@@ -73,13 +74,15 @@ impl Worker {
                     self.channel()
                 ))
                 .await;
-                self.shared.probe_interval
+                self.probe_backoff()
             }
-            Some(probing) => (probing.interval * 2).min(MAX_PROBE_INTERVAL.max(self.shared.probe_interval)),
+            Some(probing) => probing.backoff,
         };
+        // The longest delay that the backoff allows: a suspended destination is probed rarely.
+        let interval = backoff.next_delay_with(1.0);
         self.probing = Some(ProbeState {
             next: Instant::now() + interval,
-            interval,
+            backoff,
         });
         Ok(WorkerStep::Sleep(interval))
     }
@@ -94,11 +97,17 @@ impl Worker {
     }
 
     pub(super) fn probe_now(&mut self) {
-        if let Some(probing) = &mut self.probing {
-            *probing = ProbeState {
+        if self.probing.is_some() {
+            self.probing = Some(ProbeState {
                 next: Instant::now(),
-                interval: self.shared.probe_interval,
-            };
+                backoff: self.probe_backoff().with_failures(1),
+            });
         }
+    }
+
+    /// Returns the delays between two probes of a suspended destination.
+    pub(super) fn probe_backoff(&self) -> Backoff {
+        let initial = self.shared.probe_interval;
+        Backoff::new(initial, MAX_PROBE_INTERVAL.max(initial))
     }
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
+use killfeed::backoff::Backoff;
 use reqwest::multipart::{Form, Part};
 use serde::Deserialize;
 use serde_json::Value;
@@ -20,6 +21,8 @@ const CALLBACK_TIMEOUT: Duration = Duration::from_millis(1_200);
 /// For what comes later.
 const TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_ATTEMPTS: u32 = 4;
+/// The delay between two attempts of what comes later.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(750), Duration::from_millis(2_250));
 /// The contract's largest attachment.
 pub(in crate::discord) const MAX_FILE_BYTES: usize = 1024 * 1024;
 /// Where Discord keeps attachments.
@@ -125,9 +128,8 @@ impl InteractionClient {
             self.api_url
         );
         let body = reply.json();
-        let mut tries = 0;
+        let mut backoff = BACKOFF;
         loop {
-            tries += 1;
             let result = self
                 .send(self.http.patch(&url), &body, reply.file.as_ref(), TIMEOUT)
                 .await;
@@ -136,10 +138,10 @@ impl InteractionClient {
                 Err(RespondError::Rejected { status, .. }) => *status == 429 || *status >= 500,
                 Ok(()) => false,
             };
-            if !again || tries == MAX_ATTEMPTS {
+            if !again || backoff.failures() + 1 == MAX_ATTEMPTS {
                 return result;
             }
-            tokio::time::sleep(Duration::from_millis(500).mul_f64(f64::from(tries) * (0.5 + fastrand::f64()))).await;
+            tokio::time::sleep(backoff.next_delay()).await;
         }
     }
 
