@@ -1,0 +1,13 @@
+//! What both killfeed services share, so that each purpose has one mechanism.
+//!
+//! - [`process`]: logging, signals, drain, exit codes
+//! - [`settings`]: flag over variable over default, errors of one line, the table for the documentation
+//! - [`clock`]: the wall clock and the time since boot, the only place that reads either
+//! - [`rate`]: how often something may be done
+//! - [`probes`]: `/metrics`, `/livez` and `/readyz`
+
+pub mod clock;
+pub mod probes;
+pub mod process;
+pub mod rate;
+pub mod settings;
