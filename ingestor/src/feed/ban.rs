@@ -79,24 +79,8 @@ pub(super) fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = value.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
     }
-    let date = http_date(value)?;
+    let date = httpdate::parse_http_date(value).ok()?;
     Some(date.duration_since(now).unwrap_or_default())
-}
-
-/// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that may still be sent.
-fn http_date(value: &str) -> Option<SystemTime> {
-    const MONTHS: [&str; 12] = [
-        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
-    ];
-    let (_, rest) = value.split_once(", ")?;
-    let words: Vec<&str> = rest.split(' ').collect();
-    let [day, month, year, time, "GMT"] = words.as_slice() else {
-        return None;
-    };
-    let month = MONTHS.iter().position(|name| name == month)? + 1;
-    let text = format!("{year}-{month:02}-{day}T{time}Z");
-    let timestamp: prost_types::Timestamp = text.parse().ok()?;
-    SystemTime::try_from(timestamp).ok()
 }
 
 #[cfg(test)]

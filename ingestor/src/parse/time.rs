@@ -1,6 +1,7 @@
 //! Times as CCP and older boards write them: `2018-09-20T23:35:51Z`, `2018-09-20 23:35:51`, with or without a fraction.
 
 use prost_types::Timestamp;
+use time::{Date, Month};
 
 use super::{Node, Reject};
 
@@ -37,7 +38,7 @@ fn unix_seconds(text: &str) -> Option<i64> {
     let separator = rest.one_of(b"-./")?;
     let month = rest.digits(2)?;
     rest.one_of(&[separator])?;
-    let day = rest.digits(2)?;
+    let date = date(year, month, rest.digits(2)?)?;
     rest.one_of(b"Tt ")?;
     let hour = rest.digits(2)?;
     rest.one_of(b":")?;
@@ -51,15 +52,16 @@ fn unix_seconds(text: &str) -> Option<i64> {
         rest.skip_digits()?;
     }
     let offset = rest.offset_seconds()?;
-    let valid = year >= 1
-        && (1..=12).contains(&month)
-        && (1..=days_in(year, month)).contains(&day)
-        && hour < 24
-        && minute < 60
-        && second <= 60;
+    let valid = year >= 1 && hour < 24 && minute < 60 && second <= 60;
     // A leap second counts as the last ordinary one.
     let of_day = hour * 3600 + minute * 60 + second.min(59);
-    valid.then(|| days_since_1970(year, month, day) * 86_400 + of_day - offset)
+    let midnight = date.midnight().assume_utc().unix_timestamp();
+    valid.then_some(midnight + of_day - offset)
+}
+
+fn date(year: i64, month: i64, day: i64) -> Option<Date> {
+    let month = Month::try_from(u8::try_from(month).ok()?).ok()?;
+    Date::from_calendar_date(i32::try_from(year).ok()?, month, u8::try_from(day).ok()?).ok()
 }
 
 /// What of the text is not read yet.
@@ -103,24 +105,6 @@ impl Rest<'_> {
         };
         self.0.is_empty().then_some(offset)
     }
-}
-
-fn days_in(year: i64, month: i64) -> i64 {
-    match month {
-        4 | 6 | 9 | 11 => 30,
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        _ => 31,
-    }
-}
-
-/// Howard Hinnant's `days_from_civil`: years begin in March, so that the leap day is the last of one.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 #[cfg(test)]

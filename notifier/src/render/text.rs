@@ -1,5 +1,7 @@
 //! Texts for people: names that cannot do harm, numbers that can be read at a glance.
 
+use time::OffsetDateTime;
+
 /// A name from the game without what could hide or reorder text, on one line, cut to `limit` characters.
 ///
 /// Names are chosen by players, so they are hostile: control characters, marks that change the writing direction, and
@@ -147,36 +149,17 @@ pub(crate) fn security(status: f64) -> String {
 
 /// `YYYY-MM-DD HH:MM` of seconds since 1970, UTC, which is EVE time.
 pub(crate) fn eve_time(seconds: i64) -> String {
-    let (year, month, day) = date(seconds.div_euclid(86_400));
-    let of_day = seconds.rem_euclid(86_400);
-    format!(
-        "{year:04}-{month:02}-{day:02} {:02}:{:02}",
-        of_day / 3_600,
-        of_day / 60 % 60
-    )
+    // Only the years 0 to 9999 are shown as dates; a time beyond them is not one of a kill.
+    let utc = OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let (year, month, day) = utc.to_calendar_date();
+    let (hour, minute, _) = utc.to_hms();
+    format!("{year:04}-{:02}-{day:02} {hour:02}:{minute:02}", u8::from(month))
 }
 
 /// `YYYYMMDDHH00`, as battle reports write the hour.
 pub(super) fn hour(seconds: i64) -> String {
     let digits: String = eve_time(seconds).chars().filter(char::is_ascii_digit).collect();
     format!("{}00", digits.get(..10).unwrap_or(&digits))
-}
-
-/// Days since 1970 → year, month, day (Howard Hinnant's civil_from_days).
-fn date(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
-    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
 }
 
 /// Characters that are there and cannot be seen: writing direction, zero width, fillers, tags, variation selectors.

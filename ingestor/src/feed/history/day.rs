@@ -3,13 +3,12 @@
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-
-const DAY: i64 = 86_400;
+use time::{Date, Month, OffsetDateTime};
 
 /// A day in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Day(i64);
+pub struct Day(Date);
 
 /// A text that is no day.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,18 +18,19 @@ pub struct ParseDayError(String);
 impl Day {
     /// The day of this time, in milliseconds since 1970.
     pub fn of(ms: i64) -> Self {
-        Self(ms.div_euclid(DAY * 1_000))
+        let time = OffsetDateTime::from_unix_timestamp(ms.div_euclid(1_000));
+        Self(time.unwrap_or(OffsetDateTime::UNIX_EPOCH).date())
     }
 
     /// The day after.
     #[must_use]
     pub fn next(self) -> Self {
-        Self(self.0 + 1)
+        Self(self.0.next_day().unwrap_or(self.0))
     }
 
     /// How many days lie between the two.
     pub fn days_since(self, earlier: Self) -> u64 {
-        u64::try_from(self.0 - earlier.0).unwrap_or(0)
+        u64::try_from((self.0 - earlier.0).whole_days()).unwrap_or(0)
     }
 
     /// `20260801`.
@@ -41,12 +41,8 @@ impl Day {
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let midnight = prost_types::Timestamp {
-            seconds: self.0.saturating_mul(DAY),
-            nanos: 0,
-        };
-        let text = midnight.to_string();
-        f.write_str(text.split('T').next().unwrap_or(&text))
+        let (year, month, day) = self.0.to_calendar_date();
+        write!(f, "{year:04}-{:02}-{day:02}", u8::from(month))
     }
 }
 
@@ -60,9 +56,15 @@ impl FromStr for Day {
                 4 | 7 => byte == b'-',
                 _ => byte.is_ascii_digit(),
             });
-        let midnight: Option<prost_types::Timestamp> =
-            shape.then(|| format!("{text}T00:00:00Z").parse().ok()).flatten();
-        midnight.map(|time| Self(time.seconds.div_euclid(DAY))).ok_or_else(bad)
+        if !shape {
+            return Err(bad());
+        }
+        let number = |from: usize, to: usize| text.get(from..to).and_then(|digits| digits.parse::<u16>().ok());
+        let date = || {
+            let month = Month::try_from(u8::try_from(number(5, 7)?).ok()?).ok()?;
+            Date::from_calendar_date(number(0, 4)?.into(), month, u8::try_from(number(8, 10)?).ok()?).ok()
+        };
+        date().map(Self).ok_or_else(bad)
     }
 }
 
