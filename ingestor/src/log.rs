@@ -227,7 +227,7 @@ pub enum CursorStatus {
 }
 
 /// Why the log could not do it.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum LogError {
     /// Less than the reserve is free: appends wait, reads go on.
     #[error(

@@ -1,20 +1,18 @@
 //! Runs of the log as they go over the wire: framed messages with their cursors, made once and shared by all streams that want
 //! the same. A filter is asked once per killmail, however many streams use it.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use killfeed::{
     cursor::{Cursor, LogId, Offset},
     wire::EncodedEvent,
 };
-use tokio::sync::OnceCell;
+use moka::{
+    future::Cache,
+    ops::compute::{CompResult, Op},
+    policy::EvictionPolicy,
+};
 
 use super::{segments::SegmentCache, selection::Selection};
 use crate::log::{LogError, LogRead, ReadLimit, Record, RecordKind};
@@ -26,7 +24,7 @@ const FILTERED_SEGMENT_LEN: u64 = 256;
 /// A run of very large killmails ends earlier.
 const MAX_CHUNK_BYTES: usize = 256 * 1024;
 /// Kept of what was made: streams that catch up side by side are seldom further apart.
-const BUDGET: usize = 32 * 1024 * 1024;
+const BUDGET: u64 = 32 * 1024 * 1024;
 /// What a run is counted with beside its bytes.
 const OVERHEAD: usize = 256;
 
@@ -59,48 +57,32 @@ pub(super) enum ChunkError {
 /// The runs that were made last.
 #[derive(Debug)]
 pub(super) struct ChunkCache {
-    budget: usize,
-    held: Mutex<Held>,
+    made: Cache<ChunkKey, Arc<Chunk>>,
     cells: SegmentCache,
 }
 
 /// Selection and offset after which the run begins.
 type ChunkKey = (u64, Offset);
 
-#[derive(Debug, Default)]
-struct Held {
-    slots: HashMap<ChunkKey, Arc<Slot>>,
-    /// Oldest first; a slot that was replaced stands here until its turn comes.
-    order: VecDeque<(ChunkKey, Arc<Slot>)>,
-    /// Of everything in `order`.
-    memory: usize,
-}
-
-#[derive(Debug, Default)]
-struct Slot {
-    /// Made by whoever asks first, while the others wait for it.
-    chunk: OnceCell<Arc<Chunk>>,
-    /// What it is counted with now.
-    memory: AtomicUsize,
-}
-
 impl ChunkCache {
     pub(super) fn new() -> Self {
         Self::with_budget(BUDGET)
     }
 
-    fn with_budget(budget: usize) -> Self {
+    fn with_budget(budget: u64) -> Self {
+        let weigh = |_: &ChunkKey, chunk: &Arc<Chunk>| u32::try_from(OVERHEAD + chunk.frames.len()).unwrap_or(u32::MAX);
+        let made = Cache::builder().max_capacity(budget).weigher(weigh);
         Self {
-            budget,
-            held: Mutex::default(),
+            // Streams read on and on: the chunk that was used longest ago goes, however often it was used.
+            made: made.eviction_policy(EvictionPolicy::lru()).build(),
             cells: SegmentCache::new(),
         }
     }
 
     /// The run after `after`, if it was made and nothing can be added to it.
-    pub(super) fn peek(&self, selection: &Selection, after: Offset, head: Offset) -> Option<Arc<Chunk>> {
-        let slot = self.locked().slots.get(&(selection.number, after)).cloned()?;
-        slot.chunk.get().filter(|chunk| chunk.serves(head)).cloned()
+    pub(super) async fn peek(&self, selection: &Selection, after: Offset, head: Offset) -> Option<Arc<Chunk>> {
+        let made = self.made.get(&(selection.number, after)).await;
+        made.filter(|chunk| chunk.serves(head))
     }
 
     /// The run after `after`, made if need be. To be called in a task of its own: what others wait for has to go on also when
@@ -112,13 +94,21 @@ impl ChunkCache {
         after: Offset,
         head: Offset,
     ) -> Result<Arc<Chunk>, ChunkError> {
-        let slot = self.slot((selection.number, after), head);
-        let made = slot.chunk.get_or_try_init(async || {
-            let chunk = Arc::new(self.make(log, selection, (after, head), i64::MIN).await?);
-            self.weigh(&slot, OVERHEAD + chunk.frames.len());
-            Ok(chunk)
+        let entry = self.made.entry((selection.number, after));
+        // One call per key at a time: the others find what the first one made.
+        let made = entry.and_try_compute_with(async |made| match made {
+            Some(made) if made.value().serves(head) => Ok(Op::Nop),
+            _ => {
+                let chunk = self.make(log, selection, (after, head), i64::MIN).await?;
+                Ok(Op::Put(Arc::new(chunk)))
+            }
         });
-        made.await.cloned()
+        match made.await? {
+            CompResult::Inserted(entry) | CompResult::ReplacedWith(entry) | CompResult::Unchanged(entry) => {
+                Ok(entry.into_value())
+            }
+            CompResult::StillNone(_) | CompResult::Removed(_) => Err(ChunkError::Nothing),
+        }
     }
 
     /// Makes the run after `after` for one stream, of what is not older than `not_before_ms`. A stretch that is filtered and cannot grow is
@@ -148,51 +138,6 @@ impl ChunkCache {
             return Err(ChunkError::Trimmed);
         }
         Chunk::of(log.id(), selection, &records, full, not_before_ms).ok_or(ChunkError::Nothing)
-    }
-
-    fn slot(&self, key: ChunkKey, head: Offset) -> Arc<Slot> {
-        let mut held = self.locked();
-        if let Some(slot) = held.slots.get(&key)
-            && slot.chunk.get().is_none_or(|chunk| chunk.serves(head))
-        {
-            return slot.clone();
-        }
-        let slot = Arc::new(Slot::default());
-        slot.memory.store(OVERHEAD, Ordering::Relaxed);
-        held.memory += OVERHEAD;
-        held.slots.insert(key, slot.clone());
-        held.order.push_back((key, slot.clone()));
-        held.shrink(self.budget);
-        slot
-    }
-
-    fn weigh(&self, slot: &Slot, memory: usize) {
-        let mut held = self.locked();
-        let before = slot.memory.swap(memory, Ordering::Relaxed);
-        // Zero: it was pushed out while it was made.
-        if before > 0 {
-            held.memory = held.memory + memory - before;
-            held.shrink(self.budget);
-        }
-    }
-
-    /// A plain mutex: held for a look-up, never across an await.
-    fn locked(&self) -> MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Held {
-    fn shrink(&mut self, budget: usize) {
-        while self.memory > budget {
-            let Some((key, slot)) = self.order.pop_front() else {
-                return;
-            };
-            self.memory -= slot.memory.swap(0, Ordering::Relaxed);
-            if self.slots.get(&key).is_some_and(|current| Arc::ptr_eq(current, &slot)) {
-                self.slots.remove(&key);
-            }
-        }
     }
 }
 

@@ -4,8 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use killfeed::cursor::Offset;
-use moka::{policy::EvictionPolicy, sync::Cache};
-use tokio::sync::OnceCell;
+use moka::{future::Cache, policy::EvictionPolicy};
 
 use crate::log::{LogError, Record, memory};
 
@@ -14,25 +13,20 @@ use crate::log::{LogError, Record, memory};
 const BUDGET: u64 = 96 * 1024 * 1024;
 /// What nobody reads any more is let go.
 const IDLE_TTL: Duration = Duration::from_secs(30);
-/// What a stretch is counted with beside its records, also while it is read.
+/// What a stretch is counted with beside its records.
 const OVERHEAD: usize = 256;
 
 /// Records in order, that nothing can be added to.
 pub(super) type Segment = Arc<[Arc<Record>]>;
 
-/// Read by whoever asks first, while the others wait for it.
-type Slot = Arc<OnceCell<Segment>>;
-
 /// The stretches that were read last, by the offset after which they begin.
 #[derive(Debug)]
-pub(super) struct SegmentCache(Cache<Offset, Slot>);
+pub(super) struct SegmentCache(Cache<Offset, Segment>);
 
 impl SegmentCache {
     pub(super) fn new() -> Self {
-        let weigh = |_: &Offset, slot: &Slot| {
-            let records = slot
-                .get()
-                .map_or(0, |cell| cell.iter().map(|record| memory(record)).sum());
+        let weigh = |_: &Offset, cell: &Segment| {
+            let records: usize = cell.iter().map(|record| memory(record)).sum();
             u32::try_from(OVERHEAD + records).unwrap_or(u32::MAX)
         };
         // Streams read on and on: what was read longest ago goes, however often it was read.
@@ -48,35 +42,26 @@ impl SegmentCache {
         after: Offset,
         read: impl AsyncFnOnce() -> Result<(Vec<Arc<Record>>, bool), LogError>,
     ) -> Result<(Segment, bool), LogError> {
-        let slot = self.0.get_with(after, Slot::default);
-        if let Some(cell) = slot.get() {
-            return Ok((cell.clone(), true));
-        }
-        let read = async || match read().await {
-            Ok((records, true)) => Ok(Segment::from(records)),
-            Ok((records, false)) => Err(NotKept::Growing(records)),
-            Err(error) => Err(NotKept::Failed(error)),
+        // Those who come while it is read wait for it, and share what came of it.
+        let read = async {
+            match read().await {
+                Ok((records, true)) => Ok(Segment::from(records)),
+                Ok((records, false)) => Err(NotKept::Growing(records.into())),
+                Err(error) => Err(NotKept::Failed(error)),
+            }
         };
-        match slot.get_or_try_init(read).await {
-            Ok(cell) => {
-                let cell = cell.clone();
-                // Now its weight is known.
-                self.0.insert(after, slot);
-                Ok((cell, true))
-            }
-            Err(not_kept) => {
-                self.0.invalidate(&after);
-                match not_kept {
-                    NotKept::Growing(records) => Ok((records.into(), false)),
-                    NotKept::Failed(error) => Err(error),
-                }
-            }
+        match self.0.try_get_with(after, read).await {
+            Ok(cell) => Ok((cell, true)),
+            Err(not_kept) => match &*not_kept {
+                NotKept::Growing(records) => Ok((records.clone(), false)),
+                NotKept::Failed(error) => Err(error.clone()),
+            },
         }
     }
 }
 
 enum NotKept {
-    Growing(Vec<Arc<Record>>),
+    Growing(Segment),
     Failed(LogError),
 }
 
@@ -112,7 +97,7 @@ mod tests {
         for n in 0..100 {
             let large = async || Ok((records(1024 * 1024), true));
             cells.get(Offset(n), large).await.unwrap();
-            cells.0.run_pending_tasks();
+            cells.0.run_pending_tasks().await;
             assert!(cells.0.weighted_size() <= BUDGET);
         }
         assert!(cells.0.entry_count() > 3);

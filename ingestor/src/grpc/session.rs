@@ -148,7 +148,7 @@ impl SessionState {
             }
             if behind && self.reading.is_none() && self.read_again.is_none_or(|again| again <= now) {
                 self.read_again = None;
-                if let Some(chunk) = self.begin_reading(head.offset) {
+                if let Some(chunk) = self.begin_reading(head.offset).await {
                     if let Some(frames) = self.take(&chunk) {
                         return Ok(frames);
                     }
@@ -168,12 +168,12 @@ impl SessionState {
     }
 
     /// Takes the next run if another stream had it made already, or has it made.
-    fn begin_reading(&mut self, head: Offset) -> Option<Arc<Chunk>> {
+    async fn begin_reading(&mut self, head: Offset) -> Option<Arc<Chunk>> {
         let Session { chunks, selection, .. } = &self.session;
         let (at, not_before_ms) = (self.at, self.session.begin.not_before_ms);
         // Messages that nobody shares would only push out those that others do.
         let alone = Arc::strong_count(selection) == 1 || not_before_ms > i64::MIN;
-        if !alone && let Some(chunk) = chunks.peek(selection, at, head) {
+        if !alone && let Some(chunk) = chunks.peek(selection, at, head).await {
             return Some(chunk);
         }
         let (log, selection, chunks) = (self.session.log.clone(), selection.clone(), chunks.clone());

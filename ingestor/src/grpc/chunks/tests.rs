@@ -26,7 +26,7 @@ async fn a_run_is_made_once_for_all_who_want_it() {
     assert_eq!((log.reads(), runs[0].events), (1, 5));
     assert!(runs.iter().all(|other| Arc::ptr_eq(other, &runs[0])));
     let head = log.status().head.offset;
-    assert!(chunks.peek(&everything, Offset(0), head).is_some());
+    assert!(chunks.peek(&everything, Offset(0), head).await.is_some());
     // Another selection wants other bytes.
     let filter = Filtered::new(Program::new(&npc()).unwrap(), &npc());
     let selections = Selections::default();
@@ -91,14 +91,20 @@ async fn a_run_that_ended_at_the_head_is_made_anew_when_the_log_grew() {
 #[tokio::test]
 async fn memory_is_bounded() {
     let log = FakeLog::of(1_000);
-    let one = OVERHEAD + 6 * 40;
+    let one = OVERHEAD as u64 + 6 * 40;
     let chunks = ChunkCache::with_budget(one * 3);
     let everything = everything();
     for cell in 0..50 {
         run(&chunks, &log, &everything, cell * 64).await;
-        assert!(chunks.locked().memory <= one * 3);
+        chunks.made.run_pending_tasks().await;
+        assert!(chunks.made.weighted_size() <= one * 3);
     }
-    let held = chunks.locked().slots.len();
+    // The newest is kept, however new it is.
+    let newest = chunks
+        .peek(&everything, Offset(49 * 64), log.status().head.offset)
+        .await;
+    assert!(newest.is_some());
+    let held = chunks.made.entry_count();
     assert!((1..=4).contains(&held), "{held}");
 }
 
