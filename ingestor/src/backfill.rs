@@ -1,13 +1,13 @@
 //! `killfeed-ingestor backfill`: fills the log from zKillboard's history, while no ingestor runs on the data folder.
 
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
 
 use killfeed::id::KillmailId;
+use killfeed_service::clock::Clock;
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::{self, SystemClock},
     enrich::{EnrichSettings, Enricher},
     feed::history::{BackfillOutcome, BackfillProgress, Day, HistoryFeed, HistorySettings, KnownFn},
     log::{EmbeddedLog, LogMode, LogOpenError, LogRead as _, LogWrite, Options},
@@ -38,7 +38,7 @@ pub async fn backfill(
 ) -> Result<BackfillProgress, BackfillError> {
     let shutdown = shutdown.child_token();
     let _ends_everything = shutdown.clone().drop_guard();
-    let yesterday = Day::of(clock::to_ms(SystemTime::now()) - 86_400_000);
+    let yesterday = Day::of(Clock::system().now().wall_ms() - 86_400_000);
     if from > to {
         let text = format!("--from {from} is after --to {to}: expected the first day, then the last");
         return Err(BackfillError::Configuration(text));
@@ -77,7 +77,7 @@ pub async fn backfill(
         .map_err(|error| BackfillError::Configuration(error.to_string()))?;
     let mut watched = history.progress();
     let head = *log.head().borrow();
-    let pipeline = Pipeline::new(Box::new(history), log, enrich.clone(), Arc::new(SystemClock), head);
+    let pipeline = Pipeline::new(Box::new(history), log, enrich.clone(), Clock::system(), head);
     let stop = shutdown.clone();
     let running = tokio::spawn(async move {
         // Without static data a killmail would be logged without its place for good.

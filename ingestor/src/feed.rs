@@ -26,6 +26,7 @@ use killfeed::{
     id::KillmailId,
     v1::Gap,
 };
+use killfeed_service::clock::timestamp;
 
 /// The longest delay that a failed request's `Retry-After` may ask for: a longer one is cut to this.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(300);
@@ -173,11 +174,3 @@ impl FeedStart {
 
 /// Wall clock, milliseconds since 1970: what is stored has to mean something to the next process.
 type Millis = i64;
-
-fn timestamp(millis: Millis) -> prost_types::Timestamp {
-    prost_types::Timestamp {
-        seconds: millis.div_euclid(1000),
-        // Below 1000, so it fits.
-        nanos: (millis.rem_euclid(1000) * 1_000_000) as i32,
-    }
-}

@@ -20,7 +20,6 @@ pub mod grpc;
 
 pub mod backfill;
 
-pub mod clock;
 pub mod health;
 pub mod http;
 pub mod metrics;

@@ -36,7 +36,6 @@ pub use free_space::FreeSpace;
 #[cfg(feature = "jetstream")]
 pub use jetstream::{JetStreamError, JetStreamLog, JetStreamOptions, Leadership, LeadershipWatch, SharedOpenError};
 pub use open::{FILE_NAME, LogMode, LogOpenError, Options, new_log_id};
-pub use retention::{ClockReading, RetentionClock};
 pub(crate) use window::memory;
 
 /// One record, shared by all who read it.

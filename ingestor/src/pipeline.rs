@@ -15,6 +15,7 @@ use killfeed::{
     id::{ContentHash, KillmailId},
     v1::{FeedHealth, Killmail},
 };
+use killfeed_service::clock::{self, Clock};
 use killfeed_telemetry::{SpanTimes, Traces};
 use prost::Message as _;
 use tokio::{sync::watch, time::sleep};
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::{
-    clock::{self, Clock},
     enrich::Enricher,
     feed::{Batch, DocumentOutcome, Feed, FeedItem},
     health::FeedReport,
@@ -42,7 +42,7 @@ pub struct Pipeline {
 struct Stages {
     log: Arc<dyn LogWrite>,
     enrich: Enricher,
-    clock: Arc<dyn Clock>,
+    clock: Clock,
     head: Head,
     /// While the log takes nothing the feed is not asked and says nothing: then its health is said from here.
     health: Option<watch::Sender<FeedReport>>,
@@ -90,13 +90,7 @@ enum PipelineItem {
 
 impl Pipeline {
     /// `head`: where the log ends now.
-    pub fn new(
-        feed: Box<dyn Feed>,
-        log: Arc<dyn LogWrite>,
-        enrich: Enricher,
-        clock: Arc<dyn Clock>,
-        head: Head,
-    ) -> Self {
+    pub fn new(feed: Box<dyn Feed>, log: Arc<dyn LogWrite>, enrich: Enricher, clock: Clock, head: Head) -> Self {
         let stages = Stages {
             log,
             enrich,
@@ -300,7 +294,7 @@ impl Stages {
         let begun = self.traces.now();
         self.enrich.enrich(&mut news).await;
         traced.enriched = begun.map(SpanTimes::since);
-        let ingested_ms = self.head.stamp(self.clock.now_ms());
+        let ingested_ms = self.head.stamp(self.clock.now().wall_ms());
         let uploads: Vec<i64> = news
             .iter()
             .filter(|killmail| killmail.revision == 0)

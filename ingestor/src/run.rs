@@ -7,6 +7,7 @@ mod source;
 use std::{net::SocketAddr, sync::Arc};
 
 use killfeed::setting::SettingError;
+use killfeed_service::clock::Clock;
 use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
@@ -19,7 +20,6 @@ use tracing::info;
 #[cfg(feature = "jetstream")]
 use crate::log::{JetStreamLog, JetStreamOptions};
 use crate::{
-    clock::{Clock as _, SystemClock},
     enrich::{EnrichSettings, Enricher},
     feed::r2z2::R2z2Settings,
     grpc::{self, GrpcSettings},
@@ -136,7 +136,7 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let (measured, lags, budget) = (log.reader(), grpc_settings.lags.clone(), enrich.clone());
     let measure = move || {
         let status = measured.status();
-        metrics::log(&status, SystemClock.now_ms());
+        metrics::log(&status, Clock::system().now().wall_ms());
         lags.record_metrics(status.head);
         budget.record_metrics();
     };
@@ -311,7 +311,7 @@ impl IngestMode {
             Self::InTurn(log) => return Box::pin(leader::run(log, settings, enrich, report, traces, stop)).await,
         };
         let head = *log.head().borrow();
-        let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Arc::new(SystemClock), head)
+        let pipeline = Pipeline::new(source.feed, log, enrich.clone(), Clock::system(), head)
             .reporting(report)
             .tracing(traces);
         // Without static data a killmail would be logged without its place for good.

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use killfeed_service::clock::Clock;
 use killfeed_telemetry::Traces;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
@@ -20,7 +21,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
     database::StorageError,
     metrics,
     outbox::Outbox,

@@ -10,6 +10,7 @@ use killfeed::{
     client::{Client, ConnectionState, Event, EventKind, Events, FollowError, FollowOptions, Position, Start},
     v1::Killmail,
 };
+use killfeed_service::clock::Clock;
 use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes, Traces};
 use prost::Message as _;
 use tokio::{
@@ -19,7 +20,6 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
     database::StorageError,
     matching, metrics,
     outbox::{IncomingKillmail, Outbox},
@@ -123,7 +123,7 @@ impl StreamConsumer {
                     continue;
                 }
             };
-            let now = self.clock.now();
+            let now = self.clock.now().unix_ms();
             if let Some(last) = next.last() {
                 let at = matching::millis(&Some(last.position.time));
                 metrics::stream_lag(Duration::from_millis(now.saturating_sub(at)));

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use killfeed_service::clock::Clock;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
     database::{StorageError, SuspensionRow},
     deliver::ProbeHandle,
     discord::GatewayEvent,
@@ -41,13 +41,13 @@ pub async fn follow(
     while let Some(Some(event)) = shutdown.run_until_cancelled(events.recv()).await {
         let list = subscriptions.list();
         match &event {
-            GatewayEvent::GuildRemoved { guild } => subscriptions.guild_gone(*guild, clock.now()).await?,
+            GatewayEvent::GuildRemoved { guild } => subscriptions.guild_gone(*guild, clock.now().unix_ms()).await?,
             GatewayEvent::GuildAvailable { guild } => subscriptions.guild_back(*guild).await?,
             GatewayEvent::GuildsListed { shard, guilds } => {
                 let theirs: BTreeSet<u64> = list.iter().map(|one| one.spec.guild).collect();
                 for guild in theirs {
                     if guild != WEBHOOK_GUILD && shards.shard_of(guild) == *shard && !guilds.contains(&guild) {
-                        subscriptions.guild_gone(guild, clock.now()).await?;
+                        subscriptions.guild_gone(guild, clock.now().unix_ms()).await?;
                     }
                 }
             }
@@ -60,7 +60,7 @@ pub async fn follow(
                         let row = SuspensionRow {
                             reason: REMOVED.to_owned(),
                             code: 0,
-                            since: clock.now(),
+                            since: clock.now().unix_ms(),
                             retired: false,
                         };
                         subscriptions.set_suspension(&destination, Some(row)).await?;

@@ -12,6 +12,7 @@ use killfeed::{
         GetFeedStatusResponse, GetKillmailRequest, Killmail, ListKillmailsRequest, SearchEntitiesRequest,
     },
 };
+use killfeed_service::clock;
 use killfeed_telemetry::Traces;
 use tonic::{Code, Status};
 
@@ -220,10 +221,7 @@ fn unavailable(status: Status) -> Unavailable {
 }
 
 fn timestamp(ms: u64) -> Timestamp {
-    Timestamp {
-        seconds: i64::try_from(ms / 1_000).unwrap_or(i64::MAX),
-        nanos: i32::try_from(ms % 1_000 * 1_000_000).unwrap_or(0),
-    }
+    clock::timestamp(i64::try_from(ms).unwrap_or(i64::MAX))
 }
 
 #[async_trait]

@@ -22,7 +22,6 @@ pub mod discord;
 pub mod guilds;
 pub mod sink;
 
-pub mod clock;
 pub mod database;
 pub mod http;
 pub mod ingestor;

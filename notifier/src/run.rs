@@ -11,6 +11,7 @@ use std::{
 
 use anyhow::Context as _;
 use killfeed::setting::SettingError;
+use killfeed_service::clock::Clock;
 use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
@@ -21,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     admin,
-    clock::Clock,
     commands::{CommandService, Commands, OperatorLimits},
     database::{self, Database},
     deliver::{Deliver, Limits},
@@ -73,7 +73,7 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     }
     let client = ingestor::client(&settings, &traces)?;
     let admin_tokens = settings.admin_tokens_file.as_deref().map(read_tokens).transpose()?;
-    let opened = database::open(&settings.data_dir, std::time::SystemTime::now())?;
+    let opened = database::open(&settings.data_dir, clock.now().wall)?;
     if let Some(moved) = &opened.moved_aside {
         tracing::error!(
             moved_to = %moved.to.display(),
@@ -403,7 +403,7 @@ async fn take_file(
     wishes: Vec<SubscriptionSpec>,
     clock: &Clock,
 ) -> Result<(), database::StorageError> {
-    let counts = subscriptions.take_file(wishes, clock.now()).await?;
+    let counts = subscriptions.take_file(wishes, clock.now().unix_ms()).await?;
     tracing::info!(
         added = counts.added,
         changed = counts.changed,

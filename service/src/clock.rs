@@ -35,6 +35,12 @@ impl Now {
     pub fn wall_ms(self) -> i64 {
         to_ms(self.wall)
     }
+
+    /// Returns the wall clock in milliseconds since 1970, for values that are never negative.
+    pub fn unix_ms(self) -> u64 {
+        // Never negative.
+        u64::try_from(self.wall_ms()).unwrap_or_default()
+    }
 }
 
 /// The time since the machine was started, including the time in which it slept.
@@ -50,6 +56,11 @@ impl Uptime {
     /// Returns how long before this moment the machine was started.
     pub const fn since_boot(self) -> Duration {
         self.0
+    }
+
+    /// Returns the moment that is `duration` earlier; the start of the machine if there is none.
+    pub const fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(duration))
     }
 
     /// Returns the time that passed since `earlier`; zero if `earlier` is later.

@@ -5,18 +5,19 @@ mod budget;
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use killfeed::id::KillmailId;
+use killfeed_service::clock::{Clock, Now};
 use metrics::{counter, gauge};
 use reqwest::{
     Method, RequestBuilder, StatusCode,
     header::{self, HeaderMap},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 pub(super) use budget::EsiBan;
 pub use budget::Route;
@@ -188,7 +189,7 @@ impl Esi {
 
     /// Takes in refusals that the process before had met.
     pub(super) fn restore(&self, refusals: &[EsiBan]) {
-        self.budget(|budget, now| budget.restore(refusals, now, wall_ms()));
+        self.budget(|budget, now| budget.restore(refusals, now));
     }
 
     /// Refusals as they come and end, to be kept on disk.
@@ -198,7 +199,7 @@ impl Esi {
 
     /// Writes what is left of the limits into the metrics.
     pub(super) fn record_metrics(&self) {
-        let left = self.budget(|budget, now| budget.left(now));
+        let left = self.budget(|budget, now| budget.left(now.up));
         for (route, tokens) in left.tokens {
             gauge!(TOKENS_LEFT, "route" => route.name()).set(tokens);
         }
@@ -329,8 +330,8 @@ impl Esi {
 
     /// A success, or a "not modified".
     async fn send(&self, route: Route, request: RequestBuilder) -> Result<(StatusCode, HeaderMap, Bytes), EsiError> {
-        if let Permit::NotBefore(time) = self.budget(|budget, now| budget.ask(route, now)) {
-            let retry_in = time.saturating_duration_since(Instant::now());
+        if let Permit::NotBefore(time) = self.budget(|budget, now| budget.ask(route, now.up)) {
+            let retry_in = time - Clock::system().now().up;
             return Err(EsiError::Unavailable { retry_in });
         }
         let count =
@@ -338,7 +339,7 @@ impl Esi {
         let no_answer = |error: &reqwest::Error| {
             tracing::debug!(route = route.name(), %error, "ESI request failed");
             count("no_answer".to_owned());
-            let retry_in = self.budget(|budget, now| budget.no_answer(now));
+            let retry_in = self.budget(|budget, now| budget.no_answer(now.up));
             EsiError::Unavailable { retry_in }
         };
         let response = request.send().await.map_err(|error| no_answer(&error))?;
@@ -352,8 +353,8 @@ impl Esi {
         };
         count(status.as_u16().to_string());
         let (wait, refusals) = self.budget(|budget, now| {
-            let wait = budget.answered(route, status, &headers, now);
-            (wait, budget.refusals(now, wall_ms()))
+            let wait = budget.answered(route, status, &headers, now.up);
+            (wait, budget.refusals(now))
         });
         self.refusals.send_if_modified(|known| {
             // The same to the second: a time that is told as a duration never comes out the same to the millisecond.
@@ -382,16 +383,10 @@ impl Esi {
 
     /// The lock is held for a few comparisons and never across an await, so a std mutex is right. A panic inside would leave
     /// only counts behind: they are used on.
-    fn budget<T>(&self, decide: impl FnOnce(&mut Budget, Instant) -> T) -> T {
+    fn budget<T>(&self, decide: impl FnOnce(&mut Budget, Now) -> T) -> T {
         let mut budget = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
-        decide(&mut budget, Instant::now())
+        decide(&mut budget, Clock::system().now())
     }
-}
-
-/// Milliseconds since 1970.
-fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The body; `None` if it is too large.

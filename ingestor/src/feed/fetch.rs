@@ -1,9 +1,10 @@
 //! One request to the feed's host, and what came of it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
+use killfeed_service::clock::Clock;
 use reqwest::{Client, Response, redirect};
 use serde_json::Value;
 
@@ -138,7 +139,7 @@ async fn read(mut response: Response, max_bytes: usize) -> Answered {
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    ban::retry_after(value, SystemTime::now())
+    ban::retry_after(value, Clock::system().now().wall)
 }
 
 fn garbled(reason: String) -> Answered {

@@ -1,12 +1,13 @@
 //! R2Z2, zKillboard's feed: the asynchronous edge around the walk (`walk.rs`), which decides everything.
 
-use std::{future::Future, pin::Pin, time::Duration, time::SystemTime};
+use std::{future::Future, pin::Pin, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use killfeed::v1::GapReason;
+use killfeed_service::clock::{self, Now, SteadyClock};
 use serde::Deserialize;
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 
 pub use super::state::StateError;
 use super::{
@@ -113,7 +114,7 @@ impl R2z2 {
         state: Option<Bytes>,
         health: watch::Sender<FeedReport>,
     ) -> Result<Self, StateError> {
-        let clock = SteadyClock::start();
+        let clock = SteadyClock::start(SteadyClock::system());
         let now = clock.now();
         let state = state.map_or_else(|| Ok(FeedState::default()), |bytes| source_state::to_r2z2(&bytes))?;
         let state = state.restored(now);
@@ -232,8 +233,8 @@ impl R2z2 {
         if let (Disposition::Deliver | Disposition::Hold, Some(sequence)) = (&keep, asked) {
             self.fetched.push(FetchTiming {
                 sequence,
-                begun: system_time(begun),
-                ended: system_time(now),
+                begun: clock::from_ms(begun),
+                ended: clock::from_ms(now),
             });
         }
         match (keep, asked) {
@@ -292,7 +293,7 @@ impl R2z2 {
         let report = FeedReport {
             health,
             detail,
-            last_document: self.vitals.last_document.map(system_time),
+            last_document: self.vitals.last_document.map(clock::from_ms),
             upstream_sequence: next,
         };
         // Gauges are floats; numbers up to 2^53 are exact.
@@ -351,30 +352,22 @@ impl Feed for R2z2 {
     }
 }
 
-/// Wall-clock time that goes on evenly while the program runs, whatever is done to the wall clock meanwhile.
+/// The wall clock at the start, moved on by the time since boot: a changed wall clock neither shortens nor prolongs a ban.
 pub(super) struct SteadyClock {
-    wall: Millis,
-    since: Instant,
+    clock: SteadyClock,
+    start: Now,
 }
 
 impl SteadyClock {
-    pub(super) fn start() -> Self {
-        let wall = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        Self {
-            wall: Millis::try_from(wall.as_millis()).unwrap_or(0),
-            since: Instant::now(),
-        }
+    pub(super) fn start(clock: SteadyClock) -> Self {
+        let start = clock.now();
+        Self { clock, start }
     }
 
     pub(super) fn now(&self) -> Millis {
-        self.wall + Millis::try_from(self.since.elapsed().as_millis()).unwrap_or(0)
+        let passed = self.clock.now().up - self.start.up;
+        self.start.wall_ms() + Millis::try_from(passed.as_millis()).unwrap_or(0)
     }
-}
-
-fn system_time(millis: Millis) -> SystemTime {
-    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
 
 fn outcome(answer: &FetchAnswer) -> &'static str {

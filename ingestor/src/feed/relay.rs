@@ -11,7 +11,7 @@ mod upstream;
 #[cfg(test)]
 mod tests;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use ::metrics::{counter, gauge};
 use async_trait::async_trait;
@@ -23,6 +23,7 @@ use killfeed::{
     v1::FeedHealth,
     wire::ReceivedEvent,
 };
+use killfeed_service::clock::Clock;
 use killfeed_telemetry::Traces;
 use tokio::{sync::watch, time::Instant};
 
@@ -33,7 +34,7 @@ use self::{
     upstream::{UpstreamError, UpstreamStatus},
 };
 use super::{Batch, DocumentOutcome, Feed, FeedItem, metrics, state::StateError};
-use crate::{clock, health::FeedReport};
+use crate::health::FeedReport;
 
 /// At most so many records become durable together.
 const MAX_RECORDS: usize = 512;
@@ -291,7 +292,7 @@ impl Relay {
             lineage::RelayEvent::Record { record, sequence } => {
                 counter!(metrics::DOCUMENTS).increment(1);
                 self.state.saw(sequence);
-                self.upstream.last_document = Some(SystemTime::now());
+                self.upstream.last_document = Some(Clock::system().now().wall);
                 self.pending_bytes += record.len();
                 self.newest_ms = record.ingested_ms;
                 self.pending.push(FeedItem::Relayed(record));
@@ -412,7 +413,7 @@ impl Relay {
         gauge!(metrics::POSITION).set(report.upstream_sequence as f64);
         let behind = !self.caught_up && self.newest_ms > 0;
         let lag = if behind {
-            clock::to_ms(SystemTime::now()).saturating_sub(self.newest_ms)
+            Clock::system().now().wall_ms().saturating_sub(self.newest_ms)
         } else {
             0
         };

@@ -14,6 +14,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::FutureExt as _;
 use killfeed::v1::FeedHealth;
+use killfeed_service::clock::Clock;
+use metrics::counter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{
@@ -144,7 +146,7 @@ impl Replay {
 
     fn push(&mut self, document: Replayed) {
         counter!(metrics::DOCUMENTS).increment(1);
-        self.last_document = Some(SystemTime::now());
+        self.last_document = Some(Clock::system().now().wall);
         self.sequence = self.sequence.max(document.sequence);
         self.pending_bytes += document.body.len();
         self.pending.push(FeedItem::Document {

@@ -1,12 +1,12 @@
 //! Where a stream begins: start position → offset, and whether a gap has to be told first.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use killfeed::{
     Timestamp,
     cursor::{Cursor, Offset},
     v1::{Gap, GapReason, OnExpired, Position, stream_killmails_request::Start},
 };
+use killfeed_service::clock::Clock;
+pub(super) use killfeed_service::clock::timestamp;
 use tonic::Status;
 
 use super::status;
@@ -134,15 +134,6 @@ pub(super) fn expired_gap(from_ms: Option<i64>, log: &LogStatus) -> Gap {
     }
 }
 
-/// Milliseconds since 1970 → message.
-pub(super) fn timestamp(ms: i64) -> Timestamp {
-    Timestamp {
-        seconds: ms.div_euclid(1_000),
-        // 0..=999 × a million fits.
-        nanos: i32::try_from(ms.rem_euclid(1_000) * 1_000_000).unwrap_or_default(),
-    }
-}
-
 /// Message → milliseconds since 1970, rounded up: "at or after" a time between two milliseconds is the later one. `None`: not a
 /// valid message.
 pub(super) fn millis_up(time: &Timestamp) -> Option<i64> {
@@ -155,8 +146,7 @@ pub(super) fn millis_up(time: &Timestamp) -> Option<i64> {
 
 /// The wall clock, for people: nothing is decided by it.
 pub(super) fn now_ms() -> i64 {
-    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX)
+    Clock::system().now().wall_ms()
 }
 
 #[cfg(test)]

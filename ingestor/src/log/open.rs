@@ -10,6 +10,7 @@ use std::{
 };
 
 use killfeed::cursor::LogId;
+use killfeed_service::clock::RetentionClock;
 use redb::Database;
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     free_space::FreeSpace,
     migrate,
     overlay::OverlayBackend,
-    retention::RetentionClock,
     store::{self, LoadedLog, StoreError},
 };
 
@@ -61,7 +61,7 @@ impl Options {
             window_bytes: 32 * MIB,
             reserve_bytes: 256 * MIB as u64,
             check_up_to: 128 * MIB as u64,
-            clock: RetentionClock::of_machine(),
+            clock: RetentionClock::system(),
             free_space: FreeSpace::of_disk(),
         }
     }

@@ -1,54 +1,14 @@
 //! When records may go: after the retention, unless the clock is not to be trusted. Pure; the writer asks and removes.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, time::Duration};
+
+use killfeed_service::clock::Now;
 
 /// How far the wall clock may be off what the monotonic clock expects before retention pauses (storage.md).
 const TOLERANCE_MS: i64 = 10 * 60 * 1000;
 
 /// Retention is enforced at least every minute, and at least once within itself.
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What both clocks show at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClockReading {
-    /// Milliseconds since 1970 by the wall clock, which may jump.
-    pub wall_ms: i64,
-    /// Since some fixed moment, by a clock that cannot jump.
-    pub monotonic: Duration,
-}
-
-/// Reads both clocks.
-#[derive(Clone)]
-pub struct RetentionClock(Arc<dyn Fn() -> ClockReading + Send + Sync>);
-
-impl RetentionClock {
-    /// The machine's.
-    pub fn of_machine() -> Self {
-        let start = std::time::Instant::now();
-        Self::from(move || ClockReading {
-            wall_ms: std::time::SystemTime::now()
-                .duration_since(std::time::UNIX_EPOCH)
-                .map_or(0, to_ms),
-            monotonic: start.elapsed(),
-        })
-    }
-
-    pub(super) fn now(&self) -> ClockReading {
-        (self.0)()
-    }
-}
-
-impl<F: Fn() -> ClockReading + Send + Sync + 'static> From<F> for RetentionClock {
-    fn from(read: F) -> Self {
-        Self(Arc::new(read))
-    }
-}
-
-impl fmt::Debug for RetentionClock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
 
 /// Why nothing is removed at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +37,7 @@ pub(super) enum RetentionDecision {
 pub(super) struct ClockGuard {
     retention: Duration,
     /// The clocks agreed here.
-    trusted: ClockReading,
+    trusted: Now,
     /// At the start the clock was in doubt already: coming back to what it showed then proves nothing.
     doubtful: bool,
     pause: Option<Pause>,
@@ -85,14 +45,14 @@ pub(super) struct ClockGuard {
 
 #[derive(Debug, Clone, Copy)]
 struct Pause {
-    since: ClockReading,
+    since: Now,
     why: PauseReason,
 }
 
 impl ClockGuard {
     /// At the start of the process; `head_ms` = when the newest record was appended.
-    pub(super) fn start(now: ClockReading, head_ms: Option<i64>, retention: Duration) -> Self {
-        let ahead = head_ms.map_or(0, |head| now.wall_ms.saturating_sub(head));
+    pub(super) fn start(now: Now, head_ms: Option<i64>, retention: Duration) -> Self {
+        let ahead = head_ms.map_or(0, |head| now.wall_ms().saturating_sub(head));
         let pause = (ahead > to_ms(retention)).then_some(Pause {
             since: now,
             why: PauseReason::AheadOfHead(ahead),
@@ -106,7 +66,7 @@ impl ClockGuard {
     }
 
     /// What may go now.
-    pub(super) fn check(&mut self, now: ClockReading) -> RetentionDecision {
+    pub(super) fn check(&mut self, now: Now) -> RetentionDecision {
         let off = off(self.trusted, now);
         match self.pause {
             None if off.abs() > TOLERANCE_MS => self.pause_for(now, off),
@@ -116,7 +76,7 @@ impl ClockGuard {
             }) if off.abs() <= TOLERANCE_MS && !self.doubtful => self.pause = None,
             // Jumped once more: what counts is the time since then.
             Some(pause) if self::off(pause.since, now).abs() > TOLERANCE_MS => self.pause_for(now, off),
-            Some(pause) if now.monotonic.saturating_sub(pause.since.monotonic) > self.retention => {
+            Some(pause) if now.up - pause.since.up > self.retention => {
                 self.pause = None;
                 self.trusted = now;
                 self.doubtful = false;
@@ -125,11 +85,11 @@ impl ClockGuard {
         }
         match self.pause {
             Some(pause) => RetentionDecision::Pause(pause.why),
-            None => RetentionDecision::RemoveBefore(now.wall_ms.saturating_sub(to_ms(self.retention))),
+            None => RetentionDecision::RemoveBefore(now.wall_ms().saturating_sub(to_ms(self.retention))),
         }
     }
 
-    fn pause_for(&mut self, now: ClockReading, off: i64) {
+    fn pause_for(&mut self, now: Now, off: i64) {
         self.pause = Some(Pause {
             since: now,
             why: PauseReason::Jumped(off),
@@ -158,9 +118,9 @@ pub(super) fn interval(retention: Duration) -> Duration {
 }
 
 /// How much more the wall clock moved since `then` than time passed, in milliseconds.
-fn off(then: ClockReading, now: ClockReading) -> i64 {
-    let passed = to_ms(now.monotonic.saturating_sub(then.monotonic));
-    now.wall_ms.saturating_sub(then.wall_ms).saturating_sub(passed)
+fn off(then: Now, now: Now) -> i64 {
+    let passed = to_ms(now.up - then.up);
+    now.wall_ms().saturating_sub(then.wall_ms()).saturating_sub(passed)
 }
 
 /// Whole milliseconds; more than 292 million years count as that.
@@ -170,6 +130,8 @@ fn to_ms(duration: Duration) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use killfeed_service::clock::{Uptime, from_ms};
+
     use super::*;
 
     const HOUR: i64 = 3_600_000;
@@ -178,10 +140,10 @@ mod tests {
     /// Some moment in 2026.
     const T0: i64 = 1_790_000_000_000;
 
-    fn at(passed_ms: i64, jumped_ms: i64) -> ClockReading {
-        ClockReading {
-            wall_ms: T0 + passed_ms + jumped_ms,
-            monotonic: Duration::from_millis(passed_ms as u64),
+    fn at(passed_ms: i64, jumped_ms: i64) -> Now {
+        Now {
+            wall: from_ms(T0 + passed_ms + jumped_ms),
+            up: Uptime::new(Duration::from_millis(passed_ms as u64)),
         }
     }
 
@@ -231,7 +193,7 @@ mod tests {
         let later = at(1001 + WEEK_MS, jump);
         assert_eq!(
             guard.check(later),
-            RetentionDecision::RemoveBefore(later.wall_ms - WEEK_MS)
+            RetentionDecision::RemoveBefore(later.wall_ms() - WEEK_MS)
         );
         // The new time is the trusted one now.
         assert!(matches!(

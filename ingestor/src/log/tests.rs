@@ -23,6 +23,7 @@ use killfeed::{
     id::{ContentHash, KillmailId},
     v1,
 };
+use killfeed_service::clock::{Now, RetentionClock, Uptime, from_ms};
 use prost::Message as _;
 
 use super::*;
@@ -47,11 +48,11 @@ impl TestClock {
 
     fn clock(&self) -> RetentionClock {
         let passed = Arc::clone(&self.0);
-        RetentionClock::from(move || {
+        RetentionClock::from_fn(move || {
             let passed = passed.load(Ordering::SeqCst);
-            ClockReading {
-                wall_ms: T0 + passed,
-                monotonic: Duration::from_millis(passed as u64),
+            Now {
+                wall: from_ms(T0 + passed),
+                up: Uptime::new(Duration::from_millis(passed as u64)),
             }
         })
     }

@@ -64,7 +64,7 @@ impl Stages {
                 FeedItem::Document { .. } | FeedItem::Gap(_) => {}
             }
         }
-        metrics::logged(&append.events, &uploads, self.clock.now_ms());
+        metrics::logged(&append.events, &uploads, self.clock.now().wall_ms());
         self.head = self.append(append).await;
         trace::record_relayed(&self.traces, killmails, begun);
     }
@@ -195,7 +195,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::clock;
+    use killfeed_service::clock;
 
     #[test]
     fn a_relayed_killmail_keeps_its_place_and_its_mark_waits_for_a_document() {

@@ -14,7 +14,6 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::{
-    clock::SystemClock,
     enrich::tests::fake_esi::{Mood, StandIn},
     health,
     log::{EmbeddedLog, FreeSpace, LogRead as _, Options, ReadLimit},
@@ -115,7 +114,7 @@ async fn a_full_disk_is_down_with_the_reason_reads_go_on_and_nothing_is_lost_whe
     let batches = feed([vec![document(1, 11, 1)], vec![document(2, 12, 1), document(3, 11, 2)]]);
     let verdicts = Arc::clone(&batches.verdicts);
     let head = *log.head().borrow();
-    let pipeline = Pipeline::new(Box::new(batches), log.clone(), enrich, Arc::new(SystemClock), head);
+    let pipeline = Pipeline::new(Box::new(batches), log.clone(), enrich, Clock::system(), head);
     let stop = CancellationToken::new();
     let mut grew = log.head();
     room.store(1_000, Ordering::SeqCst);
@@ -163,7 +162,7 @@ async fn changed_content_is_the_next_revision_and_the_same_is_dropped() {
         vec![document(5, 11, 1)],
     ]);
     let head = *log.head().borrow();
-    let pipeline = Pipeline::new(Box::new(batches), log.clone(), enrich, Arc::new(SystemClock), head);
+    let pipeline = Pipeline::new(Box::new(batches), log.clone(), enrich, Clock::system(), head);
     let stop = CancellationToken::new();
     let running = tokio::spawn(pipeline.run(stop.clone()));
     log.head().wait_for(|head| head.offset.0 == 3).await.unwrap();
@@ -195,7 +194,7 @@ async fn a_hanging_esi_holds_up_documents_without_body_for_seconds_only() {
     batches.settled = Some(settled);
     let verdicts = Arc::clone(&batches.verdicts);
     let head = *log.head().borrow();
-    let pipeline = Pipeline::new(Box::new(batches), log.clone(), enrich, Arc::new(SystemClock), head);
+    let pipeline = Pipeline::new(Box::new(batches), log.clone(), enrich, Clock::system(), head);
     let stop = CancellationToken::new();
     let begun = Instant::now();
     let running = tokio::spawn(pipeline.run(stop.clone()));

@@ -1,16 +1,11 @@
 //! Several ingestors over one log: whose turn it is asks zKillboard, the others stand by and say what that one says.
 
-use std::{
-    future::Future as _,
-    pin::pin,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, SystemTime},
-};
+use std::{future::Future as _, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use killfeed::v1::FeedHealth;
+use killfeed_service::clock::{self, Clock};
 use killfeed_telemetry::Traces;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::timeout};
@@ -18,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{StartError, configuration, source};
 use crate::{
-    clock::{self, SystemClock},
     enrich::Enricher,
     feed::{Batch, DocumentOutcome, Feed},
     health::FeedReport,
@@ -86,7 +80,7 @@ async fn run_term(
                 lasts: lasts.clone(),
                 settled: settled.clone(),
             });
-            let pipeline = Pipeline::new(feed, writer, enrich.clone(), Arc::new(SystemClock), leadership.head())
+            let pipeline = Pipeline::new(feed, writer, enrich.clone(), Clock::system(), leadership.head())
                 .reporting(report.clone())
                 .tracing(traces.clone());
             tokio::select! {
@@ -173,11 +167,10 @@ impl LeaderHealth {
     }
 
     fn report(self) -> FeedReport {
-        let after_1970 = |ms| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
         FeedReport {
             health: FeedHealth::try_from(self.health).unwrap_or(FeedHealth::Delayed),
             detail: self.detail,
-            last_document: self.last_document_ms.map(|ms| SystemTime::UNIX_EPOCH + after_1970(ms)),
+            last_document: self.last_document_ms.map(clock::from_ms),
             upstream_sequence: self.upstream_sequence,
         }
     }
@@ -261,7 +254,7 @@ mod tests {
         FeedReport {
             health,
             detail: "all is well".into(),
-            last_document: Some(SystemTime::UNIX_EPOCH + Duration::from_millis(1_790_000_000_123)),
+            last_document: Some(clock::from_ms(1_790_000_000_123)),
             upstream_sequence: 97,
         }
     }

@@ -5,6 +5,7 @@ use killfeed::{
     Timestamp,
     v1::{self, SubscriptionSide, SubscriptionState, SubscriptionStyle},
 };
+use killfeed_service::clock;
 use serde_json::json;
 
 use crate::{
@@ -60,10 +61,8 @@ pub(super) fn message(subscription: &Subscription, counters: CountersRow) -> v1:
 
 /// Of milliseconds since 1970, in whole seconds.
 fn timestamp(millis: u64) -> Timestamp {
-    Timestamp {
-        seconds: i64::try_from(millis / 1_000).unwrap_or(0),
-        nanos: 0,
-    }
+    let whole_seconds = millis - millis % 1_000;
+    clock::timestamp(i64::try_from(whole_seconds).unwrap_or_default())
 }
 
 fn state(one: &Subscription) -> (SubscriptionState, String, u64) {

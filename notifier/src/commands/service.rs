@@ -4,13 +4,13 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use killfeed::v1::{CompileFilterResponse, Entity, EntityKind, GetFeedStatusResponse, Killmail};
+use killfeed_service::clock::Clock;
 use tokio::sync::watch;
 
 use super::{
     ActivityReport, Actor, ChangeError, Commands, ForgetReport, OperatorLimits, QueryError, StreamStatus, Unavailable,
 };
 use crate::{
-    clock::Clock,
     database::{CompiledRow, CountersRow, PostRow, StorageError},
     ingestor::IngestorClient,
     matching, metrics,
@@ -48,7 +48,7 @@ impl CommandService {
         for destination in destinations {
             let here = gone.iter().filter(|one| one.spec.destination == *destination);
             let ids: BTreeSet<u64> = here.map(|one| one.id.0).collect();
-            let dropped = self.outbox.withdraw(destination, &ids, self.clock.now())?;
+            let dropped = self.outbox.withdraw(destination, &ids, self.clock.now().unix_ms())?;
             if dropped > 0 {
                 tracing::info!(
                     ?destination,
@@ -69,7 +69,7 @@ impl Commands for CommandService {
     }
 
     fn now(&self) -> u64 {
-        self.clock.now()
+        self.clock.now().unix_ms()
     }
 
     async fn describe(&self, filter: &str) -> Result<CompileFilterResponse, Unavailable> {
@@ -163,7 +163,7 @@ impl Commands for CommandService {
         let destinations: BTreeSet<Destination> =
             channels.into_iter().map(Destination::Channel).chain(of_rows).collect();
         for destination in &destinations {
-            self.outbox.forget(destination, self.clock.now())?;
+            self.outbox.forget(destination, self.clock.now().unix_ms())?;
         }
         self.outbox.forget_guild(guild)?;
         self.outbox.flush().await?;
@@ -198,7 +198,7 @@ impl Commands for CommandService {
     }
 
     async fn history(&self, destinations: BTreeSet<Destination>) -> Result<ActivityReport, StorageError> {
-        let (outbox, now) = (self.outbox.clone(), self.clock.now());
+        let (outbox, now) = (self.outbox.clone(), self.clock.now().unix_ms());
         // Thousands of rows a channel, perhaps: off the runtime.
         let counted = tokio::task::spawn_blocking(move || {
             let mut history = ActivityReport::default();

@@ -5,8 +5,9 @@
 mod export;
 mod import;
 
-use std::{collections::BTreeSet, io, path::Path, time::SystemTime};
+use std::{collections::BTreeSet, io, path::Path};
 
+use killfeed_service::clock::Clock;
 use prost::Message as _;
 
 use super::{
@@ -179,7 +180,7 @@ pub fn export(
     if !dir.join("sled").exists() {
         return Err(TransferError::NoFolder(dir.display().to_string()));
     }
-    let opened = open(dir, SystemTime::now())?;
+    let opened = open(dir, Clock::system().now().wall)?;
     if let Some(aside) = opened.moved_aside {
         return Err(TransferError::Damaged(aside.to.display().to_string()));
     }
@@ -214,7 +215,7 @@ pub fn import(dir: &Path, shards: Shards, from: &mut dyn io::Read) -> Result<Sum
     if moved.subscriptions.is_empty() {
         return Err(TransferError::Nothing(shards));
     }
-    let opened = open(dir, SystemTime::now())?;
+    let opened = open(dir, Clock::system().now().wall)?;
     if let Some(aside) = opened.moved_aside {
         return Err(TransferError::Damaged(aside.to.display().to_string()));
     }

@@ -199,12 +199,10 @@ struct TestRun {
 impl DeliveryHarness {
     /// Subscription 1 is for HERE, 2 for THERE. `extra` lines go into the first one's row.
     async fn start(extra: &str) -> Self {
-        let begin = Instant::now();
-        let elapsed = move || u64::try_from(begin.elapsed().as_millis()).unwrap();
         let mut bench = Self {
             dir: tempfile::tempdir().unwrap(),
             fake: Arc::default(),
-            clock: Clock::new(move || START + elapsed()),
+            clock: Clock::starting_at(SystemTime::UNIX_EPOCH + Duration::from_millis(START)),
             running: None,
             extra: extra.to_owned(),
             max_posts: 5_000,
@@ -284,7 +282,7 @@ impl DeliveryHarness {
     }
 
     fn arrive_aged(&self, ids: impl IntoIterator<Item = u64>, destinations: &[Destination], age: u64) {
-        let time = self.clock.now() - age;
+        let time = self.clock.now().unix_ms() - age;
         let stamp = Some(Timestamp {
             seconds: i64::try_from(time / 1_000).unwrap(),
             nanos: 0,
@@ -319,7 +317,9 @@ impl DeliveryHarness {
             posted: Vec::new(),
         };
         let arrivals: Vec<_> = ids.into_iter().map(arrival).collect();
-        self.outbox().enqueue(&arrivals, None, self.clock.now()).unwrap();
+        self.outbox()
+            .enqueue(&arrivals, None, self.clock.now().unix_ms())
+            .unwrap();
     }
 
     /// Lets paused time run until nothing waits, a day at most.

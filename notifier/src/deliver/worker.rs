@@ -395,7 +395,7 @@ impl Worker {
     }
 
     fn now(&self) -> u64 {
-        self.shared.clock.now()
+        self.shared.clock.now().unix_ms()
     }
 }
 

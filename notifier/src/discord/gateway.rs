@@ -5,12 +5,9 @@
 
 mod events;
 
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use killfeed_service::clock::Clock;
 use serenity::{
     all::{Client, ClientBuilder, ConnectionStage, GatewayError, GatewayIntents, HttpBuilder, ShardManager},
     cache::Settings as CacheSettings,
@@ -220,7 +217,7 @@ impl Gateway {
             return Err(FatalError::IdentifiesSpent {
                 shards: self.plan.shards.to_string(),
                 remaining: limit.remaining,
-                resets: limit.resets(SystemTime::now()),
+                resets: limit.resets(Clock::system().now().wall),
             });
         }
         let total = self.plan.shards.total();

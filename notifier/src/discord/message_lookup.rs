@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use killfeed_service::clock;
 use serde::Deserialize;
 
 use super::{
@@ -194,8 +195,7 @@ async fn may_read(api: &Api, me: u64, channel_id: u64) -> Result<bool, GetError>
 
 /// The smallest id of that time.
 fn snowflake(time: SystemTime) -> u64 {
-    let since_1970 = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let ms = u64::try_from(since_1970.as_millis()).unwrap_or(u64::MAX);
+    let ms = u64::try_from(clock::to_ms(time)).unwrap_or_default();
     // 42 bits of milliseconds: until the year 2154.
     ms.saturating_sub(DISCORD_EPOCH_MS).min((1 << 42) - 1) << 22
 }

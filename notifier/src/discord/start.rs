@@ -7,6 +7,7 @@ use std::{
 };
 
 use killfeed::backoff::Backoff;
+use killfeed_service::clock::Clock;
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -218,7 +219,7 @@ fn check(bot: &BotGateway, shards: Shards, api_url: &str) -> Result<(), ConnectE
             shards,
             needed: shards.count(),
             remaining: limit.remaining,
-            resets: limit.resets(SystemTime::now()),
+            resets: limit.resets(Clock::system().now().wall),
         });
     }
     Ok(())

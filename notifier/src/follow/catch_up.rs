@@ -58,7 +58,7 @@ impl StreamConsumer {
                 head || event.position.cursor == until.cursor || time > (until.time.seconds, until.time.nanos)
             };
             let done = next.iter().any(met);
-            let now = self.clock.now();
+            let now = self.clock.now().unix_ms();
             let (mut arrivals, position) = self.arrivals(&next, now)?;
             for arrival in &mut arrivals {
                 arrival.matches.retain(|found| theirs.contains(&found.destination));

@@ -7,10 +7,10 @@ use std::{
     time::Duration,
 };
 
+use killfeed_service::clock::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    clock::Clock,
     database, metrics,
     outbox::Outbox,
     subscriptions::{Snapshot, Subscriptions, copies},
@@ -35,15 +35,15 @@ pub(super) async fn upkeep(
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             _ = expire.tick() => {
-                outbox.end_quiet_battles(clock.now())?;
-                let rows = outbox.expire(clock.now()).await?;
+                outbox.end_quiet_battles(clock.now().unix_ms())?;
+                let rows = outbox.expire(clock.now().unix_ms()).await?;
                 tracing::debug!(rows, "old rows deleted");
-                forget(&outbox, &subscriptions, &data_dir, forget_after, clock.now()).await?;
-                if let Err(error) = copies::write(&data_dir, &subscriptions, clock.now()) {
+                forget(&outbox, &subscriptions, &data_dir, forget_after, clock.now().unix_ms()).await?;
+                if let Err(error) = copies::write(&data_dir, &subscriptions, clock.now().unix_ms()) {
                     tracing::error!(%error, "cannot write the daily copy of the subscriptions");
                 }
             }
-            _ = count.tick() => show_queue(&outbox, &subscriptions.snapshot(), clock.now())?,
+            _ = count.tick() => show_queue(&outbox, &subscriptions.snapshot(), clock.now().unix_ms())?,
         }
     }
 }

@@ -5,10 +5,11 @@ mod card;
 use std::{
     io::{self, IsTerminal as _, Write},
     sync::{Mutex, PoisonError},
-    time::{SystemTime, UNIX_EPOCH},
+    time::SystemTime,
 };
 
 use async_trait::async_trait;
+use killfeed_service::clock::Clock;
 
 use super::{Edit, LookupOutcome, Post, SendOutcome, Sink};
 
@@ -17,7 +18,7 @@ pub struct Console {
     /// Posts of several channels come from several tasks; a std mutex is enough, nothing is awaited under it.
     out: Mutex<Out>,
     colour: bool,
-    now: fn() -> SystemTime,
+    clock: Clock,
 }
 
 struct Out {
@@ -39,13 +40,13 @@ impl Console {
         Self {
             out: Mutex::new(Out { writer, printed: 0 }),
             colour,
-            now: SystemTime::now,
+            clock: Clock::system(),
         }
     }
 
     #[cfg(test)]
-    fn at(mut self, now: fn() -> SystemTime) -> Self {
-        self.now = now;
+    fn at(mut self, clock: Clock) -> Self {
+        self.clock = clock;
         self
     }
 }
@@ -53,10 +54,7 @@ impl Console {
 #[async_trait]
 impl Sink for Console {
     async fn send(&self, post: &Post) -> SendOutcome {
-        let now = (self.now)()
-            .duration_since(UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs());
-        let text = card::post(post, i64::try_from(now).unwrap_or(i64::MAX), self.colour);
+        let text = card::post(post, self.clock.now().wall_ms() / 1_000, self.colour);
         // A print that panicked half-way leaves nothing that a later one could trip over.
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         let result = out.writer.write_all(text.as_bytes()).and_then(|()| out.writer.flush());

@@ -5,7 +5,6 @@ use std::{
     fs::File,
     io::{self, Read as _, Write as _},
     path::{Path, PathBuf},
-    time::SystemTime,
 };
 
 use clap::ArgMatches;
@@ -15,6 +14,7 @@ use killfeed_notifier::{
     settings::Settings,
     subscriptions::offline::{self, OfflineError},
 };
+use killfeed_service::clock::Clock;
 
 /// Which of the two; `None` = standard output or input.
 #[derive(Debug)]
@@ -61,10 +61,7 @@ async fn import_all(file: Option<PathBuf>, settings: &Settings) -> Result<String
         Some(path) => File::open(path).and_then(|mut file| file.read_to_string(&mut text)),
     };
     read.map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+    let now = Clock::system().now().unix_ms();
     let (api_url, limit) = (&settings.discord_api_url, settings.max_subscriptions);
     match offline::add(&settings.data_dir, &text, api_url, limit, now).await {
         Ok(added) => Ok(format!("{added} added\n")),

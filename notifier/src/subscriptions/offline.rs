@@ -1,11 +1,8 @@
 //! All subscriptions of a data folder that no notifier runs on: what a backup is made of, and put back into.
 
-use std::{
-    io,
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{io, path::Path, sync::Arc, time::Duration};
+
+use killfeed_service::clock::Clock;
 
 use super::{Subscription, SubscriptionSource, SubscriptionSpec, Subscriptions, file, service};
 use crate::database::{self, StorageError};
@@ -87,7 +84,7 @@ pub async fn add(data_dir: &Path, text: &str, api_url: &str, limit: usize, now: 
 }
 
 fn open(data_dir: &Path) -> Result<Subscriptions, OfflineError> {
-    let opened = database::open(data_dir, SystemTime::now())?;
+    let opened = database::open(data_dir, Clock::system().now().wall)?;
     if let Some(moved) = opened.moved_aside {
         let reason = io::Error::other(format!(
             "the database is corrupt ({}) and was moved to {}",
@@ -160,7 +157,7 @@ paused = true
             Err(OfflineError::File(_))
         ));
         assert_eq!(read(two.path()).unwrap().len(), 2, "nothing of it was stored");
-        let held = database::open(two.path(), SystemTime::now()).unwrap();
+        let held = database::open(two.path(), Clock::system().now().wall).unwrap();
         assert!(read(two.path()).unwrap_err().is_running());
         drop(held);
     }

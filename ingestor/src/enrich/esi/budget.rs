@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use http::{HeaderMap, StatusCode};
 use killfeed::backoff::Backoff;
-use tokio::time::Instant;
+use killfeed_service::clock::{Now, Uptime};
 
 /// What is asked, as far as limits and metrics care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,7 +63,7 @@ pub(super) enum Permit {
     /// Now.
     Go,
     /// Not before then.
-    NotBefore(Instant),
+    NotBefore(Uptime),
 }
 
 /// What a request is taken to cost until its answer says what is left: that of a success.
@@ -94,15 +94,15 @@ pub(super) struct Budget {
     /// The old limit: so many errors were left when it was last told.
     errors_left: Option<u64>,
     /// The old limit: no request on a route without a group before then.
-    errors_until: Option<Instant>,
+    errors_until: Option<Uptime>,
     /// Refused: no request at all before then.
-    all_until: Option<Instant>,
+    all_until: Option<Uptime>,
     /// Refusals in a row that did not say for how long.
     untold: u32,
     /// Refused before this start: no request on these routes before then.
-    routes_until: BTreeMap<&'static str, Instant>,
+    routes_until: BTreeMap<&'static str, Uptime>,
     /// No answers, or none that are any good: no request at all before then.
-    down_until: Option<Instant>,
+    down_until: Option<Uptime>,
     down: Backoff,
 }
 
@@ -147,13 +147,13 @@ struct GroupBudget {
     window: Duration,
     /// Tokens left as of `at`. They come back over the window; each answer says how many there really are.
     left: f64,
-    at: Instant,
-    refused_until: Option<Instant>,
+    at: Uptime,
+    refused_until: Option<Uptime>,
 }
 
 impl Budget {
     /// Whether a request may go out on `route`; if so, it is counted.
-    pub(super) fn ask(&mut self, route: Route, now: Instant) -> Permit {
+    pub(super) fn ask(&mut self, route: Route, now: Uptime) -> Permit {
         let group = self.groups.get(&route);
         let bucket = group.and_then(|group| self.buckets.get_mut(group));
         let own = match bucket {
@@ -179,7 +179,7 @@ impl Budget {
         route: Route,
         status: StatusCode,
         headers: &HeaderMap,
-        now: Instant,
+        now: Uptime,
     ) -> Option<Duration> {
         self.take_in_group(route, headers, now);
         let reset = seconds(headers, "x-esi-error-limit-reset");
@@ -221,7 +221,7 @@ impl Budget {
     }
 
     /// What is left, for people.
-    pub(super) fn left(&self, now: Instant) -> Remaining {
+    pub(super) fn left(&self, now: Uptime) -> Remaining {
         let tokens = self.groups.iter().filter_map(|(route, group)| {
             let bucket = self.buckets.get(group)?;
             Some((*route, bucket.left_at(now).max(0.0)))
@@ -243,7 +243,7 @@ impl Budget {
     }
 
     /// What the next process has to know: a restart must not break a refusal.
-    pub(super) fn refusals(&self, now: Instant, wall_ms: u64) -> Vec<EsiBan> {
+    pub(super) fn refusals(&self, now: Now) -> Vec<EsiBan> {
         let of_groups = self.groups.iter().filter_map(|(route, group)| {
             let until = self.buckets.get(group)?.refused_until?;
             Some((route.name(), until))
@@ -251,25 +251,25 @@ impl Budget {
         let of_before = self.routes_until.iter().map(|(route, until)| (*route, *until));
         let everywhere = [(ALL, self.all_until), (UNGROUPED, self.errors_until)];
         let everywhere = everywhere.into_iter().filter_map(|(name, until)| Some((name, until?)));
-        let mut all: BTreeMap<&str, Instant> = BTreeMap::new();
+        let mut all: BTreeMap<&str, Uptime> = BTreeMap::new();
         for (name, until) in of_groups.chain(of_before).chain(everywhere) {
-            if until > now {
+            if until > now.up {
                 let known = all.entry(name).or_insert(until);
                 *known = until.max(*known);
             }
         }
-        let wall = |until: Instant| wall_ms.saturating_add(millis(until.saturating_duration_since(now)));
+        let wall = |until: Uptime| now.unix_ms().saturating_add(millis(until - now.up));
         all.into_iter()
             .map(|(name, until)| (name.to_owned(), wall(until)))
             .collect()
     }
 
     /// Takes in what the process before had been told.
-    pub(super) fn restore(&mut self, refusals: &[EsiBan], now: Instant, wall_ms: u64) {
+    pub(super) fn restore(&mut self, refusals: &[EsiBan], now: Now) {
         for (name, until_ms) in refusals {
             // A clock that was set back must not make it last longer than any would.
-            let left = Duration::from_millis(until_ms.saturating_sub(wall_ms)).min(MAX_BAN);
-            let until = (!left.is_zero()).then_some(now + left);
+            let left = Duration::from_millis(until_ms.saturating_sub(now.unix_ms())).min(MAX_BAN);
+            let until = (!left.is_zero()).then_some(now.up + left);
             match (name.as_str(), Route::ALL.iter().find(|route| route.name() == name)) {
                 (ALL, _) => self.all_until = until,
                 (UNGROUPED, _) => self.errors_until = until,
@@ -280,17 +280,17 @@ impl Budget {
     }
 
     /// There was no answer. How long to wait.
-    pub(super) fn no_answer(&mut self, now: Instant) -> Duration {
+    pub(super) fn no_answer(&mut self, now: Uptime) -> Duration {
         self.is_down(None, now)
     }
 
-    fn is_down(&mut self, retry_after: Option<Duration>, now: Instant) -> Duration {
+    fn is_down(&mut self, retry_after: Option<Duration>, now: Uptime) -> Duration {
         let wait = self.down.next_delay_after(retry_after);
         self.down_until = self.down_until.max(Some(now + wait));
         wait
     }
 
-    fn take_in_group(&mut self, route: Route, headers: &HeaderMap, now: Instant) {
+    fn take_in_group(&mut self, route: Route, headers: &HeaderMap, now: Uptime) {
         let Some(group) = text(headers, "x-ratelimit-group") else {
             return;
         };
@@ -318,13 +318,13 @@ impl Budget {
 
 impl GroupBudget {
     /// What is probably left: what comes back does so evenly over the window.
-    fn left_at(&self, now: Instant) -> f64 {
+    fn left_at(&self, now: Uptime) -> f64 {
         let back = now.saturating_duration_since(self.at).as_secs_f64() / self.window.as_secs_f64();
         (self.left + back * self.limit).min(self.limit)
     }
 
     /// When the next request fits.
-    fn ready(&self, reserve: f64, now: Instant) -> Option<Instant> {
+    fn ready(&self, reserve: f64, now: Uptime) -> Option<Uptime> {
         let lacking = self.limit * reserve + COST - self.left_at(now);
         let tokens = (lacking > 0.0).then(|| now + self.window.mul_f64(lacking / self.limit));
         tokens.max(self.refused_until)

@@ -1,11 +1,9 @@
 //! Names in memory over names on disk.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
 use killfeed::v1::EntityKind;
+use killfeed_service::clock::Clock;
 use moka::sync::Cache;
 use tokio::{sync::watch, task};
 
@@ -158,9 +156,7 @@ impl Cached {
 
 /// Seconds since 1970.
 pub(super) fn unix_now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs())
+    Clock::system().now().unix_ms() / 1_000
 }
 
 /// As [`Cached::needs`], of what is known so far.

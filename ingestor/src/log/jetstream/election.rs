@@ -3,10 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_nats::HeaderMap;
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep, sleep_until},
-};
+use killfeed_service::clock::{Clock, Uptime};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -19,12 +17,12 @@ use super::{
 /// The right to ask zKillboard, as long as it lasts.
 #[derive(Debug)]
 pub(super) struct LeaseGuard {
-    until: Mutex<Instant>,
+    until: Mutex<Uptime>,
     ended: CancellationToken,
 }
 
 impl LeaseGuard {
-    fn new(until: Instant) -> Self {
+    fn new(until: Uptime) -> Self {
         Self {
             until: Mutex::new(until),
             ended: CancellationToken::new(),
@@ -33,7 +31,7 @@ impl LeaseGuard {
 
     /// Whether it lasts at this very moment. By the clock, because a process that was stopped for a while finds its timers late.
     pub(super) fn holds(&self) -> bool {
-        !self.ended.is_cancelled() && Instant::now() < self.until()
+        !self.ended.is_cancelled() && Clock::system().now().up < self.until()
     }
 
     /// Ends it.
@@ -46,11 +44,11 @@ impl LeaseGuard {
         self.ended.cancelled().await;
     }
 
-    fn until(&self) -> Instant {
+    fn until(&self) -> Uptime {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn renewed(&self, sent: Instant) {
+    fn renewed(&self, sent: Uptime) {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) = lease::holds_until(sent);
     }
 }
@@ -96,13 +94,13 @@ impl Candidate {
         let held = self.cell.read().await?;
         // What cannot be read was not written by a version that knows how to renew it: as good as silent.
         let lease = read(&held);
-        let now = Instant::now();
+        let now = Clock::system().now().up;
         if !self.watch.can_acquire(held.sequence, lease.as_ref(), &self.holder, now) {
             self.heard.send_replace(lease.map(|lease| lease.note));
             return Ok(None);
         }
         let lease = self.next(false, String::new());
-        let sent = Instant::now();
+        let sent = Clock::system().now().up;
         match write(&self.cell, held.sequence, &lease).await? {
             Published::Rejected => Ok(None),
             Published::Stored(sequence) => {
@@ -124,25 +122,26 @@ impl Candidate {
     ) {
         let _ended = taken.right.ended.clone().drop_guard();
         let mut sequence = taken.sequence;
-        let mut due = Instant::now();
+        let clock = Clock::system();
+        let mut due = clock.now().up;
         loop {
             tokio::select! {
                 biased;
                 () = leave.cancelled() => return self.give_up(sequence).await,
                 () = taken.right.ended() => return self.give_up(sequence).await,
-                () = sleep_until(taken.right.until()) => {
+                () = clock.sleep_until(taken.right.until()) => {
                     tracing::warn!("lease expired, another ingestor may take over");
                     return;
                 }
-                () = sleep_until(due) => {}
+                () = clock.sleep_until(due) => {}
             }
             let said = note.borrow().clone();
             let lease = self.next(false, said);
-            let sent = Instant::now();
+            let sent = clock.now().up;
             let renewal = self.renew(&mut sequence, &lease);
             let renewed = tokio::select! {
                 biased;
-                () = sleep_until(taken.right.until()) => continue,
+                () = clock.sleep_until(taken.right.until()) => continue,
                 renewed = renewal => renewed,
             };
             match renewed {
@@ -156,7 +155,7 @@ impl Candidate {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "renewing the lease failed, trying again");
-                    due = Instant::now() + RENEWAL_INTERVAL / 8;
+                    due = clock.now().up + RENEWAL_INTERVAL / 8;
                 }
             }
         }

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
+use killfeed_service::clock::Uptime;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 /// How long a lease lasts after its last renewal. With [`CHECK_INTERVAL`] and the time of an election within the 15 s that a fail-over may take.
 pub(super) const TTL: Duration = Duration::from_secs(8);
@@ -38,12 +38,12 @@ pub(super) struct Lease {
 #[derive(Debug, Default)]
 pub(super) struct LeaseObserver {
     /// The place's sequence, and when it was first seen.
-    seen: Option<(u64, Instant)>,
+    seen: Option<(u64, Uptime)>,
 }
 
 impl LeaseObserver {
     /// What was read at `now`: whether it may be taken over.
-    pub(super) fn can_acquire(&mut self, sequence: u64, lease: Option<&Lease>, holder: &str, now: Instant) -> bool {
+    pub(super) fn can_acquire(&mut self, sequence: u64, lease: Option<&Lease>, holder: &str, now: Uptime) -> bool {
         let since = match self.seen {
             Some((seen, since)) if seen == sequence => since,
             _ => {
@@ -54,18 +54,20 @@ impl LeaseObserver {
         match lease {
             None => true,
             // Ours still: an outage was over before anybody else could take it.
-            Some(lease) => lease.free || lease.holder == holder || now.duration_since(since) >= TTL,
+            Some(lease) => lease.free || lease.holder == holder || now - since >= TTL,
         }
     }
 }
 
 /// Until when a renewal sent at `sent` holds for its holder.
-pub(super) fn holds_until(sent: Instant) -> Instant {
+pub(super) fn holds_until(sent: Uptime) -> Uptime {
     sent + (TTL - MARGIN)
 }
 
 #[cfg(test)]
 mod tests {
+    use killfeed_service::clock::Clock;
+
     use super::*;
 
     fn lease(free: bool) -> Lease {
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_lease_is_taken_when_it_was_not_renewed_for_its_time() {
-        let start = Instant::now();
+        let start = Clock::system().now().up;
         let after = |seconds| start + Duration::from_secs(seconds);
         let mut watch = LeaseObserver::default();
         let held = lease(false);
@@ -93,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_is_free_or_ours_or_nobodys_is_taken_at_once() {
-        let now = Instant::now();
+        let now = Clock::system().now().up;
         assert!(LeaseObserver::default().can_acquire(5, Some(&lease(true)), "b", now));
         assert!(LeaseObserver::default().can_acquire(5, Some(&lease(false)), "a", now));
         assert!(LeaseObserver::default().can_acquire(0, None, "a", now));
@@ -101,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_holder_stops_before_another_may_begin() {
-        let sent = Instant::now();
+        let sent = Clock::system().now().up;
         // Seen the moment it was sent, which is the earliest.
         let mut watch = LeaseObserver::default();
         watch.can_acquire(5, Some(&lease(false)), "b", sent);

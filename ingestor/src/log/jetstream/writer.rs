@@ -272,7 +272,7 @@ impl LogWrite for LeaderWriter {
     }
 
     async fn append(&self, batch: AppendBatch) -> Result<Head, LogError> {
-        let started = std::time::Instant::now();
+        let started = tokio::time::Instant::now();
         let mut state = self.state.lock().await;
         let events = batch.events.len();
         let head = self

@@ -106,9 +106,9 @@ async fn a_clock_that_jumps_empties_nothing() {
     let wall = Arc::new(AtomicI64::new(T0));
     let clock = {
         let wall = Arc::clone(&wall);
-        RetentionClock::from(move || ClockReading {
-            wall_ms: wall.load(Ordering::SeqCst),
-            monotonic: Duration::ZERO,
+        RetentionClock::from_fn(move || Now {
+            wall: from_ms(wall.load(Ordering::SeqCst)),
+            up: Uptime::default(),
         })
     };
     let options = Options { clock, ..options() };

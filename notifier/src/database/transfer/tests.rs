@@ -39,7 +39,7 @@ async fn folder(dir: &Path, rows: &[(&str, u64, u64)]) -> Folder {
 }
 
 fn opened(dir: &Path) -> Folder {
-    let database = Arc::new(database::open(dir, SystemTime::now()).unwrap().database);
+    let database = Arc::new(database::open(dir, Clock::system().now().wall).unwrap().database);
     Folder {
         subscriptions: Subscriptions::open(database.clone(), Duration::from_secs(60)).unwrap(),
         outbox: Outbox::new(database),

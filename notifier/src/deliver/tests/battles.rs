@@ -39,7 +39,10 @@ async fn a_battle_is_one_post_that_is_edited_and_links_each_killmail() {
     assert_eq!(bench.fake.state.lock().unwrap().posted.len(), 2);
     assert!(bench.outbox().killmail(5).unwrap().is_none());
     tokio::time::sleep(crate::outbox::IDLE_TIMEOUT).await;
-    assert_eq!(bench.outbox().end_quiet_battles(bench.clock.now()).unwrap(), 1);
+    assert_eq!(
+        bench.outbox().end_quiet_battles(bench.clock.now().unix_ms()).unwrap(),
+        1
+    );
     assert!(bench.outbox().killmail(10).unwrap().is_none());
 }
 

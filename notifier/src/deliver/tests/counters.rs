@@ -22,7 +22,7 @@ async fn what_matched_and_what_was_posted_is_counted_once_whatever_dies() {
         "what is folded matched all the same"
     );
     assert_eq!((there.matched, there.posted), (4, 4));
-    assert!(START <= here.last_match && here.last_post <= bench.clock.now());
+    assert!(START <= here.last_match && here.last_post <= bench.clock.now().unix_ms());
     assert_eq!(counters(&bench, 3), crate::database::CountersRow::default());
     bench.restart().await;
     assert_eq!(counters(&bench, 1), here);

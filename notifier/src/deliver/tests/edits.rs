@@ -5,7 +5,7 @@ use super::*;
 impl DeliveryHarness {
     /// A later revision of a killmail, which says what it is worth. `to` still match it.
     fn revised(&self, killmail_id: u64, revision: u32, value: f64, to: &[Destination], posted: &[Destination]) {
-        let time = self.clock.now();
+        let time = self.clock.now().unix_ms();
         let stamp = Some(Timestamp {
             seconds: i64::try_from(time / 1_000).unwrap(),
             nanos: 0,
@@ -37,7 +37,9 @@ impl DeliveryHarness {
             matches: to.iter().map(matched).collect(),
             posted: posted.to_vec(),
         };
-        self.outbox().enqueue(&[arrival], None, self.clock.now()).unwrap();
+        self.outbox()
+            .enqueue(&[arrival], None, self.clock.now().unix_ms())
+            .unwrap();
     }
 
     fn edits(&self) -> Vec<Edit> {

@@ -30,7 +30,7 @@ async fn beyond_the_posts_of_a_day_killmails_are_counted_and_that_is_said_once()
     assert!(bench.outbox().waiting() > 0, "what came after it waits, counted");
     // The next day it goes on: what is too late by then is one post, what is new is posted.
     let day = 86_400_000;
-    let midnight = day - bench.clock.now() % day;
+    let midnight = day - bench.clock.now().unix_ms() % day;
     tokio::time::sleep(Duration::from_millis(midnight + 60_000)).await;
     bench.arrive([21], &[HERE]);
     bench.drained().await;

@@ -1,8 +1,10 @@
 use std::{
     io::{self, Write},
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, UNIX_EPOCH},
 };
+
+use killfeed_service::clock::{Now, Uptime};
 
 use super::*;
 use crate::{
@@ -29,13 +31,16 @@ impl Write for Shared {
     }
 }
 
-fn noon() -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(1_785_672_150)
+fn noon() -> Clock {
+    Clock::from_fn(|| Now {
+        wall: UNIX_EPOCH + Duration::from_secs(1_785_672_150),
+        up: Uptime::default(),
+    })
 }
 
 async fn printed(message: crate::sink::Message, killmails: Vec<u64>, colour: bool) -> String {
     let shared = Shared::default();
-    let console = Console::to(Box::new(shared.clone()), colour).at(noon);
+    let console = Console::to(Box::new(shared.clone()), colour).at(noon());
     let post = Post {
         destination: Destination::Channel(223_456_789_012_345_678),
         nonce: "n".into(),

@@ -1,6 +1,7 @@
 //! Every rule of ESI's two families of limits.
 
 use http::{HeaderName, HeaderValue};
+use killfeed_service::clock::from_ms;
 
 use super::*;
 
@@ -10,7 +11,7 @@ fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     pairs.iter().map(pair).collect()
 }
 
-fn answer(budget: &mut Budget, status: u16, pairs: &[(&'static str, &'static str)], now: Instant) -> Option<Duration> {
+fn answer(budget: &mut Budget, status: u16, pairs: &[(&'static str, &'static str)], now: Uptime) -> Option<Duration> {
     budget.answered(
         Route::Killmail,
         StatusCode::from_u16(status).unwrap(),
@@ -21,9 +22,20 @@ fn answer(budget: &mut Budget, status: u16, pairs: &[(&'static str, &'static str
 
 const SECOND: Duration = Duration::from_secs(1);
 
+const fn start() -> Uptime {
+    Uptime::new(Duration::from_secs(86_400))
+}
+
+fn at(up: Uptime, wall_ms: i64) -> Now {
+    Now {
+        wall: from_ms(wall_ms),
+        up,
+    }
+}
+
 #[test]
 fn tokens_are_paced_when_they_run_low_and_an_answer_says_what_is_left() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
+    let (mut budget, now) = (Budget::default(), start());
     let group = ("x-ratelimit-group", "killmail");
     let said = |left| {
         [
@@ -53,7 +65,7 @@ fn tokens_are_paced_when_they_run_low_and_an_answer_says_what_is_left() {
 
 #[test]
 fn a_429_stops_its_group_for_as_long_as_it_says() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
+    let (mut budget, now) = (Budget::default(), start());
     let said = [
         ("x-ratelimit-group", "killmail"),
         ("x-ratelimit-limit", "3600/15m"),
@@ -85,7 +97,7 @@ fn a_429_stops_its_group_for_as_long_as_it_says() {
 
 #[test]
 fn the_old_limit_is_left_before_it_is_used_up() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
+    let (mut budget, now) = (Budget::default(), start());
     let said = |left| [("x-esi-error-limit-remain", left), ("x-esi-error-limit-reset", "40")];
     answer(&mut budget, 404, &said("51"), now);
     assert_eq!(budget.left(now).errors, Some(51));
@@ -97,7 +109,7 @@ fn the_old_limit_is_left_before_it_is_used_up() {
 
 #[test]
 fn a_420_stops_every_route() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
+    let (mut budget, now) = (Budget::default(), start());
     let said = [("x-esi-error-limit-remain", "0"), ("x-esi-error-limit-reset", "17")];
     assert_eq!(answer(&mut budget, 420, &said, now), Some(17 * SECOND));
     for route in [Route::Killmail, Route::Names, Route::Universe] {
@@ -107,7 +119,7 @@ fn a_420_stops_every_route() {
 
 #[test]
 fn down_means_away_with_backoff_and_any_good_answer_ends_it() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
+    let (mut budget, now) = (Budget::default(), start());
     for failure in 0..10 {
         let wait = if failure % 2 == 0 {
             answer(&mut budget, 502, &[], now)
@@ -128,7 +140,7 @@ fn down_means_away_with_backoff_and_any_good_answer_ends_it() {
 
 #[test]
 fn names_leave_half_of_a_groups_tokens_alone() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
+    let (mut budget, now) = (Budget::default(), start());
     let said = headers(&[
         ("x-ratelimit-group", "universe"),
         ("x-ratelimit-limit", "600/15m"),
@@ -141,7 +153,7 @@ fn names_leave_half_of_a_groups_tokens_alone() {
 
 #[test]
 fn not_being_welcome_stops_every_route_for_longer_each_time() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
+    let (mut budget, now) = (Budget::default(), start());
     for minutes in [1, 2, 4, 8, 16, 32, 60, 60] {
         assert_eq!(answer(&mut budget, 403, &[], now), Some(60 * minutes * SECOND));
     }
@@ -155,8 +167,8 @@ fn not_being_welcome_stops_every_route_for_longer_each_time() {
 
 #[test]
 fn refusals_outlive_the_process() {
-    let (mut budget, now) = (Budget::default(), Instant::now());
-    assert_eq!(budget.refusals(now, 1_000), []);
+    let (mut budget, now) = (Budget::default(), start());
+    assert_eq!(budget.refusals(at(now, 1_000)), []);
     let group = [
         ("x-ratelimit-group", "killmail"),
         ("x-ratelimit-limit", "3600/15m"),
@@ -166,27 +178,27 @@ fn refusals_outlive_the_process() {
     let errors = headers(&[("x-esi-error-limit-remain", "50"), ("x-esi-error-limit-reset", "40")]);
     budget.answered(Route::Names, StatusCode::NOT_FOUND, &errors, now);
     budget.no_answer(now);
-    let saved = budget.refusals(now, 1_000);
+    let saved = budget.refusals(at(now, 1_000));
     let expected = [("errors".to_owned(), 41_000), ("killmail".to_owned(), 31_000)];
     assert_eq!(saved, expected, "that it was down is not kept");
 
     let mut next = Budget::default();
-    next.restore(&saved, now, 11_000);
+    next.restore(&saved, at(now, 11_000));
     // Which group a route is in is not known yet: both refusals hold for it.
     assert_eq!(next.ask(Route::Killmail, now), Permit::NotBefore(now + 30 * SECOND));
     assert_eq!(next.ask(Route::Killmail, now + 30 * SECOND), Permit::Go);
     assert_eq!(next.ask(Route::Names, now), Permit::NotBefore(now + 30 * SECOND));
-    assert_eq!(next.refusals(now, 11_000), saved, "and the one after it");
+    assert_eq!(next.refusals(at(now, 11_000)), saved, "and the one after it");
     answer(&mut budget, 420, &[("retry-after", "7")], now);
     let mut next = Budget::default();
-    next.restore(&budget.refusals(now, 0), now, 0);
+    next.restore(&budget.refusals(at(now, 0)), at(now, 0));
     assert_eq!(next.ask(Route::Killmail, now), Permit::NotBefore(now + 40 * SECOND));
     assert_eq!(next.ask(Route::Ids, now), Permit::NotBefore(now + 40 * SECOND));
     // A clock that was set back by years, and one ahead of them all.
     let mut next = Budget::default();
-    next.restore(&[("all".to_owned(), u64::MAX), ("odd".to_owned(), 5)], now, 0);
+    next.restore(&[("all".to_owned(), u64::MAX), ("odd".to_owned(), 5)], at(now, 0));
     assert_eq!(next.ask(Route::Names, now), Permit::NotBefore(now + MAX_BAN));
-    next.restore(&saved, now, 50_000);
+    next.restore(&saved, at(now, 50_000));
     next.all_until = None;
     assert_eq!(next.ask(Route::Killmail, now), Permit::Go);
 }
