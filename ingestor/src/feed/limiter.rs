@@ -1,5 +1,8 @@
 //! One token bucket for everything that is sent to the feed's host.
 
+use std::time::Duration;
+
+use killfeed_service::{clock::Uptime, rate::RateLimiter};
 use serde::{Deserialize, Serialize};
 
 use super::Millis;
@@ -10,12 +13,8 @@ const ZKILLBOARD_RATE: f64 = 10.0;
 /// The bucket.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct TokenBucket {
-    /// Tokens a millisecond.
-    rate: f64,
-    /// A tenth of a second's worth and at least one: for zKillboard that is one, so requests are spaced evenly.
-    capacity: f64,
-    tokens: f64,
-    /// When `tokens` was true.
+    limiter: RateLimiter,
+    /// The time of the last request, or of the start.
     at: Millis,
 }
 
@@ -33,10 +32,10 @@ impl TokenBucket {
         let rate = if zkillboard { rate.min(ZKILLBOARD_RATE) } else { rate };
         // A clock that was set back must not hold up the first request.
         let at = saved.at.clamp(now, now + 1_000);
+        // A tenth of a second's worth and at least one: for zKillboard that is one, so requests are spaced evenly.
+        let burst = (rate / 10.0).max(1.0);
         Self {
-            rate: rate / 1000.0,
-            capacity: (rate / 10.0).max(1.0),
-            tokens: 0.0,
+            limiter: RateLimiter::empty(rate, burst, uptime(at)),
             at,
         }
     }
@@ -47,29 +46,23 @@ impl TokenBucket {
 
     /// When the next request may go out.
     pub(super) fn ready_at(&self, now: Millis) -> Millis {
-        let tokens = self.tokens_at(now);
-        if tokens >= 1.0 {
-            return now;
-        }
-        now.max(self.at) + ((1.0 - tokens) / self.rate).ceil() as Millis
+        let delay = self.limiter.delay(1.0, uptime(now));
+        now + delay.as_micros().div_ceil(1_000) as Millis
     }
 
     /// Takes a token if there is one.
     pub(super) fn take(&mut self, now: Millis) -> bool {
-        let tokens = self.tokens_at(now);
-        if tokens < 1.0 {
-            return false;
+        let taken = self.limiter.take(1.0, uptime(now)).is_ok();
+        if taken {
+            self.at = self.at.max(now);
         }
-        self.tokens = tokens - 1.0;
-        self.at = self.at.max(now);
-        true
+        taken
     }
+}
 
-    fn tokens_at(&self, now: Millis) -> f64 {
-        let passed = (now - self.at).max(0) as f64;
-        // Rounding must not leave a token at 0.999... when its time has come.
-        (self.tokens + passed * self.rate + 1e-9).min(self.capacity)
-    }
+/// The feed counts in milliseconds of its steady wall clock, because its state is stored with such times.
+fn uptime(time: Millis) -> Uptime {
+    Uptime::new(Duration::from_millis(u64::try_from(time).unwrap_or_default()))
 }
 
 #[cfg(test)]

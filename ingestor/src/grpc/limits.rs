@@ -6,10 +6,12 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
+use killfeed_service::{clock::Uptime, rate::RateLimiter};
 use metrics::gauge;
+use moka::{policy::EvictionPolicy, sync::Cache};
 use tonic::Status;
 
 use super::{
@@ -21,8 +23,8 @@ use super::{
 /// Streams open now, labelled by the token's name.
 pub const STREAMS: &str = "killfeed_streams";
 
-/// More callers than this are not remembered: those whose bucket is full again are forgotten.
-const MAX_CALLERS: usize = 10_000;
+/// More callers than this are not remembered: the one whose last call is the oldest is forgotten.
+const MAX_CALLERS: u64 = 10_000;
 
 /// Streams at once.
 #[derive(Debug)]
@@ -122,12 +124,12 @@ impl Drop for StreamPermit {
     }
 }
 
-/// Something a second, for each caller: a bucket that holds a burst and is refilled steadily.
+/// A rate limit of its own for each caller.
 #[derive(Debug)]
 pub(super) struct RateLimiter {
     per_second: f64,
     burst: f64,
-    buckets: Mutex<HashMap<Caller, CallerBucket>>,
+    callers: Cache<Caller, Arc<Mutex<RateLimiter>>>,
 }
 
 impl RateLimiter {
@@ -136,48 +138,19 @@ impl RateLimiter {
         Self {
             per_second,
             burst,
-            buckets: Mutex::default(),
+            // A forgotten caller starts with a burst, as a new one does.
+            callers: Cache::builder()
+                .max_capacity(MAX_CALLERS)
+                .eviction_policy(EvictionPolicy::lru())
+                .build(),
         }
     }
 
     /// Takes so many, or says how long to wait for them.
-    pub(super) fn take(&self, caller: &Caller, count: f64, now: Instant) -> Result<(), Duration> {
-        let mut buckets = lock(&self.buckets);
-        if buckets.len() >= MAX_CALLERS && !buckets.contains_key(caller) {
-            buckets.retain(|_, bucket| bucket.level(self, now) < self.burst);
-        }
-        let bucket = buckets.entry(caller.clone()).or_insert(CallerBucket {
-            left: self.burst,
-            at: now,
-        });
-        bucket.take(self, count, now)
-    }
-}
-
-#[derive(Debug, Clone, Copy)]
-struct CallerBucket {
-    left: f64,
-    at: Instant,
-}
-
-impl CallerBucket {
-    fn level(&self, rate: &RateLimiter, now: Instant) -> f64 {
-        let refilled = now.saturating_duration_since(self.at).as_secs_f64() * rate.per_second;
-        (self.left + refilled).min(rate.burst)
-    }
-
-    fn take(&mut self, rate: &RateLimiter, count: f64, now: Instant) -> Result<(), Duration> {
-        let level = self.level(rate, now);
-        // More than a bucket holds can never be had at once: a full bucket is enough for it, and is overdrawn.
-        let needed = count.min(rate.burst);
-        if level < needed {
-            return Err(Duration::from_secs_f64((needed - level) / rate.per_second));
-        }
-        *self = Self {
-            left: level - count,
-            at: now,
-        };
-        Ok(())
+    pub(super) fn take(&self, caller: &Caller, count: f64, now: Uptime) -> Result<(), Duration> {
+        let full = || Arc::new(Mutex::new(RateLimiter::full(self.per_second, self.burst, now)));
+        let limiter = self.callers.entry_by_ref(caller).or_insert_with(full).into_value();
+        lock(&limiter).take(count, now)
     }
 }
 
@@ -234,7 +207,7 @@ mod tests {
     #[test]
     fn calls_come_back_with_time_up_to_a_burst() {
         let calls = RateLimiter::new(20.0, 40.0);
-        let begun = Instant::now();
+        let begun = Uptime::default();
         let after = |millis| begun + Duration::from_millis(millis);
         let take = |name: &str, millis| calls.take(&token(name), 1.0, after(millis)).is_ok();
         assert_eq!((0..50).filter(|_| take("a", 0)).count(), 40);
@@ -248,7 +221,7 @@ mod tests {
     #[test]
     fn more_than_a_bucket_holds_is_had_from_a_full_one_and_paid_for_later() {
         let names = RateLimiter::new(1.0, 60.0);
-        let begun = Instant::now();
+        let begun = Uptime::default();
         let take = |count, seconds| names.take(&token("a"), count, begun + Duration::from_secs(seconds));
         assert_eq!(take(100.0, 0), Ok(()));
         assert_eq!(take(1.0, 0), Err(Duration::from_secs(41)));
@@ -259,14 +232,12 @@ mod tests {
     #[test]
     fn callers_are_forgotten_once_there_are_too_many() {
         let calls = RateLimiter::new(20.0, 40.0);
-        let begun = Instant::now();
-        for n in 0..u32::try_from(MAX_CALLERS).unwrap() {
+        let begun = Uptime::default();
+        for n in 0..2 * u32::try_from(MAX_CALLERS).unwrap() {
             let address = std::net::Ipv4Addr::from_bits(n).into();
             calls.take(&Caller::Address(Some(address)), 1.0, begun).unwrap();
         }
-        calls
-            .take(&token("late"), 1.0, begun + Duration::from_secs(60))
-            .unwrap();
-        assert_eq!(lock(&calls.buckets).len(), 1);
+        calls.callers.run_pending_tasks();
+        assert!(calls.callers.entry_count() <= MAX_CALLERS);
     }
 }

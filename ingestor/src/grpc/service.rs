@@ -1,9 +1,6 @@
 //! `KillmailService`: requests in, sessions and answers out.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use killfeed::{
@@ -16,6 +13,7 @@ use killfeed::{
     },
     wire::{LINEAGE, unary_server::KillmailService},
 };
+use killfeed_service::clock::Clock;
 use metrics::counter;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +115,7 @@ impl ServiceState {
     /// Lets a unary call in, or says why not.
     pub(super) fn authorize<T>(&self, request: &Request<T>) -> Result<Caller, Status> {
         let (caller, _) = self.caller(request)?;
-        let taken = self.calls.take(&caller, 1.0, Instant::now());
+        let taken = self.calls.take(&caller, 1.0, Clock::system().now().up);
         taken.map_err(status::too_many_calls)?;
         Ok(caller)
     }
@@ -135,7 +133,7 @@ impl ServiceState {
         // At most 2,000 characters of text: the count is small.
         let unseen = self.names.uncached_names(filter).await as f64;
         if unseen > 0.0 {
-            let taken = self.names_asked.take(caller, unseen, Instant::now());
+            let taken = self.names_asked.take(caller, unseen, Clock::system().now().up);
             taken.map_err(status::too_many_names)?;
         }
         Ok(self.names.compile(filter).await)
@@ -180,7 +178,7 @@ impl ServiceState {
         if !matches!(request.start, Some(Start::AfterCursor(_))) {
             self.caught_up()?;
         }
-        let taken = self.opened.take(&caller, 1.0, Instant::now());
+        let taken = self.opened.take(&caller, 1.0, Clock::system().now().up);
         taken.map_err(status::too_many_calls)?;
         let seat = self.streams.enter(&caller)?;
         let client = client_name(&request.client_name);
