@@ -1,12 +1,10 @@
 //! How a backfill shows itself: a bar in a terminal, else a line now and then.
 
-use std::{
-    io::IsTerminal as _,
-    time::{Duration, Instant},
-};
+use std::{io::IsTerminal as _, time::Duration};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use killfeed_ingestor::feed::history::{BackfillProgress, Day};
+use killfeed_service::clock::{Clock, Uptime};
 use tokio::sync::watch;
 
 /// Without a terminal: a line for each day, and within one no more often than this.
@@ -45,14 +43,16 @@ fn bar(from: Day, to: Day) -> Box<dyn FnMut(&BackfillProgress) + Send> {
 }
 
 fn lines(from: Day, to: Day) -> Box<dyn FnMut(&BackfillProgress) + Send> {
-    let mut last: Option<(Instant, BackfillProgress)> = None;
+    let mut last: Option<(Uptime, BackfillProgress)> = None;
     Box::new(move |now| {
         let due = last.as_ref().is_none_or(|(at, before)| {
-            before.day != now.day || before.waits != now.waits && now.waits.is_some() || at.elapsed() >= LINE_INTERVAL
+            before.day != now.day
+                || before.waits != now.waits && now.waits.is_some()
+                || Clock::system().now().up - *at >= LINE_INTERVAL
         });
         if due || now.outcome.is_some() {
             eprintln!("{}", line(now, from, to));
-            last = Some((Instant::now(), now.clone()));
+            last = Some((Clock::system().now().up, now.clone()));
         }
     })
 }

@@ -7,10 +7,11 @@ use std::{
     fs,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use killfeed::v1::EntityKind;
+use killfeed_service::clock::{Clock, Uptime};
 use redb::{Database, DatabaseError, StorageError};
 
 pub use tables::PrefixMatch;
@@ -70,7 +71,7 @@ pub struct NameStore {
 enum FileState {
     Open(Arc<Database>),
     /// Failed; opened again from then on.
-    ClosedUntil(Instant),
+    ClosedUntil(Uptime),
 }
 
 impl NameStore {
@@ -155,7 +156,7 @@ impl NameStore {
                 if matches!(error, redb::Error::Corrupted(_)) {
                     move_aside(&self.path);
                 }
-                *self.lock() = FileState::ClosedUntil(Instant::now() + REOPEN_AFTER);
+                *self.lock() = FileState::ClosedUntil(Clock::system().now().up + REOPEN_AFTER);
                 None
             }
         }
@@ -165,7 +166,7 @@ impl NameStore {
         let mut state = self.lock();
         match &*state {
             FileState::Open(database) => return Some(database.clone()),
-            FileState::ClosedUntil(time) if *time > Instant::now() => return None,
+            FileState::ClosedUntil(time) if *time > Clock::system().now().up => return None,
             FileState::ClosedUntil(_) => {}
         }
         match open_or_renew(&self.path) {
@@ -176,7 +177,7 @@ impl NameStore {
             }
             Err(error) => {
                 tracing::warn!(%error, "name cache is still unavailable");
-                *state = FileState::ClosedUntil(Instant::now() + REOPEN_AFTER);
+                *state = FileState::ClosedUntil(Clock::system().now().up + REOPEN_AFTER);
                 None
             }
         }

@@ -10,10 +10,11 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use killfeed::backoff::Backoff;
+use killfeed_service::clock::{Clock, Uptime};
 use tokio::sync::oneshot;
 
 use super::{
@@ -70,7 +71,7 @@ impl Writer {
     /// Works until the log is dropped.
     pub(super) fn run(mut self, jobs: &Receiver<Job>) {
         let interval = retention::interval(self.options.retention);
-        let mut removal_due = Instant::now();
+        let mut removal_due = Clock::system().now().up;
         let mut reopen: Option<Reopen> = None;
         let mut paused = None;
         loop {
@@ -78,7 +79,7 @@ impl Writer {
             if reopen.is_none() && !self.shared.is_open() {
                 reopen = Some(Reopen::soon());
             }
-            let now = Instant::now();
+            let now = Clock::system().now().up;
             let due = reopen.as_ref().map_or(removal_due, |reopen| reopen.due);
             match jobs.recv_timeout(due.saturating_duration_since(now)) {
                 Ok(Job::Append { batch, reply }) => {
@@ -104,15 +105,15 @@ impl Writer {
                 (true, _) => reopen = None,
                 (false, None) => reopen = Some(Reopen::soon()),
                 (false, Some(wait)) => {
-                    if wait.due <= Instant::now() && self.reopen().is_err() {
+                    if wait.due <= Clock::system().now().up && self.reopen().is_err() {
                         wait.later();
                     }
                 }
             }
-            if removal_due <= Instant::now() {
+            if removal_due <= Clock::system().now().up {
                 // One transaction at a time: what waits in the queue comes before the next one.
                 if !self.remove_expired(&mut paused) {
-                    removal_due = Instant::now() + interval;
+                    removal_due = Clock::system().now().up + interval;
                 }
             }
         }
@@ -128,7 +129,7 @@ impl Writer {
         if let DbState::Failing { reason } = self.shared.door() {
             return Err(LogError::Io(reason));
         }
-        let started = Instant::now();
+        let started = Clock::system().now().up;
         let mut again = true;
         loop {
             let before = self.shared.status().head;
@@ -137,8 +138,9 @@ impl Writer {
             }
             match self.try_append(batch) {
                 Ok(appended) => {
-                    ::metrics::histogram!(metrics::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
-                    ::metrics::counter!(metrics::APPENDED).increment(appended.records.len() as u64);
+                    metrics::histogram!(metrics::APPEND_SECONDS)
+                        .record((Clock::system().now().up - started).as_secs_f64());
+                    metrics::counter!(metrics::APPENDED).increment(appended.records.len() as u64);
                     let head = appended.head;
                     self.shared.on_append(appended);
                     return Ok(head);
@@ -288,19 +290,19 @@ impl Writer {
 /// When to try to open the database again.
 #[derive(Debug)]
 struct Reopen {
-    due: Instant,
+    due: Uptime,
     backoff: Backoff,
 }
 
 impl Reopen {
     fn soon() -> Self {
         Self {
-            due: Instant::now() + INITIAL_BACKOFF,
+            due: Clock::system().now().up + INITIAL_BACKOFF,
             backoff: Backoff::new(INITIAL_BACKOFF * 2, MAX_BACKOFF),
         }
     }
 
     fn later(&mut self) {
-        self.due = Instant::now() + self.backoff.next_delay();
+        self.due = Clock::system().now().up + self.backoff.next_delay();
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use futures::future::join_all;
 use killfeed::v1::EntityKind;
-use tokio::time::Instant;
+use killfeed_service::{clock::Clock, rate::RateLimiter};
 
 use super::{
     bisect::{Bisect, QueryMode, Suspects},
@@ -79,7 +79,7 @@ impl FetchNames {
 
     /// Nothing seems to bear this id; if that is confirmed, it is remembered.
     async fn refused(&mut self, id: u64, wanted: &BTreeMap<u64, Vec<EntityKind>>) {
-        if self.suspects.refused(id, Instant::now()) {
+        if self.suspects.refused(id, tokio::time::Instant::now()) {
             let kinds = wanted.get(&id).into_iter().flatten();
             // A kind that does have a name under this id keeps it.
             let nameless = kinds.filter(|kind| self.cached.get((**kind, id)).is_none_or(|named| named.name.is_empty()));
@@ -98,7 +98,7 @@ impl BatchJob<EntityKey> for FetchNames {
                 wanted.entry(id).or_default().push(kind);
             }
         }
-        let now = Instant::now();
+        let now = tokio::time::Instant::now();
         let (mut together, mut alone) = (Vec::new(), Vec::new());
         for id in wanted.keys() {
             match self.suspects.standing(*id, now) {
@@ -134,15 +134,19 @@ impl BatchJob<EntityKey> for FetchNames {
 pub(super) struct FetchTickers {
     esi: Esi,
     cached: Cached,
-    not_before: Instant,
+    pace: RateLimiter,
 }
 
 impl FetchTickers {
     pub(super) fn new(esi: Esi, cached: Cached) -> Self {
+        let rate = 1.0 / TICKER_INTERVAL.as_secs_f64();
+        // The burst holds one request beside those that a quiet time saves up.
+        let burst = 1.0 + TICKER_BURST.as_secs_f64() * rate;
         Self {
             esi,
             cached,
-            not_before: Instant::now(),
+            // The first request need not wait: a killmail waits for it.
+            pace: RateLimiter::empty(rate, burst, Clock::system().now().up.saturating_sub(TICKER_INTERVAL)),
         }
     }
 
@@ -179,7 +183,9 @@ impl BatchJob<EntityKey> for FetchTickers {
         let known = self.cached.tags(&keys).await;
         let wanted: Vec<_> = keys.into_iter().zip(known).collect();
         for wanted in wanted.chunks(TICKER_CONCURRENCY) {
-            tokio::time::sleep_until(self.not_before).await;
+            while let Err(delay) = self.pace.take(1.0, Clock::system().now().up) {
+                tokio::time::sleep(delay).await;
+            }
             let (mut changes, mut tags, mut failure) = (Vec::new(), Vec::new(), None);
             let answers = wanted.iter().map(|(key, etag)| self.one(*key, etag.clone()));
             for ((key, _), answer) in wanted.iter().zip(join_all(answers).await) {
@@ -203,10 +209,6 @@ impl BatchJob<EntityKey> for FetchTickers {
                 Some(error) => tracing::debug!(%error, "fetching a ticker failed, leaving it out"),
                 None => {}
             }
-            // What was saved up in quiet times may go at once: an ordinary killmail waits for nothing.
-            let now = Instant::now();
-            let saved_up = now.checked_sub(TICKER_BURST).unwrap_or(now);
-            self.not_before = self.not_before.max(saved_up) + TICKER_INTERVAL;
         }
     }
 }

@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use killfeed::{cursor::Offset, id::KillmailId};
+use killfeed_service::clock::Clock;
 use tokio::sync::Mutex;
 
 use super::{
@@ -272,15 +273,15 @@ impl LogWrite for LeaderWriter {
     }
 
     async fn append(&self, batch: AppendBatch) -> Result<Head, LogError> {
-        let started = tokio::time::Instant::now();
+        let started = Clock::system().now().up;
         let mut state = self.state.lock().await;
         let events = batch.events.len();
         let head = self
             .try_append(&mut state, batch)
             .await
             .map_err(|error| self.explain(error))?;
-        ::metrics::histogram!(metrics::APPEND_SECONDS).record(started.elapsed().as_secs_f64());
-        ::metrics::counter!(metrics::APPENDED).increment(events as u64);
+        metrics::histogram!(metrics::APPEND_SECONDS).record((Clock::system().now().up - started).as_secs_f64());
+        metrics::counter!(metrics::APPENDED).increment(events as u64);
         Ok(head)
     }
 
