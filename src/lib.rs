@@ -19,6 +19,11 @@
 //! - [`setting`]: the settings of both services
 //! - [`client`]: a client that follows the stream across reconnects, restarts and fail-over
 
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "a test may read the machine's clock")
+)]
+
 /// The generated messages, clients and servers of `proto/killfeed/v1`.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
 pub mod v1 {

@@ -6,6 +6,8 @@
 //! `cargo demo --follow` keeps running until Ctrl-C. `cargo run --release --example demo -- --live --contact you@example.com`
 //! follows the real zKillboard, whose static data takes an optimized build to read quickly.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
+
 mod screen;
 mod timed_sink;
 

@@ -4,6 +4,8 @@
 //!
 //! The services run as real processes against the fakes on loopback. A Discord message id contains the millisecond of the
 //! post, and a killmail contains its ingestion time, so their difference is the delivery time from the log to Discord.
+
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -3,6 +3,8 @@
 //! A real ingestor process runs against a fake zKillboard and ESI on loopback. A live day is played a hundred times faster,
 //! both documents and the poll interval, so that the number of requests per killmail is that of a real day. The ingestor's
 //! own processing times are not scaled.
+
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -2,6 +2,8 @@
 //!
 //! The services run as real processes against a fake zKillboard. They use CCP's complete static data if `../shared/data`
 //! exists. Otherwise they use the bundled sample, which says little about memory; the output says which one it was.
+
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

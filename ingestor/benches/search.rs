@@ -6,6 +6,7 @@
 //! a million names of pilots, corporations and alliances in a `names.redb` on disk, as an ingestor has it. The limit is 20 ms
 //! for 99 of 100 searches. The bench sends no requests to ESI, which have a timeout of their own.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
 #![expect(clippy::unwrap_used, reason = "a bench without its setup measures nothing")]
 
 use std::{

@@ -5,6 +5,8 @@
 //! The program appends fictional killmails of the usual size one by one and in batches, reads them from disk and from memory,
 //! and opens the file again.
 
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
+
 use std::{
     path::Path,
     time::{Duration, Instant},

@@ -7,6 +7,10 @@
 //!
 //! Data goes one way: a slow client is the log's reader, never the feed's problem. [`start`] wires the modules below, which
 //! stand in the order in which a killmail meets them.
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "a test may read the machine's clock")
+)]
 
 pub mod settings;
 

@@ -6,6 +6,10 @@
 //!
 //! The modules below stand in the order in which a killmail meets them; what all of them stand on comes last. [`run()`] puts
 //! them together.
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "a test may read the machine's clock")
+)]
 
 pub mod follow;
 pub mod matching;

@@ -2,6 +2,8 @@
 //!
 //! All system tests are one binary, so that the linker runs once. The fake hosts are in `tests/fakes` and
 //! `tests/support`.
+
+#![allow(clippy::disallowed_methods, reason = "tests measure by the machine's clock")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

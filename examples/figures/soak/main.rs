@@ -7,6 +7,8 @@
 //!
 //! Each published killmail must be in the log once, reach the client once and each channel once, in the order of the log.
 //! Violations are printed and make the program fail. The output is the table in `docs/performance.md`.
+
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -10,6 +10,8 @@
 //! - ten thousand idle streams
 //!
 //! The output is the table in docs/performance.md.
+
+#![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
