@@ -37,7 +37,7 @@ pub async fn serve(
         // No drain: each response is short.
         () = shutdown.cancelled() => Ok(()),
         result = async { axum::serve(listener, router).await } => result,
-        () = killfeed_telemetry::numbers::upkeep(metrics) => Ok(()),
+        () = killfeed_telemetry::prometheus::upkeep(metrics) => Ok(()),
     }
 }
 

@@ -12,11 +12,11 @@ use killfeed_support::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::world::LONG;
+use crate::harness::TEST_TIMEOUT;
 
 fn client() -> reqwest::Client {
     let builder = reqwest::Client::builder().user_agent("killfeed-tests/0 (nobody@example.com)");
-    builder.timeout(LONG).build().unwrap()
+    builder.timeout(TEST_TIMEOUT).build().unwrap()
 }
 
 fn document(upstream: &FakeUpstream, number: u64) -> String {

@@ -5,7 +5,7 @@ use std::{collections::HashSet, path::Path, process::Stdio};
 use killfeed_support::{FakeUpstream, corpus};
 use tokio::process::Command;
 
-use crate::harness::{LONG, TestIngestor};
+use crate::harness::{TEST_TIMEOUT, TestIngestor};
 
 /// Returns a Python that has the packages of examples/python/requirements.txt.
 ///
@@ -34,7 +34,7 @@ async fn follow(python: &str, target: &str, state: &Path, more: &[&str]) -> Vec<
         .arg("examples/python/follow.py")
         .args(["--target", target, "--earliest", "--state"]);
     command.arg(state).args(more).kill_on_drop(true);
-    let run = tokio::time::timeout(LONG, command.output()).await;
+    let run = tokio::time::timeout(TEST_TIMEOUT, command.output()).await;
     let output = run.expect("the example ends in time").unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let text = String::from_utf8(output.stdout).unwrap();

@@ -13,8 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use killfeed::{backoff::Backoff, id::KillmailId};
-use killfeed_service::clock::SteadyClock;
-use metrics::counter;
+use killfeed_service::clock::Clock;
 use serde_json::value::RawValue;
 use tokio::{sync::watch, time::sleep};
 
@@ -122,7 +121,7 @@ enum Got {
 impl HistoryFeed {
     /// `state`: as it was stored last, by whichever source. A backfill of the same days that is not over goes on where it was.
     pub fn new(settings: &HistorySettings, state: Option<Bytes>, known: KnownFn) -> Result<Self, StateError> {
-        let clock = SteadyClock::start(SteadyClock::system());
+        let clock = SteadyClock::start(Clock::system());
         let now = clock.now();
         let state = state.map_or_else(|| Ok(FeedState::default()), |bytes| source_state::to_r2z2(&bytes))?;
         let mut state = state.restored(now);

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 use killfeed::v1::GapReason;
-use killfeed_service::clock::{self, Now, SteadyClock};
+use killfeed_service::clock::{self, Clock, Now};
 use serde::Deserialize;
 use tokio::sync::watch;
 
@@ -114,7 +114,7 @@ impl R2z2 {
         state: Option<Bytes>,
         health: watch::Sender<FeedReport>,
     ) -> Result<Self, StateError> {
-        let clock = SteadyClock::start(SteadyClock::system());
+        let clock = SteadyClock::start(Clock::system());
         let now = clock.now();
         let state = state.map_or_else(|| Ok(FeedState::default()), |bytes| source_state::to_r2z2(&bytes))?;
         let state = state.restored(now);
@@ -354,12 +354,12 @@ impl Feed for R2z2 {
 
 /// The wall clock at the start, moved on by the time since boot: a changed wall clock neither shortens nor prolongs a ban.
 pub(super) struct SteadyClock {
-    clock: SteadyClock,
+    clock: Clock,
     start: Now,
 }
 
 impl SteadyClock {
-    pub(super) fn start(clock: SteadyClock) -> Self {
+    pub(super) fn start(clock: Clock) -> Self {
         let start = clock.now();
         Self { clock, start }
     }

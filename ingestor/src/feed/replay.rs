@@ -15,7 +15,6 @@ use bytes::Bytes;
 use futures::FutureExt as _;
 use killfeed::v1::FeedHealth;
 use killfeed_service::clock::Clock;
-use metrics::counter;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::{

@@ -126,13 +126,13 @@ impl Drop for StreamPermit {
 
 /// A rate limit of its own for each caller.
 #[derive(Debug)]
-pub(super) struct RateLimiter {
+pub(super) struct CallerRateLimiter {
     per_second: f64,
     burst: f64,
     callers: Cache<Caller, Arc<Mutex<RateLimiter>>>,
 }
 
-impl RateLimiter {
+impl CallerRateLimiter {
     /// `burst`: how many at once after a pause.
     pub(super) fn new(per_second: f64, burst: f64) -> Self {
         Self {
@@ -206,7 +206,7 @@ mod tests {
 
     #[test]
     fn calls_come_back_with_time_up_to_a_burst() {
-        let calls = RateLimiter::new(20.0, 40.0);
+        let calls = CallerRateLimiter::new(20.0, 40.0);
         let begun = Uptime::default();
         let after = |millis| begun + Duration::from_millis(millis);
         let take = |name: &str, millis| calls.take(&token(name), 1.0, after(millis)).is_ok();
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn more_than_a_bucket_holds_is_had_from_a_full_one_and_paid_for_later() {
-        let names = RateLimiter::new(1.0, 60.0);
+        let names = CallerRateLimiter::new(1.0, 60.0);
         let begun = Uptime::default();
         let take = |count, seconds| names.take(&token("a"), count, begun + Duration::from_secs(seconds));
         assert_eq!(take(100.0, 0), Ok(()));
@@ -231,7 +231,7 @@ mod tests {
 
     #[test]
     fn callers_are_forgotten_once_there_are_too_many() {
-        let calls = RateLimiter::new(20.0, 40.0);
+        let calls = CallerRateLimiter::new(20.0, 40.0);
         let begun = Uptime::default();
         for n in 0..2 * u32::try_from(MAX_CALLERS).unwrap() {
             let address = std::net::Ipv4Addr::from_bits(n).into();

@@ -24,7 +24,7 @@ use super::{
     auth::{self, Caller, Revoked, Tokens},
     body::Frames,
     chunks::ChunkCache,
-    limits::{RateLimiter, StreamLimiter},
+    limits::{CallerRateLimiter, StreamLimiter},
     list,
     selection::{Filtered, Selections},
     session::Session,
@@ -62,10 +62,10 @@ pub(super) struct ServiceState {
     chunks: Arc<ChunkCache>,
     selections: Selections,
     tokens: Option<Tokens>,
-    calls: RateLimiter,
+    calls: CallerRateLimiter,
     /// Streams opened, so that opening and dropping them over and over is no way around the other limits.
-    opened: RateLimiter,
-    names_asked: RateLimiter,
+    opened: CallerRateLimiter,
+    names_asked: CallerRateLimiter,
     max_stream_age: Option<Duration>,
     ready: Option<watch::Receiver<bool>>,
 }
@@ -96,10 +96,10 @@ impl ServiceState {
             selections: Selections::default(),
             tokens: settings.tokens.clone(),
             // The contract's burst: twice a second's worth.
-            calls: RateLimiter::new(per_second, per_second * 2.0),
+            calls: CallerRateLimiter::new(per_second, per_second * 2.0),
             // After a restart all streams of a caller may come back at once.
-            opened: RateLimiter::new(per_second, OPENINGS.max(settings.max_streams as f64)),
-            names_asked: RateLimiter::new(NAMES_PER_MINUTE / 60.0, NAMES_PER_MINUTE),
+            opened: CallerRateLimiter::new(per_second, OPENINGS.max(settings.max_streams as f64)),
+            names_asked: CallerRateLimiter::new(NAMES_PER_MINUTE / 60.0, NAMES_PER_MINUTE),
             max_stream_age: settings.max_stream_age,
             ready: settings.ready.clone(),
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use killfeed::cursor::LogId;
-use killfeed_service::clock::RetentionClock;
+use killfeed_service::clock::Clock;
 use redb::Database;
 
 use super::{
@@ -46,7 +46,7 @@ pub struct Options {
     /// that a year's log does not delay the start. Records prove their checksums when they are read, in any case.
     pub check_up_to: u64,
     /// The clocks that retention goes by.
-    pub clock: RetentionClock,
+    pub clock: Clock,
     /// Tells how much room the disk has.
     pub free_space: FreeSpace,
 }
@@ -61,7 +61,7 @@ impl Options {
             window_bytes: 32 * MIB,
             reserve_bytes: 256 * MIB as u64,
             check_up_to: 128 * MIB as u64,
-            clock: RetentionClock::system(),
+            clock: Clock::system(),
             free_space: FreeSpace::of_disk(),
         }
     }

@@ -23,7 +23,7 @@ use killfeed::{
     id::{ContentHash, KillmailId},
     v1,
 };
-use killfeed_service::clock::{Now, RetentionClock, Uptime, from_ms};
+use killfeed_service::clock::{Clock, Now, Uptime, from_ms};
 use prost::Message as _;
 
 use super::*;
@@ -46,9 +46,9 @@ impl TestClock {
         self.0.fetch_add(ms, Ordering::SeqCst);
     }
 
-    fn clock(&self) -> RetentionClock {
+    fn clock(&self) -> Clock {
         let passed = Arc::clone(&self.0);
-        RetentionClock::from_fn(move || {
+        Clock::from_fn(move || {
             let passed = passed.load(Ordering::SeqCst);
             Now {
                 wall: from_ms(T0 + passed),

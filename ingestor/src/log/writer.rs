@@ -138,9 +138,9 @@ impl Writer {
             }
             match self.try_append(batch) {
                 Ok(appended) => {
-                    metrics::histogram!(metrics::APPEND_SECONDS)
+                    ::metrics::histogram!(metrics::APPEND_SECONDS)
                         .record((Clock::system().now().up - started).as_secs_f64());
-                    metrics::counter!(metrics::APPENDED).increment(appended.records.len() as u64);
+                    ::metrics::counter!(metrics::APPENDED).increment(appended.records.len() as u64);
                     let head = appended.head;
                     self.shared.on_append(appended);
                     return Ok(head);

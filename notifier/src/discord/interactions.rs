@@ -282,11 +282,7 @@ async fn register(api: Arc<Api>, application: u64) {
         // At least half of the ceiling: Discord counts invalid requests.
         let least = backoff.ceiling() / 2;
         let pause = backoff.next_delay_after(Some(least));
-        tracing::warn!(
-            reason,
-            pause_s = pause.as_secs(),
-            "cannot register /killfeed, retrying"
-        );
+        tracing::warn!(reason, pause_s = pause.as_secs(), "cannot register /killfeed, retrying");
         tokio::time::sleep(pause).await;
     }
 }

@@ -14,6 +14,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use killfeed::v1::FeedHealth;
+use tokio::time::Instant;
 
 use super::*;
 use crate::health;

@@ -280,8 +280,8 @@ impl LogWrite for LeaderWriter {
             .try_append(&mut state, batch)
             .await
             .map_err(|error| self.explain(error))?;
-        metrics::histogram!(metrics::APPEND_SECONDS).record((Clock::system().now().up - started).as_secs_f64());
-        metrics::counter!(metrics::APPENDED).increment(events as u64);
+        ::metrics::histogram!(metrics::APPEND_SECONDS).record((Clock::system().now().up - started).as_secs_f64());
+        ::metrics::counter!(metrics::APPENDED).increment(events as u64);
         Ok(head)
     }
 

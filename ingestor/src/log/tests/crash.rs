@@ -43,7 +43,7 @@ async fn child_appends_until_it_is_killed() {
     let options = Options {
         // Removal competes with the appends: the first record is soon too old by this clock.
         retention: Duration::from_millis(40),
-        clock: RetentionClock::system(),
+        clock: Clock::system(),
         ..options()
     };
     let log = EmbeddedLog::open(Path::new(&dir), options).unwrap();

@@ -106,7 +106,7 @@ async fn a_clock_that_jumps_empties_nothing() {
     let wall = Arc::new(AtomicI64::new(T0));
     let clock = {
         let wall = Arc::clone(&wall);
-        RetentionClock::from_fn(move || Now {
+        Clock::from_fn(move || Now {
             wall: from_ms(wall.load(Ordering::SeqCst)),
             up: Uptime::default(),
         })
