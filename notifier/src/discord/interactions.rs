@@ -173,8 +173,7 @@ impl Dispatcher {
             foreign: self.answered_elsewhere.load(Ordering::Relaxed),
         };
         if matches!(call.what, InvocationKind::Autocomplete(..)) {
-            let choices = timeout_at(began + AUTOCOMPLETE_TIMEOUT, commands::complete(&desk, &call)).await;
-            let answer = InteractionResponse::Choices(choices.unwrap_or_default());
+            let answer = choices(began, commands::complete(&desk, &call)).await;
             let sent = self.answers.respond(&call, &answer).await;
             self.note(&call, sent);
             return Ok(());
@@ -221,6 +220,11 @@ impl Dispatcher {
         };
         metrics::counter!(METRIC_INTERACTIONS, "outcome" => outcome).increment(1);
     }
+}
+
+/// Returns what `work` completes, or no choices if it takes longer than [`AUTOCOMPLETE_TIMEOUT`].
+async fn choices(began: Instant, work: impl Future<Output = Vec<Choice>>) -> InteractionResponse {
+    InteractionResponse::Choices(timeout_at(began + AUTOCOMPLETE_TIMEOUT, work).await.unwrap_or_default())
 }
 
 /// Sends what `work` answers: within [`DEFER_AFTER`] as the first response, later in place of a deferred one.

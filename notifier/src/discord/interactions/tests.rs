@@ -108,3 +108,13 @@ async fn command_is_given_up_before_its_token_expires() {
     let (sent, _) = sent(Duration::from_secs(3_600), || Ok(())).await;
     assert_eq!(sent, [("defer", 1_500), ("later", INTERACTION_TIMEOUT.as_millis())]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn autocomplete_is_empty_when_it_takes_too_long() {
+    let start = Instant::now();
+    let answer = choices(start, std::future::pending()).await;
+    assert!(matches!(answer, InteractionResponse::Choices(choices) if choices.is_empty()));
+    // Discord waits 3 s for this one too.
+    assert_eq!(start.elapsed(), AUTOCOMPLETE_TIMEOUT);
+    assert!(AUTOCOMPLETE_TIMEOUT < Duration::from_secs(3) / 2);
+}
