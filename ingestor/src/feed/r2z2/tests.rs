@@ -441,7 +441,7 @@ async fn health_is_delayed_within_ten_seconds_without_an_answer() {
     let start = Instant::now();
     let failing = rig
         .health
-        .wait_for(|report| report.detail.starts_with("requests fail since"));
+        .wait_for(|report| report.detail.starts_with("requests have been failing since"));
     let report = tokio::select! {
         batch = rig.feed.next() => panic!("{batch:?} without an answer"),
         report = failing => report.unwrap().clone(),
