@@ -240,7 +240,7 @@ async fn respond(
     if let Ok(answer) = timeout_at(began + DEFER_AFTER, &mut work).await {
         return Ok(answers.respond(call, &answer?).await);
     }
-    let deferred = answers.defer(call).await;
+    let deferred = answers.defer(call, commands::updates(call)).await;
     // What was begun is carried out, whether it can be answered or not: it may be half done.
     let answer = timeout_at(began + INTERACTION_TIMEOUT, work).await;
     let answer = answer.unwrap_or_else(|_| Ok(InteractionResponse::Say(commands::took_too_long())))?;

@@ -13,7 +13,6 @@ use super::{
     call::Invocation,
     reply::{self, Attachment, InteractionResponse, Reply},
 };
-use crate::discord::commands;
 
 /// Discord waits 3 s for the first answer: two tries must fit.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(700);
@@ -62,8 +61,8 @@ pub(super) trait Respond {
         answer: &InteractionResponse,
     ) -> impl Future<Output = Result<(), RespondError>> + Send;
 
-    /// Tells Discord that the response comes later.
-    fn defer(&self, call: &Invocation) -> impl Future<Output = Result<(), RespondError>> + Send;
+    /// Announces to Discord that the response comes later. `updates`: the response replaces the message that was pressed.
+    fn defer(&self, call: &Invocation, updates: bool) -> impl Future<Output = Result<(), RespondError>> + Send;
 
     /// Sends the response in place of a deferred one.
     fn edit_response(&self, call: &Invocation, reply: &Reply) -> impl Future<Output = Result<(), RespondError>> + Send;
@@ -75,8 +74,8 @@ impl Respond for InteractionClient {
             .await
     }
 
-    async fn defer(&self, call: &Invocation) -> Result<(), RespondError> {
-        let body = reply::deferred(commands::updates(call));
+    async fn defer(&self, call: &Invocation, updates: bool) -> Result<(), RespondError> {
+        let body = reply::deferred(updates);
         self.callback(call.id, &call.token, &body, None).await
     }
 

@@ -29,7 +29,7 @@ impl Respond for FakeResponder {
         Ok(())
     }
 
-    async fn defer(&self, _: &Invocation) -> Result<(), RespondError> {
+    async fn defer(&self, _: &Invocation, _: bool) -> Result<(), RespondError> {
         self.record("defer");
         (self.deferral)()
     }
