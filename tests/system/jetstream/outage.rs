@@ -158,9 +158,9 @@ async fn ban_during_an_outage_stops_the_polls() {
         let seen = upstream.journal().of(Host::Feed);
         seen.iter().find(|seen| seen.status == Some(429)).map(|seen| seen.at)
     };
-    eventually("it is banned", TEST_TIMEOUT, async || refusal().is_some()).await;
+    eventually("the feed is banned", TEST_TIMEOUT, async || refusal().is_some()).await;
     let refused = refusal().unwrap();
-    eventually("its term ends", TEST_TIMEOUT, async || {
+    eventually("the term ends", TEST_TIMEOUT, async || {
         ingestor.metric("killfeed_log_turn").await == 0.0
     })
     .await;
@@ -170,7 +170,7 @@ async fn ban_during_an_outage_stops_the_polls() {
     })
     .await;
     eventually("the ingestor reports the ban", TEST_TIMEOUT, async || {
-        ingestor.status().await.feed_detail.contains("silent until")
+        ingestor.status().await.feed_detail.contains("no requests until")
     })
     .await;
     let after = upstream.journal().of(Host::Feed);
