@@ -5,7 +5,7 @@
 use killfeed_ingestor::parse::{Parsed, ParsedDocument, parse};
 use prost::Message as _;
 
-/// Checks bytes as a feed document.
+/// Parses bytes as a feed document and checks the result.
 pub(crate) fn document(bytes: &[u8]) {
     let read = parse(bytes);
     assert_eq!(read, parse(bytes), "parsing is deterministic");
@@ -25,7 +25,7 @@ pub(crate) fn document(bytes: &[u8]) {
     }
 }
 
-/// Checks bytes as a killmail body from ESI, for a document without a body.
+/// Parses bytes as the killmail body from ESI of a document without a body, and checks the result.
 pub(crate) fn esi_body(bytes: &[u8]) {
     const HEADLESS: &[u8] =
         br#"{"killmail_id":7,"hash":"00ab","esi":null,"zkb":{"hash":"00ab"},"uploaded_at":1787227200}"#;

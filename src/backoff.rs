@@ -7,7 +7,7 @@ use std::time::Duration;
 /// A retry delay that doubles up to a maximum, with full jitter.
 ///
 /// Each delay is random between zero and a ceiling. The ceiling starts at `initial`, doubles with each failure and never
-/// exceeds `max`. The jitter spreads the clients of one server, so that they do not return in the same moment.
+/// exceeds `max`. The jitter spreads the clients of one server, so that they do not retry at the same moment.
 ///
 /// ```
 /// use std::time::Duration;

@@ -155,7 +155,7 @@ pub enum InvalidFilter {
 /// The version of the language that this crate reads and writes.
 pub const LANGUAGE_VERSION: u32 = 1;
 
-/// More diagnostics than this help nobody, and a gRPC status has little room for them.
+/// The maximum number of diagnostics. More do not help a user, and a gRPC status has little room for them.
 const MAX_DIAGNOSTICS: usize = 20;
 
 /// Compiles a filter text.

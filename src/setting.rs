@@ -20,7 +20,8 @@ pub struct Setting {
 impl Setting {
     /// Returns the flag's name: the variable without the service's prefix, in kebab case.
     ///
-    /// A variable without such a prefix keeps its whole name: `RUST_LOG` becomes `rust-log`, because the ingestor has `log`.
+    /// A variable without such a prefix keeps its whole name. `RUST_LOG` becomes `rust-log`, because the ingestor has a
+    /// flag `log`.
     pub fn flag(&self) -> String {
         let prefixes = ["INGESTOR_", "NOTIFIER_"];
         let name = prefixes.iter().find_map(|prefix| self.variable.strip_prefix(prefix));

@@ -202,7 +202,7 @@ async fn play(
             let id = first + round * 1_000;
             document["killmail_id"] = id.into();
             document["esi"]["killmail_id"] = id.into();
-            // Ids increase by one, so they order the killmails like their place in the feed.
+            // Ids increase by one, so their order is that of the feed.
             let since_begin = pace * u32::try_from(first % 1_000).unwrap_or_default();
             let upload = begun + since_begin;
             corpus::set_times(document, upload - Duration::from_secs(31 + first % 40), upload);

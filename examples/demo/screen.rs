@@ -26,7 +26,7 @@ pub(crate) fn intro(what: &str) {
     println!();
 }
 
-/// Prints a part of the system when it is ready.
+/// Prints a line about a part of the system that is ready.
 pub(crate) fn part(name: &str, kind: &str, address: &str, note: &str) {
     println!(
         "  {} {} {} {}",

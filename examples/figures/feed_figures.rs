@@ -1,7 +1,7 @@
 //! Measures the feed: `cargo run --release --example feed_figures` prints a table.
 //!
 //! A real ingestor process runs against a fake zKillboard and ESI on loopback. A live day is played a hundred times faster,
-//! both documents and the poll interval, so that the number of requests per killmail is that of a real day. The ingestor's
+//! documents and poll interval alike, so that the number of requests per killmail is that of a real day. The ingestor's
 //! own processing times are not scaled.
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
@@ -91,7 +91,7 @@ async fn catch_up(documents: &[Value]) -> String {
 struct Day {
     feed: f64,
     esi: EsiRequests,
-    /// The requests when the same killmails happen again under new ids.
+    /// The requests for the same killmails, published again under new ids.
     esi_again: EsiRequests,
     killmails: usize,
     available: Vec<Duration>,

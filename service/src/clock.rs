@@ -21,7 +21,7 @@ use tokio::time::Instant;
 /// The longest sleep before the clock is read again. It bounds how late a resumed process notices that time has passed.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What both clocks show at one moment.
+/// The readings of both clocks at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// The wall clock, which may jump in either direction.
@@ -38,7 +38,7 @@ impl Now {
 
     /// Returns the wall clock in milliseconds since 1970, for values that are never negative.
     pub fn unix_ms(self) -> u64 {
-        // Never negative.
+        // `wall_ms` is never negative.
         u64::try_from(self.wall_ms()).unwrap_or_default()
     }
 }
@@ -48,12 +48,12 @@ impl Now {
 pub struct Uptime(Duration);
 
 impl Uptime {
-    /// Returns the moment that comes `since_boot` after the start of the machine.
+    /// Returns the moment that is `since_boot` after the start of the machine.
     pub const fn new(since_boot: Duration) -> Self {
         Self(since_boot)
     }
 
-    /// Returns how long before this moment the machine was started.
+    /// Returns the time from the start of the machine to this moment.
     pub const fn since_boot(self) -> Duration {
         self.0
     }
@@ -63,7 +63,7 @@ impl Uptime {
         Self(self.0.saturating_sub(duration))
     }
 
-    /// Returns the time that passed since `earlier`; zero if `earlier` is later.
+    /// Returns the time since `earlier`; zero if `earlier` is later.
     pub const fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -72,7 +72,7 @@ impl Uptime {
 impl Add<Duration> for Uptime {
     type Output = Self;
 
-    /// Ends at the last moment that can be represented.
+    /// Saturates at the last moment that can be represented.
     fn add(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(duration))
     }
@@ -86,7 +86,7 @@ impl Sub for Uptime {
     }
 }
 
-/// Tells the time. Cheap to clone.
+/// A source of the current time. Cloning it is cheap.
 #[derive(Clone, Default)]
 pub struct Clock(Option<Arc<dyn Fn() -> Now + Send + Sync>>);
 
@@ -126,8 +126,8 @@ impl Clock {
 
     /// Sleeps until the given time since boot.
     ///
-    /// Timers stop while the machine sleeps, so the clock is checked every second: a resumed process is at most that late.
-    /// Cancel safe.
+    /// Timers stop while the machine sleeps, so the clock is checked every second, and a resumed process is late by at most
+    /// a second. Cancel safe.
     pub async fn sleep_until(&self, until: Uptime) {
         loop {
             let left = until - self.now().up;
@@ -155,17 +155,18 @@ fn system_wall() -> SystemTime {
     SystemTime::now()
 }
 
-/// The moment that [`uptime`] counts from: the time since boot, and the monotonic clock at that moment.
+/// The reference point of [`uptime`]: the time since boot and the monotonic clock, read together.
 static START: LazyLock<(Duration, Instant)> = LazyLock::new(|| (read(ClockId::Boottime), monotonic()));
-/// How long the machine slept since boot, in nanoseconds, as far as it is known.
+/// The time that the machine slept since boot, in nanoseconds: the greatest value measured so far.
 static SLEPT: AtomicU64 = AtomicU64::new(0);
-/// [`SLEPT`] at [`START`].
+/// The value of [`SLEPT`] at [`START`].
 static SLEPT_AT_START: LazyLock<u64> = LazyLock::new(slept);
 
 /// Reads the time since boot.
 ///
-/// The kernel counts `CLOCK_BOOTTIME` as the monotonic clock plus the time asleep. This function adds the same sum of tokio's
-/// clock, which is the monotonic clock unless a test pauses it: so one clock drives both timers and deadlines in tests.
+/// The kernel counts `CLOCK_BOOTTIME` as the monotonic clock plus the time asleep. This function replaces the monotonic
+/// clock with tokio's clock. The two are equal unless a test pauses tokio's clock, which then drives both timers and
+/// deadlines.
 fn uptime() -> Uptime {
     let at_start = *SLEPT_AT_START;
     let (boot, start) = *START;
@@ -173,16 +174,19 @@ fn uptime() -> Uptime {
     Uptime(boot + Instant::now().saturating_duration_since(start) + asleep)
 }
 
-/// Reads the machine's clock even where a test pauses tokio's: one test must not move the start of another.
+/// Reads the machine's monotonic clock, even if a test pauses tokio's.
+///
+/// All tests share [`START`], so the paused clock of one test must not affect it.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the monotonic clock")]
 fn monotonic() -> Instant {
     std::time::Instant::now().into()
 }
 
-/// Returns how long the machine slept since boot, in nanoseconds. Never decreases.
+/// Returns the time that the machine slept since boot, in nanoseconds. The result never decreases.
 fn slept() -> u64 {
     let boot = read(ClockId::Boottime);
-    // The monotonic clock is read second, so the difference is never more than the truth: the greatest one seen is the best.
+    // The monotonic clock is read second, so the difference never exceeds the time asleep. The greatest difference is
+    // therefore the most accurate one.
     let monotonic = read(ClockId::Monotonic);
     let asleep = boot.saturating_sub(monotonic).as_nanos();
     let asleep = u64::try_from(asleep).unwrap_or(u64::MAX);
@@ -197,7 +201,7 @@ fn read(clock: ClockId) -> Duration {
     Duration::new(seconds, nanos)
 }
 
-/// Returns milliseconds since 1970: 0 for an earlier time, and the last value that fits for one too far ahead.
+/// Returns the milliseconds since 1970, limited to `0..=i64::MAX`.
 pub fn to_ms(time: SystemTime) -> i64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -208,12 +212,12 @@ pub fn from_ms(ms: i64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).unwrap_or_default())
 }
 
-/// Returns milliseconds since 1970 as a protobuf timestamp.
+/// Converts milliseconds since 1970 to a protobuf timestamp.
 pub fn timestamp(ms: i64) -> Timestamp {
     let nanos = ms.rem_euclid(1_000) * 1_000_000;
     Timestamp {
         seconds: ms.div_euclid(1_000),
-        // At most 999,000,000, which fits.
+        // The value is at most 999,000,000, which fits.
         nanos: i32::try_from(nanos).unwrap_or_default(),
     }
 }
@@ -232,7 +236,7 @@ mod tests {
             let before = read(ClockId::Boottime);
             let shown = Clock::system().now().up.since_boot();
             let after = read(ClockId::Boottime);
-            // The time asleep is known up to the time between two readings.
+            // The measured time asleep can be too short by the time between the readings of the two clocks.
             assert!(
                 shown + Duration::from_millis(50) >= before && shown <= after,
                 "{shown:?} {before:?} {after:?}"
@@ -288,7 +292,7 @@ mod tests {
         clock.sleep_until(until).await;
     }
 
-    /// The machine sleeps for an hour in the middle of a sleep of two hours: timers stand still, the clock does not.
+    /// The machine sleeps for an hour during a sleep of two hours. Timers stop meanwhile; the clock does not.
     #[tokio::test(start_paused = true)]
     async fn sleep_until_notices_a_resumed_machine() {
         let asleep = Arc::new(Mutex::new(Duration::ZERO));

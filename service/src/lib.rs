@@ -1,9 +1,9 @@
-//! What both killfeed services share, so that each purpose has one mechanism.
+//! Code that both killfeed services share, so that each purpose has one mechanism.
 //!
 //! - [`process`]: logging, signals, drain, exit codes
-//! - [`settings`]: flag over variable over default, errors of one line, the table for the documentation
+//! - [`settings`]: flags, variables and defaults, one-line errors, the table for the documentation
 //! - [`clock`]: the wall clock and the time since boot, the only place that reads either
-//! - [`rate`]: how often something may be done
+//! - [`rate`]: the rate limiter
 //! - [`probes`]: `/metrics`, `/livez` and `/readyz`
 #![cfg_attr(
     test,

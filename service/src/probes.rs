@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// What the endpoints show.
+/// The data behind the endpoints.
 pub struct Probes {
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
@@ -26,7 +26,7 @@ pub fn router(probes: Probes) -> Router {
         .with_state(Arc::new(probes))
 }
 
-/// Serves until `shutdown`, and keeps the metrics tidy meanwhile.
+/// Serves the routes until `shutdown`, and runs the metrics exporter's upkeep meanwhile.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -34,7 +34,7 @@ pub async fn serve(
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     tokio::select! {
-        // No drain: each response is short.
+        // Open connections are not drained, because each response is short.
         () = shutdown.cancelled() => Ok(()),
         result = async { axum::serve(listener, router).await } => result,
         () = killfeed_telemetry::prometheus::upkeep(metrics) => Ok(()),

@@ -8,14 +8,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::settings::SettingError;
 
-/// Why a process ends without success.
+/// The reason why a process ends without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// 1: something failed.
+    /// Exit code 1: an error without a more specific code.
     Failed,
-    /// 75, EX_TEMPFAIL of sysexits.h: the same command may succeed later, with nothing changed.
+    /// Exit code 75 (EX_TEMPFAIL of sysexits.h): the same command may succeed later without a change.
     Later,
-    /// 78, EX_CONFIG of sysexits.h: only the operator can repair it, so a supervisor need not restart the process.
+    /// Exit code 78 (EX_CONFIG of sysexits.h): only the operator can fix the problem, so a supervisor need not restart
+    /// the process.
     Configuration,
 }
 
@@ -29,22 +30,24 @@ impl From<Failure> for ExitCode {
     }
 }
 
-/// Prints the one line that says why a program ends, and returns its exit code.
+/// Prints the reason why a program ends, in one line, and returns its exit code.
 pub fn fail(program: &str, failure: Failure, reason: &dyn fmt::Display) -> ExitCode {
     eprintln!("{program}: {reason}");
     failure.into()
 }
 
-/// The form of log lines.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// Plain text for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// Sends log lines to standard error. `program` names the module in the example of an error.
+/// Sends log lines to standard error.
+///
+/// The error for an invalid filter shows an example, in which `program` is the module.
 pub fn start_logging(program: &str, filter: &str, format: LogFormat) -> Result<(), SettingError> {
     let parsed = EnvFilter::try_new(filter).map_err(|error| {
         let expected = format!("a filter like info or {program}=debug ({error})");
@@ -61,12 +64,12 @@ pub fn start_logging(program: &str, filter: &str, format: LogFormat) -> Result<(
     Ok(())
 }
 
-/// How a supervised service ended.
+/// The outcome of a supervised service.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Ended<T> {
     /// The service returned, before or after a signal.
     Returned(T),
-    /// A second signal ended the process before the drain was over.
+    /// A second signal ended the process before the drain was complete.
     Forced,
 }
 

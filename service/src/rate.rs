@@ -1,12 +1,12 @@
-//! How often something may be done: the only rate limiter of the services.
+//! The only rate limiter of the services.
 //!
-//! The limits of ESI and of Discord are learned from their responses and are kept elsewhere.
+//! ESI and Discord announce their limits in responses; other modules track those.
 
 use std::time::Duration;
 
 use crate::clock::Uptime;
 
-/// Rounding must not leave a token at 0.999... when its time has come.
+/// The tolerance for rounding errors: a token at 0.999... is available.
 const ROUNDING: f64 = 1e-9;
 
 /// A token bucket that refills steadily. It reads no clock: the caller passes the time.
@@ -15,12 +15,12 @@ pub struct RateLimiter {
     per_second: f64,
     burst: f64,
     tokens: f64,
-    /// When `tokens` was true. May lie ahead: nothing is refilled until then.
+    /// The time for which `tokens` was computed. If it is in the future, no tokens are refilled until then.
     at: Uptime,
 }
 
 impl RateLimiter {
-    /// Returns a limiter that allows a burst right away: for our own callers.
+    /// Returns a full limiter, which allows a burst right away. Use it for our own callers.
     pub fn full(per_second: f64, burst: f64, now: Uptime) -> Self {
         Self {
             per_second,
@@ -30,7 +30,9 @@ impl RateLimiter {
         }
     }
 
-    /// Returns a limiter without a token: for servers of others, so that a restart loop sends no more than a running process.
+    /// Returns a limiter without tokens. Use it for calls to other servers.
+    ///
+    /// Without tokens at the start, a restart loop sends no more requests than a running process.
     pub fn empty(per_second: f64, burst: f64, now: Uptime) -> Self {
         Self {
             tokens: 0.0,
@@ -38,9 +40,9 @@ impl RateLimiter {
         }
     }
 
-    /// Takes `count` tokens, or returns the delay until they are there.
+    /// Takes `count` tokens, or returns the delay until they are available.
     ///
-    /// A count above the burst needs a full bucket and overdraws it: later calls pay for it.
+    /// A count above the burst needs a full bucket and overdraws it, so later calls wait longer.
     pub fn take(&mut self, count: f64, now: Uptime) -> Result<(), Duration> {
         let delay = self.delay(count, now);
         if !delay.is_zero() {
@@ -51,7 +53,7 @@ impl RateLimiter {
         Ok(())
     }
 
-    /// Returns the delay until `count` tokens are there.
+    /// Returns the delay until `count` tokens are available.
     pub fn delay(&self, count: f64, now: Uptime) -> Duration {
         let missing = count.min(self.burst) - self.tokens_at(now);
         if missing <= ROUNDING {
@@ -61,7 +63,7 @@ impl RateLimiter {
         (self.at - now).saturating_add(refill)
     }
 
-    /// Returns whether nothing was taken that is not refilled: such a limiter is as good as a new one.
+    /// Returns whether all taken tokens are refilled, so that the limiter equals a new one.
     pub fn is_full(&self, now: Uptime) -> bool {
         self.tokens_at(now) >= self.burst
     }

@@ -1,4 +1,4 @@
-//! How both services read their settings: a flag over an environment variable over a default.
+//! Reads the settings of both services. A flag overrides an environment variable, which overrides the default.
 //!
 //! A module declares its settings as a struct that derives [`clap::Args`]: the doc comment of a field is its help. This module
 //! reads the texts, so that both services treat them alike:
@@ -6,7 +6,7 @@
 //! - The flag is the variable without its service's prefix, in kebab case.
 //! - An empty variable is unset, because a compose file cannot leave a variable out. For an [`OrOff`] it means off.
 //! - A secret (`hide_env_values`) may also come from the file that `<variable>_FILE` names.
-//! - An invalid value is one line: the variable, the value and what was expected.
+//! - The error for an invalid value is one line: the variable, the value and the expected form.
 
 mod table;
 mod value;
@@ -32,24 +32,24 @@ pub struct Setting {
     pub variable: String,
     /// The flag, without its dashes.
     pub flag: String,
-    /// The default as text; empty = none.
+    /// The default as text; empty if there is none.
     pub default: String,
-    /// What the setting does, in one sentence.
+    /// A description in one sentence.
     pub help: String,
-    /// Never shown, and also read from the file that `<variable>_FILE` names.
+    /// Whether the value is never shown, and can also come from the file that `<variable>_FILE` names.
     pub secret: bool,
-    /// An empty text turns it off, instead of leaving it at its default.
+    /// Whether an empty text turns the setting off instead of selecting the default.
     pub can_be_off: bool,
 }
 
-/// An invalid setting: the variable, the value and what was expected.
+/// An invalid setting: the variable, the value and the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SettingError {
     /// The environment variable.
     pub variable: String,
     /// The value; `None` if it is missing or a secret.
     pub value: Option<String>,
-    /// What was expected.
+    /// The expected form.
     pub expected: String,
 }
 
@@ -63,7 +63,7 @@ impl fmt::Display for SettingError {
 }
 
 impl SettingError {
-    /// Returns the error of a `variable` whose `value` is shown.
+    /// Creates an error that shows the value.
     pub fn new(variable: &str, value: &str, expected: impl Into<String>) -> Self {
         Self {
             variable: variable.into(),
@@ -72,7 +72,7 @@ impl SettingError {
         }
     }
 
-    /// Returns the error of a `variable` that is missing, or whose value is a secret.
+    /// Creates an error for a missing variable or a secret one, whose value must not be shown.
     pub fn without_value(variable: &str, expected: impl Into<String>) -> Self {
         Self {
             variable: variable.into(),
@@ -82,15 +82,16 @@ impl SettingError {
     }
 }
 
-/// Lists the settings that `T` declares, in their order.
+/// Lists the settings that `T` declares, in the order of its fields.
 pub fn list<T: Args>() -> Vec<Setting> {
     let declared = declared::<T>();
     declared.get_arguments().filter_map(setting).collect()
 }
 
-/// Adds the settings of `T` to a program's command line, each as a flag, and a secret's file as another one.
+/// Adds the settings of `T` to a program's command line.
 ///
-/// With `global`, they are also accepted after a subcommand.
+/// Each setting is a flag. A secret has a second flag for the file with its text. If `global` is true, the flags are
+/// also accepted after a subcommand.
 pub fn add_to_command<T: Args>(mut command: Command, global: bool) -> Command {
     for setting in list::<T>() {
         let mut argument = argument(&setting.variable, &setting.flag, &setting.help).global(global);
@@ -117,9 +118,9 @@ fn argument(variable: &str, flag: &str, help: &str) -> Arg {
         .help(help.to_owned())
 }
 
-/// The texts of all settings that were given, by variable.
+/// The texts of all given settings, by variable.
 ///
-/// An empty text was given as well: it turns off what has no default.
+/// A setting that can be off may have an empty text, which turns it off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Texts(BTreeMap<String, String>);
 
@@ -150,7 +151,7 @@ impl Texts {
         Ok(Self(texts))
     }
 
-    /// Returns the texts given as pairs of a variable and a text, for programs that set them themselves.
+    /// Creates the texts from pairs of a variable and a text, for programs that set them without flags.
     pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         let pairs = pairs.into_iter();
         Self(
@@ -165,12 +166,12 @@ impl Texts {
         self.0.contains_key(variable)
     }
 
-    /// Gives a text to a variable that has none.
+    /// Sets the text of a variable that has none.
     pub fn set_default(&mut self, variable: &str, text: &str) {
         self.0.entry(variable.to_owned()).or_insert_with(|| text.to_owned());
     }
 
-    /// Returns the error of a value that is valid only together with others.
+    /// Creates an error for a value that is invalid only in combination with other settings.
     pub fn error<T: Args>(&self, variable: &str, expected: impl Into<String>) -> SettingError {
         let default = || list::<T>().into_iter().find(|setting| setting.variable == variable);
         let text = self.0.get(variable).cloned();
@@ -178,7 +179,7 @@ impl Texts {
         SettingError::new(variable, &text.unwrap_or_default(), expected)
     }
 
-    /// Parses the texts; what was not given has its default.
+    /// Parses the texts. Settings without a text have their defaults.
     pub fn parse<T: Args>(&self) -> Result<T, SettingError> {
         let command = declared::<T>();
         let mut flags: Vec<OsString> = Vec::new();
@@ -186,7 +187,8 @@ impl Texts {
             let Some(text) = self.0.get(&setting.variable) else {
                 continue;
             };
-            // What has a default cannot be left out: its parser says what an empty text is.
+            // Omitting the flag of a setting selects its default, so an empty text is passed to the parser, which
+            // interprets it.
             if !text.is_empty() || !setting.default.is_empty() {
                 flags.push(format!("--{}={text}", setting.flag).into());
             }
@@ -197,10 +199,10 @@ impl Texts {
     }
 }
 
-/// The settings as the derive declares them; their values come from flags alone.
+/// Returns a command with the settings of `T` as flags that ignore the environment.
 fn declared<T: Args>() -> Command {
     T::augment_args(Command::new("settings").no_binary_name(true).disable_help_flag(true)).mut_args(|argument| {
-        // The environment is read by `Texts::read`; its variable's name is kept beside.
+        // `Texts::read` reads the environment. The argument keeps the variable's name as its value name.
         let variable = argument.get_env().map(ToOwned::to_owned).unwrap_or_default();
         argument
             .env(Resettable::Reset)
@@ -230,12 +232,12 @@ fn file_of(variable: &str) -> String {
 }
 
 fn read_secret(variable: &str, path: &str) -> Result<String, SettingError> {
-    // A file ends with a line break that is not part of the secret: the caller trims it.
+    // The file ends with a line break that is not part of the secret. The caller trims it.
     std::fs::read_to_string(Path::new(path.trim()))
         .map_err(|error| SettingError::new(variable, path, format!("a readable file with the secret ({error})")))
 }
 
-/// Turns clap's error about a value into ours.
+/// Converts clap's error about a value to a [`SettingError`].
 fn invalid(command: &Command, error: &clap::Error) -> SettingError {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.as_str(),
@@ -243,7 +245,7 @@ fn invalid(command: &Command, error: &clap::Error) -> SettingError {
     };
     let named = context(ContextKind::InvalidArg);
     let mut command = command.clone();
-    // Names of arguments are known only after this.
+    // Clap sets the names of the arguments here.
     command.build();
     let setting = command
         .get_arguments()

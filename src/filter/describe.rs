@@ -201,7 +201,7 @@ fn predicate(field: ParticipantField, values: &[FilterValue], holds: bool) -> St
         ParticipantField::Category => format!("{has} a ship of the category {named}"),
         ParticipantField::Weapon => format!("{uses} the weapon {named}"),
         ParticipantField::WeaponGroup => format!("{uses} a weapon of the group {named}"),
-        // A checked tree does not contain it.
+        // A checked tree does not contain this value.
         ParticipantField::Unspecified => String::new(),
     }
 }
@@ -231,7 +231,7 @@ fn number(field: NumberField, comparison: Comparison, text: &str, holds: bool) -
         NumberField::Attackers => count("attackers", always),
         NumberField::Pilots => count("attackers who are players", always),
         NumberField::Damage => count("hit points lost", always),
-        // A checked tree does not contain it.
+        // A checked tree does not contain this value.
         NumberField::Unspecified => String::new(),
     }
 }
@@ -259,7 +259,7 @@ fn flag_words(flag: KillmailFlag, holds: bool) -> String {
             let has = if holds { "has" } else { "does not have" };
             format!("it {has} the label ganked (which can arrive later, in an update)")
         }
-        // A checked tree does not contain it.
+        // A checked tree does not contain this value.
         KillmailFlag::Unspecified => String::new(),
     }
 }
@@ -272,7 +272,7 @@ fn space_words(space: Space) -> &'static str {
         Space::Wormhole => "wormhole space",
         Space::Abyssal => "abyssal space",
         Space::Pochven => "Pochven",
-        // A checked tree does not contain it.
+        // A checked tree does not contain this value.
         Space::Unspecified => "",
     }
 }

@@ -193,7 +193,7 @@ impl Field {
         }
     }
 
-    /// Returns the kind of its values; `None` if they are not names.
+    /// Returns the kind of the field's values; `None` if they are not names.
     pub(super) fn kind(self) -> Option<EntityKind> {
         match self {
             Self::Participant(_, field) => Some(participant_kind(field)),
@@ -202,7 +202,7 @@ impl Field {
         }
     }
 
-    /// Returns its name in the language.
+    /// Returns the field's name in the language.
     pub(super) fn name(self) -> String {
         match self {
             Self::Participant(role, field) => format!("{}{}", role_prefix(role), participant(field)),

@@ -18,7 +18,7 @@ const MAX_IDS: usize = 5_000;
 /// million distances.
 const MAX_DISTANCES: usize = 5_000;
 
-/// More suggestions than this do not help.
+/// The maximum number of suggestions. More do not help a user.
 const MAX_SUGGESTIONS: usize = 5;
 
 /// After this many problems, no more names are looked up.

@@ -26,7 +26,7 @@ pub(super) struct Problem {
     pub message: String,
     pub span: Span,
     pub suggestions: Vec<String>,
-    /// A bare word with no value before it. The things with this name tell which fields to suggest.
+    /// A bare word with no value before it. The entities with this name determine the suggested fields.
     pub bare_word: Option<String>,
 }
 

@@ -3,7 +3,7 @@
 //! Phones, word processors and chat clients replace plain quotes, apostrophes and dashes with typographic ones, and copied
 //! text contains invisible characters.
 
-/// Returns the form of a name that is compared: two names are equal if their folds are.
+/// Returns the form of a name for comparison: two names are equal if their folds are.
 ///
 /// Folding makes letters lower case, makes quotes, apostrophes, dashes and spaces plain, drops invisible characters, and
 /// trims white space.

@@ -1,4 +1,4 @@
-//! Calls of `killfeed::client`, told as spans and joined to those of the ingestor that answers.
+//! Spans for calls of `killfeed::client`. The ingestor's spans of the same calls are their children.
 
 use killfeed::client::TracedCall;
 
@@ -15,7 +15,7 @@ impl TracedCall for Call {
 }
 
 impl Traces {
-    /// For `killfeed::client::Builder::trace`: every call of the client becomes a span.
+    /// Returns the argument for `killfeed::client::Builder::trace`: every call of the client becomes a span.
     pub fn calls(&self) -> impl Fn(&str) -> Option<Box<dyn TracedCall>> + Send + Sync + 'static {
         let traces = self.clone();
         move |path| {

@@ -1,5 +1,4 @@
-//! Takes the place of `export` in a build without the feature `traces`: there is no collector, and a setting that names one
-//! is an error.
+//! Replaces `export` in builds without the feature `traces`. A setting that names a collector is an error.
 
 use std::{borrow::Cow, path::Path};
 
@@ -10,7 +9,7 @@ use opentelemetry::{
 
 use super::{SpanTimes, Unusable, without_traces};
 
-/// A connection to a collector, of which there is never one.
+/// The connection to a collector. This build cannot create one.
 #[derive(Debug)]
 pub(crate) enum Exporter {}
 

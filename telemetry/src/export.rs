@@ -1,4 +1,4 @@
-//! The edge to the collector: a bounded queue, a thread that empties it, and one line in the log when that fails.
+//! Sends spans to the collector: a bounded queue, a thread that empties it, and one log line when sending fails.
 
 use std::{
     borrow::Cow,
@@ -25,20 +25,21 @@ use tonic::transport::{Certificate, ClientTlsConfig};
 
 use super::{ENDPOINT, SpanTimes, Unusable};
 
-/// Spans that wait for the collector; more are dropped. A thousand killmails' worth.
+/// The maximum number of spans that wait for the collector: those of about a thousand killmails. The exporter drops any
+/// others.
 const QUEUE_CAPACITY: usize = 8_192;
 const MAX_BATCH: usize = 512;
-/// Sent at least this often, while there are any.
+/// The longest time that a span waits for others before it is sent.
 const EXPORT_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the end of the process waits for the last ones.
+/// The time for sending the last spans when the process ends.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
-/// A collector that takes longer is taken to be away.
+/// The timeout of one request to the collector.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Who vouches for it.
+/// The setting with the authority of the collector's certificate.
 const CERTIFICATE: &str = "OTEL_EXPORTER_OTLP_CERTIFICATE";
 
-/// The queue and its thread.
+/// The queue of spans, and the thread that sends them.
 pub(crate) struct Exporter {
     processor: BatchSpanProcessor,
     scope: InstrumentationScope,
@@ -130,7 +131,7 @@ impl Exporter {
         });
     }
 
-    /// Blocks until the last spans are sent, or the time for it is over.
+    /// Blocks until the last spans are sent or [`SHUTDOWN_TIMEOUT`] is over.
     pub(crate) fn finish(&self) {
         if let Err(error) = self.processor.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
             tracing::debug!(%error, "sending the last traces failed");
@@ -138,7 +139,7 @@ impl Exporter {
     }
 }
 
-/// TLS that trusts the authority in a PEM file alone.
+/// Returns TLS settings that trust only the authority in a PEM file.
 fn trusting(path: &Path, secure: bool) -> Result<ClientTlsConfig, Unusable> {
     let bad = |expected: String| Unusable {
         variable: CERTIFICATE,
@@ -149,14 +150,14 @@ fn trusting(path: &Path, secure: bool) -> Result<ClientTlsConfig, Unusable> {
         return Err(bad(format!("no value, unless {ENDPOINT} starts with https://")));
     }
     let pem = std::fs::read(path).map_err(|error| bad(format!("a readable PEM file: {error}")))?;
-    // An empty list of authorities would be taken, and then nobody trusted.
+    // Without this check, a file without certificates would be accepted and no collector trusted.
     if !String::from_utf8_lossy(&pem).contains("-----BEGIN CERTIFICATE-----") {
         return Err(bad("a PEM file that contains a certificate".to_owned()));
     }
     Ok(ClientTlsConfig::new().ca_certificate(Certificate::from_pem(pem)))
 }
 
-/// Says once that the collector does not take spans, and once that it does again.
+/// Logs one line when sending spans starts to fail, and one when it works again.
 #[derive(Debug)]
 struct FailureLogger {
     inner: Otlp,

@@ -1,16 +1,18 @@
-//! Ids of traces and spans: those of a killmail are made of what everybody knows of it.
+//! Ids of traces and spans. Every process derives a killmail's ids from its id and revision.
 
 use opentelemetry::trace::{SpanId, TraceId};
 use sha2::{Digest as _, Sha256};
 
-/// The trace of a killmail in one revision: the first 16 bytes of SHA-256 of `killfeed <id>/<revision>`. A shell finds it:
+/// Returns the trace id of a revision of a killmail.
+///
+/// The id is the first 16 bytes of the SHA-256 of `killfeed <id>/<revision>`. A shell computes it:
 /// `printf 'killfeed 128000000/0' | sha256sum | cut -c1-32`.
 pub fn trace(killmail_id: u64, revision: u32) -> TraceId {
     let (trace, _) = of(killmail_id, revision);
     TraceId::from_bytes(trace)
 }
 
-/// The span that all others of it hang on: the 8 bytes after those.
+/// Returns the id of the trace's root span: the 8 bytes of the hash after those of the trace id.
 pub fn root_span(killmail_id: u64, revision: u32) -> SpanId {
     let (_, span) = of(killmail_id, revision);
     SpanId::from_bytes(span)
@@ -24,19 +26,19 @@ fn of(killmail_id: u64, revision: u32) -> ([u8; 16], [u8; 8]) {
     (trace, span)
 }
 
-/// The header of W3C Trace Context.
+/// Formats the `traceparent` header of W3C Trace Context.
 pub fn traceparent(trace: TraceId, span: SpanId) -> String {
     format!("00-{trace}-{span}-01")
 }
 
-/// What such a header names; `None` = it is none, or names nothing.
+/// Parses a `traceparent` header; returns `None` if it is malformed or an id is zero.
 pub fn parse_traceparent(header: &str) -> Option<(TraceId, SpanId)> {
     let mut parts = header.trim().split('-');
     let (version, trace, span, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let hex = |text: &str, length: usize| {
         text.len() == length && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
     };
-    // A version above ours may say more at the end; ff is none.
+    // A version above 00 may have more fields at the end. The version ff is invalid.
     let known = hex(version, 2) && version != "ff" && (version != "00" || parts.next().is_none());
     if !known || !hex(trace, 32) || !hex(span, 16) || !hex(flags, 2) {
         return None;
@@ -51,7 +53,7 @@ mod tests {
 
     #[test]
     fn a_killmails_ids_are_what_a_shell_says() {
-        // printf 'killfeed 128000000/0' | sha256sum
+        // The output of: printf 'killfeed 128000000/0' | sha256sum
         let digest = "072fde540476cb353d59e827b6d6b4985a41e94998aa8470cfe46cf726ecc076";
         assert_eq!(trace(128_000_000, 0).to_string(), digest[..32]);
         assert_eq!(root_span(128_000_000, 0).to_string(), digest[32..48]);

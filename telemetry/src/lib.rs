@@ -1,14 +1,14 @@
-//! # What both services tell of themselves: traces, and numbers for Prometheus ([`prometheus`])
+//! Traces and Prometheus metrics ([`prometheus`]) of both services.
 //!
-//! Traces are the way of one killmail over all processes, and the calls between them.
+//! A trace follows one killmail through all processes, including the calls between them.
 //!
-//! Both services tell an OpenTelemetry collector what they did, if one is set; otherwise [`Traces`] is empty and costs a
-//! comparison.
+//! Both services send spans to an OpenTelemetry collector if one is set. Otherwise [`Traces`] is empty, and each use
+//! costs only a comparison.
 //!
-//! A killmail's trace is found without being carried: its id is made of the killmail's id and revision ([`ids`]), so every
-//! process that meets the killmail joins the same trace, in whatever order and after however many restarts. The stream says
-//! nothing of it, which it could not: its encoded bytes are shared by all clients. Spans are told when they are over, with
-//! the times at which they began and ended, because a document's killmail is known only after it was fetched and parsed.
+//! No message carries a killmail's trace id. Every process derives it from the killmail's id and revision ([`ids`]), so
+//! all processes join the same trace, in any order and after any number of restarts. The stream cannot carry it,
+//! because all clients share its encoded bytes. Spans are recorded when they end, with their start and end times,
+//! because the killmail of a document is known only after the document is fetched and parsed.
 
 mod client_spans;
 #[cfg(not(feature = "traces"))]
@@ -31,19 +31,19 @@ use export::Exporter;
 /// The address of the collector.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// Why no collector can be told: a setting that is none.
+/// An invalid setting, which prevents a connection to the collector.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}={value:?}: expected {expected}")]
 pub struct Unusable {
-    /// Which.
+    /// The environment variable.
     pub variable: &'static str,
-    /// What it is.
+    /// The value.
     pub value: String,
-    /// What it should be, for a person.
+    /// A description of the expected form.
     pub expected: String,
 }
 
-/// Returns why a build without the feature `traces` does not start with a collector.
+/// Returns the error for a collector in a build without the feature `traces`.
 #[cfg(any(test, not(feature = "traces")))]
 fn without_traces(endpoint: &str) -> Unusable {
     Unusable {
@@ -53,30 +53,32 @@ fn without_traces(endpoint: &str) -> Unusable {
     }
 }
 
-/// Where spans go; empty = nowhere. Cheap to clone.
+/// The destination of spans; empty if no collector is set. Cloning it is cheap.
 #[derive(Debug, Clone, Default)]
 pub struct Traces(Option<Arc<Exporter>>);
 
-/// From when to when something went on.
+/// The start and end of a span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpanTimes {
-    /// Its beginning.
+    /// The start.
     pub begun: SystemTime,
-    /// Its end.
+    /// The end.
     pub ended: SystemTime,
 }
 
 impl SpanTimes {
-    /// From then until now.
+    /// Returns the times of a span that started at `begun` and ends now.
     pub fn since(begun: SystemTime) -> Self {
         Self { begun, ended: now() }
     }
 }
 
 impl Traces {
-    /// Sends spans to the collector at `endpoint` (gRPC) as those of `service`. `ca`: path of a PEM file with the authority of
-    /// its certificate; `None` = a public one. Must be called in a Tokio runtime. Nothing is connected yet, and a collector
-    /// that is away costs nothing but the spans.
+    /// Sends the spans of `service` to the collector at `endpoint` (gRPC).
+    ///
+    /// `ca` is the path of a PEM file with the authority of the collector's certificate; `None` trusts the public
+    /// authorities. Must be called in a Tokio runtime. The function does not connect, and while the collector is
+    /// unavailable, spans are dropped without any other effect.
     pub fn start(
         endpoint: &str,
         ca: Option<&Path>,
@@ -87,12 +89,12 @@ impl Traces {
         Ok(Self(Some(Arc::new(exporting))))
     }
 
-    /// Now, if anybody will be told: for the beginning of something.
+    /// Returns the current time as the start of a span, or `None` if tracing is off.
     pub fn now(&self) -> Option<SystemTime> {
         self.0.as_ref().map(|_| now())
     }
 
-    /// The trace of a killmail in one revision; `None` = nobody will be told.
+    /// Returns the trace of a revision of a killmail, or `None` if tracing is off.
     pub fn killmail(&self, killmail_id: u64, revision: u32) -> Option<KillmailTrace<'_>> {
         let exporting = self.0.as_deref()?;
         Some(KillmailTrace {
@@ -102,7 +104,9 @@ impl Traces {
         })
     }
 
-    /// Begins a call's span: `path` as in HTTP, `parent` the caller's `traceparent`, if it sent one.
+    /// Starts the span of a call.
+    ///
+    /// `path` is the HTTP path, and `parent` is the caller's `traceparent` if the caller sent one.
     pub fn call(&self, path: &str, kind: SpanKind, parent: Option<&str>) -> Option<Call> {
         let exporting = self.0.clone()?;
         let parent = parent.and_then(ids::parse_traceparent);
@@ -118,17 +122,17 @@ impl Traces {
         })
     }
 
-    /// Sends what is left, within two seconds.
+    /// Sends the remaining spans; takes two seconds at most.
     pub async fn finish(&self) {
         let Some(exporting) = self.0.clone() else { return };
-        // The exporter waits for its own thread.
+        // The exporter blocks until its own thread has finished.
         if let Err(error) = tokio::task::spawn_blocking(move || exporting.finish()).await {
             tracing::debug!(%error, "sending the last traces failed");
         }
     }
 }
 
-/// One killmail's trace.
+/// The trace of one killmail.
 #[derive(Debug)]
 pub struct KillmailTrace<'a> {
     exporting: &'a Exporter,
@@ -137,7 +141,7 @@ pub struct KillmailTrace<'a> {
 }
 
 impl KillmailTrace<'_> {
-    /// The span that all others hang on: told by the ingestor that made the killmail's record.
+    /// Records the root span. Only the ingestor that created the killmail's record does this.
     pub fn root(&self, times: SpanTimes) {
         let span = ids::root_span(self.killmail_id, self.revision);
         self.record(
@@ -150,12 +154,12 @@ impl KillmailTrace<'_> {
         );
     }
 
-    /// One step of its way.
+    /// Records a step of the killmail as a child of the root span.
     pub fn step(&self, name: &'static str, kind: SpanKind, times: SpanTimes, attributes: Vec<KeyValue>) {
         self.outcome(name, kind, times, attributes, None);
     }
 
-    /// One step of its way; `failed` says what was wrong with it, for people.
+    /// Records a step that may have failed; `failed` describes the error for people.
     pub fn outcome(
         &self,
         name: &'static str,
@@ -186,7 +190,7 @@ impl KillmailTrace<'_> {
     }
 }
 
-/// A call that goes on.
+/// A call in progress.
 #[derive(Debug)]
 pub struct Call {
     exporting: Arc<Exporter>,
@@ -199,12 +203,12 @@ pub struct Call {
 }
 
 impl Call {
-    /// What to send along, so that the other side's span hangs on this one (W3C Trace Context).
+    /// Returns the header that makes the receiver's span a child of this one (W3C Trace Context).
     pub fn traceparent(&self) -> String {
         ids::traceparent(self.trace, self.span)
     }
 
-    /// It is over; `failed` says what was wrong with it, for people.
+    /// Ends the span; `failed` describes the error for people.
     pub fn end(self, failed: Option<String>) {
         let attributes = vec![
             KeyValue::new("rpc.system", "grpc"),
@@ -241,7 +245,7 @@ fn now() -> SystemTime {
 }
 
 fn random_trace() -> TraceId {
-    // Never zero, which would be no id.
+    // An id of zero is invalid.
     TraceId::from_bytes(fastrand::u128(1..).to_be_bytes())
 }
 

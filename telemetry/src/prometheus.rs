@@ -1,16 +1,19 @@
-//! Numbers for Prometheus: what both services do alike. Their names are each service's own.
+//! The Prometheus exporter of both services. Each service defines its own metrics.
 
 use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
-/// How often the exporter tidies up: it keeps the samples of histograms until they are rendered or tidied.
+/// The interval between two upkeep runs. The exporter keeps all samples of histograms until one, or until it renders
+/// them.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Makes a recorder the process's own; `buckets`: which histogram has which. In a process that has another recorder already
-/// (the demo runs both services) the numbers go there, and this one stays empty.
+/// Installs the recorder of the process; `buckets` has the buckets of each histogram.
+///
+/// If the process already has a recorder, as in the demo, which runs both services, that recorder receives the metrics
+/// and the new one stays empty.
 pub fn install(buckets: &[(&str, &[f64])]) -> PrometheusHandle {
-    // Fails for an empty list only.
+    // `set_buckets_for_metric` fails only if the list of buckets is empty.
     let builder = buckets
         .iter()
         .fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
@@ -27,7 +30,7 @@ pub fn install(buckets: &[(&str, &[f64])]) -> PrometheusHandle {
     handle
 }
 
-/// Keeps what is shown tidy, for ever.
+/// Runs the exporter's upkeep at an interval. Never returns.
 pub async fn upkeep(shown: &PrometheusHandle) {
     let mut tick = tokio::time::interval(UPKEEP_INTERVAL);
     loop {

@@ -9,9 +9,10 @@ use std::{
     sync::{Mutex, PoisonError},
 };
 
-/// The ports below those that the kernel gives to connections and to a listener on port 0.
+/// The ports to choose from, all below the kernel's ephemeral ports.
 ///
-/// No other program takes one of them between the check that it is free and the start of a service.
+/// The kernel assigns ephemeral ports to outgoing connections and to listeners on port 0. No other program takes a port
+/// of this range between the check that it is free and the start of a service.
 const PORTS: Range<u16> = 20_000..32_000;
 /// The number of ports that a process claims together; each block keeps one file open.
 const BLOCK: u16 = 200;

@@ -59,7 +59,7 @@ struct Inner {
     feed: feed::Board,
     history: history::HistoryFiles,
     names: FakeNames,
-    /// ESI body of everything published, by killmail id and hash.
+    /// The ESI bodies of all published killmails, by killmail id and hash.
     killmails: HashMap<(u64, String), Value>,
     static_data: static_data::Archive,
     esi_errors: esi::ErrorLimit,
@@ -192,7 +192,7 @@ impl FakeUpstream {
         self.publish(document)
     }
 
-    /// Publishes a line of the bundled sample in the way that its variant says.
+    /// Publishes a line of the bundled sample as its variant requires.
     pub fn play(&self, entry: SampleLine) -> u64 {
         match entry {
             SampleLine::Document(document) => self.publish(document),
@@ -258,7 +258,7 @@ impl FakeUpstream {
         self.world.lock().feed.next()
     }
 
-    /// Fails the next `times` requests for this document with `fault`; `None` lasts until healed.
+    /// Fails the next `times` requests for this document with `fault`; `None` lasts until [`FakeUpstream::heal`].
     pub fn fault(&self, number: u64, fault: Fault, times: Option<usize>) {
         self.world.lock().faults.set_document(number, fault, times);
     }

@@ -87,7 +87,7 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// Sets the point at which connections accepted from now on end.
+    /// Sets the point at which the proxy drops the connections that it accepts from now on.
     pub fn cut_next(&self, cut: Cut) {
         *self.state.cut.lock().unwrap_or_else(PoisonError::into_inner) = cut;
     }

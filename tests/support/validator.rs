@@ -17,11 +17,11 @@ pub use history::{
 pub enum Guarantee {
     /// Events come in log order.
     Ordered,
-    /// A killmail and revision comes at most once per stream.
+    /// Each revision of a killmail comes at most once per stream.
     Unique,
     /// No event of the log is skipped.
     Reliable,
-    /// `after_cursor` continues exactly after it.
+    /// A stream with `after_cursor` starts exactly after the cursor.
     Resumable,
     /// A Progress cursor never covers an undelivered match.
     Bookmarkable,

@@ -3,7 +3,7 @@
 //! - [`table`]: the rules as data
 //! - [`tokens`], [`tree`], [`resolve`]: source text → modules → the targets of paths
 //! - [`dependencies`], [`cycles`], [`names`], [`files`]: the checks, as functions over sources
-//! - [`list`]: the known offenders of a rule; the lists in `architecture/*.txt` may only shrink
+//! - [`list`]: the known violations of a rule; the lists in `architecture/*.txt` may only shrink
 
 mod cycles;
 mod dependencies;
@@ -94,7 +94,7 @@ fn pure_modules_use_no_clock_and_no_disk() {
 #[test]
 fn files_are_short_and_finished() {
     let mut sources = files::read(corpus::repository(), &[""]);
-    // The file contains the list of marks.
+    // This file contains the list of marks itself.
     sources.remove("tests/system/architecture/table.rs");
     let found = files::unfinished(&sources, MAX_LINES, &MARKS);
     assert!(found.is_empty(), "{}", found.join("\n"));

@@ -139,7 +139,7 @@ impl ManualClient {
 
     /// Reads the first event, then waits until retention has removed the next record.
     ///
-    /// Random timing alone may produce no client that retention overtakes.
+    /// With random timing alone, retention may never remove records that a client has yet to read.
     async fn oversleep(&mut self) {
         let url = self.world.direct.clone();
         let mut stream = loop {
@@ -267,7 +267,7 @@ impl ManualClient {
     }
 }
 
-/// A start at the oldest kept record, whose offset the first event shows, because retention moves on.
+/// A start at the oldest kept record. Retention moves on, so only the first event shows its offset.
 const FROM_THE_OLDEST: Start = Start::Earliest { trimmed: u64::MAX };
 
 fn push(stream: &mut Stream, received: Received) {

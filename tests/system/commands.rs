@@ -177,7 +177,7 @@ pub(crate) fn steady(answered: &InteractionReply) -> String {
 
 /// Replaces every piece from `begin` to `end` with `with`.
 ///
-/// The end `|` is for the length of the log: the piece ends at the next newline, `;` or `:`.
+/// If `end` is `|`, the piece is the time that the log covers, which ends at a newline, `.`, `:` or parenthesis.
 fn between(text: &str, begin: &str, end: char, with: &str) -> String {
     let mut parts = text.split(begin);
     let mut steady = parts.next().unwrap_or_default().to_owned();

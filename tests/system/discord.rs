@@ -178,7 +178,7 @@ async fn gateway_serves_exactly_the_configured_shards() {
 
 #[tokio::test]
 async fn fatal_close_codes_end_the_gateway_with_their_reason() {
-    // serenity reports the first two codes and would retry the others for ever.
+    // serenity reports the first two codes and would retry the others forever.
     for code in [4004, 4014, 4011, 4012] {
         let stand_in = FakeDiscord::start().await;
         stand_in.refuse_identify(Some(code));

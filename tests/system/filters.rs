@@ -236,7 +236,7 @@ fn real_killmails_match_their_own_properties() {
             checked += 1;
         }
     }
-    // This time is information and has no bound, because it depends on the machine.
+    // The test prints this time but sets no limit, because the time depends on the machine.
     let ids: Vec<String> = (1..=200).map(|id| id.to_string()).collect();
     let lists = format!("attacker.ship:({}) OR victim.character:1", ids.join(" OR "));
     let program = Program::new(&compiled(&lists, &names).filter).unwrap();

@@ -1,6 +1,6 @@
 //! The seven guarantees of a stream, checked by the validator.
 //!
-//! One test closes the connection at every message, one has clients that read nothing. The randomized run is in
+//! One test closes the connection at every message, and another one has clients that read nothing. The randomized run is in
 //! `chaos`.
 
 use std::collections::HashMap;
@@ -204,7 +204,7 @@ async fn stalled_clients_use_bounded_memory_and_delay_no_client() {
     );
     history.latency = Latency {
         waits,
-        // A stalled client would delay a burst for as long as it stalls, which is for ever.
+        // If stalled clients delayed the others, the burst would never arrive, so any limit would show it.
         limit: TEST_TIMEOUT,
     };
     history.memory = Memory {

@@ -92,7 +92,7 @@ pub(crate) fn digest(bytes: &[u8]) -> u64 {
     hasher.finish()
 }
 
-/// Returns a stream without events, in the validator's terms.
+/// Returns a stream without events, for the validator's history.
 pub(crate) fn begun(start: validator::Start, wanted: Option<BTreeSet<u64>>, updates: bool) -> Stream {
     Stream {
         start,
@@ -194,7 +194,7 @@ impl NextEvent for CheckedEvents {
     }
 }
 
-/// Returns a history without clients, whose log a stream of its own reads to the head.
+/// Returns a history without clients, with all records of the log up to its head.
 pub(crate) async fn whole_log(ingestor: &TestIngestor) -> RunHistory {
     let status = ingestor.status().await;
     let mut history = RunHistory {

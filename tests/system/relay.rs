@@ -61,7 +61,7 @@ async fn history(ingestor: &TestIngestor) -> Vec<ReceivedEvent> {
     }
 }
 
-/// Starts a stream after a cursor and returns how the log receives the cursor.
+/// Starts a stream after a cursor and returns the log's error if it rejects the cursor.
 async fn place(ingestor: &TestIngestor, cursor: &str) -> Result<(), tonic::Status> {
     let request = StreamKillmailsRequest {
         start: Some(From::AfterCursor(cursor.into())),

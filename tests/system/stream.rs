@@ -113,7 +113,7 @@ async fn stream_loses_and_repeats_nothing_when_ingestor_is_killed() {
     let mut seen = Vec::new();
     for (round, part) in documents.chunks(documents.len().div_ceil(4)).enumerate() {
         upstream.publish_all(part.iter().cloned());
-        // The kill comes during the walk: the client has seen a few killmails of this part, and more follow.
+        // The ingestor is killed during the walk: the client has received only some killmails of this part.
         seen.extend(killmails(&mut events, 3 + 7 * round).await);
         ingestor.kill_and_begin().await;
     }

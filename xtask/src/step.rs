@@ -42,7 +42,7 @@ impl Step {
         self
     }
 
-    /// Adds what the developer can do about a failure.
+    /// Adds a hint for the developer, which is shown if the command fails.
     pub(crate) fn with_hint(mut self, hint: &'static str) -> Self {
         self.hint = Some(hint);
         self

@@ -9,7 +9,7 @@ use killfeed_support::{
 
 use crate::environment::{EVERYTHING, Environment, LOWSEC, OF_DOCUMENTS};
 
-/// One in this many documents fails at first.
+/// The average number of documents per document that fails at first.
 const OF_DOCUMENTS_ONE_IN: u32 = 100;
 /// The number of other faults per hour.
 const AN_HOUR: usize = 6;

@@ -174,7 +174,7 @@ async fn open(server: &Process, count: usize) -> Vec<Reader> {
     use futures::StreamExt as _;
     let opening = (0..count).map(|_| Reader::open(&server.address, "", false));
     let mut readers: Vec<Reader> = futures::stream::iter(opening).buffer_unordered(64).collect().await;
-    // The first event of each stream says that it has caught up, so it is open.
+    // The first event of each stream reports that the stream has caught up, so the stream is open.
     futures::future::join_all(readers.iter_mut().map(Reader::progress)).await;
     readers
 }

@@ -2,9 +2,9 @@
 //!
 //! Run it with `cargo run --release --example match_million [SUBSCRIPTIONS]`.
 //!
-//! The program compares the filter set with a linear scan of the same filters, on the real killmails of `../shared/data`, and
-//! checks that both match the same. It prints two tables: for subscriptions that users would keep, and for subscriptions as
-//! users first write them, including those with too many posts.
+//! The program compares the filter set with a linear scan of the same filters, on the real killmails of
+//! `../shared/data`, and checks that both match the same. It prints two tables. One is for subscriptions that users
+//! would keep. The other is for subscriptions as users first write them, some of which match far too many killmails.
 
 #![allow(clippy::disallowed_methods, reason = "a measurement reads the machine's clock")]
 

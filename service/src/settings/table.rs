@@ -1,4 +1,4 @@
-//! The settings as the documentation shows them.
+//! The settings as a table in the documentation.
 
 use std::fmt::Write as _;
 

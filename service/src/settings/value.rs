@@ -1,4 +1,4 @@
-//! The kinds of values: each parser returns what it expects when a text is invalid.
+//! Parsers of values. The error of each parser is the expected form.
 
 use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
@@ -30,11 +30,11 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A value that an empty text turns off.
+/// A value that an empty text turns off; `None` if it is off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OrOff<T>(pub Option<T>);
 
-/// Returns a parser that turns a refusal of `parse` into the given expectation.
+/// Returns a parser with `expected` as its error if `parse` returns `None`.
 pub fn expect<T>(
     expected: impl Into<String>,
     parse: impl Fn(&str) -> Option<T> + Clone + Send + Sync + 'static,
@@ -45,7 +45,7 @@ pub fn expect<T>(
 
 /// Parses a duration: `<number><unit>` with ms, s, m, h or d, up to a hundred years.
 pub fn duration(text: &str) -> Option<Duration> {
-    /// Short enough to be added to any time.
+    /// The limit keeps the sum of a duration and any time from overflowing.
     const MAX: Duration = Duration::from_secs(36_500 * 86_400);
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let (number, unit) = text.split_at(digits);
@@ -80,7 +80,7 @@ where
     expect(expected, move |text| text.parse().ok().filter(|value| *value >= min))
 }
 
-/// Returns a parser of the given words.
+/// Returns a parser that accepts only the given words.
 pub fn one_of<T: Clone + Send + Sync + 'static>(
     expected: &'static str,
     words: &'static [(&'static str, T)],
@@ -112,7 +112,7 @@ pub fn flag(text: &str) -> Result<bool, String> {
     text.parse().map_err(|_| "true or false".to_owned())
 }
 
-/// A duration in the largest unit that holds it as a whole number, as [`duration`] parses it.
+/// Displays a duration in the largest unit that represents it exactly, as [`duration`] parses it.
 #[derive(Debug, Clone, Copy)]
 pub struct DisplayDuration(pub Duration);
 

@@ -27,7 +27,7 @@ pub(super) struct Board {
 }
 
 impl Board {
-    /// Creates an empty board. `sequence.json` names the first document before it is published.
+    /// Creates a feed without files. `sequence.json` names the first document before it is published.
     pub(super) fn new(first: u64) -> Self {
         Self {
             files: BTreeMap::new(),

@@ -1,4 +1,4 @@
-//! Posts and lists of messages.
+//! The routes that post and list messages.
 
 use std::{
     sync::Arc,

@@ -57,7 +57,7 @@ pub(super) fn ordered(history: &RunHistory) -> Vec<String> {
     found
 }
 
-/// A killmail and revision appears once per stream, per chain of resumed streams, and in the log.
+/// Each revision of a killmail appears once per stream, per chain of resumed streams, and in the log.
 pub(super) fn unique(history: &RunHistory) -> Vec<String> {
     let mut found = Vec::new();
     for client in &history.clients {

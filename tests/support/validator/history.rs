@@ -25,7 +25,7 @@ pub struct RunHistory {
     pub crashes: Vec<Crash>,
     /// The server's memory while some clients stalled.
     pub memory: Memory,
-    /// The latency of the other clients meanwhile.
+    /// The latency of the clients that keep up while others stall.
     pub latency: Latency,
 }
 
@@ -43,7 +43,7 @@ pub struct Appended {
 /// One client and its streams, one after another.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Client {
-    /// The name in violations.
+    /// The client's name in descriptions of violations.
     pub name: String,
     /// In the order in which the client opened them.
     pub streams: Vec<Stream>,

@@ -48,7 +48,7 @@ fn graphs<'a>(tree: &Tree<'a>) -> BTreeMap<(&'a str, String), Graph<'a>> {
         let mut add = |target: Target<'_>, line: usize, path: &[&str], is_import: bool| {
             let used: &Module<'a> = match target {
                 Target::Item(used, _) => &tree.modules[used],
-                // Importing a module says nothing yet: the paths in the code say what is used.
+                // An import of a module is not a use yet: the paths in the code show what the file uses.
                 Target::Module(used) if !is_import => &tree.modules[used],
                 _ => return,
             };

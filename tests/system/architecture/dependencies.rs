@@ -60,7 +60,7 @@ pub(super) fn row_of(module: &Module<'_>) -> String {
     name.split("::").next().unwrap_or_default().to_owned()
 }
 
-/// Tells whether `path` is `prefix` or below it.
+/// Returns whether `path` is `prefix` or below it.
 fn covers(prefix: &str, path: &str) -> bool {
     let rest = path.strip_prefix(prefix);
     rest.is_some_and(|rest| prefix.is_empty() || rest.is_empty() || rest.starts_with("::"))
@@ -72,7 +72,7 @@ pub(super) fn modules(tree: &Tree<'_>) -> Vec<Offence> {
     let mut found = Vec::new();
     for path in uses(tree).filter(|path| !path.module.package.rows.is_empty()) {
         let (target, item) = match path.resolved.target {
-            // `crate` alone: the rest of the path says what is used.
+            // `crate` alone is not a use: the rest of the path shows the target.
             Target::Module(module) if tree.modules[module].path.is_empty() && is_own(path.module, module) => (None, ""),
             Target::Module(module) => (Some(module), ""),
             Target::Item(module, item) => (Some(module), item),
@@ -185,13 +185,13 @@ pub(super) fn impure(tree: &Tree<'_>, table: &[(&str, &[&str], &str)]) -> Vec<St
     found
 }
 
-/// `tonic` and `tonic_types` are one family.
+/// Returns whether a crate is the named one or a part of it, as `tonic_types` is of `tonic`.
 fn is_of_family(name: &str, used: &str) -> bool {
     used.strip_prefix(name)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('_'))
 }
 
-/// Tells whether a file is the place (without `.rs`) or below it.
+/// Returns whether `place`, a path without `.rs`, is the file or a folder that contains it.
 pub(super) fn is_in(place: &str, file: &str) -> bool {
     file.strip_prefix(place)
         .is_some_and(|rest| rest.starts_with('.') || rest.starts_with('/'))
@@ -206,7 +206,7 @@ pub(super) fn modules_without_a_row(tree: &Tree<'_>) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns the modules of today that the table maps to a row but that are gone.
+/// Returns the table's current module names that no longer exist in the code.
 pub(super) fn stale_lines<'a>(tree: &Tree<'_>, packages: &'a [Package]) -> Vec<&'a str> {
     let exists = |package: &Package, today: &str| {
         let mut modules = tree.shipped().map(|(_, module)| module);

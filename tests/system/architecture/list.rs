@@ -1,4 +1,4 @@
-//! The lists of known offenders, from the time when a rule was introduced. A list may only shrink.
+//! The lists of violations that existed when a rule was introduced. A list may only shrink.
 
 use std::{collections::BTreeSet, fs};
 
@@ -9,7 +9,7 @@ use killfeed_support::corpus;
 pub(super) struct Offence {
     /// The entry in the list: a line, or several lines for a cycle.
     pub(super) entry: String,
-    /// The place and the allowed alternatives, for an engineer who has just added the offence.
+    /// The place and the allowed alternatives, for an engineer who has just added the violation.
     pub(super) why: String,
 }
 
@@ -43,7 +43,7 @@ pub(super) struct List {
 }
 
 impl List {
-    /// Fails if there are other offences than the list has entries.
+    /// Fails if there are violations that the list does not have.
     ///
     /// `KILLFEED_BLESS=1` removes outdated entries.
     pub(super) fn check(&self, offences: &[Offence]) {
@@ -72,9 +72,9 @@ impl List {
         entries.filter(|entry| !entry.is_empty()).collect()
     }
 
-    /// Compares offences with the list.
+    /// Compares violations with the list.
     ///
-    /// An offence is known if an entry has all its lines: a cycle that loses a file is not a new one.
+    /// A violation is known if an entry has all its lines: a cycle that loses a file is not a new one.
     fn compare(&self, text: &str, offences: &[Offence]) -> Report {
         let listed = self.entries(text);
         let is_within = |entry: &str, listed: &str| entry.lines().all(|line| listed.lines().any(|other| other == line));
@@ -114,7 +114,7 @@ impl List {
         report
     }
 
-    /// Returns the list with its comments and the remaining offences.
+    /// Returns the list with its comments and the remaining violations.
     fn rewritten(&self, text: &str, offences: &[Offence]) -> String {
         let comments = text.lines().take_while(|line| line.starts_with('#'));
         let comments: String = comments.map(|line| format!("{line}\n")).collect();

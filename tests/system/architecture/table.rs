@@ -8,7 +8,9 @@ pub(super) struct Package {
     pub(super) roots: &'static [(&'static str, &'static str)],
     /// The other workspace packages that all its modules may use.
     pub(super) may_use: &'static [&'static str],
-    /// A current module and its name in the table, with its children. A more precise line wins.
+    /// A current module and its name in the table, with its children.
+    ///
+    /// For a module below several lines, the longest path applies.
     pub(super) today: &'static [(&'static str, &'static str)],
     /// Items that every module may use: generated code, and code that moves to the service crate.
     pub(super) shared: &'static [&'static str],

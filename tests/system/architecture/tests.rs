@@ -53,7 +53,7 @@ fn entries(offences: Vec<Offence>) -> Vec<String> {
     offences.into_iter().map(|offence| offence.entry).collect()
 }
 
-/// Returns the offences of a file `src/a.rs` beside modules `b` and `d`.
+/// Returns the violations in a file `src/a.rs` beside modules `b` and `d`.
 fn uses_of(code: &str) -> Vec<String> {
     let files = [
         ("src/lib.rs", "mod a; mod b; mod d; mod shared; pub use b::Hidden;"),

@@ -369,7 +369,7 @@ impl<'t, 'a> Reader<'t, 'a> {
     }
 }
 
-/// Tells whether the attribute at the start is `#[cfg(test)]` or `#[cfg(all(test, ...))]`.
+/// Returns whether the attribute at the start is `#[cfg(test)]` or `#[cfg(all(test, ...))]`.
 fn is_for_tests(tokens: &[Token<'_>]) -> bool {
     starts_with(tokens, &["#", "[", "cfg", "(", "test", ")"])
         || starts_with(tokens, &["#", "[", "cfg", "(", "all", "(", "test"])
@@ -379,7 +379,7 @@ fn starts_with(tokens: &[Token<'_>], expected: &[&str]) -> bool {
     (0..expected.len()).all(|at| code_at(tokens, at) == expected[at])
 }
 
-/// Tells whether the item that starts at `item` is the module whose `mod` is at `module`.
+/// Returns whether the item that starts at `item` is the module whose `mod` is at `module`.
 fn declares(tokens: &[Token<'_>], item: usize, module: usize) -> bool {
     let mut at = item;
     while code_at(tokens, at) == "#" {
@@ -394,7 +394,7 @@ fn declares(tokens: &[Token<'_>], item: usize, module: usize) -> bool {
     at == module
 }
 
-/// Tells whether these parentheses restrict a `pub`: `(crate)`, `(in crate::log)`.
+/// Returns whether these parentheses restrict a `pub`: `(crate)`, `(in crate::log)`.
 ///
 /// A tuple field has other parentheses.
 fn is_restriction(tokens: &[Token<'_>], at: usize) -> bool {
@@ -402,7 +402,7 @@ fn is_restriction(tokens: &[Token<'_>], at: usize) -> bool {
     code_at(tokens, at) == "(" && (code_at(tokens, at + 1) == "in" || keyword && code_at(tokens, at + 2) == ")")
 }
 
-/// Tells whether `pub`, with or without parentheses, is before the keyword of an item.
+/// Returns whether `pub`, with or without parentheses, is before the keyword of an item.
 fn is_visible(tokens: &[Token<'_>], keyword: usize) -> bool {
     let before = tokens[..keyword].iter().rev().map(|token| token.code());
     let mut before = before.skip_while(|text| matches!(*text, "unsafe" | "auto")).peekable();
@@ -412,7 +412,7 @@ fn is_visible(tokens: &[Token<'_>], keyword: usize) -> bool {
     before.next() == Some("pub")
 }
 
-/// Tells whether a keyword, followed by this name, defines an item.
+/// Returns whether a keyword, followed by this name, defines an item.
 fn defines(keyword: &str, name: &str) -> bool {
     let is_keyword = matches!(
         keyword,

@@ -25,12 +25,12 @@ use crate::harness::{TEST_TIMEOUT, TestIngestor};
 const DOCUMENTS: usize = 60;
 const KILLS: usize = 3;
 const RECHECKS: &str = "300ms,1s,6s";
-/// The last re-check, less a second for the machine: the ingestor finds each upload before this time.
+/// One second before the last re-check, so that the ingestor finds each upload even on a slow machine.
 const SOON: Duration = Duration::from_secs(5);
 /// The seed of the fast test's history.
 const SEED: u64 = 1;
 
-/// The fate of one sequence.
+/// The planned behavior of one sequence.
 #[derive(Debug, Clone)]
 enum DocumentPlan {
     Plain,

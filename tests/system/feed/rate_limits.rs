@@ -271,8 +271,8 @@ async fn name_lookups_stay_below_esi_limits_and_are_cached() {
     };
     let most = failures.iter().map(within).max().unwrap_or(0);
     assert!((1..=60).contains(&most), "{most} failures within a minute");
-    // The ingestor fetches 20 tickers per second, four at a time, each four after the responses to the previous four.
-    // After an idle time the limiter allows one more second's worth and the four requests at its end.
+    // The ingestor fetches 20 tickers per second in groups of four, each group after the responses to the previous one.
+    // After an idle time, the limiter also allows the requests of one more second and the group at its end.
     let is_ticker =
         |seen: &&RecordedRequest| seen.path.starts_with("/corporations/") || seen.path.starts_with("/alliances/");
     let times: Vec<Instant> = seen.iter().filter(is_ticker).map(|seen| seen.at).collect();

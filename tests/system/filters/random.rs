@@ -78,7 +78,7 @@ impl FilterGenerator<'_> {
         let (field, kind) = field(&mut self.random, fields);
         let sign = self.one(&[":", ":", ":", "=", "!="]);
         let count = match self.random.u8(0..10) {
-            // More values than the filter set indexes one by one.
+            // The list has more values than the filter set indexes one by one.
             0 => self.random.usize(9..40),
             1..=3 => self.random.usize(2..5),
             _ => 1,

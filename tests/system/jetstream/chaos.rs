@@ -15,7 +15,7 @@ use crate::{chaos::number, harness::TestIngestor};
 /// The time between two killmails.
 const PAUSE: Duration = Duration::from_millis(60);
 
-/// A fault; at most one server is down, because two of three must agree.
+/// A fault. At most one server is down at a time, because a cluster of three needs two.
 #[derive(Debug, Clone, Copy)]
 enum Disruption {
     KillIngestor(usize),

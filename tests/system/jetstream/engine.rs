@@ -223,7 +223,8 @@ async fn superseded_leader_stops_and_records_are_logged_once() {
     let lease = bucket.get_key_value("killfeed-poller").await.unwrap();
     for round in 0..10 {
         let old = lead(&a).await;
-        // The lease changes hands without the leader's knowledge: it still trusts its lease for some seconds.
+        // Another instance acquires the lease without the knowledge of the old leader, which trusts its lease for some
+        // seconds.
         lease
             .put("lease", r#"{"holder":"nobody","renewal":1,"free":true}"#.into())
             .await
@@ -447,7 +448,7 @@ async fn follower_takes_over_when_the_leader_is_gone() {
     let Some(nats) = Nats::single().await else { return };
     let (a, b) = (open(&nats).await, open(&nats).await);
     let first = lead(&a).await;
-    // While the leader lives, nobody else leads, and the followers receive its notes.
+    // While the leader lives, no other instance leads, and the followers receive its notes.
     let (_, note) = watch::channel(String::new());
     match timeout(Duration::from_secs(12), b.log.acquire(note)).await {
         Err(_) => {}

@@ -217,7 +217,7 @@ async fn clients_receive_trim_reports_and_no_repeats() {
         );
     }
 
-    // Republished under other sequences: the server would accept the records, but the dedup entries know them.
+    // The documents come again under other sequences: the server would accept the records, but the dedup entries know them.
     let duplicates = async |both: &[TestIngestor; 2]| {
         both[0].metric("killfeed_duplicates_total").await + both[1].metric("killfeed_duplicates_total").await
     };
