@@ -187,8 +187,7 @@ impl Texts {
             let Some(text) = self.0.get(&setting.variable) else {
                 continue;
             };
-            // Omitting the flag of a setting selects its default, so an empty text is passed to the parser, which
-            // interprets it.
+            // Without the flag, clap would use the default. The setting's parser decides what an empty text means.
             if !text.is_empty() || !setting.default.is_empty() {
                 flags.push(format!("--{}={text}", setting.flag).into());
             }

@@ -150,9 +150,9 @@ pub(super) struct NameCondition {
 /// A value as written.
 #[derive(Debug, Clone)]
 pub(super) struct Value {
-    /// Includes the quotes.
+    /// The span, including the quotes.
     pub span: Span,
-    /// Excludes quotes and escapes.
+    /// The text without quotes and escapes.
     pub text: String,
     pub quoted: bool,
 }

@@ -83,7 +83,7 @@ pub fn some(count: usize) -> Vec<Value> {
     let mut documents = best().documents;
     let different = documents.len();
     for n in different..count {
-        // Above every real killmail id.
+        // These ids are above every real killmail id.
         documents.push(renumbered(&documents[n % different], 4_000_000_000 + n as u64));
     }
     documents.truncate(count);

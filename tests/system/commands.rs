@@ -225,12 +225,12 @@ pub(crate) fn subscribe(name: &str, filter: &str) -> TestInteraction {
         .text("filter", filter)
 }
 
-/// Publishes another killmail with this id now.
+/// Publishes a copy of the first sample killmail under this id, with the current time.
 pub(crate) fn another(desk: &CommandHarness, id: u64) -> Value {
     another_with(desk, id, |_| {})
 }
 
-/// Publishes another killmail with this id now, after `change`.
+/// Does the same as [`another`], but applies `change` before publishing.
 pub(crate) fn another_with(desk: &CommandHarness, id: u64, change: impl FnOnce(&mut Value)) -> Value {
     let now = SystemTime::now();
     let mut document = corpus::sample().remove(0);

@@ -119,7 +119,7 @@ pub(crate) async fn serve(folder: &Path, killmails: u64, nats: Vec<String>) {
         ..Options::new(Duration::from_secs(7 * 86_400))
     };
     let (log, writer): (Arc<dyn LogRead>, Arc<dyn LogWrite>);
-    // Held until this function ends, so that this process stays the leader.
+    // Hold the lease until this function ends, so that this process stays the leader.
     let _leadership;
     if nats.is_empty() {
         let embedded = Arc::new(EmbeddedLog::open(folder, options).unwrap());

@@ -45,7 +45,7 @@ pub struct Appended {
 pub struct Client {
     /// The client's name in descriptions of violations.
     pub name: String,
-    /// In the order in which the client opened them.
+    /// The streams in the order in which the client opened them.
     pub streams: Vec<Stream>,
 }
 
@@ -57,7 +57,7 @@ pub struct Stream {
     pub wanted: Option<BTreeSet<u64>>,
     /// Whether the stream includes revisions above 0.
     pub updates: bool,
-    /// In the order of their arrival.
+    /// The events in the order of their arrival.
     pub events: Vec<Received>,
     /// The client read up to the last record of `RunHistory::log`, so that every record is due.
     pub to_the_end: bool,
@@ -111,7 +111,7 @@ pub struct Crash {
 /// The server's resident memory in bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Memory {
-    /// Without stalled clients.
+    /// The memory without stalled clients.
     pub before: u64,
     /// Samples over time: the number of stalled clients, and the resident memory.
     pub stalled: Vec<(u64, u64)>,

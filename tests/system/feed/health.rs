@@ -117,7 +117,7 @@ async fn full_disk_pauses_the_feed_without_a_loss() {
     upstream.publish_all(all[..6].iter().cloned());
     let mut ingestor = TestIngestor::start(&upstream, &[]).await;
     ingestor.wait_for_killmails(6).await;
-    // More than any disk has: 2^40 MiB is an exbibyte.
+    // No disk has this much space: 2^40 MiB is an exbibyte.
     ingestor.set("INGESTOR_DISK_RESERVE", "1099511627776");
     ingestor.kill_and_begin().await;
     upstream.publish_all(all[6..].iter().cloned());

@@ -21,7 +21,7 @@ use killfeed_ingestor::{
 use killfeed_support::corpus;
 
 pub(super) struct Dataset {
-    /// In feed order, enriched from the static data.
+    /// The killmails in feed order, enriched from the static data.
     pub(super) killmails: Vec<Killmail>,
     pub(super) data: StaticData,
     /// Whether the static data contain all of New Eden.

@@ -37,7 +37,7 @@ fn listed() -> Permissions {
 
 /// Runs every operation of two ingestors of one user over new servers, and returns any error.
 ///
-/// `None` if nats-server is not installed.
+/// Returns `None` if nats-server is not installed.
 async fn everything(operator: &Operator, permissions: &Permissions) -> Option<Result<(), String>> {
     let nats = Nats::single_with(operator.config()).await?;
     let data = tempfile::tempdir().unwrap();
