@@ -169,7 +169,7 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "INGESTOR_MAX_STREAM_AGE",
         "1h",
-        "Maximum age of a stream (up to 10% less); it then ends with UNAVAILABLE, so that replicas rebalance",
+        "Age at which a stream ends with UNAVAILABLE, up to 10% earlier, so that clients spread over the replicas",
     ),
     setting("INGESTOR_MAX_CONNECTIONS", "2048", "Maximum open gRPC connections"),
     setting(

@@ -286,7 +286,12 @@ pub(super) fn age(text: &str) -> Result<u64, QuantityError> {
         .and_then(|seconds| u64::try_from(seconds).ok())
         // The limit of a million years keeps canonical text exact.
         .filter(|&seconds| seconds < 1 << 45)
-        .ok_or_else(|| wrong(format!("`{text}` is too long or too precise for an age"), None))
+        .ok_or_else(|| {
+            wrong(
+                format!("`{text}` is too long or too precise for an age; write one like 90m, 2h or 1d"),
+                None,
+            )
+        })
 }
 
 /// Returns the text that parses as this number of seconds.
