@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn retry_after_is_the_minimum_of_a_delay() {
+    fn delay_is_at_least_retry_after() {
         let mut backoff = Backoff::new(SECOND, MINUTE);
         assert_eq!(backoff.next_delay_after(Some(MINUTE * 5)), MINUTE * 5);
         assert_eq!(backoff.failures(), 1);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn new_maximum_keeps_the_failures() {
+    fn new_maximum_keeps_the_failure_count() {
         let mut backoff = Backoff::new(SECOND, MINUTE).with_failures(7);
         backoff.set_max(MINUTE * 60);
         assert_eq!(backoff.ceiling(), SECOND * 128);

@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn milliseconds_are_cut_to_what_fits() {
+    fn milliseconds_truncate_and_clamp_to_the_epoch() {
         assert_eq!(to_ms(UNIX_EPOCH - SECOND), 0);
         assert_eq!(to_ms(UNIX_EPOCH + Duration::from_micros(1_999)), 1);
         assert_eq!((from_ms(-5), to_ms(from_ms(1_500))), (UNIX_EPOCH, 1_500));

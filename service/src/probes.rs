@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn routes_show_what_the_service_says() {
+    async fn routes_report_the_state_of_the_service() {
         let (ready, refreshed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let (is_ready, refresh) = (ready.clone(), refreshed.clone());
         let router = router(Probes {

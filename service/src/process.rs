@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_those_of_the_contract() {
+    fn failures_map_to_the_documented_exit_codes() {
         for (failure, code) in [(Failure::Failed, 1), (Failure::Later, 75), (Failure::Configuration, 78)] {
             assert_eq!(
                 format!("{:?}", ExitCode::from(failure)),
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_log_filter_is_one_line() {
+    fn invalid_log_filter_gives_a_one_line_error() {
         let error = start_logging("killfeed_example", "info,killfeed=loud", LogFormat::Text).unwrap_err();
         let line = error.to_string();
         let expected = r#"RUST_LOG="info,killfeed=loud": expected a filter like info or killfeed_example=debug ("#;

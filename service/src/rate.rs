@@ -107,14 +107,14 @@ mod tests {
     }
 
     #[test]
-    fn idle_time_gives_no_more_than_a_burst() {
+    fn idle_time_refills_at_most_a_burst() {
         let mut limiter = RateLimiter::empty(8.0, 1.0, at(0));
         assert_eq!(limiter.take(1.0, at(60_000)), Ok(()));
         assert_eq!(limiter.take(1.0, at(60_000)), Err(ms(125)));
     }
 
     #[test]
-    fn overdraft_is_paid_later() {
+    fn oversized_request_delays_later_requests() {
         let mut limiter = RateLimiter::full(1.0, 60.0, at(0));
         assert_eq!(limiter.take(100.0, at(0)), Ok(()));
         assert_eq!(limiter.take(1.0, at(0)), Err(ms(41_000)));
@@ -123,14 +123,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_refilled_before_a_start_in_the_future() {
+    fn limiter_refills_nothing_before_a_future_start() {
         let mut limiter = RateLimiter::empty(8.0, 1.0, at(1_000));
         assert_eq!(limiter.take(1.0, at(0)), Err(ms(1_125)));
         assert_eq!(limiter.take(1.0, at(1_125)), Ok(()));
     }
 
     #[test]
-    fn time_that_goes_back_gives_nothing_away() {
+    fn backward_time_refills_nothing() {
         let mut limiter = RateLimiter::full(1.0, 1.0, at(5_000));
         assert_eq!(limiter.take(1.0, at(0)), Ok(()));
         assert_eq!(limiter.take(1.0, at(5_500)), Err(ms(500)));

@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_killmails_ids_are_what_a_shell_says() {
+    fn killmail_ids_match_the_sha256_digest() {
         // The output of: printf 'killfeed 128000000/0' | sha256sum
         let digest = "072fde540476cb353d59e827b6d6b4985a41e94998aa8470cfe46cf726ecc076";
         assert_eq!(trace(128_000_000, 0).to_string(), digest[..32]);
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_is_written_and_read() {
+    fn traceparent_round_trips_and_malformed_text_is_rejected() {
         let (trace, span) = (trace(7, 0), root_span(7, 0));
         assert_eq!(parse_traceparent(&traceparent(trace, span)), Some((trace, span)));
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_to_tell_costs_nothing() {
+    fn disabled_traces_record_nothing() {
         let off = Traces::default();
         assert!(off.now().is_none() && off.killmail(1, 0).is_none());
         assert!(off.call("/a/b", SpanKind::Client, None).is_none());
@@ -274,7 +274,7 @@ mod tests {
 
     #[cfg(feature = "traces")]
     #[tokio::test]
-    async fn an_endpoint_that_is_none_is_named() {
+    async fn invalid_endpoint_or_ca_file_names_its_variable() {
         let error = |endpoint, ca: Option<&str>| {
             let unusable = Traces::start(endpoint, ca.map(Path::new), "test", "1").unwrap_err();
             (unusable.variable, unusable.value, unusable.expected)
@@ -311,7 +311,7 @@ mod tests {
 
     #[cfg(feature = "traces")]
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_collector_that_is_away_holds_nobody_up() {
+    async fn unavailable_collector_does_not_delay_the_program() {
         let traces = Traces::start("http://127.0.0.1:9", None, "test", "1").unwrap();
         let begun = traces.now().unwrap();
         for id in 1..5_000 {

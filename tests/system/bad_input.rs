@@ -15,7 +15,7 @@ async fn refused(binary: Binary, settings: &[(&str, String)]) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bad_setting_ends_the_program_before_it_binds_a_port() {
+async fn invalid_setting_ends_the_program_before_it_binds_a_port() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     // The port is taken: a program that bound it before it checked its settings would report the port first.
     let address = taken.local_addr().unwrap().to_string();

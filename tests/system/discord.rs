@@ -352,7 +352,12 @@ async fn invalid_token_is_not_retried() {
 #[test]
 fn token_appears_in_no_log() {
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "discord::logs_everything", "--ignored", "--nocapture"]);
+    child.args([
+        "--exact",
+        "discord::session_is_logged_at_every_level",
+        "--ignored",
+        "--nocapture",
+    ]);
     let output = child.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{text}");
@@ -366,7 +371,7 @@ fn token_appears_in_no_log() {
 
 #[tokio::test]
 #[ignore = "token_appears_in_no_log runs it"]
-async fn logs_everything() {
+async fn session_is_logged_at_every_level() {
     let log = tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE);
     log.with_ansi(false).with_writer(std::io::stderr).init();
     let stand_in = FakeDiscord::start().await;

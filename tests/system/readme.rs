@@ -17,7 +17,7 @@ const SERVICES: [(&str, &[Setting], Binary); 2] = [
 ///
 /// A table is between `<!-- settings: ingestor -->` and `<!-- end -->`.
 #[test]
-fn its_tables_list_every_setting_with_its_default() {
+fn settings_tables_list_every_setting_with_its_default() {
     let path = corpus::repository().join("docs/settings.md");
     let mut text = fs::read_to_string(&path).unwrap();
     for (service, settings, _) in SERVICES {
@@ -31,7 +31,7 @@ fn its_tables_list_every_setting_with_its_default() {
             assert_eq!(
                 text[start..end],
                 table,
-                "rewrite it with KILLFEED_BLESS=1 cargo test its_tables"
+                "rewrite it with KILLFEED_BLESS=1 cargo test settings_tables"
             );
         }
     }

@@ -119,7 +119,7 @@ async fn relay_copies_the_log_of_its_upstream_byte_for_byte() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_of_both_loses_and_repeats_nothing_under_kills() {
+async fn client_of_relay_and_upstream_loses_nothing_despite_crashes() {
     let upstream = FakeUpstream::start().await;
     let documents = documents(300);
     let expected = ids(&documents);

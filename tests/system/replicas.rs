@@ -54,7 +54,7 @@ pub(crate) async fn follow(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_of_both_lose_and_repeat_nothing_under_kills() {
+async fn clients_of_two_replicas_lose_nothing_despite_crashes() {
     let upstream = FakeUpstream::start().await;
     let mut first = TestIngestor::start(&upstream, &[]).await;
     let source = format!("relay:{}", first.url());

@@ -134,7 +134,7 @@ impl Backfill<'_> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn backfill_adds_missing_killmails_in_order_despite_a_kill() {
+async fn backfill_adds_missing_killmails_in_order_despite_a_crash() {
     let upstream = FakeUpstream::start().await;
     let documents = documents(120);
     // The log already holds some live killmails, and some bodies exist only at ESI.

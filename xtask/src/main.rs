@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_become_command_lines() {
+    fn commands_expand_to_cargo_command_lines() {
         assert_eq!(lines(&["fmt"]), ["cargo fmt --all"]);
         assert_eq!(lines(&["test", "filter"]), ["cargo test --lib --bins filter"]);
         assert_eq!(lines(&["bench", "parse"]), ["cargo bench --bench parse"]);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_names_are_errors_that_list_the_known_ones() {
+    fn unknown_name_error_lists_the_known_names() {
         let error = |words: &[&str]| steps(&root(), words).unwrap_err();
         assert!(error(&["bench", "nothing"]).contains("enrich, match_set, parse, search"));
         assert!(error(&["fuzz", "nothing"]).contains("document, esi_body, filter"));

@@ -76,7 +76,7 @@ fn empty_variable_is_unset() {
 }
 
 #[test]
-fn empty_text_turns_off_what_can_be_off() {
+fn empty_value_turns_off_optional_settings() {
     assert_eq!(read(&[], &[("INGESTOR_ADDR", "")]).unwrap().addr, OrOff(None));
     assert_eq!(read(&["--addr", ""], &[]).unwrap().addr, OrOff(None));
     let tokens = ("INGESTOR_TOKENS_FILE", "tokens");
@@ -84,7 +84,7 @@ fn empty_text_turns_off_what_can_be_off() {
 }
 
 #[test]
-fn invalid_value_is_one_line() {
+fn invalid_value_gives_a_one_line_error() {
     for (variable, value, expected) in [
         (
             "INGESTOR_POLL_INTERVAL",
@@ -112,7 +112,7 @@ fn invalid_value_is_one_line() {
 }
 
 #[test]
-fn secret_may_come_from_a_file_and_is_never_shown() {
+fn secret_is_read_from_a_file_and_hidden_in_errors() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
     std::fs::write(&path, "s3cret\n").unwrap();
@@ -135,7 +135,7 @@ fn secret_may_come_from_a_file_and_is_never_shown() {
 }
 
 #[test]
-fn error_over_several_settings_shows_the_text_or_the_default() {
+fn error_across_settings_shows_the_value_or_the_default() {
     let given = Texts::from_pairs([("INGESTOR_ADDR", "0.0.0.0:1 ")]);
     let line = |texts: &Texts| {
         texts

@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn duration_is_a_number_and_a_unit() {
+    fn duration_needs_a_number_and_a_unit() {
         for (text, ms) in [
             ("6s", 6_000),
             ("500ms", 500),

@@ -242,7 +242,7 @@ fn security_compares_as_displayed() {
 }
 
 #[test]
-fn texts_compile_up_to_every_limit() {
+fn filters_compile_up_to_every_limit() {
     let spaces = |count: usize| format!("npc{}", " ".repeat(count - 3));
     compiled(&spaces(2_000));
     assert_eq!(

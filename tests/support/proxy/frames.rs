@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn cut_comes_at_the_configured_byte() {
+    fn connection_closes_at_the_configured_byte() {
         let (data, all) = (29, connection().len());
         for (cut, expected) in [
             (Cut::Never, all),

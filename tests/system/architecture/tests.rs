@@ -96,7 +96,7 @@ fn every_way_to_name_a_module_is_a_use() {
 }
 
 #[test]
-fn allowed_uses_text_and_tests_are_not_an_offence() {
+fn allowed_uses_text_and_tests_are_accepted() {
     for code in [
         "use crate::b::Allowed;",
         "use crate::b::Allowed; fn f() { Allowed::new(); }",
@@ -119,7 +119,7 @@ fn code_after_test_code_is_still_checked() {
 }
 
 #[test]
-fn failure_names_the_file_the_use_and_what_is_allowed() {
+fn failure_names_the_file_the_use_and_the_allowed_modules() {
     let files = [
         ("src/lib.rs", "mod a; mod b;"),
         ("src/a.rs", "\n\nuse crate::b::Other;"),

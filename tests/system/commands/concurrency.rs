@@ -114,7 +114,7 @@ async fn concurrent_commands_of_a_guild_are_serialized() {
 
 /// The process is killed during many commands. Every subscription with a response still exists.
 #[tokio::test(flavor = "multi_thread")]
-async fn confirmed_subscriptions_survive_a_kill() {
+async fn confirmed_subscriptions_survive_a_crash() {
     let mut desk = CommandHarness::start(&[]).await;
     let asks: Vec<(String, TestInteraction)> = (0..40)
         .map(|n| (format!("n{n:02}"), subscribe(&format!("n{n:02}"), "npc")))

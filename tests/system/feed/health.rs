@@ -73,7 +73,7 @@ async fn becomes(ingestor: &TestIngestor, health: FeedHealth, reason: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_names_each_cause_everywhere_and_recovers() {
+async fn feed_health_reports_each_cause_and_recovers() {
     let upstream = FakeUpstream::start_with_sample().await;
     let mut all = documents(20).into_iter();
     let mut next = || all.next().unwrap();

@@ -39,7 +39,7 @@ fn paced<'s>(requests: impl Iterator<Item = &'s RecordedRequest>, start: Instant
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn feed_rate_limit_holds_across_kills() {
+async fn feed_rate_limit_holds_across_crashes() {
     const RATE: u32 = 20;
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(40);
@@ -81,7 +81,7 @@ async fn feed_rate_limit_holds_across_kills() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ban_holds_across_kills() {
+async fn ban_holds_across_crashes() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(10);
     upstream.publish_all(all[..5].iter().cloned());
@@ -324,7 +324,7 @@ async fn name_lookups_stay_below_esi_limits_and_are_cached() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn esi_ban_holds_across_kills_and_delays_only_names() {
+async fn esi_ban_holds_across_crashes_and_delays_only_names() {
     let upstream = FakeUpstream::start_with_sample().await;
     let all = documents(20);
     upstream.host_fault(Host::Esi, Fault::TooManyRequests(Some(600)), None);

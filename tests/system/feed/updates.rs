@@ -25,7 +25,7 @@ fn told(killmails: &[Killmail]) -> Vec<(u64, u32)> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn announced_re_upload_becomes_the_next_revision() {
+async fn republished_sequence_becomes_the_next_revision() {
     let upstream = FakeUpstream::start_with_sample().await;
     let mut all = documents(5);
     let first = upstream.publish(all[0].clone());

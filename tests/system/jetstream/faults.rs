@@ -298,7 +298,7 @@ async fn stopped_leader_neither_writes_nor_polls_after_its_lease() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn deleted_stream_ends_both_ingestors_with_its_name() {
+async fn error_names_the_deleted_stream_and_ends_both_ingestors() {
     let Some(nats) = Nats::cluster().await else { return };
     let upstream = FakeUpstream::start().await;
     upstream.publish_all(corpus::some(20));
