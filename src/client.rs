@@ -2,13 +2,13 @@
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-//! use killfeed::client::{Client, Follow, Start, What};
+//! use killfeed::client::{Client, EventKind, FollowOptions, Start};
 //!
 //! let client = Client::builder().endpoint("http://127.0.0.1:50051").client_name("example").build()?;
-//! let mut events = client.follow(Follow::new("space:lowsec value>=1b", Start::Latest));
+//! let mut events = client.follow(FollowOptions::new("space:lowsec value>=1b", Start::Latest));
 //! loop {
 //!     let event = events.next().await?;
-//!     if let What::Killmail(killmail) = event.what {
+//!     if let EventKind::Killmail(killmail) = event.kind {
 //!         println!("https://zkillboard.com/kill/{}/", killmail.killmail_id);
 //!     }
 //!     // Handle the event first, then store `event.position`: `Start::After(position)` continues exactly after it.
@@ -19,6 +19,7 @@
 //! Nothing runs in the background: [`Events`] connects, waits and fails over while it is polled, and dropping it cancels.
 
 mod builder;
+mod call_span;
 mod events;
 mod failover;
 mod observer;
@@ -26,7 +27,6 @@ mod retry;
 mod rotation;
 #[cfg(test)]
 mod tests;
-mod call_span;
 
 use std::{fmt, sync::Arc};
 
