@@ -25,7 +25,7 @@ pub enum ClientEvent<'a> {
         /// Which. Its lag is now minus the killmail's `ingested_time`.
         event: &'a Event,
     },
-    /// A killmail came that [`super::Follow::seen`] knows, and is left out.
+    /// A killmail came that [`super::FollowOptions::seen`] knows, and is left out.
     Duplicate {
         /// Which.
         killmail_id: u64,
@@ -41,7 +41,7 @@ pub enum ClientEvent<'a> {
         /// In the server's words, or what went wrong on the way.
         message: &'a str,
     },
-    /// This endpoint has another log: it is asked by time, and what comes twice is left to [`super::Follow::seen`].
+    /// This endpoint has another log: it is asked by time, and what comes twice is left to [`super::FollowOptions::seen`].
     LogChanged {
         /// Which.
         endpoint: &'a str,
