@@ -25,7 +25,6 @@ pub mod grpc;
 pub mod backfill;
 
 pub mod health;
-pub mod http;
 pub mod metrics;
 pub mod new_token;
 

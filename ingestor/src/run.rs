@@ -2,12 +2,16 @@
 
 #[cfg(feature = "jetstream")]
 mod leader;
+mod ready;
 mod source;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use killfeed::setting::SettingError;
-use killfeed_service::clock::Clock;
+use killfeed_service::{
+    clock::Clock,
+    probes::{self, Probes},
+};
 use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
@@ -24,7 +28,6 @@ use crate::{
     feed::r2z2::R2z2Settings,
     grpc::{self, GrpcSettings},
     health::{self, FeedReport},
-    http::{self, HttpState},
     log::{EmbeddedLog, LogRead, Options},
     metrics,
     pipeline::Pipeline,
@@ -127,12 +130,11 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
     let mut tasks = JoinSet::new();
     let (static_data, caught_up) = (enrich.clone(), writer.ready());
     let ready = move || match &caught_up {
-        _ if !static_data.ready() => Err("static data is not loaded yet".to_owned()),
-        Some(caught_up) if !*caught_up.borrow() => {
-            Err("the log has not caught up with the upstream ingestor yet".to_owned())
-        }
+        _ if !static_data.ready() => Err("static data is not loaded yet"),
+        Some(caught_up) if !*caught_up.borrow() => Err("the log has not caught up with the upstream ingestor yet"),
         _ => Ok(()),
     };
+    let reported = feed_health.clone();
     let (measured, lags, budget) = (log.reader(), grpc_settings.lags.clone(), enrich.clone());
     let measure = move || {
         let status = measured.status();
@@ -140,13 +142,13 @@ pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Ru
         lags.record_metrics(status.head);
         budget.record_metrics();
     };
-    let probes = HttpState {
+    let probes = Probes {
         metrics: render,
         refresh_gauges: Box::new(measure),
-        feed: feed_health.clone(),
-        ready: Box::new(ready),
+        ready: Box::new(move || ready::lines(ready(), &reported.borrow())),
+        pages: Vec::new(),
     };
-    let http = http::serve(http_listener, probes, shutdown.clone());
+    let http = probes::serve(http_listener, probes, shutdown.clone());
     tasks.spawn(async move { http.await.map_err(failed) });
 
     let static_data = enrich.clone();

@@ -27,7 +27,6 @@ pub mod guilds;
 pub mod sink;
 
 pub mod database;
-pub mod http;
 pub mod ingestor;
 pub mod metrics;
 pub mod run;

@@ -1,5 +1,6 @@
 //! Puts the parts together and runs them as one: whichever ends first ends all.
 
+mod dead_letters;
 mod maintenance;
 
 use std::{
@@ -11,7 +12,10 @@ use std::{
 
 use anyhow::Context as _;
 use killfeed::setting::SettingError;
-use killfeed_service::clock::Clock;
+use killfeed_service::{
+    clock::Clock,
+    probes::{self, Probes},
+};
 use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
@@ -27,7 +31,7 @@ use crate::{
     deliver::{Deliver, Limits},
     discord::{self, BotToken, Discord, DiscordSettings},
     follow::{self, StreamConsumer},
-    guilds, http,
+    guilds,
     ingestor::{self, IngestorClient},
     metrics,
     outbox::Outbox,
@@ -38,9 +42,6 @@ use crate::{
 
 /// How long messages on their way may take to end after a shutdown began.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How many killmails that were given up `/dead-letters` lists.
-const MAX_DEAD_LETTERS: usize = 1_000;
 
 /// What can be put in from outside.
 #[derive(Clone, Default)]
@@ -113,19 +114,17 @@ pub async fn run_with(settings: Settings, hooks: Hooks, shutdown: CancellationTo
     let (ready, following) = watch::channel(false);
     let metrics = metrics::install();
     let connected = Arc::new(std::sync::OnceLock::new());
-    let probes = http::Probes {
+    let probes = Probes {
         metrics,
-        dead_letters: {
-            let outbox = outbox.clone();
-            Box::new(move || outbox.dead_letters(MAX_DEAD_LETTERS))
-        },
+        refresh_gauges: Box::new(|| ()),
+        pages: vec![dead_letters::page(outbox.clone())],
         ready: readiness(
             following.clone(),
             settings.sink == SinkKind::Discord && settings.discord_token.is_some() && hooks.sink.is_none(),
             connected.clone(),
         ),
     };
-    let serving = http::serve(listener, probes, stop.clone());
+    let serving = probes::serve(listener, probes, stop.clone());
     tasks.spawn(async move { serving.await.context("the HTTP endpoints failed") });
 
     let started = match hooks.sink {
@@ -273,21 +272,27 @@ fn readiness(
 ) -> Box<dyn Fn() -> Result<String, String> + Send + Sync> {
     Box::new(move || {
         if !*following.borrow() {
-            return Err("no stream from an ingestor is open yet, or its position is not on disk".to_owned());
+            return Err(not_ready(
+                "no stream from an ingestor is open yet, or its position is not on disk",
+            ));
         }
         if needs_bot {
             let shards = connected.get().map(|readiness| readiness.borrow().clone());
             return match shards {
-                Some(readiness) if readiness.all() => Ok(format!(": shards {}", readiness.shards)),
-                Some(readiness) => Err(format!(
+                Some(readiness) if readiness.all() => Ok(format!("ready: shards {}\n", readiness.shards)),
+                Some(readiness) => Err(not_ready(&format!(
                     "of the shards {}, only {:?} are connected to Discord",
                     readiness.shards, readiness.connected
-                )),
-                None => Err("no connection to Discord yet".to_owned()),
+                ))),
+                None => Err(not_ready("no connection to Discord yet")),
             };
         }
-        Ok(String::new())
+        Ok("ready\n".to_owned())
     })
+}
+
+fn not_ready(reason: &str) -> String {
+    format!("not ready: {reason}\n")
 }
 
 async fn start_sink(

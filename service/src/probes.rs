@@ -1,6 +1,6 @@
 //! `/metrics`, `/livez` and `/readyz`, for operators and orchestrators.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -15,30 +15,65 @@ pub struct Probes {
     pub refresh_gauges: Box<dyn Fn() + Send + Sync>,
     /// Returns the lines of `/readyz`: `Ok` with status 200, `Err` with status 503.
     pub ready: Box<dyn Fn() -> Result<String, String> + Send + Sync>,
+    /// More pages of the service.
+    pub pages: Vec<Page>,
 }
 
-/// Returns the three routes, to which a service may add its own.
-pub fn router(probes: Probes) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics))
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readyz))
-        .with_state(Arc::new(probes))
+/// A page that one service adds.
+pub struct Page {
+    /// The path, like `/dead-letters`.
+    pub path: &'static str,
+    /// Returns the lines of the page: `Ok` with status 200, `Err` with status 500. The function may block.
+    pub lines: Arc<dyn Fn() -> Result<String, String> + Send + Sync>,
 }
+
+/// The time that [`check_ready`] waits for the response. Containers wait a little longer.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the routes until `shutdown`, and runs the metrics exporter's upkeep meanwhile.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    metrics: &PrometheusHandle,
-    shutdown: CancellationToken,
-) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, probes: Probes, shutdown: CancellationToken) -> std::io::Result<()> {
+    let metrics = probes.metrics.clone();
     tokio::select! {
         // Open connections are not drained, because each response is short.
         () = shutdown.cancelled() => Ok(()),
-        result = async { axum::serve(listener, router).await } => result,
-        () = killfeed_telemetry::prometheus::upkeep(metrics) => Ok(()),
+        result = async { axum::serve(listener, router(probes)).await } => result,
+        () = killfeed_telemetry::prometheus::upkeep(&metrics) => Ok(()),
     }
+}
+
+/// Requests `/readyz` of the service that listens on `addr`.
+///
+/// Returns the lines of a ready service, and an error for people if the service is not ready or does not respond.
+pub async fn check_ready(addr: SocketAddr) -> Result<String, String> {
+    let host = if addr.ip().is_unspecified() {
+        SocketAddr::from(([127, 0, 0, 1], addr.port()))
+    } else {
+        addr
+    };
+    let url = format!("http://{host}/readyz");
+    let request = async {
+        let client = reqwest::Client::builder().timeout(CHECK_TIMEOUT).no_proxy().build()?;
+        let response = client.get(&url).send().await?;
+        let ready = response.status().is_success();
+        Ok::<_, reqwest::Error>((ready, response.text().await?))
+    };
+    match request.await {
+        Ok((true, lines)) => Ok(lines),
+        Ok((false, lines)) => Err(lines.trim().to_owned()),
+        Err(error) => Err(format!("no response from {url}: {error}")),
+    }
+}
+
+fn router(mut probes: Probes) -> Router {
+    let pages = std::mem::take(&mut probes.pages).into_iter();
+    let router = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .with_state(Arc::new(probes));
+    pages.fold(router, |router, page| {
+        router.route(page.path, get(show).with_state(page.lines))
+    })
 }
 
 async fn metrics(State(probes): State<Arc<Probes>>) -> String {
@@ -50,6 +85,14 @@ async fn readyz(State(probes): State<Arc<Probes>>) -> (StatusCode, String) {
     match (probes.ready)() {
         Ok(lines) => (StatusCode::OK, lines),
         Err(lines) => (StatusCode::SERVICE_UNAVAILABLE, lines),
+    }
+}
+
+async fn show(State(lines): State<Arc<dyn Fn() -> Result<String, String> + Send + Sync>>) -> (StatusCode, String) {
+    let shown = tokio::task::spawn_blocking(move || lines()).await;
+    match shown.unwrap_or_else(|error| Err(format!("{error}\n"))) {
+        Ok(lines) => (StatusCode::OK, lines),
+        Err(lines) => (StatusCode::INTERNAL_SERVER_ERROR, lines),
     }
 }
 
@@ -83,6 +126,16 @@ mod tests {
                 true => Ok("ready\n".into()),
                 false => Err("not ready: starting\n".into()),
             }),
+            pages: vec![
+                Page {
+                    path: "/letters",
+                    lines: Arc::new(|| Ok("one\n".into())),
+                },
+                Page {
+                    path: "/broken",
+                    lines: Arc::new(|| Err("no disk\n".into())),
+                },
+            ],
         });
         assert_eq!(call(&router, "/livez").await, (200, "alive\n".into()));
         assert_eq!(call(&router, "/readyz").await, (503, "not ready: starting\n".into()));
@@ -92,5 +145,36 @@ mod tests {
         assert_eq!(call(&router, "/metrics").await.0, 200);
         assert!(refreshed.load(Ordering::Relaxed));
         assert_eq!(call(&router, "/elsewhere").await.0, 404);
+        assert_eq!(call(&router, "/letters").await, (200, "one\n".into()));
+        assert_eq!(call(&router, "/broken").await, (500, "no disk\n".into()));
+    }
+
+    #[tokio::test]
+    async fn check_ready_returns_what_the_service_says() {
+        let (stop, ready) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let is_ready = ready.clone();
+        let probes = Probes {
+            metrics: PrometheusBuilder::new().build_recorder().handle(),
+            refresh_gauges: Box::new(|| ()),
+            ready: Box::new(move || match is_ready.load(Ordering::Relaxed) {
+                true => Ok("ready\n".into()),
+                false => Err("not ready: starting\n".into()),
+            }),
+            pages: Vec::new(),
+        };
+        let served = tokio::spawn(serve(listener, probes, stop.clone()));
+        let any = SocketAddr::from(([0, 0, 0, 0], port));
+        assert_eq!(check_ready(any).await, Err("not ready: starting".into()));
+        ready.store(true, Ordering::Relaxed);
+        assert_eq!(check_ready(any).await, Ok("ready\n".into()));
+        stop.cancel();
+        served.await.unwrap().unwrap();
+        let error = check_ready(any).await.unwrap_err();
+        assert!(
+            error.starts_with(&format!("no response from http://127.0.0.1:{port}/readyz: ")),
+            "{error}"
+        );
     }
 }

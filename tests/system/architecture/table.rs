@@ -73,8 +73,6 @@ pub(super) const PACKAGES: [Package; 5] = [
             ("new_token", "cli"),
             ("progress", "cli"),
             ("reload", "run"),
-            // The module moves to the service crate.
-            ("http", "probes"),
         ],
         shared: &["clock"],
         rows: &[
@@ -84,7 +82,6 @@ pub(super) const PACKAGES: [Package; 5] = [
             ("universe", NOTHING),
             ("listen", NOTHING),
             ("clock", NOTHING),
-            ("probes", NOTHING),
             ("feed", &["parse", "health"]),
             ("enrich", &["universe"]),
             ("replication", &["log", "health"]),
@@ -113,14 +110,11 @@ pub(super) const PACKAGES: [Package; 5] = [
             ("shards", "model"),
             ("guilds", "run"),
             ("subcommands", "cli"),
-            // The module moves to the service crate.
-            ("http", "probes"),
         ],
         shared: &["clock"],
         rows: &[
             ("model", NOTHING),
             ("clock", NOTHING),
-            ("probes", NOTHING),
             ("database", &["model"]),
             ("render", &["model"]),
             ("ingestor", &["model"]),
