@@ -2,7 +2,7 @@
 
 mod progress;
 
-use std::{collections::BTreeMap, io::IsTerminal as _, net::SocketAddr, path::Path, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use clap::{Arg, ArgMatches, Command};
 use killfeed::setting::{Setting, SettingError};
@@ -12,20 +12,15 @@ use killfeed_ingestor::{
     feed::history::Day,
     log,
     new_token::{self, NewToken},
-    settings::{Engine, LogFormat, SETTINGS, Settings},
+    settings::{Engine, SETTINGS, Settings},
     start,
 };
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::watch,
+use killfeed_service::{
+    probes,
+    process::{self, EndSignals, Ended, Failure, Signals},
 };
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
-
-/// sysexits.h EX_CONFIG: something only the operator can mend; a supervisor need not try again.
-const CONFIG: u8 = 78;
-/// EX_TEMPFAIL: the same command may work later, with nothing changed.
-const LATER: u8 = 75;
 
 fn main() -> ExitCode {
     let matches = command().get_matches();
@@ -34,21 +29,21 @@ fn main() -> ExitCode {
     }
     let settings = match read_settings(&matches) {
         Ok(settings) => settings,
-        Err(error) => return fail(CONFIG, &error),
+        Err(error) => return fail(Failure::Configuration, &error),
     };
-    if let Err(error) = init_logging(&settings) {
-        return fail(CONFIG, &error);
+    if let Err(error) = process::start_logging("killfeed_ingestor", &settings.log_filter, settings.log_format) {
+        return fail(Failure::Configuration, &error);
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(1, &format!("cannot start the async runtime: {error}")),
+    let program = async {
+        match matches.subcommand_name() {
+            Some("health") => health(&settings).await,
+            Some("new-log-id") => new_log_id(&settings),
+            Some("backfill") => backfill(&settings, &matches).await,
+            _ => serve(settings).await,
+        }
     };
-    match matches.subcommand_name() {
-        Some("health") => runtime.block_on(health(settings.http_addr)),
-        Some("new-log-id") => new_log_id(&settings),
-        Some("backfill") => runtime.block_on(backfill(&settings, &matches)),
-        _ => runtime.block_on(serve(settings)),
-    }
+    process::block_on(program)
+        .unwrap_or_else(|error| fail(Failure::Failed, &format!("cannot start the async runtime: {error}")))
 }
 
 fn command() -> Command {
@@ -109,7 +104,7 @@ fn new_token(matches: &ArgMatches) -> ExitCode {
     match new_token::new_token(Path::new(text("out")), text("name")) {
         Ok(NewToken::Made(path)) => println!("created {}", path.display()),
         Ok(NewToken::Known(path)) => println!("{} already exists", path.display()),
-        Err(error) => return fail(CONFIG, &error),
+        Err(error) => return fail(Failure::Configuration, &error),
     }
     ExitCode::SUCCESS
 }
@@ -157,78 +152,42 @@ fn flag_or_env(matches: &ArgMatches, variable: &str) -> Option<String> {
     flag.or_else(|| std::env::var(variable).ok().filter(|text| !text.trim().is_empty()))
 }
 
-fn init_logging(settings: &Settings) -> Result<(), SettingError> {
-    let filter = EnvFilter::try_new(&settings.log_filter).map_err(|_| {
-        let expected = "a filter like info or killfeed_ingestor=debug";
-        SettingError::new("RUST_LOG", &settings.log_filter, expected)
-    })?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match settings.log_format {
-        // Colours belong in a terminal, not in a file or a journal.
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => builder.json().init(),
+async fn serve(settings: Settings) -> ExitCode {
+    let signals = match Signals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return no_signals(&error),
+    };
+    let shutdown = CancellationToken::new();
+    // A hangup during the start stays pending until there is something to reload.
+    let hangup = Notify::new();
+    let service = Box::pin(async {
+        let running = start(settings, shutdown.clone()).await?;
+        let reload = running.reload();
+        let reloads = async {
+            loop {
+                hangup.notified().await;
+                // A few small files; streams run on other threads meanwhile.
+                reload.again();
+            }
+        };
+        tokio::select! {
+            finished = running.finished() => finished,
+            never = reloads => never,
+        }
+    });
+    match signals.supervise(service, &shutdown, || hangup.notify_one()).await {
+        Ended::Returned(Ok(())) => ExitCode::SUCCESS,
+        Ended::Returned(Err(error @ StartError::Configuration(_))) => fail(Failure::Configuration, &error),
+        Ended::Returned(Err(error @ StartError::Failed(_))) => fail(Failure::Failed, &error),
+        Ended::Forced => fail(
+            Failure::Failed,
+            &"stopped by a second signal before the drain was complete",
+        ),
     }
-    Ok(())
 }
 
-async fn serve(settings: Settings) -> ExitCode {
-    let shutdown = CancellationToken::new();
-    let signals = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::hangup()),
-    );
-    let (mut terminate, mut interrupt, mut hangup) = match signals {
-        (Ok(terminate), Ok(interrupt), Ok(hangup)) => (terminate, interrupt, hangup),
-        (Err(error), ..) | (_, Err(error), _) | (.., Err(error)) => {
-            return fail(1, &format!("cannot set up signal handling: {error}"));
-        }
-    };
-    let mut any = async move || {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    let code = |error: StartError| (if error.is_configuration() { CONFIG } else { 1 }, error.to_string());
-    let service = async {
-        match start(settings, shutdown.clone()).await {
-            Ok(running) => {
-                let reload = running.reload();
-                let rereads = async {
-                    while hangup.recv().await.is_some() {
-                        // A few small files; streams run on other threads meanwhile.
-                        reload.again();
-                    }
-                    std::future::pending().await
-                };
-                let finished = tokio::select! {
-                    finished = running.finished() => finished,
-                    never = rereads => never,
-                };
-                finished.map_err(code)
-            }
-            Err(error) => Err(code(error)),
-        }
-    };
-    tokio::pin!(service);
-    let result = tokio::select! {
-        result = &mut service => result,
-        () = any() => {
-            tracing::info!("draining, a second signal stops immediately");
-            shutdown.cancel();
-            tokio::select! {
-                result = &mut service => result,
-                () = any() => Err((1, "stopped by a second signal before the drain was complete".into())),
-            }
-        }
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err((code, reason)) => fail(code, &reason),
-    }
+fn no_signals(error: &std::io::Error) -> ExitCode {
+    fail(Failure::Failed, &format!("cannot set up signal handling: {error}"))
 }
 
 async fn backfill(settings: &Settings, matches: &ArgMatches) -> ExitCode {
@@ -241,19 +200,16 @@ async fn backfill(settings: &Settings, matches: &ArgMatches) -> ExitCode {
     };
     let (from, to) = match (day("from"), day("to")) {
         (Ok(from), Ok(to)) => (from, to),
-        (Err(error), _) | (_, Err(error)) => return fail(CONFIG, &error),
+        (Err(error), _) | (_, Err(error)) => return fail(Failure::Configuration, &error),
     };
     let shutdown = CancellationToken::new();
-    let (mut terminate, mut interrupt) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(terminate), Ok(interrupt)) => (terminate, interrupt),
-        (Err(error), _) | (_, Err(error)) => return fail(1, &format!("cannot set up signal handling: {error}")),
+    let mut signals = match EndSignals::listen() {
+        Ok(signals) => signals,
+        Err(error) => return no_signals(&error),
     };
     let stop = shutdown.clone();
     tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        signals.wait().await;
         stop.cancel();
     });
     let (told, progress) = watch::channel(None);
@@ -269,55 +225,39 @@ async fn backfill(settings: &Settings, matches: &ArgMatches) -> ExitCode {
                     "{} killmails could not be fetched; run the same command again later",
                     last.unreadable
                 );
-                return fail(LATER, &text);
+                return fail(Failure::Later, &text);
             }
             ExitCode::SUCCESS
         }
-        Err(error @ BackfillError::Configuration(_)) => fail(CONFIG, &error),
-        Err(error @ BackfillError::Later(_)) => fail(LATER, &error),
+        Err(error @ BackfillError::Configuration(_)) => fail(Failure::Configuration, &error),
+        Err(error @ BackfillError::Later(_)) => fail(Failure::Later, &error),
     }
 }
 
-async fn health(addr: SocketAddr) -> ExitCode {
-    let host = if addr.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], addr.port()))
-    } else {
-        addr
-    };
-    let asked = async {
-        let client = reqwest::Client::builder()
-            .timeout(Duration::from_secs(5))
-            .no_proxy()
-            .build()?;
-        let answer = client.get(format!("http://{host}/readyz")).send().await?;
-        let ready = answer.status().is_success();
-        Ok::<_, reqwest::Error>((ready, answer.text().await?))
-    };
-    match asked.await {
-        Ok((true, text)) => {
-            print!("{text}");
+async fn health(settings: &Settings) -> ExitCode {
+    match probes::check_ready(settings.http_addr).await {
+        Ok(lines) => {
+            print!("{lines}");
             ExitCode::SUCCESS
         }
-        Ok((false, text)) => fail(1, &text.trim()),
-        Err(error) => fail(1, &format!("no response from http://{host}/readyz: {error}")),
+        Err(error) => fail(Failure::Failed, &error),
     }
 }
 
 fn new_log_id(settings: &Settings) -> ExitCode {
     if settings.engine != Engine::Embedded {
         let text = "new-log-id works only with the embedded log: expected INGESTOR_LOG=embedded; if a shared log lost records, start an empty one under another INGESTOR_NATS_STREAM";
-        return fail(CONFIG, &text);
+        return fail(Failure::Configuration, &text);
     }
     match log::new_log_id(&settings.data_dir) {
         Ok(id) => {
             println!("the log now has the id {id}; cursors of the old id stay valid up to its last offset");
             ExitCode::SUCCESS
         }
-        Err(error) => fail(CONFIG, &error),
+        Err(error) => fail(Failure::Configuration, &error),
     }
 }
 
-fn fail(code: u8, reason: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("killfeed-ingestor: {reason}");
-    ExitCode::from(code)
+fn fail(failure: Failure, reason: &dyn std::fmt::Display) -> ExitCode {
+    process::fail(failure, &format_args!("killfeed-ingestor: {reason}"))
 }

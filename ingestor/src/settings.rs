@@ -7,6 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
 use killfeed::setting::{self, RawSettings, Setting, SettingError};
+use killfeed_service::process::LogFormat;
 
 pub use self::{
     engine::{Engine, NatsSettings},
@@ -210,15 +211,6 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// CA of clients' certificates: set = mTLS.
     pub client_ca: Option<PathBuf>,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// Settings that make sense together.

@@ -2,7 +2,7 @@
 
 mod subcommands;
 
-use std::{io::IsTerminal as _, process::ExitCode, sync::Arc};
+use std::{process::ExitCode, sync::Arc};
 
 use killfeed::setting::{Setting, SettingError};
 use killfeed_notifier::{
@@ -10,13 +10,10 @@ use killfeed_notifier::{
     database::StorageError,
     discord::{ConnectError, FatalError},
     run_with,
-    settings::{self, LogFormat, SETTINGS, Settings},
+    settings::{self, SETTINGS, Settings},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use killfeed_service::process::{self, Ended, Failure, Signals, fail};
 use tokio_util::sync::CancellationToken;
-
-/// sysexits.h: something in the configuration is wrong; a restart changes nothing.
-const BAD_CONFIGURATION: u8 = 78;
 
 fn main() -> ExitCode {
     let matches = match command().try_get_matches() {
@@ -28,7 +25,7 @@ fn main() -> ExitCode {
             return if help {
                 ExitCode::SUCCESS
             } else {
-                ExitCode::from(BAD_CONFIGURATION)
+                Failure::Configuration.into()
             };
         }
     };
@@ -42,56 +39,30 @@ fn main() -> ExitCode {
     if let Some(wanted) = wanted {
         return subcommands::run(wanted, &settings);
     }
-    if let Err(error) = start_logging(&settings) {
-        eprintln!("{error}");
-        return ExitCode::from(BAD_CONFIGURATION);
+    // Logs go to standard error: standard output belongs to the console sink.
+    if let Err(error) = process::start_logging("killfeed_notifier", &settings.log_filter, settings.log_format) {
+        return fail(Failure::Configuration, &error);
     }
-    let runtime = match tokio::runtime::Runtime::new() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let code = runtime.block_on(until_signalled(settings));
-    // Whatever still runs after the drain is not worth waiting for.
-    runtime.shutdown_background();
-    code
+    process::block_on(serve(settings)).unwrap_or_else(no_runtime)
 }
 
-/// Runs until it ends, or until a second signal to end.
-async fn until_signalled(settings: Settings) -> ExitCode {
-    let shutdown = CancellationToken::new();
-    let hooks = Hooks::default();
-    let handle = (|| -> std::io::Result<_> {
-        Ok((
-            signal(SignalKind::terminate())?,
-            signal(SignalKind::interrupt())?,
-            signal(SignalKind::hangup())?,
-        ))
-    })();
-    let (mut terminate, mut interrupt, mut hangup) = match handle {
+fn no_runtime(error: std::io::Error) -> ExitCode {
+    fail(Failure::Failed, &format_args!("cannot start: {error}"))
+}
+
+async fn serve(settings: Settings) -> ExitCode {
+    let signals = match Signals::listen() {
         Ok(signals) => signals,
-        Err(error) => {
-            eprintln!("cannot listen for signals: {error}");
-            return ExitCode::FAILURE;
-        }
+        Err(error) => return fail(Failure::Failed, &format_args!("cannot listen for signals: {error}")),
     };
+    let (shutdown, hooks) = (CancellationToken::new(), Hooks::default());
     let reload = Arc::clone(&hooks.reload);
-    let run = run_with(settings, hooks, shutdown.clone());
-    tokio::pin!(run);
-    loop {
-        tokio::select! {
-            result = &mut run => return ended(result),
-            _ = hangup.recv() => reload.notify_one(),
-            _ = async { tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} } } => {
-                if shutdown.is_cancelled() {
-                    tracing::warn!("second signal, stopping immediately");
-                    return ExitCode::FAILURE;
-                }
-                tracing::info!("shutting down after sending messages in progress");
-                shutdown.cancel();
-            }
+    let service = Box::pin(run_with(settings, hooks, shutdown.clone()));
+    match signals.supervise(service, &shutdown, || reload.notify_one()).await {
+        Ended::Returned(result) => ended(result),
+        Ended::Forced => {
+            tracing::warn!("second signal, stopping immediately");
+            Failure::Failed.into()
         }
     }
 }
@@ -112,30 +83,23 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
             .is_some_and(FatalError::is_configuration);
     if configuration {
         // One line, as for every other bad setting.
-        eprintln!("{error}");
-        return ExitCode::from(BAD_CONFIGURATION);
+        return fail(Failure::Configuration, &error);
     }
     tracing::error!("stopped: {error:#}");
-    ExitCode::FAILURE
+    Failure::Failed.into()
 }
 
 /// Flags over environment over defaults; and the subcommand, if one was given.
 fn read_settings(matches: &clap::ArgMatches) -> Result<(Settings, Option<subcommands::Subcommand>), ExitCode> {
     let given = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
-    let bad = |error: SettingError| {
-        eprintln!("{error}");
-        ExitCode::from(BAD_CONFIGURATION)
-    };
+    let bad = |error: SettingError| fail(Failure::Configuration, &error);
     let mut texts = std::collections::BTreeMap::new();
     for setting in SETTINGS {
         if let Some(text) = settings::lookup(setting, None, given).map_err(bad)? {
             texts.insert(setting.variable, text);
         }
     }
-    let wanted = subcommands::read(matches).map_err(|error| {
-        eprintln!("{error}");
-        ExitCode::from(BAD_CONFIGURATION)
-    })?;
+    let wanted = subcommands::read(matches).map_err(|error| fail(Failure::Configuration, &error))?;
     if wanted.is_some() && !texts.contains_key("NOTIFIER_DISCORD_TOKEN") {
         // A subcommand posts nothing: without a token it needs no sink that wants one.
         texts.entry("NOTIFIER_SINK").or_insert_with(|| "console".to_owned());
@@ -181,20 +145,4 @@ fn help(setting: &Setting) -> String {
     } else {
         format!("{} [default: {}]", setting.help, setting.default)
     }
-}
-
-/// Logs go to standard error: standard output belongs to the console sink.
-fn start_logging(settings: &Settings) -> Result<(), SettingError> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&settings.log_filter).map_err(|error| {
-        let expected = format!("a level, or like info,killfeed_notifier=debug ({error})");
-        SettingError::new("RUST_LOG", &settings.log_filter, expected)
-    })?;
-    let logs = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
-    match settings.log_format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => logs.json().init(),
-    }
-    Ok(())
 }

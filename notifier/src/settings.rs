@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use http::Uri;
 use killfeed::setting::{RawSettings, Setting, SettingError};
+use killfeed_service::process::LogFormat;
 
 pub use table::SETTINGS;
 
@@ -22,15 +23,6 @@ pub enum SinkKind {
     Discord,
     /// Standard output.
     Console,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// A text that is never shown: not by `Debug`, not in a log.

@@ -3,7 +3,7 @@
 mod backup;
 mod transfer;
 
-use std::{net::SocketAddr, path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use killfeed::v1::Subscription;
@@ -12,9 +12,10 @@ use killfeed_notifier::{
     discord::{self, BotToken},
     settings::Settings,
 };
-
-/// How long a running notifier may take to say whether it is ready; containers wait a little longer.
-const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+use killfeed_service::{
+    probes,
+    process::{self, Failure, fail},
+};
 
 /// A subcommand.
 #[derive(Debug)]
@@ -193,52 +194,23 @@ fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::SubscriptionsC
 
 /// Does it.
 pub(crate) fn run(wanted: Subcommand, settings: &Settings) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("cannot start: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
-    let done = runtime.block_on(async {
-        match wanted {
+    let program = async {
+        let done = match wanted {
             Subcommand::Subscriptions(wanted) => cli::run(wanted, settings).await,
             Subcommand::Backup(wanted) => backup::run(wanted, settings).await,
-            Subcommand::Health => health(settings.http_addr).await,
+            Subcommand::Health => probes::check_ready(settings.http_addr).await,
             Subcommand::Invite => match &settings.discord_token {
                 Some(token) => discord::invitation(&BotToken::new(token.reveal()), &settings.discord_api_url).await,
                 None => Err("NOTIFIER_DISCORD_TOKEN: expected the bot's token (or a file with it in NOTIFIER_DISCORD_TOKEN_FILE)".to_owned()),
             },
+        };
+        match done {
+            Ok(text) => {
+                print!("{text}");
+                ExitCode::SUCCESS
+            }
+            Err(error) => fail(Failure::Failed, &error),
         }
-    });
-    match done {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// What `/readyz` says; `Err` = not ready, or nobody there.
-async fn health(addr: SocketAddr) -> Result<String, String> {
-    let host = if addr.ip().is_unspecified() {
-        SocketAddr::from(([127, 0, 0, 1], addr.port()))
-    } else {
-        addr
     };
-    let asked = async {
-        let client = reqwest::Client::builder().timeout(HEALTH_TIMEOUT).no_proxy().build()?;
-        let answer = client.get(format!("http://{host}/readyz")).send().await?;
-        let ready = answer.status().is_success();
-        Ok::<_, reqwest::Error>((ready, answer.text().await?))
-    };
-    match asked.await {
-        Ok((true, text)) => Ok(text),
-        Ok((false, text)) => Err(text.trim().to_owned()),
-        Err(error) => Err(format!("no answer from http://{host}/readyz: {error}")),
-    }
+    process::block_on(program).unwrap_or_else(crate::no_runtime)
 }

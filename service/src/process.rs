@@ -2,11 +2,13 @@
 
 use std::{fmt, future::Future, io, io::IsTerminal as _, process::ExitCode};
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use killfeed::setting::SettingError;
+use tokio::{
+    runtime::Runtime,
+    signal::unix::{Signal, SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
-
-use crate::settings::SettingError;
 
 /// The reason why a process ends without success.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,9 +33,19 @@ impl From<Failure> for ExitCode {
 }
 
 /// Prints the reason why a program ends, in one line, and returns its exit code.
-pub fn fail(program: &str, failure: Failure, reason: &dyn fmt::Display) -> ExitCode {
-    eprintln!("{program}: {reason}");
+pub fn fail(failure: Failure, reason: &dyn fmt::Display) -> ExitCode {
+    eprintln!("{reason}");
     failure.into()
+}
+
+/// Runs a program on a runtime of several threads.
+///
+/// Tasks that still run at the end are canceled: the drain has already waited for the important ones.
+pub fn block_on(program: impl Future<Output = ExitCode>) -> io::Result<ExitCode> {
+    let runtime = Runtime::new()?;
+    let code = runtime.block_on(program);
+    runtime.shutdown_background();
+    Ok(code)
 }
 
 /// The format of log lines.
@@ -73,11 +85,35 @@ pub enum Ended<T> {
     Forced,
 }
 
+/// The signals that end a program: SIGTERM and SIGINT.
+#[derive(Debug)]
+pub struct EndSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl EndSignals {
+    /// Starts to receive the signals. Must be called in a Tokio runtime.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for one of the signals. Cancel safe.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
 /// The signals that a service handles.
 #[derive(Debug)]
 pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
+    end: EndSignals,
     hangup: Signal,
 }
 
@@ -85,18 +121,9 @@ impl Signals {
     /// Starts to receive signals. Must be called in a Tokio runtime.
     pub fn listen() -> io::Result<Self> {
         Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            end: EndSignals::listen()?,
             hangup: signal(SignalKind::hangup())?,
         })
-    }
-
-    /// Waits for SIGTERM or SIGINT. Cancel safe.
-    pub async fn wait_end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 
     /// Drives `service` until it returns.
@@ -113,11 +140,11 @@ impl Signals {
             tokio::select! {
                 result = &mut service => return Ended::Returned(result),
                 Some(()) = self.hangup.recv() => on_hangup(),
-                () = async { tokio::select! { _ = self.terminate.recv() => {}, _ = self.interrupt.recv() => {} } } => {
+                () = self.end.wait() => {
                     if shutdown.is_cancelled() {
                         return Ended::Forced;
                     }
-                    tracing::info!("draining, a second signal ends the process");
+                    tracing::info!("draining, a second signal stops immediately");
                     shutdown.cancel();
                 }
             }

@@ -13,8 +13,7 @@ use killfeed_notifier::{
     database::transfer::{self, Summary, TransferError},
     shards::{ShardSetting, Shards},
 };
-
-use crate::BAD_CONFIGURATION;
+use killfeed_service::process::{Failure, fail};
 
 /// The two subcommands.
 pub(crate) fn commands() -> [Command; 2] {
@@ -39,8 +38,8 @@ pub(crate) fn commands() -> [Command; 2] {
 pub(crate) fn run(name: &str, settings: &ArgMatches, arguments: &ArgMatches) -> ExitCode {
     let text = arguments.get_one::<String>("shards").map_or("", String::as_str);
     let Some(ShardSetting::Given(shards)) = ShardSetting::parse(text) else {
-        eprintln!("--shards={text:?}: expected shards out of a total, counted from 0, like 0-3/16 or 0/2");
-        return ExitCode::from(BAD_CONFIGURATION);
+        let reason = format!("--shards={text:?}: expected shards out of a total, counted from 0, like 0-3/16 or 0/2");
+        return fail(Failure::Configuration, &reason);
     };
     let folder = settings.get_one::<String>("NOTIFIER_DATA_DIR");
     let folder = PathBuf::from(folder.map_or("data/notifier", String::as_str));
@@ -59,17 +58,17 @@ pub(crate) fn run(name: &str, settings: &ArgMatches, arguments: &ArgMatches) -> 
             ExitCode::SUCCESS
         }
         Err(error) => {
-            eprintln!("{error}");
             let configuration = match &error {
                 TransferError::Storage(error) => error.is_configuration(),
                 TransferError::File { .. } => false,
                 _ => true,
             };
-            if configuration {
-                ExitCode::from(BAD_CONFIGURATION)
+            let failure = if configuration {
+                Failure::Configuration
             } else {
-                ExitCode::FAILURE
-            }
+                Failure::Failed
+            };
+            fail(failure, &error)
         }
     }
 }
