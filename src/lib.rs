@@ -39,7 +39,6 @@ pub mod cursor;
 pub mod filter;
 pub mod id;
 mod killmail;
-pub mod setting;
 pub mod wire;
 
 pub use prost_types::Timestamp;

@@ -27,7 +27,7 @@ use std::{convert::Infallible, future::IntoFuture as _, sync::Arc, time::Duratio
 
 use futures::future::BoxFuture;
 use killfeed::v1::{FILE_DESCRIPTOR_SET, universe_service_server::UniverseServiceServer};
-use killfeed_telemetry::Traces;
+use killfeed_service::trace::Traces;
 use tokio::{net::TcpListener, sync::watch};
 use tokio_util::sync::CancellationToken;
 use tonic::{body::Body, server::NamedService, transport::Server as Transport};

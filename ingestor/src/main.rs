@@ -5,7 +5,6 @@ mod progress;
 use std::{collections::BTreeMap, path::Path, process::ExitCode};
 
 use clap::{Arg, ArgMatches, Command};
-use killfeed::setting::{Setting, SettingError};
 use killfeed_ingestor::{
     StartError,
     backfill::{self, BackfillError},
@@ -15,6 +14,7 @@ use killfeed_ingestor::{
     settings::{Engine, SETTINGS, Settings},
     start,
 };
+use killfeed_service::settings::{Setting, SettingError};
 use killfeed_service::{
     probes,
     process::{self, EndSignals, Ended, Failure, Signals},

@@ -16,7 +16,7 @@ use killfeed::{
     v1::{FeedHealth, Killmail},
 };
 use killfeed_service::clock::{self, Clock};
-use killfeed_telemetry::{SpanTimes, Traces};
+use killfeed_service::trace::{SpanTimes, Traces};
 use prost::Message as _;
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;

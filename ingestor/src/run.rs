@@ -7,12 +7,12 @@ mod source;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use killfeed::setting::SettingError;
+use killfeed_service::settings::SettingError;
+use killfeed_service::trace::Traces;
 use killfeed_service::{
     clock::Clock,
     probes::{self, Probes},
 };
-use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
     sync::watch,

@@ -6,8 +6,8 @@ mod source;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
-use killfeed::setting::{self, RawSettings, Setting, SettingError};
 use killfeed_service::process::LogFormat;
+use killfeed_service::settings::{self, RawSettings, Setting, SettingError};
 
 pub use self::{
     engine::{Engine, NatsSettings},
@@ -427,7 +427,7 @@ fn rate(text: &str) -> Option<f64> {
 fn rechecks(text: &str) -> Option<Vec<Duration>> {
     let times: Vec<Duration> = text
         .split(',')
-        .map(|part| setting::duration(part.trim()))
+        .map(|part| settings::duration(part.trim()))
         .collect::<Option<_>>()?;
     (times.is_sorted_by(|a, b| a < b) && times.first().is_some_and(|first| !first.is_zero())).then_some(times)
 }

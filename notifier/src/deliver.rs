@@ -13,7 +13,7 @@ use std::{
 };
 
 use killfeed_service::clock::Clock;
-use killfeed_telemetry::Traces;
+use killfeed_service::trace::Traces;
 use tokio::{
     sync::{Notify, Semaphore, mpsc},
     task::JoinSet,

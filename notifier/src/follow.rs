@@ -11,7 +11,7 @@ use killfeed::{
     v1::Killmail,
 };
 use killfeed_service::clock::Clock;
-use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes, Traces};
+use killfeed_service::trace::{KeyValue, SpanKind, SpanTimes, Traces};
 use prost::Message as _;
 use tokio::{
     sync::{Notify, watch},

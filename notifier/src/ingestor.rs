@@ -13,14 +13,14 @@ use killfeed::{
     },
 };
 use killfeed_service::clock;
-use killfeed_telemetry::Traces;
+use killfeed_service::trace::Traces;
 use tonic::{Code, Status};
 
 use crate::{
     settings::{Secret, Settings},
     subscriptions::{Compile, CompileError},
 };
-use killfeed::setting::SettingError;
+use killfeed_service::settings::SettingError;
 
 /// The client for the ingestors of the settings. Nothing is connected yet.
 pub fn client(settings: &Settings, traces: &Traces) -> Result<Client, SettingError> {

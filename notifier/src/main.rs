@@ -4,7 +4,6 @@ mod subcommands;
 
 use std::{process::ExitCode, sync::Arc};
 
-use killfeed::setting::{Setting, SettingError};
 use killfeed_notifier::{
     Hooks,
     database::StorageError,
@@ -13,6 +12,7 @@ use killfeed_notifier::{
     settings::{self, SETTINGS, Settings},
 };
 use killfeed_service::process::{self, Ended, Failure, Signals, fail};
+use killfeed_service::settings::{Setting, SettingError};
 use tokio_util::sync::CancellationToken;
 
 fn main() -> ExitCode {

@@ -46,7 +46,7 @@ const BUCKETS: [(&str, &[f64]); 3] = [
 pub fn install() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
     let make = || {
-        let handle = killfeed_telemetry::prometheus::install(&BUCKETS);
+        let handle = killfeed_service::metrics::install(&BUCKETS);
         describe();
         handle
     };

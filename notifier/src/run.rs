@@ -11,12 +11,12 @@ use std::{
 };
 
 use anyhow::Context as _;
-use killfeed::setting::SettingError;
+use killfeed_service::settings::SettingError;
+use killfeed_service::trace::Traces;
 use killfeed_service::{
     clock::Clock,
     probes::{self, Probes},
 };
-use killfeed_telemetry::Traces;
 use tokio::{
     net::TcpListener,
     sync::{Notify, watch},

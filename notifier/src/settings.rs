@@ -5,8 +5,8 @@ mod table;
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use http::Uri;
-use killfeed::setting::{RawSettings, Setting, SettingError};
 use killfeed_service::process::LogFormat;
+use killfeed_service::settings::{RawSettings, Setting, SettingError};
 
 pub use table::SETTINGS;
 

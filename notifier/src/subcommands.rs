@@ -157,7 +157,7 @@ fn subscriptions(verb: &str, matches: &ArgMatches) -> Result<cli::SubscriptionsC
             let seconds = |name: &str| -> Result<u64, String> {
                 match text(name).as_str() {
                     "" | "unlimited" => Ok(0),
-                    given => killfeed::setting::duration(given)
+                    given => killfeed_service::settings::duration(given)
                         .map(|age| age.as_secs())
                         .ok_or_else(|| format!("--{name} {given:?}: expected a duration like 10m or 6h")),
                 }

@@ -37,7 +37,7 @@ pub async fn serve(listener: TcpListener, probes: Probes, shutdown: Cancellation
         // Open connections are not drained, because each response is short.
         () = shutdown.cancelled() => Ok(()),
         result = async { axum::serve(listener, router(probes)).await } => result,
-        () = killfeed_telemetry::prometheus::upkeep(&metrics) => Ok(()),
+        () = crate::metrics::upkeep(&metrics) => Ok(()),
     }
 }
 

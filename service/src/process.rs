@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, io, io::IsTerminal as _, process::ExitCode};
 
-use killfeed::setting::SettingError;
+use crate::settings::SettingError;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},

@@ -1,62 +1,48 @@
-//! Reads the settings of both services. A flag overrides an environment variable, which overrides the default.
+//! Parsing of the services' settings.
 //!
-//! A module declares its settings as a struct that derives [`clap::Args`]: the doc comment of a field is its help. This module
-//! reads the texts, so that both services treat them alike:
-//!
-//! - The flag is the variable without its service's prefix, in kebab case.
-//! - An empty variable is unset, because a compose file cannot leave a variable out. For an [`OrOff`] it means off.
-//! - A secret (`hide_env_values`) may also come from the file that `<variable>_FILE` names.
-//! - The error for an invalid value is one line: the variable, the value and the expected form.
+//! The module turns text into values, or into an error that fits on one line. It reads no files, flags or variables.
 
-mod table;
-mod value;
+use std::{collections::BTreeMap, fmt, net::SocketAddr, str::FromStr, time::Duration};
 
-use std::{any::TypeId, collections::BTreeMap, error::Error as _, ffi::OsString, fmt, net::SocketAddr, path::Path};
-
-use clap::{
-    Arg, ArgMatches, Args, Command,
-    builder::Resettable,
-    error::{ContextKind, ContextValue},
-    parser::ValueSource,
-};
-
-pub use table::table;
-pub use value::{
-    DisplayDuration, OrOff, Secret, addr, addr_or_off, duration, expect, flag, min_duration, min_number, one_of,
-};
-
-/// One setting, as `--help` and the documentation list it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One setting, as `--help` and docs/settings.md list it. The flag is the variable without its prefix, in kebab case.
+#[derive(Debug, Clone, Copy)]
 pub struct Setting {
-    /// The environment variable.
-    pub variable: String,
-    /// The flag, without its dashes.
-    pub flag: String,
-    /// The default as text; empty if there is none.
-    pub default: String,
+    /// The environment variable, with the service's prefix.
+    pub variable: &'static str,
+    /// The default value as text. An empty text means that there is none.
+    pub default: &'static str,
     /// A description in one sentence.
-    pub help: String,
-    /// Whether the value is never shown, and can also come from the file that `<variable>_FILE` names.
+    pub help: &'static str,
+    /// Whether the value is never shown and can also come from the file that `<variable>_FILE` names.
     pub secret: bool,
-    /// Whether an empty text turns the setting off instead of selecting the default.
-    pub can_be_off: bool,
 }
 
-/// An invalid setting: the variable, the value and the expected form.
+impl Setting {
+    /// Returns the flag's name: the variable without the service's prefix, in kebab case.
+    ///
+    /// A variable without such a prefix keeps its whole name: `RUST_LOG` becomes `rust-log`, because the ingestor has `log`.
+    pub fn flag(&self) -> String {
+        let prefixes = ["INGESTOR_", "NOTIFIER_"];
+        let name = prefixes.iter().find_map(|prefix| self.variable.strip_prefix(prefix));
+        name.unwrap_or(self.variable).to_lowercase().replace('_', "-")
+    }
+}
+
+/// An invalid setting, with its variable, its value and the expected form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct SettingError {
     /// The environment variable.
     pub variable: String,
-    /// The value; `None` if it is missing or a secret.
+    /// The value. `None` if the setting is a secret or missing.
     pub value: Option<String>,
-    /// The expected form.
+    /// A description of the expected form.
     pub expected: String,
 }
 
 impl fmt::Display for SettingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.value {
-            Some(value) => write!(f, "{}={value:?}: expected {}", self.variable, self.expected),
+            Some(value) => write!(f, "{}={:?}: expected {}", self.variable, value, self.expected),
             None => write!(f, "{}: expected {}", self.variable, self.expected),
         }
     }
@@ -73,7 +59,7 @@ impl SettingError {
     }
 
     /// Creates an error for a missing variable or a secret one, whose value must not be shown.
-    pub fn without_value(variable: &str, expected: impl Into<String>) -> Self {
+    pub fn unseen(variable: &str, expected: impl Into<String>) -> Self {
         Self {
             variable: variable.into(),
             value: None,
@@ -82,185 +68,185 @@ impl SettingError {
     }
 }
 
-/// Lists the settings that `T` declares, in the order of its fields.
-pub fn list<T: Args>() -> Vec<Setting> {
-    let declared = declared::<T>();
-    declared.get_arguments().filter_map(setting).collect()
-}
-
-/// Adds the settings of `T` to a program's command line.
+/// The texts of all settings. A flag overrides the environment, which overrides the default.
 ///
-/// Each setting is a flag. A secret has a second flag for the file with its text. If `global` is true, the flags are
-/// also accepted after a subcommand.
-pub fn add_to_command<T: Args>(mut command: Command, global: bool) -> Command {
-    for setting in list::<T>() {
-        let mut argument = argument(&setting.variable, &setting.flag, &setting.help).global(global);
-        if !setting.default.is_empty() {
-            argument = argument.default_value(setting.default);
-        }
-        command = command.arg(argument);
-        if setting.secret {
-            let (variable, flag) = (file_of(&setting.variable), format!("{}-file", setting.flag));
-            let help = format!("File with the text of {}", setting.variable);
-            command = command.arg(self::argument(&variable, &flag, &help).global(global));
-        }
-    }
-    command
-}
+/// An empty text overrides too (it means "off" where a setting can be off). [`RawSettings::get`] treats it as absent.
+#[derive(Debug, Default, Clone)]
+pub struct RawSettings(BTreeMap<String, String>);
 
-fn argument(variable: &str, flag: &str, help: &str) -> Arg {
-    Arg::new(variable.to_owned())
-        .long(flag.to_owned())
-        .env(variable.to_owned())
-        .hide_env_values(true)
-        .value_name("VALUE")
-        .allow_hyphen_values(true)
-        .help(help.to_owned())
-}
-
-/// The texts of all given settings, by variable.
-///
-/// A setting that can be off may have an empty text, which turns it off.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Texts(BTreeMap<String, String>);
-
-impl Texts {
-    /// Reads the flags of a command made by [`add_to_command`], then the environment, then the files of secrets.
-    pub fn read<T: Args>(
-        matches: &ArgMatches,
-        environment: impl Fn(&str) -> Option<String>,
-    ) -> Result<Self, SettingError> {
-        let given = |variable: &str, keep_empty: bool| {
-            let from_flag = matches.value_source(variable) == Some(ValueSource::CommandLine);
-            let flag = matches.get_one::<String>(variable).filter(|_| from_flag);
-            let variable = || environment(variable).filter(|text| keep_empty || !text.trim().is_empty());
-            flag.cloned().or_else(variable)
-        };
-        let mut texts = BTreeMap::new();
-        for setting in list::<T>() {
-            let mut text = given(&setting.variable, setting.can_be_off);
-            let file = file_of(&setting.variable);
-            if text.is_none()
-                && setting.secret
-                && let Some(path) = given(&file, false)
-            {
-                text = Some(read_secret(&file, &path)?);
-            }
-            texts.extend(text.map(|text| (setting.variable, text.trim().to_owned())));
-        }
-        Ok(Self(texts))
-    }
-
-    /// Creates the texts from pairs of a variable and a text, for programs that set them without flags.
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
-        let pairs = pairs.into_iter();
+impl RawSettings {
+    /// Takes the text of each setting from `lookup`, or else from its default.
+    pub fn collect(settings: &[Setting], lookup: impl Fn(&Setting) -> Option<String>) -> Self {
+        let text = |setting: &Setting| lookup(setting).unwrap_or_else(|| setting.default.to_owned());
         Self(
-            pairs
-                .map(|(variable, text)| (variable.to_owned(), text.trim().to_owned()))
+            settings
+                .iter()
+                .map(|setting| (setting.variable.to_owned(), text(setting)))
                 .collect(),
         )
     }
 
-    /// Returns whether a text was given for the variable.
-    pub fn has(&self, variable: &str) -> bool {
-        self.0.contains_key(variable)
+    /// Returns the trimmed text; `None` if it is empty or the variable is unknown.
+    pub fn get(&self, variable: &str) -> Option<&str> {
+        self.0
+            .get(variable)
+            .map(|text| text.trim())
+            .filter(|text| !text.is_empty())
     }
 
-    /// Sets the text of a variable that has none.
-    pub fn set_default(&mut self, variable: &str, text: &str) {
-        self.0.entry(variable.to_owned()).or_insert_with(|| text.to_owned());
+    /// Returns the trimmed text, or an error if it is missing.
+    pub fn require(&self, variable: &str, expected: &str) -> Result<&str, SettingError> {
+        self.get(variable)
+            .ok_or_else(|| SettingError::unseen(variable, expected))
     }
 
-    /// Creates an error for a value that is invalid only in combination with other settings.
-    pub fn error<T: Args>(&self, variable: &str, expected: impl Into<String>) -> SettingError {
-        let default = || list::<T>().into_iter().find(|setting| setting.variable == variable);
-        let text = self.0.get(variable).cloned();
-        let text = text.or_else(|| default().map(|setting| setting.default));
-        SettingError::new(variable, &text.unwrap_or_default(), expected)
+    /// Parses the text with `parse`; returns `None` if the text is empty.
+    pub fn parse<T>(
+        &self,
+        variable: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<Option<T>, SettingError> {
+        let read = |text| parse(text).ok_or_else(|| SettingError::new(variable, text, expected));
+        self.get(variable).map(read).transpose()
     }
 
-    /// Parses the texts. Settings without a text have their defaults.
-    pub fn parse<T: Args>(&self) -> Result<T, SettingError> {
-        let command = declared::<T>();
-        let mut flags: Vec<OsString> = Vec::new();
-        for setting in list::<T>() {
-            let Some(text) = self.0.get(&setting.variable) else {
-                continue;
-            };
-            // Without the flag, clap would use the default. The setting's parser decides what an empty text means.
-            if !text.is_empty() || !setting.default.is_empty() {
-                flags.push(format!("--{}={text}", setting.flag).into());
-            }
+    /// Parses the text like [`RawSettings::parse`], but returns an error if the text is empty.
+    pub fn parse_required<T>(
+        &self,
+        variable: &str,
+        expected: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Result<T, SettingError> {
+        self.parse(variable, expected, parse)?
+            .ok_or_else(|| SettingError::unseen(variable, expected))
+    }
+
+    /// Parses a duration that is not shorter than the given minimum.
+    pub fn duration(&self, variable: &str, min: Duration) -> Result<Duration, SettingError> {
+        let expected = format!(
+            "a duration of at least {}, like 500ms, 6s, 5m, 2h or 7d",
+            DisplayDuration(min)
+        );
+        self.parse_required(variable, &expected, |text| duration(text).filter(|value| *value >= min))
+    }
+
+    /// Parses an address of the form `IP:PORT`.
+    pub fn addr(&self, variable: &str) -> Result<SocketAddr, SettingError> {
+        self.parse_required(variable, "an address with a port, like 127.0.0.1:50051", |text| {
+            text.parse().ok()
+        })
+    }
+
+    /// Parses a whole number that is not less than the given minimum.
+    pub fn number<T: FromStr + PartialOrd + fmt::Display>(&self, variable: &str, min: T) -> Result<T, SettingError> {
+        let expected = format!("a whole number of at least {min}");
+        self.parse_required(variable, &expected, |text| {
+            text.parse().ok().filter(|value| *value >= min)
+        })
+    }
+
+    /// Parses `true` or `false`.
+    pub fn flag(&self, variable: &str) -> Result<bool, SettingError> {
+        self.parse_required(variable, "true or false", |text| text.parse().ok())
+    }
+}
+
+/// The longest duration, about 100 years: no setting needs more, and adding it to a time never overflows.
+const MAX_DURATION: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// Parses `<number><unit>`, where the unit is ms, s, m, h or d, up to 36,500 days.
+///
+/// Returns `None` for any other text.
+pub fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return None,
+    };
+    let duration = Duration::from_millis(number.checked_mul(millis)?);
+    (duration <= MAX_DURATION).then_some(duration)
+}
+
+/// Formats a duration in the largest unit that represents it exactly, as [`duration`] reads it.
+#[derive(Debug, Clone, Copy)]
+pub struct DisplayDuration(pub Duration);
+
+impl fmt::Display for DisplayDuration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        match units
+            .into_iter()
+            .find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit))
+        {
+            Some((unit, name)) => write!(f, "{}{name}", millis / unit),
+            None => write!(f, "{millis}ms"),
         }
-        let parsed = command.clone().try_get_matches_from(flags);
-        let parsed = parsed.and_then(|mut matches| T::from_arg_matches_mut(&mut matches));
-        parsed.map_err(|error| invalid(&command, &error))
-    }
-}
-
-/// Returns a command with the settings of `T` as flags that ignore the environment.
-fn declared<T: Args>() -> Command {
-    T::augment_args(Command::new("settings").no_binary_name(true).disable_help_flag(true)).mut_args(|argument| {
-        // `Texts::read` reads the environment. The argument keeps the variable's name as its value name.
-        let variable = argument.get_env().map(ToOwned::to_owned).unwrap_or_default();
-        argument
-            .env(Resettable::Reset)
-            .value_name(variable.to_string_lossy().into_owned())
-    })
-}
-
-fn setting(argument: &Arg) -> Option<Setting> {
-    let variable = argument.get_value_names()?.first()?.to_string();
-    let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-    Some(Setting {
-        flag: argument.get_long()?.to_owned(),
-        default: argument
-            .get_default_values()
-            .first()
-            .map(|default| text(default))
-            .unwrap_or_default(),
-        help: argument.get_help().map(ToString::to_string).unwrap_or_default(),
-        secret: argument.is_hide_env_values_set(),
-        can_be_off: argument.get_value_parser().type_id() == TypeId::of::<OrOff<SocketAddr>>(),
-        variable,
-    })
-}
-
-fn file_of(variable: &str) -> String {
-    format!("{variable}_FILE")
-}
-
-fn read_secret(variable: &str, path: &str) -> Result<String, SettingError> {
-    // The file ends with a line break that is not part of the secret. The caller trims it.
-    std::fs::read_to_string(Path::new(path.trim()))
-        .map_err(|error| SettingError::new(variable, path, format!("a readable file with the secret ({error})")))
-}
-
-/// Converts clap's error about a value to a [`SettingError`].
-fn invalid(command: &Command, error: &clap::Error) -> SettingError {
-    let context = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => text.as_str(),
-        _ => "",
-    };
-    let named = context(ContextKind::InvalidArg);
-    let mut command = command.clone();
-    // Clap sets the names of the arguments here.
-    command.build();
-    let setting = command
-        .get_arguments()
-        .find(|argument| argument.to_string() == named)
-        .and_then(setting);
-    let expected = match error.source() {
-        Some(source) => source.to_string(),
-        None => error.kind().to_string(),
-    };
-    match setting {
-        Some(setting) if setting.secret => SettingError::without_value(&setting.variable, expected),
-        Some(setting) => SettingError::new(&setting.variable, context(ContextKind::InvalidValue), expected),
-        // Every flag is declared and has a value, so only a value can be wrong.
-        None => SettingError::without_value(named, expected),
     }
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_parse_and_display() {
+        for (text, millis) in [
+            ("6s", 6_000),
+            ("500ms", 500),
+            ("7d", 604_800_000),
+            ("0s", 0),
+            ("90m", 5_400_000),
+            ("36500d", 3_153_600_000_000),
+        ] {
+            assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for text in ["", "6", "s", "-1s", "1.5s", "6 s", "1w", "１s"] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+        for text in [
+            "36501d",
+            "3153600000001ms",
+            "18446744073709551615s",
+            "18446744073709551615d",
+        ] {
+            assert_eq!(duration(text), None, "{text}");
+        }
+        assert_eq!(DisplayDuration(Duration::from_secs(5_400)).to_string(), "90m");
+        assert_eq!(DisplayDuration(Duration::from_millis(1_500)).to_string(), "1500ms");
+    }
+
+    #[test]
+    fn error_names_variable_value_and_expectation() {
+        let settings = [Setting {
+            variable: "INGESTOR_POLL_INTERVAL",
+            default: "6s",
+            help: "",
+            secret: false,
+        }];
+        let raw = RawSettings::collect(&settings, |_| Some("soon".into()));
+        let error = raw
+            .duration("INGESTOR_POLL_INTERVAL", Duration::from_secs(1))
+            .unwrap_err();
+        let line = r#"INGESTOR_POLL_INTERVAL="soon": expected a duration of at least 1s, like 500ms, 6s, 5m, 2h or 7d"#;
+        assert_eq!(error.to_string(), line);
+        assert_eq!(settings[0].flag(), "poll-interval");
+        let shared = Setting {
+            variable: "RUST_LOG",
+            ..settings[0]
+        };
+        assert_eq!(shared.flag(), "rust-log");
+        let defaults = RawSettings::collect(&settings, |_| None);
+        assert_eq!(
+            defaults.duration("INGESTOR_POLL_INTERVAL", Duration::ZERO),
+            Ok(Duration::from_secs(6))
+        );
+    }
+}

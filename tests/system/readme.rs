@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, fs, path::PathBuf};
 
-use killfeed::setting::Setting;
+use killfeed_service::settings::Setting;
 use killfeed_support::{
     corpus,
     process::{Binary, Service},

@@ -10,12 +10,12 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use killfeed_service::trace::ids;
 use killfeed_support::{
     FakeDiscord, FakeUpstream,
     fake_discord::{CHANNEL, GUILD, permission},
     process::{Binary, Service, eventually, free_address},
 };
-use killfeed_telemetry::ids;
 use opentelemetry_proto::tonic::{
     collector::trace::v1::{
         ExportTraceServiceRequest, ExportTraceServiceResponse,

@@ -24,7 +24,7 @@ use killfeed::{
     wire::ReceivedEvent,
 };
 use killfeed_service::clock::Clock;
-use killfeed_telemetry::Traces;
+use killfeed_service::trace::Traces;
 use tokio::{sync::watch, time::Instant};
 
 pub use self::lineage::LogPosition;

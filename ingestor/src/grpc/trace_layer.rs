@@ -6,7 +6,7 @@ use std::{
 };
 
 use futures::future::BoxFuture;
-use killfeed_telemetry::{SpanKind, Traces};
+use killfeed_service::trace::{SpanKind, Traces};
 use tonic::{Code, Status, body::Body, server::NamedService};
 use tower::Service;
 

@@ -4,7 +4,7 @@
 use std::{collections::HashMap, time::SystemTime};
 
 use killfeed::v1::Killmail;
-use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes, Traces};
+use killfeed_service::trace::{KeyValue, SpanKind, SpanTimes, Traces};
 
 use crate::{feed::FetchTiming, log::Head};
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use killfeed::v1::FeedHealth;
 use killfeed_service::clock::{self, Clock};
-use killfeed_telemetry::Traces;
+use killfeed_service::trace::Traces;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::watch, time::timeout};
 use tokio_util::sync::CancellationToken;

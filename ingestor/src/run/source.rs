@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use bytes::Bytes;
-use killfeed_telemetry::Traces;
+use killfeed_service::trace::Traces;
 use tokio::sync::watch;
 
 use super::{StartError, configuration, failed, feed_settings};

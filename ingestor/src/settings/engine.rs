@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use killfeed::setting::{RawSettings, SettingError};
+use killfeed_service::settings::{RawSettings, SettingError};
 
 use super::Source;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf};
 
-use killfeed::setting::{RawSettings, SettingError};
+use killfeed_service::settings::{RawSettings, SettingError};
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]

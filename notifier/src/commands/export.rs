@@ -117,7 +117,10 @@ mod tests {
             (1_500, "1500ms"),
         ] {
             assert_eq!(duration(Duration::from_millis(ms)), text);
-            assert_eq!(killfeed::setting::duration(text), Some(Duration::from_millis(ms)));
+            assert_eq!(
+                killfeed_service::settings::duration(text),
+                Some(Duration::from_millis(ms))
+            );
         }
     }
 }

@@ -256,7 +256,7 @@ impl DeliveryHarness {
             limits,
             Duration::from_secs(300),
             self.clock.clone(),
-            killfeed_telemetry::Traces::default(),
+            killfeed_service::trace::Traces::default(),
         );
         let (prober, shutdown) = (deliver.prober(), CancellationToken::new());
         self.running = Some(TestRun {

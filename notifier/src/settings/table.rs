@@ -1,6 +1,6 @@
 //! Every setting of the notifier, as `--help` lists them.
 
-use killfeed::setting::Setting;
+use killfeed_service::settings::Setting;
 
 const fn setting(variable: &'static str, default: &'static str, help: &'static str) -> Setting {
     Setting {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use killfeed::setting;
+use killfeed_service::settings;
 use serde::Deserialize;
 
 use super::{MaxAge, SubscriptionSpec, WEBHOOK_GUILD};
@@ -180,7 +180,7 @@ fn word<T: std::str::FromStr + Default>(text: &Option<String>) -> Result<T, T::E
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    setting::duration(text.trim()).filter(|value| *value >= Duration::from_secs(1))
+    settings::duration(text.trim()).filter(|value| *value >= Duration::from_secs(1))
 }
 
 /// The id in a webhook's URL, if the URL lies where Discord's webhooks are.

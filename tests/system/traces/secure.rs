@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use killfeed_service::trace::ids;
 use killfeed_support::{
     FakeUpstream,
     process::{Binary, Service, eventually},
 };
-use killfeed_telemetry::ids;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tempfile::TempDir;
 use tonic::transport::{Identity, Server, ServerTlsConfig};

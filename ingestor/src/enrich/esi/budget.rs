@@ -339,7 +339,7 @@ fn millis(duration: Duration) -> u64 {
 fn limit(text: &str) -> Option<(f64, Duration)> {
     let (tokens, window) = text.split_once('/')?;
     let tokens: u32 = tokens.trim().parse().ok().filter(|tokens| *tokens > 0)?;
-    let window = killfeed::setting::duration(window.trim())?;
+    let window = killfeed_service::settings::duration(window.trim())?;
     let sane = Duration::from_secs(1)..=MAX_BAN;
     sane.contains(&window).then_some((tokens.into(), window))
 }

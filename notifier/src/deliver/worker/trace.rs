@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use killfeed_telemetry::{KeyValue, SpanKind, SpanTimes};
+use killfeed_service::trace::{KeyValue, SpanKind, SpanTimes};
 
 use super::Worker;
 use crate::sink::{Destination, SendOutcome};

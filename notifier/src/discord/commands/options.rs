@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use killfeed::{setting, v1::CompileFilterResponse};
+use killfeed::v1::CompileFilterResponse;
+use killfeed_service::settings;
 
 use super::{CommandContext, CommandError, format, say};
 use crate::{
@@ -239,7 +240,7 @@ fn age_of(text: &str, option: &str) -> Result<Option<Duration>, CommandError> {
     if text.is_empty() {
         return Ok(None);
     }
-    let age = setting::duration(text).filter(|age| *age >= Duration::from_secs(1));
+    let age = settings::duration(text).filter(|age| *age >= Duration::from_secs(1));
     age.map(Some).ok_or_else(|| {
         let unlimited = if option == "max_age" { ", or `unlimited`" } else { "" };
         say(

@@ -1,9 +1,7 @@
-//! Traces and Prometheus metrics ([`prometheus`]) of both services.
+//! Traces: the path of a killmail through all processes, and the calls between them.
 //!
-//! A trace follows one killmail through all processes, including the calls between them.
-//!
-//! Both services send spans to an OpenTelemetry collector if one is set. Otherwise [`Traces`] is empty, and each use
-//! costs only a comparison.
+//! Both services send spans to an OpenTelemetry collector, if one is set; otherwise [`Traces`] is empty and costs a
+//! comparison.
 //!
 //! No message carries a killmail's trace id. Every process derives it from the killmail's id and revision ([`ids`]), so
 //! all processes join the same trace, in any order and after any number of restarts. The stream cannot carry it,
@@ -16,12 +14,13 @@ mod disabled;
 #[cfg(feature = "traces")]
 mod export;
 pub mod ids;
-pub mod prometheus;
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use opentelemetry::trace::{SpanContext, SpanId, Status, TraceFlags, TraceId, TraceState};
 pub use opentelemetry::{KeyValue, trace::SpanKind};
+
+use crate::clock::Clock;
 
 #[cfg(not(feature = "traces"))]
 use disabled::Exporter;
@@ -236,12 +235,8 @@ fn status(failed: Option<String>) -> Status {
     failed.map_or(Status::Unset, Status::error)
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "spans have the wall clock's times; the clock's own crate uses this one"
-)]
 fn now() -> SystemTime {
-    SystemTime::now()
+    Clock::system().now().wall
 }
 
 fn random_trace() -> TraceId {
