@@ -16,7 +16,6 @@
 //! - [`wire`]: events that are sent and received without being encoded again
 //! - [`filter`]: the filter language, from text to a match
 //! - [`backoff`]: the delay before the next attempt after a failure
-//! - [`setting`]: the settings of both services
 //! - [`client`]: a client that follows the stream across reconnects, restarts and fail-over
 
 #![cfg_attr(
