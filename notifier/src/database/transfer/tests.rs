@@ -39,7 +39,16 @@ async fn folder(dir: &Path, rows: &[(&str, u64, u64)]) -> Folder {
 }
 
 fn opened(dir: &Path) -> Folder {
-    let database = Arc::new(database::open(dir, Clock::system().now().wall).unwrap().database);
+    // sled's own threads release the lock shortly after the last handle is dropped.
+    let mut attempts = 0;
+    let opened = loop {
+        match database::open(dir, Clock::system().now().wall) {
+            Err(StorageError::Locked { .. }) if attempts < 6_000 => std::thread::sleep(Duration::from_millis(10)),
+            opened => break opened,
+        }
+        attempts += 1;
+    };
+    let database = Arc::new(opened.unwrap().database);
     Folder {
         subscriptions: Subscriptions::open(database.clone(), Duration::from_secs(60)).unwrap(),
         outbox: Outbox::new(database),
