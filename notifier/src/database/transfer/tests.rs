@@ -38,16 +38,19 @@ async fn folder(dir: &Path, rows: &[(&str, u64, u64)]) -> Folder {
     folder
 }
 
-fn opened(dir: &Path) -> Folder {
-    // sled's own threads release the lock shortly after the last handle is dropped.
-    let mut attempts = 0;
-    let opened = loop {
-        match database::open(dir, Clock::system().now().wall) {
-            Err(StorageError::Locked { .. }) if attempts < 6_000 => std::thread::sleep(Duration::from_millis(10)),
-            opened => break opened,
+/// Repeats `attempt` while the folder is locked: sled's own threads release the lock shortly after the last handle is dropped.
+fn when_free<T>(mut attempt: impl FnMut() -> Result<T, TransferError>) -> Result<T, TransferError> {
+    for _ in 0..6_000 {
+        match attempt() {
+            Err(TransferError::Storage(StorageError::Locked { .. })) => std::thread::sleep(Duration::from_millis(10)),
+            outcome => return outcome,
         }
-        attempts += 1;
-    };
+    }
+    attempt()
+}
+
+fn opened(dir: &Path) -> Folder {
+    let opened = when_free(|| Ok(database::open(dir, Clock::system().now().wall)?));
     let database = Arc::new(opened.unwrap().database);
     Folder {
         subscriptions: Subscriptions::open(database.clone(), Duration::from_secs(60)).unwrap(),
@@ -155,7 +158,7 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
         own.outbox.flush().await.unwrap();
     }
     let mut file = Vec::new();
-    let moved = export(from.path(), shards("1/2"), &mut file, || Ok(())).unwrap();
+    let moved = when_free(|| export(from.path(), shards("1/2"), &mut file, || Ok(()))).unwrap();
     let expected = Summary {
         guilds: 1,
         subscriptions: 1,
@@ -185,10 +188,13 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
         assert_eq!(empty.subscriptions.restore(&copy).await.unwrap(), 1);
     }
     // A second export finds nothing, and says so instead of writing an empty file.
-    let error = export(from.path(), shards("1/2"), &mut Vec::new(), || Ok(())).unwrap_err();
+    let error = when_free(|| export(from.path(), shards("1/2"), &mut Vec::new(), || Ok(()))).unwrap_err();
     assert!(matches!(error, TransferError::Nothing(_)), "{error}");
 
-    assert_eq!(import(to.path(), shards("1/2"), &mut &file[..]).unwrap(), expected);
+    assert_eq!(
+        when_free(|| import(to.path(), shards("1/2"), &mut &file[..])).unwrap(),
+        expected
+    );
     let there = opened(to.path());
     let id = |name: &str| {
         let list = there.subscriptions.list();
@@ -229,7 +235,7 @@ async fn everything_of_the_guilds_moves_and_nothing_of_the_others() {
     assert!(there.outbox.killmail(3).unwrap().is_some());
     drop(there);
     // The same file again.
-    let error = import(to.path(), shards("1/2"), &mut &file[..])
+    let error = when_free(|| import(to.path(), shards("1/2"), &mut &file[..]))
         .unwrap_err()
         .to_string();
     assert!(error.contains("\"odd\" of guild"), "{error}");
@@ -240,16 +246,16 @@ async fn a_new_folder_goes_on_where_the_old_one_was() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     source(from.path()).await;
     let mut file = Vec::new();
-    export(from.path(), shards("0-1/2"), &mut file, || Ok(())).unwrap();
+    when_free(|| export(from.path(), shards("0-1/2"), &mut file, || Ok(()))).unwrap();
     // Half of it only: the other half waits in the file.
-    import(to.path(), shards("0/2"), &mut &file[..]).unwrap();
+    when_free(|| import(to.path(), shards("0/2"), &mut &file[..])).unwrap();
     let there = opened(to.path());
     assert_eq!(there.subscriptions.list().len(), 1);
     assert_eq!(there.outbox.position().unwrap(), Some(position(100)));
     assert!(there.outbox.seen(4, 0).unwrap() && there.outbox.catch_ups().unwrap().is_empty());
     drop(there);
     // The importer is where the exporter was: nothing is to be read again.
-    import(to.path(), shards("1/2"), &mut &file[..]).unwrap();
+    when_free(|| import(to.path(), shards("1/2"), &mut &file[..])).unwrap();
     assert!(opened(to.path()).outbox.catch_ups().unwrap().is_empty());
 }
 
@@ -261,14 +267,14 @@ async fn what_cannot_be_moved_is_said_and_stays() {
     assert!(!dir.path().join("x").exists(), "a mistyped folder is not made");
     source(dir.path()).await;
     let full = || Err(io::Error::other("disk full"));
-    let error = export(dir.path(), shards("1/2"), &mut Vec::new(), full).unwrap_err();
+    let error = when_free(|| export(dir.path(), shards("1/2"), &mut Vec::new(), full)).unwrap_err();
     assert!(error.to_string().contains("disk full"), "{error}");
     assert_eq!(waiting(&opened(dir.path()).outbox, &OF_ODD), [2, 3]);
     for (bytes, expected) in [
         (&b"hello"[..], "its header is missing"),
         (&b"killfeed-moved-1\xff"[..], "was not made by"),
     ] {
-        let error = import(dir.path(), shards("0/1"), &mut &bytes[..])
+        let error = when_free(|| import(dir.path(), shards("0/1"), &mut &bytes[..]))
             .unwrap_err()
             .to_string();
         assert!(error.contains(expected), "{error}");
